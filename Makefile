@@ -1,0 +1,45 @@
+# Every target sets up what it needs; PYTHON and VENV may be overridden.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+PROMPT := a red circle and a blue square pass behind a wall
+
+.PHONY: help demo test test-slow check format bench train clean
+
+help:  ## say what can be made
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
+
+demo: $(READY)  ## a long video from a sentence, in demo.mp4
+	$(BIN)/malt generate "$(PROMPT)" --frames 1024 --out demo.mp4 --overwrite
+
+test: $(READY)  ## the fast tests
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2
+
+test-slow: $(READY)  ## the slow tests
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 -m slow
+
+check: $(READY)  ## formatting, lint, types
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+format: $(READY)  ## format, and put right what lint can
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: $(READY)  ## the benchmarks; results go to docs/results
+	$(BIN)/python benchmarks/run.py
+
+train: $(READY)  ## the default model from nothing, in runs/default
+	$(BIN)/malt train default --out runs/default
+
+clean:  ## remove the environment and the caches
+	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis dist
+
+# The stamp is written last, so that a set-up that broke off is begun again.
+$(READY): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "malt needs Python 3.11 or 3.12; try make PYTHON=python3.11" >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@touch $@
