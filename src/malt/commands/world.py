@@ -1,0 +1,65 @@
+"""`malt world`: look at the world that the default model learns from, as a contact sheet."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from malt.commands.checks import check_count, check_seed
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+PICTURES = (".png", ".jpg", ".jpeg", ".webp")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Command:
+    """Write a contact sheet of the synthetic world, with captions."""
+
+    out: Path = Path("world.png")
+    """Where to write the sheet; its ending says the format: .png, .jpg or .webp."""
+    scenes: int = 12
+    """How many scenes to show, one below the other."""
+    frames: int = 160
+    """How many frames each scene lasts; some of them are shown, evenly spread."""
+    columns: int = 8
+    """How many frames of each scene are shown."""
+    scale: int = 2
+    """Every pixel is written this many times each way."""
+    seed: int = 0
+    """What chance starts from: the same seed shows the same scenes."""
+    oracle: bool = False
+    """Write on the frames what the oracle reads in them."""
+    overwrite: bool = False
+    """Replace the file if it exists."""
+
+    def check(self) -> None:
+        """Find out, before any work, whether what was asked for can be done.
+
+        Raises:
+            UsageError: it cannot.
+        """
+        from malt.generation.output import check_output
+
+        for option in ("scenes", "frames", "columns", "scale"):
+            check_count(f"--{option}", getattr(self, option))
+        check_seed(self.seed)
+        check_output(self.out, overwrite=self.overwrite, endings=PICTURES)
+
+    def run(self) -> None:
+        """Check, render the scenes, and write the sheet."""
+        self.check()
+        self._sheet().save(self.out)
+        print(f"malt: wrote {self.scenes} scenes to {self.out}")
+
+    def _sheet(self) -> "Image":
+        from malt.data.worlds.captions import describe
+        from malt.data.worlds.passage import render, sample_scenes
+        from malt.evaluation.oracle import read_shapes
+        from malt.evaluation.sheet import contact_sheet
+
+        scenes = sample_scenes(self.scenes, self.seed)
+        videos = render(scenes, 0, self.frames)
+        captions = [describe(scenes, n, self.seed + n).text for n in range(self.scenes)]
+        readings = [read_shapes(video) for video in videos] if self.oracle else None
+        return contact_sheet(videos, captions, columns=self.columns, scale=self.scale, readings=readings)

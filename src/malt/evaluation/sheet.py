@@ -1,0 +1,80 @@
+"""A contact sheet: videos one below the other, each a row of frames sampled evenly, with their captions."""
+
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Float
+from PIL import Image, ImageDraw, ImageFont
+from torch import Tensor
+
+from malt.data.worlds.passage import SIZE
+from malt.evaluation.oracle import Seen
+from malt.generation.pixels import to_pixels
+
+PAPER, INK, FAINT = (250, 250, 248), (20, 20, 24), (110, 110, 116)
+GAP = 4  # pixels between frames and round the sheet
+TEXT, LABEL = 14, 11  # heights of captions and of labels on frames, pixels
+LINE = TEXT + 2 * GAP
+
+
+def contact_sheet(
+    videos: Float[Tensor, "b t 3 h w"],
+    captions: Sequence[str] | None = None,
+    *,
+    columns: int = 8,
+    scale: int = 2,
+    readings: Sequence[Sequence[Sequence[Seen]]] | None = None,
+) -> Image.Image:
+    """Lay out videos in [-1, 1], their frames enlarged `scale` times.
+
+    Readings of the oracle (video, frame, shape), if given, are written on the frames.
+    """
+    num_videos, num_frames, _, height, width = videos.shape
+    if captions is not None and len(captions) != num_videos:
+        raise ValueError(f"got {len(captions)} captions for {num_videos} videos; give one for each, or none")
+    shown = sampled_frames(num_frames, columns)
+    cell_height, cell_width = height * scale + GAP, width * scale + GAP
+    row_height = cell_height + (LINE if captions else 0)
+    sheet_width = GAP + max(len(shown) * cell_width, *(int(_font(TEXT).getlength(text)) for text in captions or ("",)))
+    sheet = Image.new("RGB", (sheet_width, GAP + LINE + num_videos * row_height), PAPER)
+    draw = ImageDraw.Draw(sheet)
+    for column, frame in enumerate(shown):
+        left = GAP + column * cell_width
+        draw.text((left, GAP), f"frame {frame}" if column == 0 else str(frame), FAINT, _font(TEXT))
+        for row in range(num_videos):
+            top = GAP + LINE + (row + 1) * row_height - cell_height
+            sheet.paste(_picture(videos[row, frame], scale), (left, top))
+            if readings is not None:
+                _write_labels(draw, readings[row][frame], left, top, height * scale, width * scale)
+    for row, text in enumerate(captions or ()):
+        draw.text((GAP, GAP + LINE + row * row_height), text, INK, _font(TEXT))
+    return sheet
+
+
+def sampled_frames(num_frames: int, columns: int) -> list[int]:
+    """Frames to show, evenly from the first to the last; all of them if there are no more than columns."""
+    return torch.linspace(0, num_frames - 1, min(columns, num_frames)).round().long().tolist()
+
+
+def _picture(frame: Float[Tensor, "3 h w"], scale: int) -> Image.Image:
+    """One frame, every pixel a square of `scale` pixels."""
+    picture = Image.fromarray(to_pixels(frame[None])[0])
+    return picture.resize((picture.width * scale, picture.height * scale), Image.Resampling.NEAREST)
+
+
+def _write_labels(
+    draw: ImageDraw.ImageDraw, seen: Sequence[Seen], left: int, top: int, height: int, width: int
+) -> None:
+    """Write under every shape what the oracle read, kept within the frame."""
+    enlarged = height / SIZE
+    for shape in seen:
+        text = f"{shape.colour} {shape.kind}"
+        half = _font(LABEL).getlength(text) / 2 + 2
+        x = min(max(shape.x * enlarged, half), max(width - half, half))
+        y = min((shape.y + 1.1 * shape.radius) * enlarged, height - LABEL - 2)
+        draw.text((left + x, top + y), text, "white", _font(LABEL), anchor="ma", stroke_width=2, stroke_fill="black")
+
+
+def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+    """Pillow's own font, so that no font need be installed."""
+    return ImageFont.load_default(size)
