@@ -1,0 +1,93 @@
+"""Wan's causal video autoencoder as a codec, streamed exactly: its cache is a value, none of it stays in the module.
+
+`AutoencoderKLWan.encode` and `.decode` take whole videos and clear the cache that they keep in the module. Its encoder
+and decoder, though, take a cache of anyone's: a list of what every causal convolution saw last, whose entries are
+replaced, never written into. So a copy of the list is all it takes to leave an earlier cache as it was.
+"""
+
+import torch
+from diffusers import AutoencoderKLWan
+from diffusers.models.autoencoders.autoencoder_kl_wan import WanCausalConv3d, patchify, unpatchify
+from einops import rearrange
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from malt.codecs.base import check_frame_size
+from malt.codecs.placement import compute_device
+from malt.codecs.standard import Standard
+
+# One entry a causal convolution; the library marks one that has seen a single latent frame by a word.
+Cache = tuple[Tensor | str | None, ...]
+
+
+class WanCodec:
+    """diffusers' `AutoencoderKLWan`, of Wan 2.1 and 2.2: the first latent frame is one frame, every later one four.
+
+    Without chance (the mode of the posterior) and without the library's tiles, whose caches are not one value.
+    """
+
+    def __init__(self, autoencoder: AutoencoderKLWan) -> None:
+        self.autoencoder = autoencoder
+        config = autoencoder.config
+        self.latent_channels: int = config.z_dim
+        self.patch = config.patch_size or 1
+        self.time_compression = 2 ** sum(config.temperal_downsample)
+        self.space_compression = 2 ** (len(config.dim_mult) - 1) * self.patch
+        self.standard = Standard.of(config.latents_mean, config.latents_std)
+
+    @torch.no_grad()
+    def encode(
+        self, frames: Float[Tensor, "b t 3 H W"], cache: Cache | None = None
+    ) -> tuple[Float[Tensor, "b s c h w"], Cache]:
+        """Standardised latents of 1 + 4 k frames where a video begins, of 4 k frames later.
+
+        Raises:
+            ValueError: for another number of frames, or when H or W is not a multiple of the compression in space.
+        """
+        check_frame_size(frames, self.space_compression)
+        model, kept = self.autoencoder, _open(cache, self.autoencoder.encoder)
+        steps = self._steps(frames.shape[1], cache is None)
+        chunks = patchify(self._to_autoencoder(frames), self.patch).split(steps, dim=2)
+        encoded = [model.quant_conv(model.encoder(chunk, feat_cache=kept, feat_idx=[0])) for chunk in chunks]
+        mode = torch.cat(encoded, dim=2).chunk(2, dim=1)[0]
+        return self.standard.apply(rearrange(mode, "b c s h w -> b s c h w")), tuple(kept)
+
+    @torch.no_grad()
+    def decode(
+        self, latents: Float[Tensor, "b s c h w"], cache: Cache | None = None
+    ) -> tuple[Float[Tensor, "b t 3 H W"], Cache]:
+        """Frames: 1 + 4 (s - 1) where a video begins, 4 s later."""
+        model, kept = self.autoencoder, _open(cache, self.autoencoder.decoder)
+        moments = self._to_autoencoder(self.standard.undo(latents)).split(1, dim=2)
+        decoded = [
+            model.decoder(
+                model.post_quant_conv(moment), feat_cache=kept, feat_idx=[0], first_chunk=cache is None and index == 0
+            )
+            for index, moment in enumerate(moments)
+        ]
+        frames = unpatchify(torch.cat(decoded, dim=2), self.patch).clamp(-1, 1)
+        return rearrange(frames, "b c t h w -> b t c h w").float(), tuple(kept)
+
+    def frames_of(self, num_latents: int, first: bool) -> int:
+        """One frame for the first latent frame of a video, four for every later one."""
+        return num_latents * self.time_compression - (self.time_compression - 1) * (first and num_latents > 0)
+
+    def _steps(self, num_frames: int, first: bool) -> list[int]:
+        """Frames in each step of the encoder, which is one latent frame."""
+        later, rest = divmod(num_frames - first, self.time_compression)
+        if rest or num_frames < 1:
+            asked = f"1 + {self.time_compression} k" if first else f"{self.time_compression} k"
+            which = "the first" if first else "later"
+            raise ValueError(f"got {num_frames} frames; {which} ones are to be {asked} at a time")
+        return [1] * first + [self.time_compression] * later
+
+    def _to_autoencoder(self, tensor: Tensor) -> Tensor:
+        tensor = rearrange(tensor, "b t c h w -> b c t h w")
+        return tensor.to(compute_device(self.autoencoder), self.autoencoder.dtype)
+
+
+def _open(cache: Cache | None, network: nn.Module) -> list[Tensor | str | None]:
+    """The cache as the list of our own that the library fills."""
+    if cache is not None:
+        return list(cache)
+    return [None] * sum(isinstance(module, WanCausalConv3d) for module in network.modules())

@@ -1,0 +1,259 @@
+"""Laws of the codec seam, held by every codec, and of what each codec adds to its library's autoencoder."""
+
+from collections.abc import Callable
+from itertools import pairwise
+from typing import Any
+
+import pytest
+import torch
+from accelerate import cpu_offload
+from diffusers import AutoencoderKL, AutoencoderKLWan, AutoencoderTiny
+from torch import Tensor, nn
+
+from malt.codecs.base import Codec
+from malt.codecs.choose import codec_of
+from malt.models.autoencoder import AutoencoderMalt
+
+
+def malt() -> nn.Module:
+    return AutoencoderMalt(
+        latent_channels=4, channels=(4, 8, 8), latent_mean=(0.1, -0.2, 0.0, 0.3), latent_std=(0.5, 1.0, 2.0, 1.5)
+    )
+
+
+def image() -> nn.Module:
+    return AutoencoderKL(
+        down_block_types=("DownEncoderBlock2D",) * 2,
+        up_block_types=("UpDecoderBlock2D",) * 2,
+        block_out_channels=(4, 8),
+        norm_num_groups=2,
+        latent_channels=4,
+        scaling_factor=0.5,
+        shift_factor=0.25,
+    )
+
+
+def tiny() -> nn.Module:
+    channels, blocks = (4, 4), (1, 1)
+    return AutoencoderTiny(
+        encoder_block_out_channels=channels,
+        decoder_block_out_channels=channels,
+        num_encoder_blocks=blocks,
+        num_decoder_blocks=blocks,
+        scaling_factor=2.0,
+        shift_factor=-0.5,
+    )
+
+
+def wan(**settings: Any) -> nn.Module:
+    return AutoencoderKLWan(
+        base_dim=4,
+        z_dim=4,
+        dim_mult=[1, 2, 2],
+        num_res_blocks=1,
+        temperal_downsample=[True, True],
+        **{"latents_mean": [0.1, -0.2, 0.0, 0.3], "latents_std": [0.5, 1.0, 2.0, 1.5]} | settings,
+    )
+
+
+def wan_2_2() -> nn.Module:
+    return wan(is_residual=True, patch_size=2, in_channels=12, out_channels=12)
+
+
+AUTOENCODERS = [malt, image, tiny, wan, wan_2_2]
+PIECES = (2, 1, 3)  # latent frames of three segments
+
+
+@pytest.fixture(params=AUTOENCODERS, ids=lambda build: build.__name__)
+def codec(request: pytest.FixtureRequest) -> Codec:
+    return codec_of(randomised(request.param))
+
+
+def randomised(build: Callable[[], nn.Module]) -> nn.Module:
+    """Weights of which none is silent."""
+    torch.manual_seed(0)
+    autoencoder = build().eval()
+    for parameter in autoencoder.parameters():
+        if not parameter.detach().any():
+            nn.init.normal_(parameter, std=0.3)
+    return autoencoder
+
+
+def video_of(codec: Codec, num_latents: int = sum(PIECES), seed: int = 1, batch: int = 1) -> Tensor:
+    frames = codec.frames_of(num_latents, first=True)
+    return torch.rand(batch, frames, 3, 16, 16, generator=torch.Generator().manual_seed(seed)) * 2 - 1
+
+
+def cut(codec: Codec, video: Tensor) -> list[Tensor]:
+    """The video in segments of `PIECES` latent frames."""
+    ends = [0] + [codec.frames_of(sum(PIECES[: n + 1]), first=True) for n in range(len(PIECES))]
+    return [video[:, start:end] for start, end in pairwise(ends)]
+
+
+def streamed(convert: Callable[[Tensor, Any], tuple[Tensor, Any]], pieces: list[Tensor]) -> Tensor:
+    cache, converted = None, []
+    for piece in pieces:
+        result, cache = convert(piece, cache)
+        converted.append(result)
+    return torch.cat(converted, dim=1)
+
+
+def test_latents_are_as_many_and_as_large_as_the_codec_says(codec: Codec) -> None:
+    video = video_of(codec, batch=2)
+    latents, _ = codec.encode(video)
+    side = 16 // codec.space_compression
+    assert latents.shape == (2, sum(PIECES), codec.latent_channels, side, side)
+    assert codec.decode(latents)[0].shape == video.shape
+
+
+def test_frames_of_speaks_of_the_frames_that_decode_returns(codec: Codec) -> None:
+    cache = None
+    for num_latents in PIECES:
+        latents = torch.zeros(1, num_latents, codec.latent_channels, 4, 4)
+        first = cache is None
+        frames, cache = codec.decode(latents, cache)
+        assert frames.shape[1] == codec.frames_of(num_latents, first=first)
+        if codec.time_compression == 1:
+            break
+    assert codec.frames_of(3, first=False) == 3 * codec.time_compression
+    assert codec.frames_of(0, first=True) == 0
+
+
+def test_encoding_segment_after_segment_gives_what_encoding_the_whole_gives(codec: Codec) -> None:
+    video = video_of(codec)
+    torch.testing.assert_close(streamed(codec.encode, cut(codec, video)), codec.encode(video)[0], rtol=0, atol=1e-5)
+
+
+def test_decoding_segment_after_segment_gives_what_decoding_the_whole_gives(codec: Codec) -> None:
+    latents, _ = codec.encode(video_of(codec))
+    torch.testing.assert_close(
+        streamed(codec.decode, list(latents.split(PIECES, dim=1))), codec.decode(latents)[0], rtol=0, atol=1e-5
+    )
+
+
+def test_two_sessions_on_one_module_do_not_disturb_each_other(codec: Codec) -> None:
+    videos = [video_of(codec, seed=1), video_of(codec, seed=2)]
+    alone = [streamed(codec.encode, cut(codec, video)) for video in videos]
+    seen_alone = [streamed(codec.decode, list(latents.split(PIECES, dim=1))) for latents in alone]
+    caches: list[Any] = [None] * 4
+    for n, (start, end) in enumerate(pairwise((0, 2, 3, 6))):
+        for session, video in enumerate(videos):
+            latents, caches[session] = codec.encode(cut(codec, video)[n], caches[session])
+            frames, caches[2 + session] = codec.decode(latents, caches[2 + session])
+            assert torch.equal(latents, alone[session][:, start:end])
+            assert torch.equal(frames, cut(codec, seen_alone[session])[n])
+
+
+def test_a_cache_handed_to_two_branches_stays_unharmed(codec: Codec) -> None:
+    head, *_ = cut(codec, video_of(codec))
+    latents, behind = codec.encode(head)
+    _, shown = codec.decode(latents)
+    tails = [video_of(codec, seed=seed)[:, -codec.frames_of(2, first=False) :] for seed in (3, 4)]
+    once, other, again = (codec.encode(tail, behind)[0] for tail in (*tails, tails[0]))
+    assert torch.equal(once, again)
+    assert not torch.equal(once, other)
+    first, _, second = (codec.decode(latents, shown)[0] for latents in (once, other, again))
+    assert torch.equal(first, second)
+
+
+def test_encoding_knows_no_chance_and_no_gradient(codec: Codec) -> None:
+    video = video_of(codec, num_latents=1)
+    latents, _ = codec.encode(video)
+    torch.manual_seed(1234)
+    assert torch.equal(latents, codec.encode(video)[0])
+    assert not latents.requires_grad
+    assert not codec.decode(latents)[0].requires_grad
+
+
+def test_sides_that_do_not_fit_are_refused_in_a_sentence(codec: Codec) -> None:
+    with pytest.raises(
+        ValueError, match=f"got frames of 16x17; give sides that are multiples of {codec.space_compression}"
+    ):
+        codec.encode(torch.zeros(1, codec.frames_of(1, first=True), 3, 17, 16))
+
+
+@pytest.mark.parametrize("build", AUTOENCODERS)
+def test_an_offloaded_autoencoder_is_brought_to_its_device(build: Callable[[], nn.Module]) -> None:
+    codec, offloaded = codec_of(randomised(build)), randomised(build)
+    cpu_offload(offloaded, execution_device=torch.device("cpu"), offload_buffers=True)
+    assert next(offloaded.parameters()).device.type == "meta"
+    video = video_of(codec, num_latents=2)
+    latents, _ = codec_of(offloaded).encode(video)
+    assert torch.equal(latents, codec.encode(video)[0])
+    assert torch.equal(codec_of(offloaded).decode(latents)[0], codec.decode(latents)[0])
+
+
+@pytest.mark.parametrize(
+    "settings", [{}, {"is_residual": True, "patch_size": 2, "in_channels": 12, "out_channels": 12}]
+)
+def test_wan_gives_what_the_library_gives(settings: dict[str, Any]) -> None:
+    module = randomised(lambda: wan(latents_mean=[0.0] * 4, latents_std=[1.0] * 4, **settings))
+    codec = codec_of(module)
+    video = video_of(codec, batch=2)
+    latents, _ = codec.encode(video)
+    frames, _ = codec.decode(latents)
+    with torch.no_grad():
+        whole = module.encode(video.transpose(1, 2)).latent_dist.mode()
+        torch.testing.assert_close(latents.transpose(1, 2), whole, rtol=0, atol=1e-6)
+        torch.testing.assert_close(
+            frames.transpose(1, 2), module.decode(latents.transpose(1, 2)).sample, rtol=0, atol=1e-6
+        )
+
+
+def test_wan_is_streamed_bit_for_bit_whatever_the_segments() -> None:
+    codec = codec_of(randomised(wan))
+    video = video_of(codec)
+    latents = codec.encode(video)[0]
+    assert torch.equal(streamed(codec.encode, cut(codec, video)), latents)
+    assert torch.equal(streamed(codec.decode, list(latents.split(PIECES, dim=1))), codec.decode(latents)[0])
+
+
+def test_wan_keeps_nothing_of_a_session_in_the_module() -> None:
+    module = randomised(wan)
+    before = dict(vars(module))
+    codec = codec_of(module)
+    codec.decode(codec.encode(video_of(codec))[0])
+    assert vars(module) == before
+
+
+@pytest.mark.parametrize(
+    ("num_frames", "first", "sentence"), [(4, True, "1 \\+ 4 k"), (5, False, "4 k"), (0, False, "4 k")]
+)
+def test_wan_refuses_frames_that_make_no_latent_frame(num_frames: int, first: bool, sentence: str) -> None:
+    codec = codec_of(randomised(wan))
+    cache = None if first else codec.encode(torch.zeros(1, 1, 3, 16, 16))[1]
+    with pytest.raises(ValueError, match=f"got {num_frames} frames; .* {sentence} at a time"):
+        codec.encode(torch.zeros(1, num_frames, 3, 16, 16), cache)
+
+
+def test_image_latents_are_standardised_as_the_pipelines_of_the_library_do_it() -> None:
+    module = randomised(image)
+    video = torch.rand(1, 2, 3, 16, 16) * 2 - 1
+    with torch.no_grad():
+        mode = module.encode(video[0]).latent_dist.mode()
+    torch.testing.assert_close(codec_of(module).encode(video)[0][0], (mode - 0.25) * 0.5)
+
+
+def test_a_config_with_statistics_of_every_channel_goes_by_them() -> None:
+    module = randomised(image)
+    module.register_to_config(latents_mean=[1.0, 2.0, 3.0, 4.0], latents_std=[1.0, 2.0, 4.0, 8.0])
+    zeros = torch.zeros(1, 1, 4, 8, 8)
+    plain = codec_of(randomised(image))
+    mean, std = (torch.tensor(values)[:, None, None] for values in ((1.0, 2.0, 3.0, 4.0), (1.0, 2.0, 4.0, 8.0)))
+    video = video_of(plain, num_latents=1)
+    own = plain.encode(video)[0] / 0.5 + 0.25
+    torch.testing.assert_close(codec_of(module).encode(video)[0], (own - mean) * 0.5 / std)
+    assert codec_of(module).decode(zeros)[0].shape == (1, 1, 3, 16, 16)
+
+
+def test_the_tiny_autoencoder_is_standardised_by_its_config() -> None:
+    module = randomised(tiny)
+    video = torch.rand(1, 2, 3, 16, 16) * 2 - 1
+    with torch.no_grad():
+        own = module.encode(video[0]).latents
+    torch.testing.assert_close(codec_of(module).encode(video)[0][0], (own + 0.5) * 2)
+
+
+def test_a_module_that_is_no_autoencoder_is_refused_in_a_sentence() -> None:
+    with pytest.raises(TypeError, match="there is no codec for Linear; there are codecs for AutoencoderMalt"):
+        codec_of(nn.Linear(2, 2))
