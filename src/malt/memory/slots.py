@@ -1,0 +1,43 @@
+"""`slots`: a few learned slots a layer, renewed by a gated update (recurrent memory transformer style, arXiv:2207.06881)."""
+
+import torch
+import torch.nn.functional as F
+from einops import rearrange
+from torch import Tensor, nn
+
+from malt.memory.protocol import Grid, unit_rms
+from malt.memory.state import State
+
+
+class SlotMemory(nn.Module):
+    """Slots attend to [slots ; tokens] of the finished segment; a gate decides how much of each slot is renewed."""
+
+    joins, positioned = True, False
+
+    def __init__(self, width: int, num_heads: int, num_slots: int = 32) -> None:
+        super().__init__()
+        self.num_heads = num_heads
+        self.initial = nn.Parameter(torch.randn(num_slots, width))
+        self.to_q = nn.Linear(width, width, bias=False)
+        self.to_kv = nn.Linear(width, 2 * width, bias=False)
+        self.to_update = nn.Linear(width, width)
+        self.to_gate = nn.Linear(2 * width, width)
+
+    def empty(self, batch: int, grid: Grid, like: Tensor) -> State:
+        """The learned slots, unwritten."""
+        tokens = unit_rms(self.initial).to(like).expand(batch, -1, -1)
+        return State(tokens, torch.zeros(tokens.shape[:2], dtype=torch.bool, device=like.device))
+
+    def read(self, hidden: Tensor, state: State) -> Tensor:
+        """The identity: the slots join the attention instead."""
+        return hidden
+
+    def write(self, hidden: Tensor, state: State) -> State:
+        """Renew the slots from the segment's tokens; an unwritten memory starts from the learned slots."""
+        slots = torch.where(state.valid[..., None], state.tokens, unit_rms(self.initial).to(state.tokens))
+        keys, values = self.to_kv(torch.cat([slots, unit_rms(hidden)], dim=1)).chunk(2, dim=-1)
+        heads = [rearrange(x, "b n (k d) -> b k n d", k=self.num_heads) for x in (self.to_q(slots), keys, values)]
+        seen = rearrange(F.scaled_dot_product_attention(*heads), "b k n d -> b n (k d)")
+        gate = torch.sigmoid(self.to_gate(torch.cat([slots, seen], dim=-1)))
+        renewed = (1 - gate) * slots + gate * self.to_update(seen)
+        return State(unit_rms(renewed), torch.ones_like(state.valid))

@@ -1,0 +1,82 @@
+"""The memory as a value: a tuple with one `State` a layer, handed in and handed back, never changed in place."""
+
+from collections.abc import Callable, Iterable
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+
+class State(NamedTuple):
+    """What one layer remembers of each video of a batch.
+
+    tokens: (b, m, d). valid: (b, m), False where a place has not been written yet; nothing attends to such a place.
+    """
+
+    tokens: Float[Tensor, "b m d"]
+    valid: Bool[Tensor, "b m"]
+
+
+Memory = tuple[State, ...]
+
+
+def _map(memory: Memory, function: Callable[[Tensor], Tensor]) -> Memory:
+    return tuple(State(function(state.tokens), function(state.valid)) for state in memory)
+
+
+def detach(memory: Memory) -> Memory:
+    """The same memory, through which no gradient flows."""
+    return _map(memory, torch.Tensor.detach)
+
+
+def select(memory: Memory, index: Tensor | slice) -> Memory:
+    """The memories of some videos of the batch."""
+    return _map(memory, lambda tensor: tensor[index])
+
+
+def join(memories: Iterable[Memory]) -> Memory:
+    """Memories of several batches as those of one."""
+    return tuple(
+        State(torch.cat([s.tokens for s in layer]), torch.cat([s.valid for s in layer]))
+        for layer in zip(*memories, strict=True)
+    )
+
+
+def forget(memory: Memory, which: Bool[Tensor, " b"]) -> Memory:
+    """Empty the memories of the videos marked in `which`."""
+    return tuple(State(state.tokens, state.valid & ~which[:, None]) for state in memory)
+
+
+def without_places(memory: Memory) -> Memory:
+    """A memory with room for nothing: what an empty memory amounts to, at no cost."""
+    return tuple(State(state.tokens[:, :0], state.valid[:, :0]) for state in memory)
+
+
+def perturb(memory: Memory, scale: Float[Tensor, " b"], generator: torch.Generator | None = None) -> Memory:
+    """Add Gaussian noise of standard deviation `scale` (one a video) to what is remembered; stored tokens have unit RMS."""
+
+    def noisy(tokens: Tensor) -> Tensor:
+        device = generator.device if generator else tokens.device
+        noise = torch.randn(tokens.shape, generator=generator, dtype=torch.float32, device=device).to(tokens)
+        return tokens + scale[:, None, None].to(tokens) * noise
+
+    return tuple(State(noisy(state.tokens), state.valid) for state in memory)
+
+
+def num_bytes(memory: Memory) -> int:
+    """Size of the memory of all videos of the batch, in bytes."""
+    return sum(tensor.numel() * tensor.element_size() for state in memory for tensor in state)
+
+
+def to_tensors(memory: Memory) -> dict[str, Tensor]:
+    """A flat dictionary that safetensors can store; `from_tensors` is its inverse."""
+    return {
+        f"{layer}.{name}": t.contiguous() for layer, state in enumerate(memory) for name, t in state._asdict().items()
+    }
+
+
+def from_tensors(tensors: dict[str, Tensor]) -> Memory:
+    """A memory from the dictionary that `to_tensors` made of it."""
+    layers = 1 + max(int(key.split(".")[0]) for key in tensors)
+    return tuple(State(tensors[f"{n}.tokens"], tensors[f"{n}.valid"]) for n in range(layers))

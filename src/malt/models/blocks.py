@@ -1,0 +1,99 @@
+"""A transformer block: attention with memory, cross-attention to the caption, feed-forward; modulated frame by frame."""
+
+import torch
+from einops import rearrange
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from malt.memory.kinds import build_memory
+from malt.memory.protocol import LayerMemory
+from malt.memory.state import State
+from malt.models.attention import MaltAttention
+from malt.models.positions import Rotation, rotation, split_axes, unturned
+from malt.models.windows import Layout, Windows
+
+
+class MaltBlock(nn.Module):
+    """One layer. `window` (rows, columns) confines space-time attention; `over_time` False confines it to each frame."""
+
+    memory: LayerMemory
+
+    def __init__(
+        self,
+        width: int,
+        num_heads: int,
+        caption_width: int,
+        mlp_ratio: float,
+        memory: str,
+        memory_size: int | None,
+        over_time: bool = True,
+        window: tuple[int, int] | None = None,
+    ) -> None:
+        super().__init__()
+        self.over_time, self.window = over_time, window if over_time else None
+        self.head_dim = width // num_heads
+        split_axes(self.head_dim)  # refuses heads that cannot turn, before there are any weights
+        self.modulation = nn.Parameter(torch.zeros(6, width))
+        self.norm1 = nn.LayerNorm(width, elementwise_affine=False, eps=1e-6)
+        self.attn1 = MaltAttention(width, num_heads)
+        self.norm2 = nn.LayerNorm(width, eps=1e-6)
+        self.attn2 = MaltAttention(width, num_heads, caption_width)
+        self.norm3 = nn.LayerNorm(width, elementwise_affine=False, eps=1e-6)
+        hidden = int(width * mlp_ratio)
+        self.ff = nn.Sequential(nn.Linear(width, hidden), nn.GELU(approximate="tanh"), nn.Linear(hidden, width))
+        self.memory = build_memory(memory if over_time else "none", width, num_heads, memory_size)
+        self.memory_mark = nn.Parameter(torch.zeros(width))
+        nn.init.zeros_(self.attn2.to_out.weight)
+        nn.init.zeros_(self.attn2.to_out.bias)
+
+    def forward(
+        self,
+        hidden: Float[Tensor, "b n d"],
+        modulation: Float[Tensor, "b s 6 d"],
+        caption: Float[Tensor, "b c e"],
+        caption_mask: Tensor,
+        state: State,
+        layout: Layout,
+    ) -> tuple[Float[Tensor, "b n d"], State]:
+        """The layer's output, and its memory after these tokens."""
+        shift1, scale1, gate1, shift3, scale3, gate3 = (modulation + self.modulation).unbind(dim=2)
+        normed = _modulate(self.norm1(hidden), scale1, shift1)
+        hidden = hidden + _modulate(self._attend(normed, state, layout), gate1)
+        hidden = self.memory.read(hidden, state)
+        hidden = hidden + self.attn2(self.norm2(hidden), caption, mask=caption_mask)
+        hidden = hidden + _modulate(self.ff(_modulate(self.norm3(hidden), scale3, shift3)), gate3)
+        return hidden, self.memory.write(hidden[:, layout.num_context * layout.rows * layout.columns :], state)
+
+    def _attend(self, normed: Tensor, state: State, layout: Layout) -> Tensor:
+        """Attention to the tokens beside one (in the window, in all frames) and to what the memory holds of them."""
+        if not self.over_time:
+            return self._within_frames(normed, layout)
+        windows = Windows(layout, self.window)
+        own = windows.cut(normed)
+        here = windows.turn(self._rotation(-layout.num_context, layout.frames, layout, normed))
+        if not self.memory.joins or not state.tokens.shape[1]:
+            return windows.paste(self.attn1(own, own, (here, here)))
+        places, spread = state.tokens.shape[1], windows.cut if self.memory.positioned else windows.copy
+        remembered = spread(state.tokens.to(normed.dtype) + self.memory_mark.to(normed.dtype))
+        if self.memory.positioned:
+            frames = places // (layout.rows * layout.columns)
+            there = windows.turn(self._rotation(-frames, frames, layout, normed))
+        else:
+            there = unturned(places, self.head_dim, normed.device)
+        mask = torch.cat([spread(state.valid[..., None])[..., 0], own.new_ones(own.shape[:2], dtype=torch.bool)], dim=1)
+        turns = (here, tuple(torch.cat(pair) for pair in zip(there, here, strict=True)))
+        return windows.paste(self.attn1(own, torch.cat([remembered, own], dim=1), turns, mask))
+
+    def _rotation(self, start: int, frames: int, layout: Layout, like: Tensor) -> Rotation:
+        return rotation(start, frames, layout.rows, layout.columns, self.head_dim, like.device)
+
+    def _within_frames(self, normed: Tensor, layout: Layout) -> Tensor:
+        turn = self._rotation(0, 1, layout, normed)
+        tokens = rearrange(normed, "b (s n) d -> (b s) n d", s=layout.frames)
+        return rearrange(self.attn1(tokens, tokens, (turn, turn)), "(b s) n d -> b (s n) d", s=layout.frames)
+
+
+def _modulate(x: Float[Tensor, "b n d"], scale: Float[Tensor, "b s d"], shift: Tensor | None = None) -> Tensor:
+    """x (1 + scale) + shift, with one scale and one shift for all tokens of a frame."""
+    frames = x.unflatten(1, (scale.shape[1], -1)) * (1 + scale[:, :, None])
+    return (frames if shift is None else frames + shift[:, :, None]).flatten(1, 2)

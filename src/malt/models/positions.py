@@ -1,0 +1,51 @@
+"""Rotary positions in time, height and width (RoPE, arXiv:2104.09864): only differences count, so no time is too late."""
+
+import torch
+from einops import rearrange, repeat
+from jaxtyping import Float
+from torch import Tensor
+
+Rotation = tuple[Tensor, Tensor]  # cosines and sines, (n, head_dim)
+
+
+def split_axes(head_dim: int) -> tuple[int, int, int]:
+    """How many of a head's channels turn with time, with height and with width; each even, together `head_dim`.
+
+    Raises:
+        ValueError: for a head that is too small, or odd.
+    """
+    if head_dim < 8 or head_dim % 2:
+        raise ValueError(
+            f"a head of {head_dim} channels cannot turn with time, height and width; give 8, 10, 12 or more"
+        )
+    time = head_dim // 4 // 2 * 2
+    height = (head_dim - time) // 4 * 2
+    return time, height, head_dim - time - height
+
+
+def rotation(start: int, num_frames: int, height: int, width: int, head_dim: int, device: torch.device) -> Rotation:
+    """Cosines and sines for tokens (frame, row, column), flattened in this order; the first frame's time is `start`."""
+    ranges = (torch.arange(start, start + num_frames), torch.arange(height), torch.arange(width))
+    grids = torch.meshgrid(*(r.to(device=device, dtype=torch.float32) for r in ranges), indexing="ij")
+    angles = [
+        grid.flatten()[:, None] * _frequencies(n, device) for grid, n in zip(grids, split_axes(head_dim), strict=True)
+    ]
+    angle = repeat(torch.cat(angles, dim=1), "n f -> n (f pair)", pair=2)
+    return angle.cos(), angle.sin()
+
+
+def unturned(count: int, head_dim: int, device: torch.device) -> Rotation:
+    """The rotation of `count` tokens that have no position."""
+    ones = torch.ones(count, head_dim, device=device)
+    return ones, torch.zeros_like(ones)
+
+
+def rotate(x: Float[Tensor, "b n k d"], turn: Rotation) -> Float[Tensor, "b n k d"]:
+    """Turn every pair of neighbouring channels by its token's angle."""
+    cos, sin = (table[None, :, None].to(x.dtype) for table in turn)
+    even, odd = rearrange(x, "b n k (f pair) -> pair b n k f", pair=2)
+    return x * cos + torch.stack((-odd, even), dim=-1).flatten(-2) * sin
+
+
+def _frequencies(channels: int, device: torch.device) -> Tensor:
+    return 100.0 ** -torch.arange(0, 1, 2 / channels, device=device)[: channels // 2]

@@ -1,0 +1,155 @@
+"""`MaltTransformer3DModel`: a latent video diffusion transformer with memory. One forward, two readings.
+
+Denoise: latents at their noise levels, the memory of the segments before -> velocity.
+Remember: a clean segment at noise level 0, the memory before it -> the memory after it.
+"""
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import torch
+from diffusers.configuration_utils import ConfigMixin, register_to_config
+from diffusers.loaders import PeftAdapterMixin
+from diffusers.models.attention import AttentionMixin
+from diffusers.models.cache_utils import CacheMixin
+from diffusers.models.modeling_utils import ModelMixin
+from einops import rearrange
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+
+from malt.memory.state import Memory
+from malt.models.blocks import Layout, MaltBlock
+from malt.models.conditioning import FrameConditioning
+
+
+class MaltTransformer3DModel(ModelMixin, ConfigMixin, PeftAdapterMixin, CacheMixin, AttentionMixin):
+    """Patchify, blocks, unpatchify, over (b, s, c, h, w) latents of which every frame has a noise level of its own.
+
+    Args:
+        in_channels: channels of the latents.
+        patch_size: side of the square of latent pixels that is one token.
+        num_layers, num_attention_heads, attention_head_dim: size of the transformer; width is heads x head_dim.
+        caption_dim: width of the text encoder's states.
+        memory: kind of memory, `recurrent`, `slots`, `bank` or `none`.
+        memory_size: slots or places a layer (None: the kind's default; `recurrent` is as large as a segment).
+        segment_frames: latent frames in a segment.
+        context_frames: clean latent frames before a segment that it sees beside its memory.
+        action_dim: length of a latent frame's action vector, None for a model that takes no actions.
+        attention: kind of each layer's attention, repeated to `num_layers`: `space_time` or `space`.
+        window_size: (rows, columns) of tokens to which space-time attention is confined; None for the whole frame.
+    """
+
+    _supports_gradient_checkpointing = True
+    _no_split_modules = ["MaltBlock"]
+    _repeated_blocks = ["MaltBlock"]
+
+    @register_to_config
+    def __init__(
+        self,
+        *,
+        in_channels: int = 16,
+        patch_size: int = 2,
+        num_layers: int = 6,
+        num_attention_heads: int = 8,
+        attention_head_dim: int = 32,
+        mlp_ratio: float = 3.0,
+        caption_dim: int = 128,
+        modulation_dim: int = 128,
+        memory: str = "recurrent",
+        memory_size: int | None = None,
+        segment_frames: int = 4,
+        context_frames: int = 1,
+        action_dim: int | None = None,
+        attention: Sequence[str] = ("space_time",),
+        window_size: Sequence[int] | None = None,
+    ) -> None:
+        super().__init__()
+        width = num_attention_heads * attention_head_dim
+        self.patch_size, self.segment_frames, self.context_frames = patch_size, segment_frames, context_frames
+        self.patch_embed = nn.Linear(in_channels * patch_size**2, width)
+        self.conditioning = FrameConditioning(width, modulation_dim, action_dim)
+        self.blocks = nn.ModuleList(
+            MaltBlock(
+                width,
+                num_attention_heads,
+                caption_dim,
+                mlp_ratio,
+                memory,
+                memory_size,
+                over_time=_is_over_time(attention[layer % len(attention)]),
+                window=(window_size[0], window_size[1]) if window_size else None,
+            )
+            for layer in range(num_layers)
+        )
+        self.norm_out = nn.LayerNorm(width, eps=1e-6)
+        self.proj_out = nn.Linear(width, in_channels * patch_size**2)
+        nn.init.zeros_(self.proj_out.weight)
+        nn.init.zeros_(self.proj_out.bias)
+        self.gradient_checkpointing = False
+
+    def empty_memory(self, batch: int, height: int, width: int) -> Memory:
+        """A memory in which nothing has been written, for `batch` videos of `height` x `width` latent pixels."""
+        grid = (self.segment_frames, height // self.patch_size, width // self.patch_size)
+        blocks: Iterable[Any] = self.blocks
+        return tuple(block.memory.empty(batch, grid, self.proj_out.weight) for block in blocks)
+
+    def forward(
+        self,
+        latents: Float[Tensor, "b s c h w"],
+        timestep: Float[Tensor, "b s"],
+        memory: Memory | None,
+        encoder_hidden_states: Float[Tensor, "b n e"],
+        encoder_attention_mask: Bool[Tensor, "b n"],
+        actions: Float[Tensor, "b s a"] | None = None,
+        num_context_frames: int = 0,
+    ) -> tuple[Float[Tensor, "b s c h w"], Memory]:
+        """Velocity of every latent frame, and the memory renewed by these frames.
+
+        Args:
+            latents: frames x_t = (1 - t) x_0 + t eps, context first.
+            timestep: noise level t of every frame, in [0, 1].
+            memory: of the segments before; None for an empty one.
+            encoder_hidden_states, encoder_attention_mask: the caption, and which of its tokens count.
+            actions: what was done during every latent frame, for models that take actions.
+            num_context_frames: how many of the first frames belong to the segment that the memory saw last.
+
+        Raises:
+            ValueError: when height or width is not a multiple of the patch size.
+        """
+        batch, frames, _, height, width = latents.shape
+        layout = self._layout(frames, height, width, num_context_frames)
+        memory = self.empty_memory(batch, height, width) if memory is None else memory
+        modulation = self.conditioning(timestep, actions)
+        hidden = self.patch_embed(self._patchify(latents))
+        renewed = []
+        for block, state in zip(self.blocks, memory, strict=True):
+            arguments = (hidden, modulation, encoder_hidden_states, encoder_attention_mask, state, layout)
+            hidden, state = self._run(block, arguments)
+            renewed.append(state)
+        return self._unpatchify(self.proj_out(self.norm_out(hidden)), layout), tuple(renewed)
+
+    def _run(self, block: nn.Module, arguments: tuple) -> tuple:
+        if torch.is_grad_enabled() and self.gradient_checkpointing:
+            return self._gradient_checkpointing_func(block, *arguments)
+        return block(*arguments)
+
+    def _layout(self, frames: int, height: int, width: int, num_context: int) -> Layout:
+        if height % self.patch_size or width % self.patch_size:
+            raise ValueError(
+                f"latents of {width}x{height} cannot be cut into patches of {self.patch_size}; pad or resize"
+            )
+        return Layout(frames, height // self.patch_size, width // self.patch_size, num_context)
+
+    def _patchify(self, latents: Tensor) -> Tensor:
+        sizes = {"p": self.patch_size, "q": self.patch_size}
+        return rearrange(latents, "b s c (h p) (w q) -> b (s h w) (p q c)", **sizes).to(self.patch_embed.weight.dtype)
+
+    def _unpatchify(self, tokens: Tensor, layout: Layout) -> Tensor:
+        sizes = {"p": self.patch_size, "q": self.patch_size, "h": layout.rows, "w": layout.columns}
+        return rearrange(tokens, "b (s h w) (p q c) -> b s c (h p) (w q)", **sizes)
+
+
+def _is_over_time(attention: str) -> bool:
+    if attention not in ("space_time", "space"):
+        raise ValueError(f"there is no attention called {attention!r}; choose space_time or space")
+    return attention == "space_time"
