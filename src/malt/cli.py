@@ -1,0 +1,93 @@
+"""The `malt` command: finds the verb, runs it, and says in one sentence what went wrong.
+
+A verb is a module in `malt.commands` with a dataclass `Command` whose fields are its options and whose `run()` does the
+work; here it gets one line. Heavy imports belong inside `run`.
+"""
+
+import errno
+import sys
+from collections.abc import Sequence
+from difflib import get_close_matches
+from importlib import import_module
+
+import malt
+from malt.errors import MaltError, UsageError
+
+VERBS = {
+    "generate": "write a video of any length from a sentence",
+    "train": "train a model by a recipe, from nothing to one that can be generated with",
+    "world": "look at the world that the default model learns from",
+}
+
+INTERRUPTED = 130
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one verb and give the exit code: 0 done, 2 wrong usage, 1 anything else, 130 interrupted."""
+    try:
+        return dispatch(sys.argv[1:] if arguments is None else list(arguments))
+    except MaltError as error:
+        complain(str(error))
+        return error.exit_code
+    except KeyboardInterrupt:
+        complain("interrupted")
+        return INTERRUPTED
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        complain(f"the disk is full ({error.filename or 'no space left'}); make room and try again")
+        return MaltError.exit_code
+
+
+def dispatch(arguments: list[str]) -> int:
+    """Answer `--help` and `--version`, or hand the arguments to their verb.
+
+    Raises:
+        UsageError: there is no such verb.
+    """
+    if not arguments or arguments[0] in ("-h", "--help", "help"):
+        print(help_text())
+        return 0
+    if arguments[0] == "--version":
+        print(f"malt {malt.__version__}")
+        return 0
+    verb, *options = arguments
+    if verb not in VERBS:
+        raise UsageError(f"there is no verb {verb!r}{_did_you_mean(verb)}; see malt --help")
+    return run_verb(verb, options)
+
+
+def run_verb(verb: str, options: list[str]) -> int:
+    """Read the verb's options from the command line and run it."""
+    import tyro
+
+    command = import_module(f"malt.commands.{verb}").Command
+    config = (tyro.conf.DisallowNone, tyro.conf.FlagCreatePairsOff)
+    parsed = tyro.cli(command, prog=f"malt {verb}", args=options, config=config)
+    parsed.run()
+    return 0
+
+
+def help_text() -> str:
+    """Give the help of `malt` itself: one line a verb."""
+    width = max(map(len, VERBS))
+    lines = [f"  {verb:<{width}}  {what}" for verb, what in VERBS.items()]
+    return "\n".join(
+        [
+            "malt: any-length video diffusion with memory",
+            "",
+            "usage: malt VERB [OPTIONS]     malt VERB --help     malt --version",
+            "",
+            *lines,
+        ]
+    )
+
+
+def complain(sentence: str) -> None:
+    """Say on standard error what went wrong."""
+    print(f"malt: {sentence}", file=sys.stderr)
+
+
+def _did_you_mean(verb: str) -> str:
+    close = get_close_matches(verb, VERBS, n=1)
+    return f", did you mean {close[0]!r}" if close else ""

@@ -1,0 +1,29 @@
+"""Numbers given on the command line, checked in one place; None, an option that was not given, always passes."""
+
+import math
+
+from malt.errors import UsageError
+
+
+def check_count(option: str, value: int | None) -> None:
+    """Raise a `UsageError` unless `value` is at least 1."""
+    if value is not None and value < 1:
+        raise UsageError(f"asked for {value} as {option}; give at least 1")
+
+
+def check_above_zero(option: str, value: float | None) -> None:
+    """Raise a `UsageError` unless `value` is an ordinary number above 0."""
+    if value is not None and not (math.isfinite(value) and value > 0):
+        raise UsageError(f"asked for {value} as {option}; give a number above 0")
+
+
+def check_finite(option: str, value: float | None) -> None:
+    """Raise a `UsageError` if `value` is infinite or not a number."""
+    if value is not None and not math.isfinite(value):
+        raise UsageError(f"asked for {value} as {option}; give an ordinary number")
+
+
+def check_seed(value: int) -> None:
+    """Raise a `UsageError` unless `value` can start a random generator."""
+    if not 0 <= value < 2**63:
+        raise UsageError(f"asked for seed {value}; give a number from 0 to 2^63 - 1")

@@ -1,0 +1,54 @@
+"""Brings up a model for a verb: where it computes, with how many threads, and without the libraries' chatter."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from malt.errors import UsageError
+
+if TYPE_CHECKING:
+    from malt.pipelines.malt import MaltPipeline
+
+
+def bring_up(checkpoint: Path | None, *, device: str = "auto", threads: int | None = None) -> "MaltPipeline":
+    """Load the checkpoint, or the default model, onto a device.
+
+    Raises:
+        UsageError: there is no such device.
+        CheckpointError: there is no such checkpoint, or it cannot be loaded.
+    """
+    import torch
+
+    from malt.pipelines.loading import load_pipeline
+
+    if threads is not None:
+        torch.set_num_threads(threads)
+    place = choose_device(device)
+    silence_libraries()
+    return load_pipeline(checkpoint).to(place)
+
+
+def choose_device(name: str) -> str:
+    """Give the device's name, the first GPU or else the processor for "auto".
+
+    Raises:
+        UsageError: nothing can be computed on it here.
+    """
+    import torch
+
+    if name == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        torch.empty(1, device=name).sum().item()
+    except (AssertionError, NotImplementedError, RuntimeError) as error:
+        raise UsageError(f"cannot compute on the device {name!r} here; give auto, cpu or one that is there") from error
+    return name
+
+
+def silence_libraries() -> None:
+    """Keep the libraries' own progress bars and advice off the screen."""
+    from diffusers.utils import logging as diffusers_logging
+    from transformers.utils import logging as transformers_logging
+
+    for logging in (diffusers_logging, transformers_logging):
+        logging.disable_progress_bar()
+        logging.set_verbosity_error()

@@ -1,0 +1,40 @@
+"""Integrate a velocity from noise to latents with a scheduler of diffusers."""
+
+import copy
+import inspect
+from collections.abc import Callable
+
+import torch
+from diffusers import SchedulerMixin
+from jaxtyping import Float
+from torch import Tensor
+
+Velocity = Callable[[Float[Tensor, "b s c h w"], float], Float[Tensor, "b s c h w"]]  # (x_t, noise level t) -> v
+
+
+@torch.no_grad()
+def sample(velocity: Velocity, noise: Float[Tensor, "b s c h w"], scheduler: SchedulerMixin, num_steps: int) -> Tensor:
+    """Latents at noise level 0, in `num_steps` steps of a copy of `scheduler`: schedulers keep state, sessions must not.
+
+    Any flow-matching scheduler of diffusers serves (FlowMatchEuler, FlowMatchHeun, UniPC or DPM-Solver with
+    `use_flow_sigmas`); its sigmas are the noise levels.
+
+    Raises:
+        ValueError: when num_steps is less than 1.
+    """
+    if num_steps < 1:
+        raise ValueError(f"asked for {num_steps} sampling steps; give at least 1")
+    scheduler = copy.deepcopy(scheduler)
+    scheduler.set_timesteps(num_steps, **_shift(scheduler))
+    sigmas = scheduler.sigmas
+    x = noise
+    for index, timestep in enumerate(scheduler.timesteps):
+        x = scheduler.step(velocity(x, float(sigmas[index])), timestep, x, return_dict=False)[0]
+    return x
+
+
+def _shift(scheduler: SchedulerMixin) -> dict[str, float]:
+    """Schedulers that shift by resolution are told the shift for a short sequence."""
+    dynamic = getattr(scheduler.config, "use_dynamic_shifting", False)
+    takes_mu = "mu" in inspect.signature(scheduler.set_timesteps).parameters
+    return {"mu": scheduler.config.base_shift} if dynamic and takes_mu else {}

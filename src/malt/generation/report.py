@@ -1,0 +1,93 @@
+"""What a run cost and how it can be repeated, written as JSON."""
+
+import json
+import os
+import platform
+import resource
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import malt
+from malt.errors import MaltError
+
+
+@dataclass(kw_only=True)
+class RunReport:
+    """Collects, segment by segment, the figures of one generation; the clock starts when the report is made."""
+
+    prompt: str
+    seed: int
+    checkpoint: str
+    clock: Callable[[], float] = time.perf_counter
+    frames: int = 0
+    memory_bytes: int = 0
+    seconds_per_segment: list[float] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        """Start the clock."""
+        self._last = self.clock()
+
+    def add_segment(self, *, num_frames: int, memory_bytes: int) -> None:
+        """Note that a segment was finished: `num_frames` of it were kept, the model's memory holds `memory_bytes`."""
+        now = self.clock()
+        self.seconds_per_segment.append(now - self._last)
+        self._last = now
+        self.frames += num_frames
+        self.memory_bytes = memory_bytes
+
+    @property
+    def seconds(self) -> float:
+        """How long the finished segments took, without loading the model."""
+        return sum(self.seconds_per_segment)
+
+    @property
+    def frames_per_second(self) -> float:
+        """How many frames a second were made, 0 before the first segment."""
+        return self.frames / self.seconds if self.seconds else 0.0
+
+    def as_dict(self) -> dict[str, Any]:
+        """Give everything there is to report, ready for JSON."""
+        return {
+            "prompt": self.prompt,
+            "seed": self.seed,
+            "checkpoint": self.checkpoint,
+            "frames": self.frames,
+            "seconds": self.seconds,
+            "frames_per_second": self.frames_per_second,
+            "seconds_per_segment": self.seconds_per_segment,
+            "peak_rss_bytes": peak_rss_bytes(),
+            "memory_bytes": self.memory_bytes,
+            "versions": versions(),
+        }
+
+    def write(self, path: Path) -> None:
+        """Write the report to `path`, whole or not at all.
+
+        Raises:
+            MaltError: the file cannot be written, as on a full disk.
+        """
+        part = path.with_name(path.name + ".part")
+        try:
+            part.write_text(json.dumps(self.as_dict(), indent=2) + "\n")
+            os.replace(part, path)
+        except OSError as error:
+            part.unlink(missing_ok=True)
+            raise MaltError(f"could not write the report {path} ({error.strerror}); choose another place") from error
+
+
+def versions() -> dict[str, str]:
+    """Give the versions of what decides a run's outcome."""
+    libraries = {name: version(name) for name in ("torch", "diffusers", "transformers")}
+    return {"malt": malt.__version__, **libraries, "python": platform.python_version()}
+
+
+def peak_rss_bytes() -> int:
+    """Give the most resident memory this process has held so far, in bytes."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    # Linux counts in KiB, macOS in bytes.
+    return peak if sys.platform == "darwin" else peak * 1024

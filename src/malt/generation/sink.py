@@ -1,0 +1,195 @@
+"""Writes a video file frame by frame, in constant memory, so that what is written plays however the run ends.
+
+Axes: t frames, h height, w width.
+"""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from fractions import Fraction
+from pathlib import Path
+from types import TracebackType
+
+import av
+import numpy as np
+from jaxtyping import UInt8
+
+from malt.errors import MaltError, UsageError
+from malt.generation.output import check_output
+from malt.generation.palette import FramePalette
+
+
+@dataclass(frozen=True, kw_only=True)
+class Encoding:
+    """How one kind of file is written: its codec, and what is asked of codec and container."""
+
+    codec: str
+    pixel_format: str
+    codec_options: dict[str, str] = field(default_factory=dict)
+    container_options: dict[str, str] = field(default_factory=dict)
+    even_sizes: bool = True
+    has_palette: bool = False
+
+
+# Without look-ahead a frame leaves the encoder as it enters; fragments and clusters of a quarter of a second then
+# bound what a killed run can lose.
+ENCODINGS = {
+    ".mp4": Encoding(
+        codec="libx264",
+        pixel_format="yuv420p",
+        codec_options={"preset": "veryfast", "tune": "zerolatency", "crf": "18"},
+        container_options={
+            "movflags": "frag_keyframe+empty_moov+default_base_moof",
+            "frag_duration": "250000",
+            "flush_packets": "1",
+        },
+    ),
+    ".webm": Encoding(
+        codec="libvpx-vp9",
+        pixel_format="yuv420p",
+        codec_options={"deadline": "realtime", "cpu-used": "6", "crf": "24", "b": "0", "lag-in-frames": "0"},
+        container_options={"cluster_time_limit": "250", "flush_packets": "1"},
+    ),
+    ".gif": Encoding(
+        codec="gif",
+        pixel_format="pal8",
+        container_options={"flush_packets": "1"},
+        even_sizes=False,
+        has_palette=True,
+    ),
+}
+
+
+class VideoSink:
+    """A video file that takes frames as they are made; the ending of its name (.mp4, .webm, .gif) says the format.
+
+    The file is opened with the first frame: a run that makes none leaves what was there before. Use it as a context
+    manager, or call `close`.
+    """
+
+    def __init__(self, path: Path, *, frame_rate: float, scale: int = 1, overwrite: bool = False) -> None:
+        """Check that `path` can be written; `scale` repeats every pixel, for small videos in large players.
+
+        Raises:
+            UsageError: unknown ending, missing or unwritable folder, existing file without `overwrite`, bad numbers.
+        """
+        if not (math.isfinite(frame_rate) and 0 < frame_rate <= 1000):
+            raise UsageError(f"asked for {frame_rate} frames a second; give a number above 0 and at most 1000")
+        if scale < 1:
+            raise UsageError(f"asked for a scale of {scale}; give at least 1")
+        check_output(path, overwrite=overwrite, endings=ENCODINGS)
+        self.path = path
+        self.frame_rate = Fraction(frame_rate).limit_denominator(1001)
+        self.num_frames = 0
+        self._scale = scale
+        self._encoder: _Encoder | None = None
+
+    @property
+    def seconds(self) -> float:
+        """How long the frames written so far last."""
+        return float(self.num_frames / self.frame_rate)
+
+    def write(self, frames: UInt8[np.ndarray, "t h w 3"]) -> None:
+        """Append frames, which must all be of one size.
+
+        Raises:
+            MaltError: the file cannot be written any further, as on a full disk; what is there is kept, unless it is
+                not even one frame.
+        """
+        for frame in frames:
+            try:
+                self._write_frame(frame)
+            except OSError as error:
+                raise self._broken(error) from error
+
+    def close(self) -> None:
+        """Finish the file; closing twice is harmless."""
+        encoder, self._encoder = self._encoder, None
+        if encoder is None:
+            return
+        try:
+            encoder.finish()
+        except OSError as error:
+            raise self._broken(error) from error
+
+    def __enter__(self) -> "VideoSink":
+        """Give the sink itself; the file is opened by the first frame."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Finish the file, whatever ended the block."""
+        self.close()
+
+    def _write_frame(self, frame: UInt8[np.ndarray, "h w 3"]) -> None:
+        encoding = ENCODINGS[self.path.suffix.lower()]
+        picture = fit_to_encoding(frame, scale=self._scale, even=encoding.even_sizes)
+        if self._encoder is None:
+            self._encoder = _Encoder(self.path, encoding, picture.shape[:2], self.frame_rate)
+        self._encoder.write(picture, self.num_frames)
+        self.num_frames += 1
+
+    def _broken(self, error: OSError) -> MaltError:
+        encoder, self._encoder = self._encoder, None
+        if encoder is not None:
+            encoder.abandon()
+        if self.num_frames == 0 and self.path.is_file():
+            self.path.unlink()
+        reason = error.strerror or str(error)
+        return MaltError(f"could not write on to {self.path} ({reason}); make room or choose another place")
+
+
+def fit_to_encoding(frame: UInt8[np.ndarray, "h w 3"], *, scale: int, even: bool) -> UInt8[np.ndarray, "h2 w2 3"]:
+    """Repeat every pixel `scale` times each way and, where sizes must be even, the last row or column of odd ones."""
+    larger = frame.repeat(scale, axis=0).repeat(scale, axis=1)
+    if even:
+        height, width, _ = larger.shape
+        larger = np.pad(larger, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
+    return np.ascontiguousarray(larger)
+
+
+class _Encoder:
+    """An open file: frames of one size go in, packets go to disk."""
+
+    def __init__(self, path: Path, encoding: Encoding, size: tuple[int, ...], frame_rate: Fraction) -> None:
+        self._size = size
+        height, width = size
+        self._palette = FramePalette(width, height, frame_rate) if encoding.has_palette else None
+        self._container = av.open(str(path), "w", options=encoding.container_options)
+        stream = self._container.add_stream(encoding.codec, rate=frame_rate, options=encoding.codec_options)
+        assert isinstance(stream, av.VideoStream)
+        self._stream = stream
+        self._stream.width, self._stream.height = width, height
+        self._stream.pix_fmt = encoding.pixel_format
+        self._stream.gop_size = max(1, round(frame_rate))
+        # More threads would hold frames back.
+        self._stream.codec_context.thread_count = 1
+
+    def write(self, picture: UInt8[np.ndarray, "h w 3"], index: int) -> None:
+        if picture.shape[:2] != self._size:
+            raise ValueError(f"frame {index} is {picture.shape[:2]}, those before it {self._size}; give one size")
+        frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
+        frame.pts = index
+        self._encode(frame)
+
+    def finish(self) -> None:
+        """Write what the encoder holds and close the file."""
+        if self._palette is not None:
+            self._encode_all(self._palette.push(None))
+        self._container.mux(self._stream.encode(None))
+        self._container.close()
+
+    def abandon(self) -> None:
+        """Close a file that can no longer be written, leaving what is there."""
+        try:
+            self._container.close()
+        except OSError:
+            return
+
+    def _encode(self, frame: av.VideoFrame) -> None:
+        self._encode_all(iter([frame]) if self._palette is None else self._palette.push(frame))
+
+    def _encode_all(self, frames: Iterator[av.VideoFrame]) -> None:
+        for frame in frames:
+            self._container.mux(self._stream.encode(frame))

@@ -1,0 +1,89 @@
+"""Whether a folder holds a whole, safe MaltPipeline checkpoint, found out without building the model."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
+
+from malt.errors import CheckpointError
+
+MODELS = ("transformer", "vae", "text_encoder")
+COMPONENTS = (*MODELS, "tokenizer", "scheduler")
+PICKLES = {".bin", ".ckpt", ".pkl", ".pickle", ".pt", ".pth"}
+
+
+def check_checkpoint(path: Path) -> None:
+    """Raise a `CheckpointError` unless `path` is a checkpoint with every component and undamaged weights."""
+    if not path.is_dir():
+        raise CheckpointError(f"there is no checkpoint folder {path}; check the name")
+    index_file = path / "model_index.json"
+    if not index_file.is_file():
+        raise CheckpointError(f"{path} is not a checkpoint (it has no model_index.json); give the folder that has one")
+    index = _read_json(index_file)
+    if index.get("_class_name") != "MaltPipeline":
+        raise CheckpointError(
+            f"{path} holds a {index.get('_class_name')}, not a MaltPipeline; choose another checkpoint"
+        )
+    for name in COMPONENTS:
+        if name not in index or not (path / name).is_dir():
+            raise CheckpointError(f"the checkpoint {path} lacks its {name}; copy it again, whole")
+    for name in MODELS:
+        _check_model(path / name)
+
+
+def weight_files(folder: Path) -> list[Path]:
+    """List the safetensors files of one model, every shard its index names included, whether there or not."""
+    named: set[Path] = set(folder.glob("*.safetensors"))
+    for index in folder.glob("*.safetensors.index.json"):
+        named.update(folder / shard for shard in _read_json(index).get("weight_map", {}).values())
+    return sorted(named)
+
+
+def tensor_names(folder: Path) -> set[str]:
+    """Give the names of all tensors one model's files hold.
+
+    Raises:
+        CheckpointError: a file is missing or damaged.
+    """
+    return {name for file in weight_files(folder) for name in _names_in(file)}
+
+
+def _check_model(folder: Path) -> None:
+    config = folder / "config.json"
+    if not config.is_file():
+        raise CheckpointError(f"{folder} has no config.json; copy the checkpoint again, whole")
+    _read_json(config)
+    if not weight_files(folder):
+        raise CheckpointError(_no_weights(folder))
+    tensor_names(folder)
+
+
+def _no_weights(folder: Path) -> str:
+    pickles = sorted(file.name for file in folder.iterdir() if file.suffix in PICKLES)
+    if not pickles:
+        return f"{folder} has no weights (*.safetensors); copy the checkpoint again, whole"
+    return (
+        f"{folder} has pickled weights ({pickles[0]}), which can run code and are refused; convert them to safetensors"
+    )
+
+
+def _names_in(file: Path) -> list[str]:
+    """Open a file as far as its header, whose lengths `safe_open` holds against the file's size."""
+    try:
+        with safe_open(file, framework="pt") as tensors:
+            return list(tensors.keys())
+    except FileNotFoundError as error:
+        raise CheckpointError(f"{file} is missing; copy the checkpoint again, whole") from error
+    except (OSError, SafetensorError) as error:
+        raise CheckpointError(f"{file} is damaged or cut short; copy it again") from error
+
+
+def _read_json(file: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{file} is damaged: it is not JSON; copy the checkpoint again") from error
+    if not isinstance(content, dict):
+        raise CheckpointError(f"{file} is damaged: it is not a JSON object; copy the checkpoint again")
+    return content

@@ -1,0 +1,71 @@
+"""Loads a pipeline from a folder, or the default model that comes with the package; nothing is fetched."""
+
+from importlib.resources import files
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+
+from malt.errors import CheckpointError
+from malt.pipelines.checkpoint import MODELS, check_checkpoint, tensor_names
+
+if TYPE_CHECKING:
+    from malt.pipelines.malt import MaltPipeline
+
+WHAT_LOADING_RAISES = (AttributeError, KeyError, OSError, RuntimeError, TypeError, ValueError)
+
+
+def default_checkpoint() -> Path:
+    """Give the folder of the default model inside the package.
+
+    Raises:
+        CheckpointError: this installation has none.
+    """
+    path = Path(str(files("malt") / "assets" / "default"))
+    if not (path / "model_index.json").is_file():
+        raise CheckpointError("no default model comes with this installation; pass --checkpoint or train one")
+    return path
+
+
+def load_pipeline(checkpoint: Path | None = None) -> "MaltPipeline":
+    """Load a pipeline with `model_index.json` and its components from a folder; None is the default model.
+
+    Raises:
+        CheckpointError: the folder is missing, no checkpoint, incomplete, pickled, damaged, or its weights do not fit.
+    """
+    path = default_checkpoint() if checkpoint is None else checkpoint
+    check_checkpoint(path)
+    from malt.pipelines.malt import MaltPipeline
+
+    try:
+        pipeline = MaltPipeline.from_pretrained(path, local_files_only=True, use_safetensors=True, dtype=torch.float32)
+    except WHAT_LOADING_RAISES as error:
+        raise CheckpointError(_cannot_load(path, error)) from error
+    for name in MODELS:
+        _check_complete(path / name, getattr(pipeline, name))
+    return pipeline
+
+
+def missing_tensors(model: nn.Module, stored: set[str]) -> list[str]:
+    """List the model's tensors that were not stored, other than those tied to a stored one."""
+    tensors: dict[str, Tensor] = model.state_dict()
+    stored_places = {tensor.data_ptr() for name, tensor in tensors.items() if name in stored}
+    return [name for name, tensor in tensors.items() if name not in stored and tensor.data_ptr() not in stored_places]
+
+
+def _check_complete(folder: Path, model: nn.Module) -> None:
+    """Refuse what `from_pretrained` only warns of: weights that were not stored and are random now.
+
+    Other libraries rename weights as they load them, so only our own models can be held to their names.
+    """
+    if not type(model).__module__.startswith("malt."):
+        return
+    missing = missing_tensors(model, tensor_names(folder))
+    if missing:
+        raise CheckpointError(f"{folder} lacks {len(missing)} weights, such as {missing[0]}; copy it again, whole")
+
+
+def _cannot_load(path: Path, error: Exception) -> str:
+    reason = str(error).strip().split("\n")[0].split(". ")[0][:200]
+    return f"the checkpoint {path} cannot be loaded ({reason}); copy it again or use the version of malt that made it"

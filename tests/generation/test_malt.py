@@ -1,0 +1,249 @@
+"""Laws of MALT's rollout, on a tiny random pipeline."""
+
+from dataclasses import replace
+from itertools import islice, pairwise
+from typing import Any
+
+import pytest
+import tiny_pipeline
+import torch
+from tiny_pipeline import SEGMENT
+from torch import Tensor, nn
+
+from malt.diffusion.guidance import Guidance
+from malt.errors import MaltError, UsageError
+from malt.generation.malt import MaltRollout, Progress
+from malt.generation.rollout import Segment
+from malt.memory.kinds import KINDS
+from malt.memory.state import Memory, num_bytes
+
+MEMORIES = [kind for kind in KINDS if kind != "none"]
+
+
+@pytest.fixture
+def rollout() -> MaltRollout:
+    return tiny_pipeline.rollout()
+
+
+def collect(rollout: MaltRollout, num_frames: int, progress: Progress | None = None) -> Tensor:
+    progress = rollout.begin(seed=3) if progress is None else progress
+    return torch.cat([segment.frames for segment in rollout.stream(num_frames, progress)], dim=1)
+
+
+def after(rollout: MaltRollout, num_segments: int, seed: int = 3) -> Progress:
+    """Where a video stands after so many segments."""
+    progress = rollout.begin(seed)
+    for _ in range(num_segments):
+        _, progress = rollout.advance(progress)
+    return progress
+
+
+def absorbed(rollout: MaltRollout, frames: Tensor) -> tuple[list[Segment], list[Progress]]:
+    segments, progresses = zip(*rollout.absorb(rollout.begin(3), frames), strict=True)
+    return list(segments), list(progresses)
+
+
+def equal(one: Memory, other: Memory) -> bool:
+    return all(torch.equal(a, b) for x, y in zip(one, other, strict=True) for a, b in zip(x, y, strict=True))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_longer_video_begins_with_the_shorter_one(kind: str) -> None:
+    rollout = tiny_pipeline.rollout(memory=kind)
+    longer = collect(rollout, 3 * SEGMENT)
+    for num_frames in (1, SEGMENT + 3):
+        assert torch.equal(collect(rollout, num_frames), longer[:, :num_frames])
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_stopping_and_going_on_equals_never_stopping(kind: str) -> None:
+    rollout = tiny_pipeline.rollout(memory=kind)
+    whole, stopped = collect(rollout, 3 * SEGMENT), after(rollout, 1)
+    again = tiny_pipeline.rollout(memory=kind)
+    assert torch.equal(collect(again, 2 * SEGMENT, stopped), whole[:, SEGMENT:])
+
+
+def test_a_stream_makes_a_segment_only_when_it_is_asked_for(rollout: MaltRollout) -> None:
+    calls = []
+    rollout.transformer.register_forward_pre_hook(lambda *given: calls.append(1))
+    endless = rollout.stream(10**9, rollout.begin(3))
+    assert not calls
+    first, second = islice(endless, 2)
+    assert (first.index, first.start, second.index, second.start) == (0, 0, 1, SEGMENT)
+    assert len(calls) == 2 * (rollout.num_steps + 1)
+
+
+def test_segments_follow_one_another_and_only_the_last_is_cut(rollout: MaltRollout) -> None:
+    segments = list(rollout.stream(2 * SEGMENT + 3, rollout.begin(3)))
+    assert [segment.index for segment in segments] == [0, 1, 2]
+    assert [segment.frames.shape[1] for segment in segments] == [SEGMENT, SEGMENT, 3]
+    assert all(b.start == a.start + a.frames.shape[1] for a, b in pairwise(segments))
+    assert all(segment.frames.abs().max() <= 1 for segment in segments)
+
+
+@pytest.mark.parametrize("kind", MEMORIES)
+def test_changing_the_remembered_past_changes_the_future(kind: str) -> None:
+    rollout = tiny_pipeline.rollout(memory=kind)
+    here, elsewhere = after(rollout, 1), after(rollout, 1, seed=4)
+    own, _ = rollout.advance(here)
+    other, _ = rollout.advance(replace(here, memory=elsewhere.memory))
+    assert not torch.allclose(own.latents, other.latents, atol=1e-4)
+
+
+def test_changing_the_context_changes_the_future(rollout: MaltRollout) -> None:
+    here = after(rollout, 1)
+    assert here.context is not None
+    own, _ = rollout.advance(here)
+    other, _ = rollout.advance(replace(here, context=here.context + 0.5))
+    assert not torch.allclose(own.latents, other.latents, atol=1e-4)
+
+
+def test_another_seed_is_another_video(rollout: MaltRollout) -> None:
+    assert not torch.allclose(collect(rollout, 4), collect(rollout, 4, rollout.begin(4)), atol=1e-3)
+
+
+def test_a_progress_that_two_videos_go_on_from_stays_unharmed(rollout: MaltRollout) -> None:
+    here = after(rollout, 1)
+    before = [tensor.clone() for state in here.memory for tensor in state]
+    once = collect(rollout, 2 * SEGMENT, here)
+    branch = collect(rollout, 2 * SEGMENT, replace(here, seed=77))
+    assert not torch.allclose(once, branch, atol=1e-3)
+    assert torch.equal(collect(rollout, 2 * SEGMENT, here), once)
+    now = [tensor for state in here.memory for tensor in state]
+    assert all(torch.equal(a, b) for a, b in zip(before, now, strict=True))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_memory_is_as_large_after_many_segments_as_before_the_first(kind: str) -> None:
+    rollout = tiny_pipeline.rollout(memory=kind, settings={"num_inference_steps": 1})
+    empty = rollout.begin(3)
+    sizes = {segment.memory_bytes for segment in rollout.stream(4 * SEGMENT, empty)}
+    assert sizes == {num_bytes(empty.memory)}
+
+
+@pytest.mark.parametrize("interval", [1, 2, 3])
+def test_the_memory_is_renewed_every_so_many_segments(interval: int) -> None:
+    rollout = tiny_pipeline.rollout(settings={"memory_update_interval": interval, "num_inference_steps": 1})
+    renewed, progress = [], rollout.begin(3)
+    for _ in range(5):
+        _, later = rollout.advance(progress)
+        renewed.append(not equal(later.memory, progress.memory))
+        progress = later
+    assert renewed == [index % interval == 0 for index in range(5)]
+
+
+def test_given_frames_come_first_as_the_codec_shows_them(rollout: MaltRollout) -> None:
+    given = tiny_pipeline.video(2 * SEGMENT, batch=(1,))
+    segments, progresses = absorbed(rollout, given)
+    shown = rollout.codec.decode(rollout.codec.encode(given)[0])[0].clamp(-1, 1)
+    torch.testing.assert_close(torch.cat([segment.frames for segment in segments], dim=1), shown)
+    assert [segment.start for segment in segments] == [0, SEGMENT]
+    assert progresses[-1].start == 2 * SEGMENT
+
+
+def test_given_frames_are_remembered_and_gone_on_from(rollout: MaltRollout) -> None:
+    ones, others = (tiny_pipeline.video(2 * SEGMENT, seed, batch=(1,)) for seed in (0, 1))
+    _, (*_, progress) = absorbed(rollout, ones)
+    _, (*_, other) = absorbed(rollout, torch.cat([others[:, :SEGMENT], ones[:, SEGMENT:]], dim=1))
+    assert all(state.valid.all() for state in progress.memory)
+    assert not equal(progress.memory, other.memory)
+    assert not torch.allclose(collect(rollout, SEGMENT, progress), collect(rollout, SEGMENT, other), atol=1e-4)
+
+
+@pytest.mark.parametrize(("num_frames", "lengths"), [(4, [4]), (7, [4]), (8, [8]), (13, [4, 8]), (21, [4, 8, 8])])
+def test_whole_segments_are_counted_from_the_end_and_odd_frames_left_out(
+    rollout: MaltRollout, num_frames: int, lengths: list[int]
+) -> None:
+    segments, progresses = absorbed(rollout, tiny_pipeline.video(num_frames, batch=(1,)))
+    assert [segment.frames.shape[1] for segment in segments] == lengths
+    remembered = [any(state.valid.any() for state in progress.memory) for progress in progresses]
+    assert remembered == [length == SEGMENT or index > 0 for index, length in enumerate(lengths)]
+
+
+def test_too_few_frames_to_encode_are_no_segment(rollout: MaltRollout) -> None:
+    assert list(rollout.absorb(rollout.begin(3), tiny_pipeline.video(3, batch=(1,)))) == []
+
+
+@pytest.mark.parametrize("context_frames", [0, 1, 2, 3])
+def test_a_context_of_any_length_is_kept_and_no_longer_one(context_frames: int) -> None:
+    rollout = tiny_pipeline.rollout(context_frames=context_frames)
+    _, (progress, *_) = absorbed(rollout, tiny_pipeline.video(4, batch=(1,)))
+    kept = []
+    for _ in range(3):
+        assert progress.context is not None
+        kept.append(progress.context.shape[1])
+        segment, progress = rollout.advance(progress)
+        assert torch.isfinite(segment.frames).all()
+    assert kept == [min(context_frames, seen) for seen in (1, 3, 5)]
+
+
+def test_noise_on_the_context_is_told_to_the_model() -> None:
+    settled = tiny_pipeline.rollout(settings={"num_inference_steps": 1})
+    progress, levels = after(settled, 1), []
+
+    def note(module: nn.Module, given: tuple[Any, ...], named: dict[str, Any]) -> None:
+        levels.append(given[1][0].tolist())
+
+    settled.transformer.register_forward_pre_hook(note, with_kwargs=True)
+    for noise in (0.0, 0.25):
+        replace(settled, context_noise=noise).advance(progress)
+    settled.advance(settled.begin(3))
+    denoising = [level for level in levels if len(level) == 3]
+    assert denoising == [[0.0, 1.0, 1.0], [0.25, 1.0, 1.0], [1.0, 1.0, 1.0]]
+
+
+def test_each_prompt_of_a_batch_has_its_own_video() -> None:
+    pipeline = tiny_pipeline.pipeline()
+    prompts = ["a red circle", "two shapes pass behind a wall", "a blue square at night"]
+    rollout = pipeline.rollout(prompts)
+    together = collect(rollout, 2 * SEGMENT)
+    assert together.shape == (3, 2 * SEGMENT, 3, tiny_pipeline.SIDE, tiny_pipeline.SIDE)
+    changed = collect(pipeline.rollout([prompts[0], "a small pink cross", prompts[2]]), 2 * SEGMENT)
+    same = [torch.equal(a, b) for a, b in zip(together, changed, strict=True)]
+    assert same == [True, False, True]
+
+
+def test_videos_of_one_prompt_differ_by_their_noise() -> None:
+    one, other = collect(tiny_pipeline.rollout(prompts=2), SEGMENT)
+    assert not torch.allclose(one, other, atol=1e-3)
+
+
+def test_guidance_costs_passes_but_no_calls(rollout: MaltRollout) -> None:
+    sizes: list[int] = []
+    rollout.transformer.register_forward_pre_hook(lambda module, given: sizes.append(len(given[0])))
+    for guidance in (Guidance(), Guidance(text=2.0), Guidance(text=2.0, memory=3.0)):
+        replace(rollout, guidance=guidance, num_steps=1).advance(rollout.begin(3))
+    assert sizes == [1, 1, 2, 1, 3, 1]  # a step, then the clean pass that remembers
+
+
+@pytest.mark.parametrize(
+    ("part", "damage"),
+    [
+        ("transformer.proj_out.bias", float("nan")),
+        ("transformer.proj_out.bias", float("inf")),
+        ("codec.autoencoder.to_frames.mix.bias", float("nan")),
+    ],
+)
+def test_output_that_is_not_finite_is_said_in_a_sentence(rollout: MaltRollout, part: str, damage: float) -> None:
+    progress = after(rollout, 1)
+    holder: Any = rollout
+    for name in part.split("."):
+        holder = getattr(holder, name)
+    holder.data.fill_(damage)
+    with pytest.raises(MaltError, match="output in segment 1 is not finite: .*; try another checkpoint") as caught:
+        rollout.advance(progress)
+    assert caught.value.exit_code == 1
+
+
+@pytest.mark.parametrize(
+    ("setting", "sentence"),
+    [
+        ({"num_steps": 0}, "asked for 0 denoising steps; give at least 1"),
+        ({"memory_update_interval": 0}, "asked for a memory update every 0 segments; give at least 1"),
+    ],
+)
+def test_counts_with_which_nothing_can_be_made_are_refused(
+    rollout: MaltRollout, setting: dict[str, int], sentence: str
+) -> None:
+    with pytest.raises(UsageError, match=sentence):
+        replace(rollout, **setting)

@@ -1,0 +1,128 @@
+"""Laws of the video file that is written as frames come."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+
+from malt.errors import MaltError, UsageError
+from malt.generation.sink import ENCODINGS, VideoSink, fit_to_encoding
+
+ENDINGS = tuple(ENCODINGS)
+
+
+def moving_square(num_frames: int, *, height: int = 16, width: int = 16) -> np.ndarray:
+    frames = np.full((num_frames, height, width, 3), 40, np.uint8)
+    for index, frame in enumerate(frames):
+        left = index % (width - 4)
+        frame[4:8, left : left + 4] = (220, 60, 30)
+    return frames
+
+
+def read_back(path: Path) -> np.ndarray:
+    with av.open(str(path)) as container:
+        return np.stack([frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)])
+
+
+@pytest.mark.parametrize("ending", ENDINGS)
+def test_what_is_written_in_pieces_reads_back_whole(tmp_path: Path, ending: str) -> None:
+    frames = moving_square(20)
+    with VideoSink(tmp_path / f"video{ending}", frame_rate=16, scale=4) as sink:
+        for piece in np.array_split(frames, 3):
+            sink.write(piece)
+    back = read_back(sink.path)
+    assert back.shape == (20, 64, 64, 3)
+    assert np.abs(back[:, 2::4, 2::4].astype(int) - frames).mean() < 6
+    assert sink.num_frames == 20
+    assert sink.seconds == pytest.approx(1.25)
+
+
+@pytest.mark.parametrize("ending", ENDINGS)
+def test_odd_sizes_are_written_too(tmp_path: Path, ending: str) -> None:
+    with VideoSink(tmp_path / f"odd{ending}", frame_rate=8) as sink:
+        sink.write(moving_square(3, height=17, width=15))
+    assert read_back(sink.path).shape[0] == 3
+
+
+def test_padding_to_even_sizes_repeats_the_edge() -> None:
+    frame = moving_square(1, height=3, width=5)[0]
+    even = fit_to_encoding(frame, scale=1, even=True)
+    assert even.shape == (4, 6, 3)
+    assert (even[3, :5] == frame[2]).all()
+    assert (fit_to_encoding(frame, scale=3, even=False)[1::3, 1::3] == frame).all()
+
+
+@pytest.mark.parametrize("ending", ENDINGS)
+def test_a_killed_run_leaves_a_video_that_lacks_at_most_a_quarter_of_a_second(tmp_path: Path, ending: str) -> None:
+    path = tmp_path / f"killed{ending}"
+    program = (
+        "import numpy as np, os, signal, sys; from pathlib import Path; from malt.generation.sink import VideoSink\n"
+        "sink = VideoSink(Path(sys.argv[1]), frame_rate=16)\n"
+        "for _ in range(4): sink.write(np.random.default_rng(0).integers(0, 255, (8, 16, 16, 3), dtype=np.uint8))\n"
+        "os.kill(os.getpid(), signal.SIGKILL)"
+    )
+    run = subprocess.run([sys.executable, "-c", program, str(path)], check=False, timeout=60)
+    assert run.returncode == -signal.SIGKILL
+    assert len(read_back(path)) >= 32 - 4
+
+
+@pytest.mark.parametrize("ending", ENDINGS)
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs a device that is always full")
+def test_a_full_disk_is_said_in_a_sentence(tmp_path: Path, ending: str) -> None:
+    path = tmp_path / f"full{ending}"
+    path.symlink_to("/dev/full")
+    with pytest.raises(MaltError, match="No space left"), VideoSink(path, frame_rate=16, overwrite=True) as sink:
+        for _ in range(8):
+            sink.write(np.random.default_rng(0).integers(0, 255, (8, 64, 64, 3), dtype=np.uint8))
+
+
+def test_an_existing_file_is_kept_until_the_first_frame_of_one_that_may_replace_it(tmp_path: Path) -> None:
+    path = tmp_path / "video.mp4"
+    path.write_text("precious")
+    with pytest.raises(UsageError, match="exists"):
+        VideoSink(path, frame_rate=16)
+    with VideoSink(path, frame_rate=16, overwrite=True):
+        pass
+    assert path.read_text() == "precious"
+    with VideoSink(path, frame_rate=16, overwrite=True) as sink:
+        sink.write(moving_square(2))
+    assert len(read_back(path)) == 2
+
+
+def test_a_run_without_frames_leaves_no_file(tmp_path: Path) -> None:
+    with VideoSink(tmp_path / "none.mp4", frame_rate=16):
+        pass
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "complaint"),
+    [("video.avi", "ending"), ("nowhere/video.mp4", "does not exist"), ("folder.mp4", "is a folder")],
+)
+def test_a_place_that_cannot_be_written_is_refused_at_once(tmp_path: Path, name: str, complaint: str) -> None:
+    (tmp_path / "folder.mp4").mkdir()
+    with pytest.raises(UsageError, match=complaint):
+        VideoSink(tmp_path / name, frame_rate=16)
+
+
+def test_a_name_too_long_for_the_disk_is_refused_at_once(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="cannot write"):
+        VideoSink(tmp_path / ("a" * 300 + ".mp4"), frame_rate=16)
+
+
+@pytest.mark.parametrize("frame_rate", [0.0, -1.0, float("nan"), float("inf")])
+def test_a_frame_rate_that_is_none_is_refused(tmp_path: Path, frame_rate: float) -> None:
+    with pytest.raises(UsageError, match="frames a second"):
+        VideoSink(tmp_path / "video.mp4", frame_rate=frame_rate)
+
+
+def test_frames_of_another_size_are_refused_and_those_before_kept(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="one size"), VideoSink(tmp_path / "video.mp4", frame_rate=16) as sink:
+        sink.write(moving_square(3))
+        sink.write(moving_square(3, width=18))
+    assert len(read_back(sink.path)) == 3

@@ -1,0 +1,249 @@
+"""Laws of the `malt` command, with a pipeline that makes grey frames."""
+
+import importlib
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import av
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import malt
+from malt.cli import VERBS, main
+from malt.errors import MaltError
+
+Run = Callable[..., int]
+
+
+def no_number() -> None:
+    raise MaltError("the model's output is not a number; choose another seed")
+
+
+class GreyPipeline:
+    """Streams segments of four 8x8 frames and notes what it was asked for."""
+
+    frame_rate = 8.0
+    frame_size = (8, 8)
+    known_words = ("circle", "red")
+
+    def __init__(self) -> None:
+        self.asked: dict[str, Any] = {}
+        self.fails_at: int | None = None
+        self.fail: Callable[[], Any] = no_number
+
+    def to(self, device: str) -> "GreyPipeline":
+        return self
+
+    def unknown_words(self, prompt: str) -> list[str]:
+        return [word for word in prompt.split() if word not in self.known_words]
+
+    def stream(self, prompt: str, *, num_frames: int, **asked: Any) -> Iterator[Any]:
+        self.asked = {"prompt": prompt, "num_frames": num_frames, **asked}
+        for index, start in enumerate(range(0, num_frames, 4)):
+            if index == self.fails_at:
+                self.fail()
+            frames = torch.zeros(1, min(4, num_frames - start), 3, 8, 8)
+            yield SimpleNamespace(index=index, start=start, frames=frames, memory_bytes=64)
+
+
+@pytest.fixture
+def pipe(monkeypatch: pytest.MonkeyPatch) -> GreyPipeline:
+    pipeline = GreyPipeline()
+    loading = importlib.import_module("malt.pipelines.loading")
+    monkeypatch.setattr(loading, "load_pipeline", lambda checkpoint: pipeline)
+    return pipeline
+
+
+@pytest.fixture
+def generate(pipe: GreyPipeline, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
+    monkeypatch.chdir(tmp_path)
+    return lambda *options, prompt="red circle": main(["generate", prompt, "--device", "cpu", *options])
+
+
+def count_frames(path: Path) -> int:
+    with av.open(str(path)) as container:
+        return sum(1 for _ in container.decode(video=0))
+
+
+def test_help_names_every_verb(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--help"]) == 0
+    lines = capsys.readouterr().out
+    assert all(f"  {verb}" in lines for verb in VERBS)
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_every_verb_has_a_command_that_runs(verb: str) -> None:
+    assert callable(importlib.import_module(f"malt.commands.{verb}").Command.run)
+
+
+def test_version_is_the_packages(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out.strip() == f"malt {malt.__version__}"
+
+
+@pytest.mark.parametrize("start", ["import malt", "import malt.cli; malt.cli.main(['--help'])"])
+def test_neither_the_package_nor_its_help_imports_what_is_heavy(start: str) -> None:
+    heavy = "{'torch', 'numpy', 'av', 'diffusers', 'transformers', 'tyro'}"
+    program = f"import sys\n{start}\nsys.exit(', '.join({heavy} & set(sys.modules)) or 0)"
+    run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False, timeout=60)
+    assert run.returncode == 0, run.stderr
+
+
+def test_a_verb_that_is_not_there_is_said_with_the_nearest(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["generat"]) == 2
+    assert "did you mean 'generate'" in capsys.readouterr().err
+
+
+def test_a_sentence_becomes_a_video_and_a_report(generate: Run, pipe: GreyPipeline) -> None:
+    assert generate("--frames", "10", "--out", "walk.mp4", "--report", "walk.json", "--seed", "3", "--steps", "2") == 0
+    assert count_frames(Path("walk.mp4")) == 10
+    report = json.loads(Path("walk.json").read_text())
+    assert (report["frames"], report["seed"], report["memory_bytes"]) == (10, 3, 64)
+    assert len(report["seconds_per_segment"]) == 3
+    assert pipe.asked["num_inference_steps"] == 2
+    assert pipe.asked["generator"].initial_seed() == 3
+
+
+@pytest.mark.parametrize("ending", ["gif", "webm"])
+def test_the_ending_says_the_format(generate: Run, ending: str) -> None:
+    assert generate("--frames", "3", "--out", f"walk.{ending}") == 0
+    assert count_frames(Path(f"walk.{ending}")) == 3
+
+
+def test_seconds_are_those_of_the_file(generate: Run, pipe: GreyPipeline) -> None:
+    assert generate("--seconds", "1.5", "--out", "a.mp4") == 0
+    assert pipe.asked["num_frames"] == 12
+    assert generate("--seconds", "1.5", "--fps", "4", "--out", "b.mp4") == 0
+    assert pipe.asked["num_frames"] == 6
+
+
+def test_a_first_image_reaches_the_pipeline_in_its_size(generate: Run, pipe: GreyPipeline) -> None:
+    Image.new("RGB", (32, 20), (255, 0, 255)).save("first.png")
+    assert generate("--frames", "2", "--image", "first.png", "--out", "a.mp4") == 0
+    assert pipe.asked["image"].shape == (3, 8, 8)
+    assert pipe.asked["image"][:, 0, 0].tolist() == [1, -1, 1]
+
+
+def test_a_first_video_reaches_the_pipeline_in_its_size_and_at_its_rate(generate: Run, pipe: GreyPipeline) -> None:
+    assert generate("--frames", "8", "--fps", "16", "--out", "first.mp4") == 0
+    assert generate("--frames", "20", "--video", "first.mp4", "--out", "a.mp4") == 0
+    assert pipe.asked["video"].shape == (4, 3, 8, 8)
+
+
+def test_words_the_model_does_not_know_are_listed_with_those_it_knows(
+    generate: Run, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert generate("--frames", "1", prompt="red dragon") == 0
+    warning = capsys.readouterr().err
+    assert "does not know dragon" in warning
+    assert "circle, red" in warning
+
+
+@pytest.mark.parametrize(
+    ("options", "complaint"),
+    [
+        (["--frames", "0"], "at least 1"),
+        (["--frames", "-3"], "at least 1"),
+        (["--seconds", "nan"], "above 0"),
+        (["--frames", "8", "--seconds", "1"], "give one of them"),
+        (["--steps", "0"], "at least 1"),
+        (["--guidance-scale", "inf"], "ordinary number"),
+        (["--seed", "-1"], "seed"),
+        (["--fps", "0"], "above 0"),
+        (["--out", "walk.avi"], "ending"),
+        (["--out", "nowhere/walk.mp4"], "does not exist"),
+        (["--out", "kept.mp4"], "exists"),
+        (["--report", "nowhere/report.json"], "does not exist"),
+        (["--report", "new.mp4", "--out", "new.mp4"], "both video and report"),
+        (["--image", "nothing.png"], "there is no file"),
+        (["--video", "kept.mp4"], "not a video"),
+        (["--video", "kept.mp4", "--out", "kept.mp4", "--overwrite"], ""),
+        (["--image", "kept.mp4", "--video", "kept.mp4"], "give one of them"),
+        (["--device", "abacus"], "abacus"),
+    ],
+)
+def test_wrong_usage_is_one_sentence_and_exit_code_2(
+    generate: Run, capsys: pytest.CaptureFixture[str], options: list[str], complaint: str
+) -> None:
+    Path("kept.mp4").write_text("precious")
+    assert generate(*options) == 2
+    said = capsys.readouterr().err
+    assert complaint in said
+    assert said.count("\n") == 1
+    assert Path("kept.mp4").read_text() == "precious"
+    assert os.listdir() == ["kept.mp4"]
+
+
+def test_an_empty_prompt_is_wrong_usage(generate: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    assert generate(prompt="  ") == 2
+    assert "the prompt is empty" in capsys.readouterr().err
+
+
+def test_a_file_is_not_read_and_written_at_once(generate: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    assert generate("--frames", "2", "--out", "walk.mp4") == 0
+    assert generate("--video", "walk.mp4", "--out", "walk.mp4", "--overwrite") == 2
+    assert "is read and cannot be written" in capsys.readouterr().err
+
+
+def test_a_checkpoint_that_is_not_there_is_exit_code_1(generate: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    assert generate("--checkpoint", "nowhere") == 1
+    assert "there is no checkpoint folder nowhere" in capsys.readouterr().err
+
+
+def test_a_model_that_fails_half_way_leaves_what_was_made_and_says_so(
+    generate: Run, pipe: GreyPipeline, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pipe.fails_at = 2
+    assert generate("--frames", "20", "--out", "walk.mp4", "--report", "walk.json") == 1
+    said = capsys.readouterr().err
+    assert "the first 8 of 20 frames (1.0 s) are kept in walk.mp4" in said
+    assert "not a number" in said
+    assert count_frames(Path("walk.mp4")) == 8
+    assert json.loads(Path("walk.json").read_text())["frames"] == 8
+
+
+def test_a_model_that_fails_at_once_leaves_no_file_and_says_so(
+    generate: Run, pipe: GreyPipeline, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pipe.fails_at = 0
+    assert generate("--frames", "20", "--out", "walk.mp4") == 1
+    assert "nothing was written to walk.mp4" in capsys.readouterr().err
+    assert os.listdir() == []
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs a device that is always full")
+def test_a_full_disk_is_exit_code_1_without_a_traceback(generate: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    Path("walk.mp4").symlink_to("/dev/full")
+    assert generate("--frames", "8", "--out", "walk.mp4", "--overwrite") == 1
+    assert "No space left" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_the_run_cleanly_and_says_what_is_kept(
+    generate: Run, pipe: GreyPipeline, capsys: pytest.CaptureFixture[str], number: signal.Signals
+) -> None:
+    pipe.fails_at = 3
+    pipe.fail = lambda: os.kill(os.getpid(), number)
+    handler = signal.getsignal(number)
+    assert generate("--frames", "400", "--out", "walk.mp4", "--report", "walk.json") == 130
+    assert "the first 12 of 400 frames (1.5 s) are kept in walk.mp4" in capsys.readouterr().err
+    assert count_frames(Path("walk.mp4")) == 12
+    assert json.loads(Path("walk.json").read_text())["frames"] == 12
+    assert signal.getsignal(number) == handler
+
+
+def test_small_videos_are_written_larger_by_default(generate: Run) -> None:
+    assert generate("--frames", "1", "--out", "large.mp4") == 0
+    assert generate("--frames", "1", "--out", "small.mp4", "--scale", "1") == 0
+    with av.open("large.mp4") as large, av.open("small.mp4") as small:
+        sizes = [(video.streams.video[0].height, video.streams.video[0].width) for video in (large, small)]
+    assert np.array_equal(sizes, [(32, 32), (8, 8)])
