@@ -1,0 +1,60 @@
+"""A bank of encoded videos in memory, drawn from by step number: the same step always draws the same examples."""
+
+import random
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from malt.codecs.malt import MaltCodec
+from malt.data.worlds.captions import describe
+from malt.data.worlds.passage import Scenes, render, sample_scenes
+from malt.models.autoencoder import AutoencoderMalt
+
+
+class LatentBank:
+    """Standardised latents of many videos (videos, frames, c, h, w), in half precision from frame 0 on, and their scenes."""
+
+    def __init__(self, latents: Float[Tensor, "v s c h w"], scenes: Scenes, seed: int = 0) -> None:
+        self.latents, self.scenes, self.seed = latents, scenes, seed
+
+    def __call__(
+        self, step: int, num_videos: int, num_frames: int, context_frames: int, start_share: float
+    ) -> tuple[Float[Tensor, "b s c h w"], list[str], Bool[Tensor, " b"]]:
+        """Windows of `context_frames + num_frames` latent frames, a fresh caption for each, and which begin a film.
+
+        A share `start_share` of the windows begins where the film does; what stands for the context of these is zero.
+
+        Raises:
+            ValueError: when a window is longer than the videos.
+        """
+        if context_frames + num_frames > self.latents.shape[1]:
+            raise ValueError(
+                f"the bank's videos have {self.latents.shape[1]} latent frames and {context_frames + num_frames} are "
+                "needed; encode longer videos or learn from fewer segments"
+            )
+        draw = random.Random(self.seed * 7_919 + step)
+        nothing = self.latents.new_zeros(context_frames, *self.latents.shape[2:])
+        windows, captions, begins = [], [], []
+        for _ in range(num_videos):
+            video, length = draw.randrange(len(self.latents)), context_frames + num_frames
+            begins.append(draw.random() < start_share)
+            start = draw.randrange(self.latents.shape[1] - length + 1)
+            film = self.latents[video, :num_frames] if begins[-1] else self.latents[video, start : start + length]
+            windows.append(torch.cat([nothing, film]) if begins[-1] else film)
+            captions.append(describe(self.scenes, video, draw.getrandbits(32)).text)
+        return torch.stack(windows).float(), captions, torch.tensor(begins)
+
+
+@torch.no_grad()
+def encode_world(
+    autoencoder: AutoencoderMalt, num_videos: int, num_frames: int, seed: int, batch_size: int = 8
+) -> tuple[Float[Tensor, "v s c h w"], Scenes]:
+    """Render and encode the first `num_frames` frames of `num_videos` scenes; standardised, in half precision."""
+    scenes, codec = sample_scenes(num_videos, seed), MaltCodec(autoencoder)
+    encoded = []
+    for first in range(0, num_videos, batch_size):
+        frames = render(scenes[first : first + batch_size].to(autoencoder.device), 0, num_frames)
+        with torch.autocast(autoencoder.device.type, torch.bfloat16):
+            encoded.append(codec.encode(frames)[0].half().cpu())
+    return torch.cat(encoded), scenes

@@ -1,0 +1,68 @@
+"""Optimizers and learning rate: Muon for the matrices inside blocks, AdamW for everything else."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+from torch.optim import AdamW, Muon, Optimizer
+
+
+@dataclass(frozen=True, kw_only=True)
+class Optimization:
+    """How long and how fast to learn. The rate is constant after a warm-up and falls linearly to a hundredth at the end."""
+
+    num_steps: int
+    learning_rate: float = 1e-3
+    muon_learning_rate: float | None = None  # None: AdamW for every weight
+    warmup_steps: int = 100
+    decay_from: float = 0.6  # share of the run after which the rate falls
+    weight_decay: float = 0.01
+    betas: tuple[float, float] = (0.9, 0.98)
+    max_gradient_norm: float = 1.0
+    ema_decay: float = 0.999
+
+    def __post_init__(self) -> None:
+        if self.num_steps < 1:
+            raise ValueError(f"num_steps is {self.num_steps}; give at least 1")
+        if not 0 <= self.decay_from <= 1:
+            raise ValueError(f"decay_from is {self.decay_from}; give a share between 0 and 1")
+
+    def rate(self, step: int) -> float:
+        """Factor on the learning rates at `step` (0-based)."""
+        warm = min(1.0, (step + 1) / max(1, self.warmup_steps))
+        start = self.decay_from * self.num_steps
+        left = (self.num_steps - step) / max(1.0, self.num_steps - start)
+        return warm * max(0.01, min(1.0, left))
+
+
+def build_optimizers(module: nn.Module, plan: Optimization) -> list[Optimizer]:
+    """AdamW; or Muon for the matrices inside blocks, encoder and decoder, and AdamW for the rest."""
+    muon_rate = plan.muon_learning_rate or 0.0
+    matrices = [p for name, p in module.named_parameters() if muon_rate and _is_hidden_matrix(name, p)]
+    chosen = {id(p) for p in matrices}
+    rest = [p for p in module.parameters() if p.requires_grad and id(p) not in chosen]
+    decay = [p for p in rest if p.ndim >= 2]
+    plain = [p for p in rest if p.ndim < 2]
+    groups: list[dict[str, Any]] = [{"params": decay}, {"params": plain, "weight_decay": 0.0}]
+    optimizers: list[Optimizer] = [
+        AdamW(groups, lr=plan.learning_rate, betas=plan.betas, weight_decay=plan.weight_decay, fused=True)
+    ]
+    if matrices:
+        optimizers.append(Muon(matrices, lr=muon_rate, weight_decay=plan.weight_decay, adjust_lr_fn="match_rms_adamw"))
+    for optimizer in optimizers:
+        for group in optimizer.param_groups:
+            group["base_rate"] = group["lr"]
+    return optimizers
+
+
+def set_rate(optimizers: list[Optimizer], factor: float) -> None:
+    """Set every group's learning rate to its base rate times `factor`."""
+    for optimizer in optimizers:
+        for group in optimizer.param_groups:
+            group["lr"] = group["base_rate"] * factor
+
+
+def _is_hidden_matrix(name: str, parameter: torch.Tensor) -> bool:
+    inside = any(part in ("blocks", "encoder", "decoder", "to_pixels") for part in name.split("."))
+    return parameter.requires_grad and parameter.ndim == 2 and inside and "text_encoder" not in name

@@ -1,0 +1,242 @@
+"""Laws of learning to denoise with a memory.
+
+Segments of the tiny transformer are 2 latent frames behind 1 of context, so that of the latents of k segments frame 0 is
+the first's context, frames 1 and 2 the first segment, frames 3 and 4 the second, whose context is frame 2, and so on.
+"""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import tiny
+import torch
+from torch import Tensor
+
+from malt.memory.kinds import KINDS
+from malt.models.text import build_text_encoder, build_tokenizer
+from malt.training.loop import fit
+from malt.training.optimizer import Optimization
+from malt.training.transformer import Captioned, Objective, Stage, TransformerTask, _Lesson
+
+CAPTIONS = ["a red circle", "a blue square", "two shapes"]
+EXACT = {"context_noise": 0.0, "remembered_noise": 0.0, "memory_noise": 0.0}
+NOTHING_LOST = {"caption_dropout": 0.0, "memory_dropout": 0.0, "context_dropout": 0.0}
+
+Change = Callable[[Tensor], Tensor]
+
+
+def captioned(**settings: Any) -> Captioned:
+    tokenizer = build_tokenizer("a and blue circle red shapes square two".split(), max_length=6)
+    encoder = build_text_encoder(len(tokenizer), width=tiny.CAPTION, num_layers=1, num_heads=2)
+    return Captioned(tiny.transformer(**settings), tiny.randomised(encoder), tokenizer)
+
+
+class Examples:
+    """Random latents by step; `change` is done to them."""
+
+    def __init__(self, change: Change | None = None, begins: bool = False, captions: list[str] = CAPTIONS) -> None:
+        self.change, self.begins, self.captions = change or (lambda latents: latents), begins, captions
+
+    def __call__(
+        self, step: int, num_videos: int, num_frames: int, context_frames: int, start_share: float
+    ) -> tuple[Tensor, list[str], Tensor]:
+        self.asked = (num_videos, num_frames, context_frames, start_share)
+        chance, size = torch.Generator().manual_seed(step), (num_videos, context_frames + num_frames, tiny.CHANNELS, 4, 4)
+        latents = self.change(torch.randn(size, generator=chance))
+        return latents, self.captions[:num_videos], torch.full((num_videos,), self.begins)
+
+
+def task(examples: Examples | None = None, model: Captioned | None = None, **objective: Any) -> TransformerTask:
+    asked = Objective(**{"batch_size": 3} | objective)
+    return curriculum((Stage(until=9, objectives=(asked,)),), examples, model)
+
+
+def curriculum(
+    stages: tuple[Stage, ...], examples: Examples | None = None, model: Captioned | None = None
+) -> TransformerTask:
+    return TransformerTask(model or captioned(), examples or Examples(), stages, 0, torch.float32)
+
+
+def losses(learner: TransformerTask, step: int = 0) -> list[float]:
+    """The error of every segment."""
+    return list(learner.loss(step)[1].values())
+
+
+def jolt(*frames: int) -> Change:
+    def change(latents: Tensor) -> Tensor:
+        return latents.index_add(1, torch.tensor(frames), torch.ones_like(latents[:, : len(frames)]))
+
+    return change
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_step_alone_decides_what_is_drawn(kind: str) -> None:
+    model = captioned(memory=kind)
+    one, other = task(model=model, num_segments=2), task(model=model, num_segments=2)
+    other.loss(2)
+    loss, figures = one.loss(3)
+    again, the_same = other.loss(3)
+    assert torch.equal(loss, again)
+    assert figures == the_same
+    assert not torch.equal(loss, one.loss(4)[0])
+
+
+def test_the_loss_is_the_mean_of_those_of_the_segments() -> None:
+    loss, figures = task(num_segments=3).loss(0)
+    assert list(figures) == ["segment_0", "segment_1", "segment_2"]
+    assert loss.item() == pytest.approx(sum(figures.values()) / 3)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_loss_falls(kind: str, tmp_path: Path) -> None:
+    plan = Optimization(num_steps=30, learning_rate=1e-2, muon_learning_rate=1e-2, warmup_steps=3)
+    fit(task(model=captioned(memory=kind), num_segments=2), plan, tmp_path, journal_every=1)
+    found = [json.loads(line)["loss"] for line in (tmp_path / "journal.jsonl").read_text().splitlines()]
+    assert sum(found[-5:]) < 0.8 * sum(found[:5])
+
+
+def test_a_stage_lasts_until_its_step_and_the_last_for_ever() -> None:
+    short, long = (Objective(num_segments=n, batch_size=1) for n in (1, 3))
+    learner = curriculum((Stage(until=2, objectives=(short,)), Stage(until=4, objectives=(long,))))
+    assert [len(losses(learner, step)) for step in (0, 1, 2, 3, 4, 99)] == [1, 1, 3, 3, 3, 3]
+
+
+def test_the_objectives_of_a_stage_take_turns() -> None:
+    stage = Stage(until=9, objectives=tuple(Objective(num_segments=n, batch_size=1) for n in (1, 2, 3)))
+    learner = curriculum((stage,))
+    assert [len(losses(learner, step)) for step in range(5)] == [1, 2, 3, 1, 2]
+
+
+def test_examples_are_asked_for_as_the_objective_says() -> None:
+    examples = Examples()
+    task(examples, batch_size=2, num_segments=3, start_share=0.25).loss(0)
+    assert examples.asked == (2, 6, 1, 0.25)
+
+
+def reach_of(bptt_segments: int | None, kind: str) -> list[bool]:
+    """Whether the gradient of the third segment's error gets to each of the segments before it through the memory."""
+    model = captioned(memory=kind)
+    objective = Objective(num_segments=3, batch_size=3, bptt_segments=bptt_segments, **NOTHING_LOST)
+    latents, captions, begins = Examples()(0, 3, 6, 1, 0.0)
+    latents.requires_grad_()
+    chance = torch.Generator().manual_seed(0)
+    errors = _Lesson(model.transformer, objective, begins, chance).errors(latents, model.caption(captions))
+    errors[2].backward()
+    assert latents.grad is not None
+    return [bool(latents.grad[:, frame].any()) for frame in (1, 3)]  # those that are no segment's context
+
+
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "none"])
+def test_gradients_flow_through_as_many_memory_writes_as_are_asked_for(kind: str) -> None:
+    assert reach_of(None, kind) == [True, True]
+    assert reach_of(2, kind) == [True, True]
+    assert reach_of(1, kind) == [False, True]
+    assert reach_of(0, kind) == [False, False]
+
+
+def test_without_a_memory_no_gradient_reaches_the_past() -> None:
+    assert reach_of(None, "none") == [False, False]
+
+
+def test_how_far_gradients_flow_does_not_change_the_loss() -> None:
+    assert losses(task(num_segments=3, bptt_segments=0)) == losses(task(num_segments=3))
+
+
+def test_a_later_segment_is_denoised_with_the_memory_of_those_before() -> None:
+    usual = losses(task(num_segments=3, **NOTHING_LOST))
+    changed = losses(task(Examples(jolt(1)), num_segments=3, **NOTHING_LOST))
+    assert [a == b for a, b in zip(usual, changed, strict=True)] == [False, False, False]
+
+
+def test_the_future_has_no_influence_on_the_past() -> None:
+    usual = losses(task(num_segments=3, **NOTHING_LOST))
+    changed = losses(task(Examples(jolt(5, 6)), num_segments=3, **NOTHING_LOST))
+    assert [a == b for a, b in zip(usual, changed, strict=True)] == [True, True, False]
+
+
+def test_where_the_memory_is_dropped_the_past_has_no_influence() -> None:
+    lost = NOTHING_LOST | {"memory_dropout": 1.0}
+    usual, changed = (losses(task(Examples(change), num_segments=3, **lost)) for change in (None, jolt(1)))
+    assert usual[1:] == changed[1:]
+
+
+def test_the_memory_and_what_is_remembered_are_noisy_as_asked() -> None:
+    exact = losses(task(num_segments=2, **NOTHING_LOST, **EXACT))
+    for setting in EXACT:
+        noisy = losses(task(num_segments=2, **NOTHING_LOST, **EXACT | {setting: 0.5}))
+        assert noisy[1] != exact[1], setting
+        assert (noisy[0] == exact[0]) == (setting != "context_noise"), setting
+
+
+def test_the_context_of_a_window_that_begins_a_film_has_no_influence() -> None:
+    usual, changed = (losses(task(Examples(change, begins=True), num_segments=2)) for change in (None, jolt(0)))
+    assert usual == changed
+
+
+def test_the_context_of_any_other_window_has_influence_unless_it_is_dropped() -> None:
+    kept, dropped = ({**NOTHING_LOST, "context_dropout": share} for share in (0.0, 1.0))
+    assert losses(task(**kept)) != losses(task(Examples(jolt(0)), **kept))
+    assert losses(task(**dropped)) == losses(task(Examples(jolt(0)), **dropped))
+
+
+def test_the_context_is_not_part_of_the_error() -> None:
+    learner = task(**NOTHING_LOST | {"context_dropout": 1.0})
+    model = learner.module.transformer
+    model.proj_out.weight.data.zero_()
+    model.proj_out.bias.data.zero_()
+    zero = losses(learner)
+    assert zero == losses(task(Examples(jolt(0)), learner.module, **NOTHING_LOST | {"context_dropout": 1.0}))
+    assert zero[0] == pytest.approx(2.0, abs=0.5)  # the mean square of eps - x_0
+
+
+def test_captions_matter_unless_they_are_dropped() -> None:
+    others = Examples(captions=CAPTIONS[::-1])
+    assert losses(task(**NOTHING_LOST)) != losses(task(others, **NOTHING_LOST))
+    dropped = NOTHING_LOST | {"caption_dropout": 1.0}
+    assert losses(task(**dropped)) == losses(task(others, **dropped))
+
+
+def test_dropping_is_decided_video_by_video() -> None:
+    shares = {"caption_dropout": 0.5, "memory_dropout": 0.5, "context_dropout": 0.5}
+    steps = range(12)
+    some = {step for step in steps if losses(task(**shares), step) != losses(task(**NOTHING_LOST), step)}
+    assert some == set(steps)  # among three videos one loses something, nearly always
+
+
+def test_the_text_encoder_learns_along() -> None:
+    model = captioned()
+    task(model=model, **NOTHING_LOST).loss(0)[0].backward()
+    unmoved = [name for name, p in model.named_parameters() if p.grad is None or not p.grad.any()]
+    assert not [name for name in unmoved if name.startswith("text_encoder")]
+
+
+def test_every_weight_learns_when_segments_follow_one_another() -> None:
+    for kind in KINDS:
+        model = captioned(memory=kind)
+        task(model=model, num_segments=3, **NOTHING_LOST).loss(0)[0].backward()
+        unmoved = {name.rsplit(".", 1)[-1] for name, p in model.named_parameters() if p.grad is None or not p.grad.any()}
+        assert unmoved <= {"memory_mark"}, kind
+        assert ("memory_mark" in unmoved) == (kind in ("bank", "none"))
+
+
+def test_reduced_precision_changes_little() -> None:
+    full, reduced = task(num_segments=2), task(num_segments=2)
+    reduced.dtype = torch.bfloat16
+    assert reduced.loss(0)[0].item() == pytest.approx(full.loss(0)[0].item(), rel=0.05)
+
+
+@pytest.mark.parametrize(
+    ("setting", "sentence"),
+    [
+        ({"num_segments": 0}, "num_segments is 0; give at least 1"),
+        ({"batch_size": 0}, "batch_size is 0; give at least 1"),
+        ({"caption_dropout": 1.5}, "caption_dropout is 1.5; give a probability between 0 and 1"),
+        ({"start_share": 2.0}, "start_share is 2.0; give a probability"),
+        ({"memory_dropout": -0.1}, "memory_dropout is -0.1; give a probability"),
+    ],
+)
+def test_an_objective_that_makes_no_sense_is_refused_in_a_sentence(setting: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(ValueError, match=sentence):
+        Objective(**setting)
