@@ -1,0 +1,161 @@
+"""Does the default model obey its caption, remember what is hidden, and not wear out? Read by the oracle of `passage`.
+
+    python benchmarks/quality.py [--checkpoint DIR] [--without DIR] [--out docs/results/quality.json]
+
+`--without` is the pipeline of the same network that was trained with memory `none` (see docs/log.md).
+"""
+
+import argparse
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from results import say, timed, write
+
+from malt.data.worlds.captions import Caption, describe
+from malt.data.worlds.passage import COLOURS, KINDS, Scenes, fully_visible, hidden, render, sample_scenes
+from malt.evaluation.oracle import read_shapes
+from malt.evaluation.recall import follow, obeyed
+from malt.evaluation.wear import motion, track_motion, well_formed
+from malt.generation.malt import MaltRollout, Progress
+from malt.pipelines.loading import load_pipeline
+from malt.pipelines.malt import MaltPipeline
+
+CAPTION_SEED, RECALL_SEED, WEAR_SEED = 1_000_000, 2_000_000, 3_000_000  # scenes never trained on
+UNTOLD = "two shapes pass behind a wall"
+PREFIX, HORIZON, CONTEXT = 48, 96, 4  # frames: seen before, watched after, and seen directly by the next segment
+
+
+def captions_obeyed(pipe: MaltPipeline, count: int) -> dict:
+    """Share of named kinds and colours that the oracle finds in the first 64 frames, generated and rendered."""
+    scenes = sample_scenes(count, CAPTION_SEED)
+    captions = [_telling(scenes, index) for index in range(count)]
+    videos = collect(pipe.rollout([caption.text for caption in captions]), 64, seed=0)
+    scores = [obeyed(read_shapes(video), caption) for video, caption in zip(videos, captions, strict=True)]
+    truth = [obeyed(read_shapes(render(scenes[n : n + 1], 0, 64)[0]), caption) for n, caption in enumerate(captions)]
+    return {"captions": count, "obeyed": _share(scores), "of_rendered_videos": _share(truth)}
+
+
+def recall(pipe: MaltPipeline, count: int, empty: bool) -> dict:
+    """Share of shapes, hidden when the true frames end, that come out the same kind and colour."""
+    scenes, starts, lanes = hidden_moments(count)
+    frames = torch.cat([render(scenes[n : n + 1], start, PREFIX) for n, start in enumerate(starts)])
+    rollout = pipe.rollout([UNTOLD] * count)
+    *_, (_, progress) = rollout.absorb(rollout.begin(seed=0), frames)
+    if empty:
+        progress = replace(progress, memory=rollout.begin(seed=0).memory)
+    videos = collect(rollout, HORIZON, seed=0, progress=progress)
+    same, kinds, colours, seen = 0, 0, 0, 0
+    for n, video in enumerate(videos):
+        appearances = follow(read_shapes(video), lanes[n])
+        if appearances:
+            kind = appearances[0].kind == KINDS[int(scenes.kind[n, lanes[n]])]
+            colour = appearances[0].colour == tuple(COLOURS)[int(scenes.colour[n, lanes[n]])]
+            same, kinds, colours, seen = same + (kind and colour), kinds + kind, colours + colour, seen + 1
+    return {
+        "same": same / count,
+        "kind": kinds / count,
+        "colour": colours / count,
+        "came_out": seen / count,
+        "of": count,
+    }
+
+
+def wear(pipe: MaltPipeline, count: int, late: int = 3000) -> dict:
+    """Well-formed shapes and motion in frames `late` ... `late + 100` against those in frames 0 ... 100."""
+    scenes = sample_scenes(count, WEAR_SEED)
+    rollout = pipe.rollout([describe(scenes, n, WEAR_SEED + n).text for n in range(count)])
+    windows: dict[str, list[torch.Tensor]] = {"first": [], "last": []}
+    progress = rollout.begin(seed=0)
+    for segment in rollout.stream(late + 100, progress):
+        stop = segment.start + segment.frames.shape[1]
+        if segment.start < 100:
+            windows["first"].append(segment.frames[:, : 100 - segment.start])
+        if stop > late:
+            windows["last"].append(segment.frames[:, max(0, late - segment.start) :])
+    figures = {}
+    for name, parts in windows.items():
+        videos = torch.cat(parts, dim=1)
+        readings = [read_shapes(video) for video in videos]
+        figures[name] = {
+            "shapes_a_frame": sum(map(well_formed, readings)) / count,
+            "motion": sum(map(motion, videos)) / count,
+            "pixels_a_frame": sum(map(track_motion, readings)) / count,
+        }
+    kept = {key: figures["last"][key] / max(figures["first"][key], 1e-9) for key in figures["first"]}
+    return {"videos": count, "frames": [late, late + 100], **figures, "last_over_first": kept}
+
+
+def hidden_moments(count: int) -> tuple[Scenes, list[int], list[int]]:
+    """Scenes, first frames and lanes where a shape is in full sight in the prefix, out of sight throughout the context at
+    its end and again in full sight within the horizon."""
+    chosen, starts, lanes = [], [], []
+    scenes = sample_scenes(20 * count, RECALL_SEED)
+    for n in range(len(scenes)):
+        one = scenes[n : n + 1]
+        away, clear = hidden(one, 0, 512)[0], fully_visible(one, 0, 512)[0]
+        for start, lane in ((16 * (n % 8 + s), lane) for s in range(8) for lane in ((n + s) % 2,)):
+            end = start + PREFIX
+            before, after = clear[start:end, lane].sum() >= 4, clear[end : end + HORIZON, lane].sum() >= 8
+            if before and after and away[end - CONTEXT : end, lane].all():
+                chosen, starts, lanes = [*chosen, n], [*starts, start], [*lanes, lane]
+                break
+        if len(chosen) == count:
+            break
+    return scenes[torch.tensor(chosen)], starts, lanes
+
+
+def collect(rollout: MaltRollout, num_frames: int, seed: int, progress: Progress | None = None) -> torch.Tensor:
+    """All frames of a batch of short videos."""
+    start = progress or rollout.begin(seed)
+    return torch.cat([segment.frames for segment in rollout.stream(num_frames, start)], dim=1)
+
+
+def _telling(scenes: Scenes, index: int) -> Caption:
+    """The first caption of a scene, by seed, that names something of a shape."""
+    drawn = (describe(scenes, index, CAPTION_SEED + 1000 * index + n) for n in range(1000))
+    return next(caption for caption in drawn if any(shape.kind or shape.colour for shape in caption.shapes))
+
+
+def _share(scores: list[tuple[int, int]]) -> float:
+    return sum(right for right, _ in scores) / sum(named for _, named in scores)
+
+
+def main() -> None:
+    """Measure and write the figures."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--checkpoint", type=Path)
+    parser.add_argument("--without", type=Path)
+    parser.add_argument("--count", type=int, default=64)
+    parser.add_argument("--wear", type=int, default=16, help="number of videos of 3,100 frames")
+    parser.add_argument("--steps", type=int)
+    parser.add_argument("--guidance", type=float)
+    parser.add_argument("--out", type=Path, default=Path("docs/results/quality.json"))
+    options = parser.parse_args()
+    pipe = _load(options.checkpoint, options)
+    figures: dict = {"steps": pipe.config.num_inference_steps, "guidance": pipe.config.guidance_scale}
+    with timed(figures, "seconds"):
+        figures["caption"] = say("caption", captions_obeyed(pipe, options.count))
+        figures["recall"] = {
+            "memory": say("recall", recall(pipe, options.count, empty=False)),
+            "memory_emptied": say("recall, memory emptied", recall(pipe, options.count, empty=True)),
+            "chance": 1 / (len(KINDS) * len(COLOURS)),
+        }
+        if options.without:
+            figures["recall"]["none"] = say(
+                "recall, none", recall(_load(options.without, options), options.count, empty=False)
+            )
+        if options.wear:
+            figures["wear"] = say("wear", wear(pipe, options.wear))
+    write(options.out, figures)
+
+
+def _load(path: Path | None, options: argparse.Namespace) -> MaltPipeline:
+    pipe = load_pipeline(path)
+    given = {"num_inference_steps": options.steps, "guidance_scale": options.guidance}
+    pipe.register_to_config(**{name: value for name, value in given.items() if value is not None})
+    return pipe
+
+
+if __name__ == "__main__":
+    main()
