@@ -2,11 +2,11 @@
 
 from typing import Any
 
-import tiny
 import torch
 from diffusers import FlowMatchEulerDiscreteScheduler
 from torch import Tensor
 
+import tiny
 from malt.data.worlds.captions import vocabulary
 from malt.generation.malt import MaltRollout
 from malt.models.autoencoder import AutoencoderMalt

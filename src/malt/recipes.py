@@ -25,6 +25,7 @@ class Experiment:
     curriculum: tuple[Stage, ...] = (Stage(until=2700, objectives=(Objective(),)),)
     bank_videos: int = 1600  # scenes that are rendered and encoded before the transformer is trained
     bank_frames: int = 160
+    start: str | None = None  # pipeline directory whose autoencoder is kept and whose other weights the run begins with
     seed: int = 0
     precision: str = "bfloat16"
     compile: bool = True
@@ -58,6 +59,22 @@ def without_memory(experiment: Experiment) -> Experiment:
     return replace(experiment, transformer=experiment.transformer | {"memory": "none"})
 
 
+def further() -> Experiment:
+    """More of the last stage, and longer walks, from the weights of another run (`--start`)."""
+    begin = Objective(num_segments=1, batch_size=48, start_share=0.9)
+    walks = (
+        Objective(num_segments=6, batch_size=8, start_share=0.5),
+        Objective(num_segments=8, batch_size=6, start_share=0.5),
+    )
+    return Experiment(
+        optimization=Optimization(num_steps=6000, learning_rate=1e-3, muon_learning_rate=1e-3, decay_from=0.5),
+        curriculum=(
+            Stage(until=4000, objectives=(begin, walks[0])),
+            Stage(until=6000, objectives=(begin, walks[1])),
+        ),
+    )
+
+
 def tiny() -> Experiment:
     """Everything at its smallest: it shows in a minute that the parts fit, and learns next to nothing."""
     return Experiment(
@@ -77,4 +94,4 @@ def tiny() -> Experiment:
     )
 
 
-RECIPES = {"default": default, "none": lambda: without_memory(default()), "tiny": tiny}
+RECIPES = {"default": default, "none": lambda: without_memory(default()), "further": further, "tiny": tiny}

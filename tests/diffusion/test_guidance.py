@@ -85,7 +85,9 @@ def test_both_guidances_add_up(memory: Memory, text: float, memory_weight: float
 def test_guiding_leaves_the_memory_as_it_was(memory: Memory, guidance: Guidance) -> None:
     before = [(state.tokens.clone(), state.valid.clone()) for state in memory]
     guidance.prepare(memory, captions(CAPTIONED), captions(UNCAPTIONED))
-    assert all(torch.equal(a, b) for state, pair in zip(memory, before, strict=True) for a, b in zip(state, pair, strict=True))
+    assert all(
+        torch.equal(a, b) for state, pair in zip(memory, before, strict=True) for a, b in zip(state, pair, strict=True)
+    )
 
 
 def test_all_passes_are_one_batch(memory: Memory) -> None:

@@ -5,17 +5,17 @@ from itertools import islice, pairwise
 from typing import Any
 
 import pytest
-import tiny_pipeline
 import torch
-from tiny_pipeline import SEGMENT
 from torch import Tensor, nn
 
+import tiny_pipeline
 from malt.diffusion.guidance import Guidance
 from malt.errors import MaltError, UsageError
 from malt.generation.malt import MaltRollout, Progress
 from malt.generation.rollout import Segment
 from malt.memory.kinds import KINDS
 from malt.memory.state import Memory, num_bytes
+from tiny_pipeline import SEGMENT
 
 MEMORIES = [kind for kind in KINDS if kind != "none"]
 

@@ -57,7 +57,7 @@ def test_a_whole_checkpoint_is_loaded_without_a_network_and_without_pickles(
 
     stand_in_for_the_pipeline(monkeypatch, from_pretrained)
     assert load_pipeline(checkpoint) is pipeline
-    assert asked == {"path": checkpoint, "local_files_only": True, "use_safetensors": True}
+    assert asked == {"path": checkpoint, "local_files_only": True, "use_safetensors": True, "dtype": torch.float32}
 
 
 def test_a_folder_that_is_not_there_is_said(tmp_path: Path) -> None:

@@ -6,18 +6,18 @@ from typing import Any
 
 import numpy as np
 import pytest
-import tiny
-import tiny_pipeline
 import torch
 from diffusers import AutoencoderKL, AutoencoderKLWan, DPMSolverMultistepScheduler, UniPCMultistepScheduler
 from PIL.Image import Image
-from tiny_pipeline import PROMPT, SEGMENT, SIDE
 from torch import Tensor, nn
 
+import tiny
+import tiny_pipeline
 from malt.data.worlds.captions import vocabulary
 from malt.errors import MaltError, UsageError
 from malt.pipelines.loading import load_pipeline
 from malt.pipelines.malt import MaltPipeline, MaltPipelineOutput
+from tiny_pipeline import PROMPT, SEGMENT, SIDE
 
 
 @pytest.fixture
@@ -25,7 +25,9 @@ def pipe() -> MaltPipeline:
     return tiny_pipeline.pipeline()
 
 
-def make(pipe: MaltPipeline, num_frames: int = SEGMENT + 3, seed: int = 0, prompt: Any = PROMPT, **settings: Any) -> Tensor:
+def make(
+    pipe: MaltPipeline, num_frames: int = SEGMENT + 3, seed: int = 0, prompt: Any = PROMPT, **settings: Any
+) -> Tensor:
     generator = torch.Generator().manual_seed(seed)
     frames = pipe(prompt, num_frames, generator=generator, output_type="pt", **settings).frames
     assert isinstance(frames, Tensor)
@@ -123,7 +125,12 @@ def test_schedulers_can_be_exchanged(pipe: MaltPipeline, kind: Any, tmp_path: Pa
 
 @pytest.mark.parametrize(
     "setting",
-    [{"num_inference_steps": 3}, {"guidance_scale": 4.0}, {"memory_guidance_scale": 3.0}, {"memory_update_interval": 2}],
+    [
+        {"num_inference_steps": 3},
+        {"guidance_scale": 4.0},
+        {"memory_guidance_scale": 3.0},
+        {"memory_update_interval": 2},
+    ],
 )
 def test_a_setting_of_a_call_overrides_the_pipelines_own(pipe: MaltPipeline, setting: dict[str, Any]) -> None:
     usual = make(pipe, 3 * SEGMENT)

@@ -1,10 +1,10 @@
 """The pipeline takes the text encoders of transformers as they are."""
 
 import pytest
-import tiny_pipeline
 import torch
 from transformers import CLIPTextConfig, CLIPTextModel, T5Config, T5EncoderModel, UMT5Config, UMT5EncoderModel
 
+import tiny_pipeline
 from malt.data.worlds.captions import vocabulary
 from malt.models.text import build_tokenizer
 
@@ -24,7 +24,7 @@ ENCODERS = {
 
 
 @pytest.mark.parametrize("name", ENCODERS)
-def test_a_text_encoder_of_transformers_gives_the_captions(name):
+def test_a_text_encoder_of_transformers_gives_the_captions(name: str) -> None:
     pipe = tiny_pipeline.pipeline()
     pipe.register_modules(text_encoder=ENCODERS[name]().eval())
     states, counts = pipe.encode_prompt(["a red circle", "two shapes at night"])
@@ -33,7 +33,7 @@ def test_a_text_encoder_of_transformers_gives_the_captions(name):
     assert not torch.equal(states[0], states[1])
 
 
-def test_a_tokenizer_without_a_bound_does_not_pad_for_ever():
+def test_a_tokenizer_without_a_bound_does_not_pad_for_ever() -> None:
     pipe = tiny_pipeline.pipeline()
     pipe.register_modules(tokenizer=build_tokenizer(vocabulary(), max_length=10**30))
     assert pipe.encode_prompt(["a red circle"])[0].shape[1] == 256

@@ -4,10 +4,10 @@ import json
 from pathlib import Path
 
 import pytest
-import tiny_pipeline
 import torch
 from torch import Tensor
 
+import tiny_pipeline
 from malt.codecs.malt import MaltCodec
 from malt.data.worlds.passage import render, sample_scenes
 from malt.models.autoencoder import AutoencoderMalt

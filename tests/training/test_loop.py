@@ -27,7 +27,7 @@ BOTH = PLANS["Muon and AdamW"]
 Happening = Callable[[], Any]
 
 
-class Stumble(Exception):
+class StumbleError(Exception):
     """What a task of these tests dies of."""
 
 
@@ -52,7 +52,7 @@ class Regression:
 
 
 def stumble() -> None:
-    raise Stumble
+    raise StumbleError
 
 
 def learned(task: Regression, folder: Path, plan: Optimization = BOTH, **settings: Any) -> dict[str, Tensor]:
@@ -85,7 +85,7 @@ def test_fitting_learns(tmp_path: Path) -> None:
 @pytest.mark.parametrize("at", [1, 5])
 def test_a_run_that_died_goes_on_as_if_it_never_had(tmp_path: Path, plan: Optimization, at: int) -> None:
     whole = learned(Regression(), tmp_path / "whole", plan)
-    with pytest.raises(Stumble):
+    with pytest.raises(StumbleError):
         fit(Regression({at: stumble}), plan, tmp_path / "broken", save_seconds=0)
     again = Regression()
     assert_equal(learned(again, tmp_path / "broken", plan), whole)
@@ -207,7 +207,9 @@ def test_a_damaged_state_is_refused_in_a_sentence(tmp_path: Path, name: str, len
     fit(Regression(), BOTH, tmp_path)
     file = saved_states(tmp_path)[-1] / f"{name}.safetensors"
     file.write_bytes(file.read_bytes()[:length])
-    with pytest.raises(CheckpointError, match="step-00000008 cannot be resumed .*; delete it to resume from the one before"):
+    with pytest.raises(
+        CheckpointError, match="step-00000008 cannot be resumed .*; delete it to resume from the one before"
+    ):
         fit(Regression(), BOTH, tmp_path)
 
 

@@ -1,11 +1,11 @@
 """Laws of the plan by which weights are learned: which optimizer takes which weight, and how fast."""
 
 import pytest
-import tiny
-import tiny_pipeline
 from torch import nn
 from torch.optim import AdamW, Muon
 
+import tiny
+import tiny_pipeline
 from malt.training.optimizer import Optimization, build_optimizers, set_rate
 
 PLAN = Optimization(num_steps=1000, warmup_steps=100, decay_from=0.6, learning_rate=1e-3, muon_learning_rate=2e-2)
@@ -35,7 +35,9 @@ def test_every_weight_that_learns_has_one_optimizer() -> None:
     assert set(taken) == {id(p) for p in module.parameters() if p.requires_grad}
 
 
-@pytest.mark.parametrize("module", [tiny.transformer(), tiny_pipeline.autoencoder()], ids=["transformer", "autoencoder"])
+@pytest.mark.parametrize(
+    "module", [tiny.transformer(), tiny_pipeline.autoencoder()], ids=["transformer", "autoencoder"]
+)
 def test_muon_takes_the_matrices_inside_and_nothing_else(module: nn.Module) -> None:
     _, muon = build_optimizers(module, PLAN)
     assert isinstance(muon, Muon)

@@ -17,11 +17,14 @@ class Command:
     """Train an autoencoder and a transformer by a recipe; after a stop, the same command with --resume goes on."""
 
     recipe: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="RECIPE")] = "default"
-    """What to train: default (the model that ships), none (the same without memory), tiny (a minute, learns nothing)."""
+    """What to train: default (the model that ships), none (the same without memory), further (more of the last
+    stage, from --start), tiny (a minute, learns nothing)."""
     out: Path = Path("runs/default")
     """The run's folder: journal, checkpoints and, at the end, the finished model under pipeline/."""
     seed: int = 0
     """What chance starts from: the same recipe and seed give the same model on the same machine."""
+    start: Path | None = None
+    """A finished model (with model_index.json) to begin from: its autoencoder is kept, its other weights go on learning."""
     resume: bool = False
     """Go on with the run that is in the folder, exactly as if it had never stopped."""
     device: str = "auto"
@@ -39,7 +42,10 @@ class Command:
 
         if self.recipe not in RECIPES:
             raise UsageError(f"there is no recipe {self.recipe!r}; choose one of {', '.join(RECIPES)}")
-        experiment = replace(RECIPES[self.recipe](), seed=self.seed)
+        if self.start and not (self.start / "model_index.json").exists():
+            raise UsageError(f"{self.start} holds no model to start from; give a folder with model_index.json")
+        start = str(self.start) if self.start else None
+        experiment = replace(RECIPES[self.recipe](), seed=self.seed, start=start)
         self._check_folder(asdict(experiment))
         import torch
 

@@ -3,13 +3,13 @@
 from collections.abc import Sequence
 
 import torch
+from einops import rearrange
 from jaxtyping import Float
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from malt.data.worlds.passage import SIZE
 from malt.evaluation.oracle import Seen
-from malt.generation.pixels import to_pixels
 
 PAPER, INK, FAINT = (250, 250, 248), (20, 20, 24), (110, 110, 116)
 GAP = 4  # pixels between frames and round the sheet
@@ -58,7 +58,8 @@ def sampled_frames(num_frames: int, columns: int) -> list[int]:
 
 def _picture(frame: Float[Tensor, "3 h w"], scale: int) -> Image.Image:
     """One frame, every pixel a square of `scale` pixels."""
-    picture = Image.fromarray(to_pixels(frame[None])[0])
+    levels = ((frame.float().cpu() + 1) * 127.5).round().clamp(0, 255).byte()
+    picture = Image.fromarray(rearrange(levels, "c h w -> h w c").contiguous().numpy())
     return picture.resize((picture.width * scale, picture.height * scale), Image.Resampling.NEAREST)
 
 

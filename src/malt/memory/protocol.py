@@ -1,6 +1,6 @@
 """The seam between a block and its memory: what every kind of memory can do."""
 
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
@@ -11,6 +11,7 @@ from malt.memory.state import State
 Grid = tuple[int, int, int]  # latent frames, rows and columns of tokens in a segment
 
 
+@runtime_checkable
 class LayerMemory(Protocol):
     """A kind of memory, one module a layer. All of what it knows of a video is in the `State` it is handed.
 

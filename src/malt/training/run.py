@@ -12,6 +12,7 @@ from safetensors.torch import load_file, save_file
 from malt.data.latents import LatentBank, encode_world
 from malt.data.worlds.captions import vocabulary
 from malt.data.worlds.passage import Scenes, render, sample_scenes
+from malt.errors import CheckpointError
 from malt.models.autoencoder import AutoencoderMalt
 from malt.models.text import build_text_encoder, build_tokenizer
 from malt.models.transformer import MaltTransformer3DModel
@@ -45,7 +46,9 @@ def train(experiment: Experiment, out: Path, device: str = "cpu", tell: Tell = p
 
 
 def train_autoencoder(experiment: Experiment, folder: Path, device: str, tell: Tell) -> AutoencoderMalt:
-    """The trained autoencoder, from `folder` when it is finished there."""
+    """The trained autoencoder: from `folder` when it is finished there, or the one of the pipeline to start from."""
+    if experiment.start:
+        return AutoencoderMalt.from_pretrained(experiment.start, subfolder="vae", dtype=torch.float32).to(device)
     if (folder / "final" / "config.json").exists():
         return AutoencoderMalt.from_pretrained(folder / "final").to(device)
     torch.manual_seed(experiment.seed)
@@ -90,9 +93,28 @@ def build_captioned(experiment: Experiment) -> Captioned:
     return Captioned(transformer, encoder, tokenizer)
 
 
+def load_start(captioned: Captioned, pipeline: Path) -> None:
+    """Overwrite the untrained weights with those of a pipeline directory.
+
+    Raises:
+        CheckpointError: when they are of another shape.
+    """
+    parts = {
+        "transformer": pipeline / "transformer" / "diffusion_pytorch_model.safetensors",
+        "text_encoder": pipeline / "text_encoder" / "model.safetensors",
+    }
+    for name, path in parts.items():
+        try:
+            getattr(captioned, name).load_state_dict(load_file(path), strict=name == "transformer")
+        except (OSError, RuntimeError) as error:
+            raise CheckpointError(f"cannot start from {pipeline}: its {name} is missing or of another shape") from error
+
+
 def train_transformer(experiment: Experiment, bank: LatentBank, folder: Path, device: str, tell: Tell) -> Captioned:
     """The averaged weights at the end of the curriculum."""
     captioned = build_captioned(experiment).to(device)
+    if experiment.start:
+        load_start(captioned, Path(experiment.start))
     if experiment.compile:
         torch._dynamo.config.recompile_limit = 64
         for block in captioned.transformer.blocks:

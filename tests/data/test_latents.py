@@ -1,0 +1,100 @@
+"""Laws of the bank of encoded videos."""
+
+from itertools import pairwise
+
+import pytest
+import torch
+from torch import Tensor
+
+import tiny
+import tiny_pipeline
+from malt.codecs.malt import MaltCodec
+from malt.data.latents import LatentBank, encode_world
+from malt.data.worlds.captions import vocabulary
+from malt.data.worlds.passage import render, sample_scenes
+
+VIDEOS, LENGTH = 5, 12
+
+
+@pytest.fixture
+def bank() -> LatentBank:
+    return counted(LENGTH)
+
+
+def counted(length: int, seed: int = 0) -> LatentBank:
+    """A bank in which every number says its video and its frame."""
+    numbers = 100 * torch.arange(1, VIDEOS + 1)[:, None] + torch.arange(1, length + 1)
+    latents = numbers[:, :, None, None, None].expand(-1, -1, 2, 3, 3)
+    return LatentBank(latents.half(), sample_scenes(VIDEOS, 0), seed)
+
+
+def numbers(window: Tensor) -> list[int]:
+    """What the frames of a window say."""
+    assert torch.equal(window, window[:, :1, :1, :1].expand_as(window))
+    return window[:, 0, 0, 0].int().tolist()
+
+
+def test_a_step_always_draws_the_same_and_another_another(bank: LatentBank) -> None:
+    latents, captions, begins = bank(7, 16, 4, 1, 0.5)
+    again = counted(LENGTH)(7, 16, 4, 1, 0.5)
+    assert torch.equal(latents, again[0])
+    assert captions == again[1]
+    assert torch.equal(begins, again[2])
+    assert not torch.equal(latents, bank(8, 16, 4, 1, 0.5)[0])
+    assert not torch.equal(latents, counted(LENGTH, seed=1)(7, 16, 4, 1, 0.5)[0])
+
+
+def test_a_window_is_frames_of_one_video_in_their_order(bank: LatentBank) -> None:
+    latents, captions, begins = bank(0, 32, 4, 2, 0.0)
+    assert latents.shape == (32, 6, 2, 3, 3)
+    assert latents.dtype == torch.float32
+    assert len(captions) == 32
+    assert not begins.any()
+    windows = [numbers(window) for window in latents]
+    assert all(b == a + 1 for window in windows for a, b in pairwise(window))
+    assert {window[0] // 100 for window in windows} == set(range(1, VIDEOS + 1))
+
+
+def test_windows_come_from_anywhere_in_a_video(bank: LatentBank) -> None:
+    latents, _, _ = bank(0, 200, 4, 2, 0.0)
+    assert {numbers(window)[0] % 100 for window in latents} == set(range(1, LENGTH - 6 + 2))
+
+
+def test_a_window_that_begins_a_film_has_nothing_before_its_first_frame(bank: LatentBank) -> None:
+    latents, _, begins = bank(0, 16, 4, 2, 1.0)
+    assert begins.all()
+    for window in latents:
+        nothing, film = numbers(window)[:2], numbers(window)[2:]
+        assert nothing == [0, 0]
+        assert [number % 100 for number in film] == [1, 2, 3, 4]
+
+
+def test_as_many_windows_begin_a_film_as_are_asked_for(bank: LatentBank) -> None:
+    latents, _, begins = bank(0, 400, 4, 1, 0.25)
+    assert begins.float().mean().item() == pytest.approx(0.25, abs=0.06)
+    assert [numbers(window)[0] == 0 for window in latents] == begins.tolist()
+
+
+def test_captions_are_of_the_video_and_drawn_anew() -> None:
+    scenes = sample_scenes(1, 3)
+    _, captions, _ = LatentBank(torch.zeros(1, 6, 2, 3, 3).half(), scenes)(0, 32, 4, 1, 0.0)
+    assert len(set(captions)) > 8
+    assert {word for caption in captions for word in caption.split()} <= set(vocabulary())
+
+
+def test_a_window_may_be_as_long_as_the_videos_and_no_longer(bank: LatentBank) -> None:
+    latents, _, _ = bank(0, 4, LENGTH - 1, 1, 0.0)
+    assert {numbers(window)[0] % 100 for window in latents} == {1}
+    with pytest.raises(ValueError, match="videos have 12 latent frames and 13 are needed; encode longer videos"):
+        bank(0, 4, LENGTH, 1, 0.0)
+
+
+def test_a_world_is_encoded_as_the_codec_does_it_whatever_the_batches() -> None:
+    module = tiny_pipeline.autoencoder(latent_mean=(0.1, -0.2, 0.3), latent_std=(0.5, 2.0, 1.0))
+    latents, scenes = encode_world(module, 3, 8, seed=5, batch_size=2)
+    assert latents.shape == (3, 2, tiny.CHANNELS, 8, 8)
+    assert latents.dtype == torch.float16
+    assert torch.equal(scenes.kind, sample_scenes(3, 5).kind)
+    exact, _ = MaltCodec(module).encode(render(sample_scenes(3, 5), 0, 8))
+    torch.testing.assert_close(latents.float(), exact, rtol=0, atol=0.1)
+    torch.testing.assert_close(latents, encode_world(module, 3, 8, seed=5, batch_size=3)[0], rtol=0, atol=0.05)

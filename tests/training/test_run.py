@@ -1,0 +1,181 @@
+"""Laws of a whole training run, by the command line: from nothing to a model that makes a video."""
+
+import json
+import signal
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import av
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from malt.cli import main
+from malt.errors import CheckpointError
+from malt.pipelines.loading import load_pipeline
+from malt.recipes import tiny
+from malt.training import run
+from malt.training.autoencoder import AutoencoderTask
+from malt.training.transformer import TransformerTask
+
+Weights = dict[str, torch.Tensor]
+
+
+def train(folder: Path, *options: str) -> int:
+    return main(["train", "tiny", "--out", str(folder), "--device", "cpu", *options])
+
+
+def weights(folder: Path) -> Weights:
+    """All weights of a finished run."""
+    files = {
+        name: next((folder / "pipeline" / name).glob("*.safetensors"))
+        for name in ("transformer", "vae", "text_encoder")
+    }
+    return {f"{name}.{key}": tensor for name, file in files.items() for key, tensor in load_file(file).items()}
+
+
+def stop_at(task: type, step: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have the process told to end during a step of a task, once."""
+    loss: Callable[..., Any] = task.loss
+    told: list[int] = []
+
+    def told_to_end(self: Any, now: int) -> Any:
+        if now == step and not told:
+            told.append(now)
+            signal.raise_signal(signal.SIGTERM)
+        return loss(self, now)
+
+    monkeypatch.setattr(task, "loss", told_to_end)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("runs") / "finished"
+    assert train(folder) == 0
+    return folder
+
+
+def test_a_recipe_becomes_a_model_that_makes_a_video(finished: Path, tmp_path: Path) -> None:
+    out, checkpoint = tmp_path / "walk.mp4", str(finished / "pipeline")
+    options = ["--checkpoint", checkpoint, "--frames", "20", "--steps", "1", "--device", "cpu", "--out", str(out)]
+    assert main(["generate", "a red circle passes behind a wall", *options]) == 0
+    with av.open(str(out)) as container:
+        assert sum(1 for _ in container.decode(video=0)) == 20
+
+
+def test_a_run_keeps_what_made_it(finished: Path) -> None:
+    experiment = json.loads((finished / "experiment.json").read_text())
+    assert (experiment["seed"], experiment["bank_videos"]) == (0, 4)
+    for part in ("autoencoder", "transformer"):
+        assert (finished / part / "journal.jsonl").exists()
+        assert [path.name for path in (finished / part).glob("step-*")] == ["step-00000004"]
+    milestones = sorted(path.name for path in (finished / "transformer" / "milestones").iterdir())
+    assert milestones == ["step-00000002", "step-00000004"]
+    assert not list(finished.rglob("*partial*"))
+
+
+def test_the_model_is_the_average_with_the_statistics_of_its_latents(finished: Path) -> None:
+    pipe = load_pipeline(finished / "pipeline")
+    average = load_file(finished / "transformer" / "step-00000004" / "average.safetensors")
+    found = dict(pipe.transformer.named_parameters())
+    for name, value in average.items():
+        if name.startswith("transformer."):
+            assert torch.equal(found[name.removeprefix("transformer.")], value.half().float()), name
+    assert len(pipe.vae.config.latent_mean) == len(pipe.vae.config.latent_std) == 16
+    assert len(set(pipe.vae.config.latent_std)) > 1
+
+
+@pytest.mark.parametrize(("task", "step"), [(AutoencoderTask, 1), (TransformerTask, 2)])
+def test_a_run_that_is_told_to_stop_goes_on_as_if_it_never_was(
+    finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, task: type, step: int
+) -> None:
+    stop_at(task, step, monkeypatch)
+    with pytest.raises(SystemExit) as left:
+        train(tmp_path / "stopped")
+    assert left.value.code == 143
+    assert not (tmp_path / "stopped" / "pipeline").exists()
+    assert train(tmp_path / "stopped", "--resume") == 0
+    expected, found = weights(finished), weights(tmp_path / "stopped")
+    assert expected.keys() == found.keys()
+    assert [name for name in expected if not torch.equal(expected[name], found[name])] == []
+
+
+def test_a_finished_run_that_is_resumed_is_only_written_out_again(
+    finished: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = weights(finished)
+    monkeypatch.setattr(run, "render", lambda *given: pytest.fail("something was rendered"))
+    for task in (AutoencoderTask, TransformerTask):
+        monkeypatch.setattr(task, "loss", lambda self, step: pytest.fail("something was learned"))
+    assert train(finished, "--resume") == 0
+    assert all(torch.equal(value, before[name]) for name, value in weights(finished).items())
+
+
+@pytest.mark.parametrize(
+    ("options", "complaint"),
+    [
+        (["--threads", "0"], "asked for 0 as --threads; give at least 1"),
+        (["--seed", "-1"], "asked for seed -1"),
+        (["--resume"], "holds no run to resume; leave --resume out to begin one"),
+        (["--device", "abacus"], "cannot compute on the device 'abacus'"),
+    ],
+)
+def test_wrong_usage_is_one_sentence_and_nothing_is_begun(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], options: list[str], complaint: str
+) -> None:
+    assert main(["train", "tiny", "--out", str(tmp_path / "run"), *options]) == 2
+    said = capsys.readouterr().err
+    assert complaint in said
+    assert said.count("\n") == 1
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_recipe_that_is_not_there_is_said_with_those_that_are(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["train", "enormous", "--out", str(tmp_path / "run")]) == 2
+    assert "there is no recipe 'enormous'; choose one of default, none, further, tiny" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("options", "complaint"),
+    [
+        ([], "holds something already; give --resume to go on, or name another folder"),
+        (["--resume", "--seed", "1"], "was begun with another recipe or seed; name another folder"),
+    ],
+)
+def test_a_folder_with_a_run_in_it_is_not_touched_by_another(
+    finished: Path, capsys: pytest.CaptureFixture[str], options: list[str], complaint: str
+) -> None:
+    before = {path: path.stat().st_mtime_ns for path in finished.rglob("*")}
+    assert train(finished, *options) == 2
+    assert complaint in capsys.readouterr().err
+    assert {path: path.stat().st_mtime_ns for path in finished.rglob("*")} == before
+
+
+def test_a_run_is_not_written_over_a_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "run").write_text("precious")
+    assert train(tmp_path / "run") == 2
+    assert "is a file; name a folder for the run" in capsys.readouterr().err
+    assert (tmp_path / "run").read_text() == "precious"
+
+
+def test_a_run_can_start_from_a_finished_model_and_keeps_its_autoencoder(tmp_path: Path) -> None:
+    assert train(tmp_path / "first") == 0
+    assert train(tmp_path / "second", "--start", str(tmp_path / "first" / "pipeline"), "--seed", "1") == 0
+    first, second = weights(tmp_path / "first"), weights(tmp_path / "second")
+    assert all(torch.equal(value, second[name]) for name, value in first.items() if name.startswith("vae."))
+    assert not all(torch.equal(value, second[name]) for name, value in first.items())
+
+
+def test_a_start_that_is_no_model_or_of_another_shape_is_refused_in_a_sentence(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert train(tmp_path / "none", "--start", str(tmp_path)) == 2
+    assert "holds no model to start from" in capsys.readouterr().err
+    assert train(tmp_path / "first") == 0
+    larger = tiny().transformer | {"num_layers": 3}
+    with pytest.raises(CheckpointError, match="another shape"):
+        run.train(replace(tiny(), transformer=larger, start=str(tmp_path / "first" / "pipeline")), tmp_path / "second")
