@@ -80,7 +80,7 @@ class MaltAttention(nn.Module, AttentionModuleMixin):
 
 
 def _mix(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, backend: object) -> Tensor:
-    """softmax(q k^T / sqrt(d)) v; on a CPU in float32, where the bfloat16 kernel is five times slower backwards."""
+    """softmax(q k^T / sqrt(d)) v; on a CPU in float32, where the bfloat16 kernel is several times slower."""
     on_cpu = query.device.type == "cpu"
     precision = torch.float32 if on_cpu else value.dtype
     heads = (tensor.to(precision) for tensor in (query, key, value))
