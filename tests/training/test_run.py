@@ -179,3 +179,9 @@ def test_a_start_that_is_no_model_or_of_another_shape_is_refused_in_a_sentence(
     larger = tiny().transformer | {"num_layers": 3}
     with pytest.raises(CheckpointError, match="another shape"):
         run.train(replace(tiny(), transformer=larger, start=str(tmp_path / "first" / "pipeline")), tmp_path / "second")
+
+
+def test_going_further_needs_a_model_to_start_from(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["train", "further", "--out", str(tmp_path / "run")]) == 2
+    assert "name it with --start" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()

@@ -44,6 +44,8 @@ class Command:
             raise UsageError(f"there is no recipe {self.recipe!r}; choose one of {', '.join(RECIPES)}")
         if self.start and not (self.start / "model_index.json").exists():
             raise UsageError(f"{self.start} holds no model to start from; give a folder with model_index.json")
+        if self.recipe == "further" and not self.start:
+            raise UsageError("the recipe further goes on from a finished model; name it with --start")
         start = str(self.start) if self.start else None
         experiment = replace(RECIPES[self.recipe](), seed=self.seed, start=start)
         self._check_folder(asdict(experiment))
