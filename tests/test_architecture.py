@@ -26,7 +26,7 @@ MAY_IMPORT = {
     "pipelines": {"codecs", "diffusion", "errors", "generation", "models"},
     "data": {"codecs", "models"},
     "evaluation": {"data", "generation"},
-    "training": {"diffusion", "errors", "memory", "models"},
+    "training": {"data", "diffusion", "errors", "memory", "models"},
     "recipes": {"training"},
     "training.run": {"data", "errors", "models", "pipelines", "recipes", "training"},
 }

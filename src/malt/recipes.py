@@ -26,6 +26,7 @@ class Experiment:
     bank_videos: int = 1600  # scenes that are rendered and encoded before the transformer is trained
     bank_frames: int = 160
     start: str | None = None  # pipeline directory whose autoencoder is kept and whose other weights the run begins with
+    fresh_text_encoder: bool = False  # do not keep that of `start`
     seed: int = 0
     precision: str = "bfloat16"
     compile: bool = True
@@ -60,18 +61,20 @@ def without_memory(experiment: Experiment) -> Experiment:
 
 
 def further() -> Experiment:
-    """More of the last stage, and longer walks, from the weights of another run (`--start`)."""
-    begin = Objective(num_segments=1, batch_size=48, start_share=0.9)
-    walks = (
-        Objective(num_segments=6, batch_size=8, start_share=0.5),
-        Objective(num_segments=8, batch_size=6, start_share=0.5),
-    )
+    """More of everything from the weights of another run (`--start`): how films begin, and longer and longer walks."""
+    begin = Objective(num_segments=1, batch_size=48, start_share=0.9, level_mean=0.7)
+    walk = Objective(num_segments=6, batch_size=8, start_share=0.5, level_mean=0.7)
+    long_walk = Objective(num_segments=10, batch_size=5, start_share=0.5, level_mean=0.7)
     return Experiment(
-        optimization=Optimization(num_steps=6000, learning_rate=1e-3, muon_learning_rate=1e-3, decay_from=0.5),
+        optimization=Optimization(num_steps=5600, learning_rate=1.5e-3, muon_learning_rate=1.5e-3, decay_from=0.6),
         curriculum=(
-            Stage(until=4000, objectives=(begin, walks[0])),
-            Stage(until=6000, objectives=(begin, walks[1])),
+            Stage(until=500, objectives=(begin,)),
+            Stage(until=4400, objectives=(begin, walk)),
+            Stage(until=5600, objectives=(begin, long_walk)),
         ),
+        bank_videos=3200,
+        bank_frames=208,
+        fresh_text_encoder=True,
     )
 
 

@@ -35,7 +35,7 @@ def numbers(window: Tensor) -> list[int]:
 
 
 def test_a_step_always_draws_the_same_and_another_another(bank: LatentBank) -> None:
-    latents, captions, begins = bank(7, 16, 4, 1, 0.5)
+    latents, captions, begins, _ = bank(7, 16, 4, 1, 0.5)
     again = counted(LENGTH)(7, 16, 4, 1, 0.5)
     assert torch.equal(latents, again[0])
     assert captions == again[1]
@@ -45,7 +45,7 @@ def test_a_step_always_draws_the_same_and_another_another(bank: LatentBank) -> N
 
 
 def test_a_window_is_frames_of_one_video_in_their_order(bank: LatentBank) -> None:
-    latents, captions, begins = bank(0, 32, 4, 2, 0.0)
+    latents, captions, begins, _ = bank(0, 32, 4, 2, 0.0)
     assert latents.shape == (32, 6, 2, 3, 3)
     assert latents.dtype == torch.float32
     assert len(captions) == 32
@@ -56,12 +56,12 @@ def test_a_window_is_frames_of_one_video_in_their_order(bank: LatentBank) -> Non
 
 
 def test_windows_come_from_anywhere_in_a_video(bank: LatentBank) -> None:
-    latents, _, _ = bank(0, 200, 4, 2, 0.0)
+    latents = bank(0, 200, 4, 2, 0.0).latents
     assert {numbers(window)[0] % 100 for window in latents} == set(range(1, LENGTH - 6 + 2))
 
 
 def test_a_window_that_begins_a_film_has_nothing_before_its_first_frame(bank: LatentBank) -> None:
-    latents, _, begins = bank(0, 16, 4, 2, 1.0)
+    latents, _, begins, _ = bank(0, 16, 4, 2, 1.0)
     assert begins.all()
     for window in latents:
         nothing, film = numbers(window)[:2], numbers(window)[2:]
@@ -70,20 +70,20 @@ def test_a_window_that_begins_a_film_has_nothing_before_its_first_frame(bank: La
 
 
 def test_as_many_windows_begin_a_film_as_are_asked_for(bank: LatentBank) -> None:
-    latents, _, begins = bank(0, 400, 4, 1, 0.25)
+    latents, _, begins, _ = bank(0, 400, 4, 1, 0.25)
     assert begins.float().mean().item() == pytest.approx(0.25, abs=0.06)
     assert [numbers(window)[0] == 0 for window in latents] == begins.tolist()
 
 
 def test_captions_are_of_the_video_and_drawn_anew() -> None:
     scenes = sample_scenes(1, 3)
-    _, captions, _ = LatentBank(torch.zeros(1, 6, 2, 3, 3).half(), scenes)(0, 32, 4, 1, 0.0)
+    _, captions, _, _ = LatentBank(torch.zeros(1, 6, 2, 3, 3).half(), scenes)(0, 32, 4, 1, 0.0)
     assert len(set(captions)) > 8
     assert {word for caption in captions for word in caption.split()} <= set(vocabulary())
 
 
 def test_a_window_may_be_as_long_as_the_videos_and_no_longer(bank: LatentBank) -> None:
-    latents, _, _ = bank(0, 4, LENGTH - 1, 1, 0.0)
+    latents = bank(0, 4, LENGTH - 1, 1, 0.0).latents
     assert {numbers(window)[0] % 100 for window in latents} == {1}
     with pytest.raises(ValueError, match="videos have 12 latent frames and 13 are needed; encode longer videos"):
         bank(0, 4, LENGTH, 1, 0.0)

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 import tiny
+from malt.data.batch import Batch
 from malt.memory.kinds import KINDS
 from malt.models.text import build_text_encoder, build_tokenizer
 from malt.training.loop import fit
@@ -46,16 +47,14 @@ class Examples:
     def __init__(self, change: Change | None = None, begins: bool = False, captions: list[str] = CAPTIONS) -> None:
         self.change, self.begins, self.captions = change or (lambda latents: latents), begins, captions
 
-    def __call__(
-        self, step: int, num_videos: int, num_frames: int, context_frames: int, start_share: float
-    ) -> tuple[Tensor, list[str], Tensor]:
+    def __call__(self, step: int, num_videos: int, num_frames: int, context_frames: int, start_share: float) -> Batch:
         self.asked = (num_videos, num_frames, context_frames, start_share)
         chance, size = (
             torch.Generator().manual_seed(step),
             (num_videos, context_frames + num_frames, tiny.CHANNELS, 4, 4),
         )
         latents = self.change(torch.randn(size, generator=chance))
-        return latents, self.captions[:num_videos], torch.full((num_videos,), self.begins)
+        return Batch(latents, self.captions[:num_videos], torch.full((num_videos,), self.begins))
 
 
 def task(examples: Examples | None = None, model: Captioned | None = None, **objective: Any) -> TransformerTask:
@@ -129,7 +128,7 @@ def reach_of(bptt_segments: int | None, kind: str) -> list[bool]:
     """Whether the gradient of the third segment's error gets to each of the segments before it through the memory."""
     model = captioned(memory=kind)
     objective = Objective(num_segments=3, batch_size=3, bptt_segments=bptt_segments, **NOTHING_LOST)
-    latents, captions, begins = Examples()(0, 3, 6, 1, 0.0)
+    latents, captions, begins, _ = Examples()(0, 3, 6, 1, 0.0)
     latents.requires_grad_()
     chance = torch.Generator().manual_seed(0)
     errors = _Lesson(model.transformer, objective, begins, chance).errors(latents, model.caption(captions))

@@ -3,10 +3,11 @@
 import random
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from torch import Tensor
 
 from malt.codecs.malt import MaltCodec
+from malt.data.batch import Batch
 from malt.data.worlds.captions import describe
 from malt.data.worlds.passage import Scenes, render, sample_scenes
 from malt.models.autoencoder import AutoencoderMalt
@@ -18,9 +19,7 @@ class LatentBank:
     def __init__(self, latents: Float[Tensor, "v s c h w"], scenes: Scenes, seed: int = 0) -> None:
         self.latents, self.scenes, self.seed = latents, scenes, seed
 
-    def __call__(
-        self, step: int, num_videos: int, num_frames: int, context_frames: int, start_share: float
-    ) -> tuple[Float[Tensor, "b s c h w"], list[str], Bool[Tensor, " b"]]:
+    def __call__(self, step: int, num_videos: int, num_frames: int, context_frames: int, start_share: float) -> Batch:
         """Windows of `context_frames + num_frames` latent frames, a fresh caption for each, and which begin a film.
 
         A share `start_share` of the windows begins where the film does; what stands for the context of these is zero.
@@ -43,7 +42,7 @@ class LatentBank:
             film = self.latents[video, :num_frames] if begins[-1] else self.latents[video, start : start + length]
             windows.append(torch.cat([nothing, film]) if begins[-1] else film)
             captions.append(describe(self.scenes, video, draw.getrandbits(32)).text)
-        return torch.stack(windows).float(), captions, torch.tensor(begins)
+        return Batch(torch.stack(windows).float(), captions, torch.tensor(begins))
 
 
 @torch.no_grad()

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from tokenizers import Tokenizer, normalizers, pre_tokenizers
 from tokenizers.models import WordLevel
 from tokenizers.processors import TemplateProcessing
+from torch import nn
 from transformers import PreTrainedTokenizerFast, T5Config, T5EncoderModel
 
 PAD, UNKNOWN, END = "<pad>", "<unk>", "</s>"
@@ -27,7 +28,11 @@ def build_tokenizer(words: Sequence[str], max_length: int = 20) -> PreTrainedTok
 def build_text_encoder(
     vocabulary_size: int, width: int = 128, num_layers: int = 2, num_heads: int = 4
 ) -> T5EncoderModel:
-    """A randomly initialised T5 encoder of this size."""
+    """A randomly initialised T5 encoder of this size, whose attention tells near words from far ones from the start.
+
+    T5 begins with almost no sense of order. A small encoder that is trained for a few thousand steps then never gets one,
+    and to it "a red circle and a blue square" is "a blue circle and a red square".
+    """
     config = T5Config(
         vocab_size=vocabulary_size,
         d_model=width,
@@ -40,4 +45,6 @@ def build_text_encoder(
         pad_token_id=0,
         eos_token_id=2,
     )
-    return T5EncoderModel(config)
+    encoder = T5EncoderModel(config)
+    nn.init.normal_(encoder.encoder.block[0].layer[0].SelfAttention.relative_attention_bias.weight, std=1.5)
+    return encoder

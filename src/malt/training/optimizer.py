@@ -15,6 +15,7 @@ class Optimization:
     num_steps: int
     learning_rate: float = 1e-3
     muon_learning_rate: float | None = None  # None: AdamW for every weight
+    text_encoder_rate: float = 0.2  # factor on the learning rate of a text encoder: T5 does not scale its attention
     warmup_steps: int = 100
     decay_from: float = 0.6  # share of the run after which the rate falls
     weight_decay: float = 0.01
@@ -41,10 +42,13 @@ def build_optimizers(module: nn.Module, plan: Optimization) -> list[Optimizer]:
     muon_rate = plan.muon_learning_rate or 0.0
     matrices = [p for name, p in module.named_parameters() if muon_rate and _is_hidden_matrix(name, p)]
     chosen = {id(p) for p in matrices}
-    rest = [p for p in module.parameters() if p.requires_grad and id(p) not in chosen]
-    decay = [p for p in rest if p.ndim >= 2]
-    plain = [p for p in rest if p.ndim < 2]
+    rest = [(name, p) for name, p in module.named_parameters() if p.requires_grad and id(p) not in chosen]
+    text = [p for name, p in rest if "text_encoder" in name]
+    decay = [p for name, p in rest if p.ndim >= 2 and "text_encoder" not in name]
+    plain = [p for name, p in rest if p.ndim < 2 and "text_encoder" not in name]
     groups: list[dict[str, Any]] = [{"params": decay}, {"params": plain, "weight_decay": 0.0}]
+    if text:
+        groups.append({"params": text, "weight_decay": 0.0, "lr": plan.learning_rate * plan.text_encoder_rate})
     optimizers: list[Optimizer] = [
         AdamW(groups, lr=plan.learning_rate, betas=plan.betas, weight_decay=plan.weight_decay, fused=True)
     ]

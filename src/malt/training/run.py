@@ -93,16 +93,17 @@ def build_captioned(experiment: Experiment) -> Captioned:
     return Captioned(transformer, encoder, tokenizer)
 
 
-def load_start(captioned: Captioned, pipeline: Path) -> None:
-    """Overwrite the untrained weights with those of a pipeline directory.
+def load_start(captioned: Captioned, pipeline: Path, text_encoder: bool = True) -> None:
+    """Overwrite the untrained weights with those of a pipeline directory; its text encoder's only where that is asked.
 
     Raises:
         CheckpointError: when they are of another shape.
     """
     parts = {
         "transformer": pipeline / "transformer" / "diffusion_pytorch_model.safetensors",
-        "text_encoder": pipeline / "text_encoder" / "model.safetensors",
     }
+    if text_encoder:
+        parts["text_encoder"] = pipeline / "text_encoder" / "model.safetensors"
     for name, path in parts.items():
         try:
             getattr(captioned, name).load_state_dict(load_file(path), strict=name == "transformer")
@@ -114,7 +115,7 @@ def train_transformer(experiment: Experiment, bank: LatentBank, folder: Path, de
     """The averaged weights at the end of the curriculum."""
     captioned = build_captioned(experiment).to(device)
     if experiment.start:
-        load_start(captioned, Path(experiment.start))
+        load_start(captioned, Path(experiment.start), not experiment.fresh_text_encoder)
     if experiment.compile:
         torch._dynamo.config.recompile_limit = 64
         for block in captioned.transformer.blocks:

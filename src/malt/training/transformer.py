@@ -9,13 +9,14 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from transformers import PreTrainedTokenizerFast, T5EncoderModel
 
+from malt.data.batch import Batch
 from malt.diffusion.flow import interpolate, logit_normal, velocity
 from malt.memory.state import Memory, detach, forget, join, perturb, without_places
 from malt.models.transformer import MaltTransformer3DModel
 
 # (step, number of videos, latent frames, context frames before them, share that begins a film)
-# -> latents with context, captions, which begin a film
-Examples = Callable[[int, int, int, int, float], tuple[Float[Tensor, "b s c h w"], list[str], Bool[Tensor, " b"]]]
+# -> windows with their context
+Examples = Callable[[int, int, int, int, float], Batch]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,10 +85,8 @@ class TransformerTask:
         model = self.module.transformer
         chance = torch.Generator(model.device).manual_seed(self.seed * 1_000_003 + step)
         frames = objective.num_segments * model.segment_frames
-        latents, captions, begins = self.examples(
-            step, objective.batch_size, frames, model.context_frames, objective.start_share
-        )
-        latents, begins = latents.to(model.device), begins.to(model.device)
+        batch = self.examples(step, objective.batch_size, frames, model.context_frames, objective.start_share)
+        latents, captions, begins = batch.latents.to(model.device), batch.captions, batch.begins.to(model.device)
         drop = torch.rand(len(captions), generator=chance, device=chance.device) < objective.caption_dropout
         captions = ["" if dropped else text for text, dropped in zip(captions, drop.tolist(), strict=True)]
         with torch.autocast(latents.device.type, self.dtype, enabled=self.dtype != torch.float32):

@@ -37,6 +37,7 @@ SPEEDS = (0.55, 1.1)  # pixels a frame
 LANES = (17.0, 47.0)  # height of the two shapes' paths, pixels from the top
 SIZE = 64  # height and width of the picture
 FRAME_RATE = 16.0
+CLEAR = 3.0  # pixels between a shape and the wall at frame 0, where there is room for so much
 TRIANGLE = 1.4  # circumradius of a triangle over the radius of the circle that is as large to the eye
 SQUARE = 0.886  # half the side of a square as large as the circle
 
@@ -111,8 +112,10 @@ def _phase_in_sight(scenes: Scenes, place: Tensor, direction: Tensor) -> Tensor:
     half = half_widths(scenes)
     wall_left, wall_right = scenes.wall_left[:, None].clamp(min=0), scenes.wall_right[:, None].clamp(max=SIZE)
     on_left = wall_left > SIZE - wall_right
-    first = torch.where(on_left, half + 1, wall_right + half + 1)
-    last = torch.where(on_left, wall_left - half - 1, SIZE - 1 - half)
+    stretch = torch.where(on_left, wall_left, SIZE - wall_right)
+    clear = (stretch - 2 * half - 1).clamp(max=CLEAR)
+    first = torch.where(on_left, half + 1, wall_right + half + clear)
+    last = torch.where(on_left, wall_left - half - clear, SIZE - 1 - half)
     low, span = _path(scenes)
     along = (first + (last - first) * place - low) / (2 * span)
     return torch.where(direction < 0.5, along, 1 - along)
@@ -151,7 +154,7 @@ def _path(scenes: Scenes) -> tuple[Float[Tensor, "b 2"], Float[Tensor, "b 2"]]:
 
 def hidden(scenes: Scenes, start: int, num_frames: int) -> "Tensor":
     """Whether every shape is wholly out of sight: (b, t, lane), bool."""
-    x, half = positions(scenes, start, num_frames), half_widths(scenes)[:, None]
+    x, half = positions(scenes, start, num_frames), half_widths(scenes)[:, None] + 0.5  # edges are a pixel wide
     return (x - half >= scenes.wall_left[:, None, None]) & (x + half <= scenes.wall_right[:, None, None])
 
 

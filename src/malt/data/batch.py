@@ -1,0 +1,20 @@
+"""What a training step learns from: windows of latents with what was said of them and done in them."""
+
+from typing import NamedTuple
+
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+
+class Batch(NamedTuple):
+    """Windows of videos.
+
+    latents: standardised, the context before the first segment included; zero where there is none. captions: one a video,
+    "" for none. begins: which windows begin a film, so that their context is nothing. actions: of every latent frame,
+    those of its video frames side by side; None where nobody acts.
+    """
+
+    latents: Float[Tensor, "b s c h w"]
+    captions: list[str]
+    begins: Bool[Tensor, " b"]
+    actions: Float[Tensor, "b s a"] | None = None
