@@ -92,9 +92,9 @@ def test_changing_the_remembered_past_changes_the_future(kind: str) -> None:
 
 def test_changing_the_context_changes_the_future(rollout: MaltRollout) -> None:
     here = after(rollout, 1)
-    assert here.context is not None
+    assert here.tail is not None
     own, _ = rollout.advance(here)
-    other, _ = rollout.advance(replace(here, context=here.context + 0.5))
+    other, _ = rollout.advance(replace(here, tail=here.tail + 0.5))
     assert not torch.allclose(own.latents, other.latents, atol=1e-4)
 
 
@@ -170,11 +170,11 @@ def test_a_context_of_any_length_is_kept_and_no_longer_one(context_frames: int) 
     _, (progress, *_) = absorbed(rollout, tiny_pipeline.video(4, batch=(1,)))
     kept = []
     for _ in range(3):
-        assert progress.context is not None
-        kept.append(progress.context.shape[1])
+        assert progress.tail is not None
+        kept.append(progress.tail.shape[1])
         segment, progress = rollout.advance(progress)
         assert torch.isfinite(segment.frames).all()
-    assert kept == [min(context_frames, seen) for seen in (1, 3, 5)]
+    assert kept == [min(max(context_frames, 2), seen) for seen in (1, 3, 5)]
 
 
 def test_noise_on_the_context_is_told_to_the_model() -> None:
@@ -247,3 +247,57 @@ def test_counts_with_which_nothing_can_be_made_are_refused(
 ) -> None:
     with pytest.raises(UsageError, match=sentence):
         replace(rollout, **setting)
+
+
+def driven(action: float, num_frames: int = 3 * SEGMENT) -> Tensor:
+    rollout = tiny_pipeline.rollout(action_dim=8)
+    first = list(rollout.absorb(rollout.begin(3), tiny_pipeline.video(SEGMENT, batch=(1,)), torch.zeros(1, SEGMENT, 2)))
+    stream = rollout.stream(num_frames, first[-1][1], lambda seen, count: torch.full((1, count, 2), action))
+    return torch.cat([segment.frames for segment in stream], dim=1)
+
+
+def test_what_is_done_changes_what_is_seen() -> None:
+    assert torch.equal(driven(0.5), driven(0.5))
+    assert not torch.allclose(driven(0.5), driven(-0.5), atol=1e-4)
+
+
+def test_a_driver_sees_every_segment_before_it_acts() -> None:
+    rollout, seen = tiny_pipeline.rollout(action_dim=8), []
+
+    def drive(segment: Segment | None, count: int) -> Tensor:
+        seen.append(None if segment is None else segment.index)
+        return torch.zeros(1, count, 2)
+
+    assert len(list(rollout.stream(3 * SEGMENT, rollout.begin(0), drive))) == 3
+    assert seen == [None, 0, 1]
+
+
+@pytest.mark.parametrize("actions", [None, torch.zeros(1, SEGMENT - 1, 2), torch.zeros(1, SEGMENT, 3)])
+def test_actions_that_do_not_fit_are_refused(actions: Tensor | None) -> None:
+    rollout = tiny_pipeline.rollout(action_dim=8)
+    with pytest.raises(UsageError, match="actions"):
+        rollout.advance(rollout.begin(0), actions)
+
+
+def test_a_model_without_actions_takes_none(rollout: MaltRollout) -> None:
+    with pytest.raises(UsageError, match="takes no actions"):
+        rollout.advance(rollout.begin(0), torch.zeros(1, SEGMENT, 2))
+
+
+@pytest.mark.parametrize("kind", MEMORIES)
+def test_what_is_told_again_in_the_same_words_is_remembered_the_same(kind: str) -> None:
+    rollout = tiny_pipeline.rollout(memory=kind)
+    here = after(rollout, 3)
+    assert equal(rollout.retell(here).memory, here.memory)
+
+
+@pytest.mark.parametrize("kind", MEMORIES)
+def test_told_again_in_other_words_the_tail_is_remembered_otherwise(kind: str) -> None:
+    rollout = tiny_pipeline.rollout(memory=kind)
+    here = after(rollout, 3)
+    other = replace(rollout, caption=(rollout.caption[0] + 1.0, rollout.caption[1]))
+    assert not equal(other.retell(here).memory, here.memory)
+
+
+def test_where_nothing_was_made_there_is_nothing_to_tell_again(rollout: MaltRollout) -> None:
+    assert rollout.retell(rollout.begin(3)).tail is None

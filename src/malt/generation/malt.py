@@ -3,14 +3,14 @@
 Everything that the next segment depends on is in a `Progress`, a value: keep it and go on later, or from there twice.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from typing import Any
 
 import torch
 from diffusers import SchedulerMixin
-from einops import repeat
+from einops import rearrange, repeat
 from jaxtyping import Float
 from torch import Tensor
 
@@ -24,15 +24,24 @@ from malt.memory.state import Memory, num_bytes
 from malt.models.transformer import MaltTransformer3DModel
 
 Caption = tuple[Tensor, Tensor]  # encoder states (b, n, e) and which of them count (b, n)
+# (what was made last, None at first; number of frames that come next) -> what is done in each of them, (b, t, a)
+Driver = Callable[[Segment | None, int], Float[Tensor, "b t a"]]
 
 
 @dataclass(frozen=True)
 class Progress:
-    """Where a video stands. `context` holds its last latent frames, None before there are any."""
+    """Where a video stands, a value: everything that the next segment depends on.
+
+    tail: the latest latents, at least those of the last segment and of the next one's context; None before there are any.
+    tail_actions: what was done in them, for models that take actions. memory_before: what was remembered before the last
+    segment, where that was remembered. The caches are the codec's.
+    """
 
     seed: int
     memory: Memory
-    context: Float[Tensor, "b s c h w"] | None = None
+    tail: Float[Tensor, "b s c h w"] | None = None
+    tail_actions: Float[Tensor, "b s a"] | None = None
+    memory_before: Memory | None = None
     encoder_cache: Any = None
     decoder_cache: Any = None
     index: int = 0
@@ -69,38 +78,63 @@ class MaltRollout:
         """A video of which there is nothing yet."""
         return Progress(seed=seed, memory=self.transformer.empty_memory(self._batch, *self.latent_size))
 
-    def stream(self, num_frames: int, progress: Progress) -> Iterator[Segment]:
-        """Segments until `num_frames` frames have been made beyond `progress`; the last is cut."""
-        end = progress.start + num_frames
+    def frames_ahead(self, progress: Progress) -> int:
+        """How many frames the next segment has."""
+        return self.codec.frames_of(self.transformer.segment_frames, first=progress.decoder_cache is None)
+
+    def stream(self, num_frames: int, progress: Progress, driver: Driver | None = None) -> Iterator[Segment]:
+        """Segments until `num_frames` frames have been made beyond `progress`; the last is cut.
+
+        `driver` sees every segment before it says what is done in the next, for models that take actions.
+        """
+        end, segment = progress.start + num_frames, None
         while progress.start < end:
-            segment, progress = self.advance(progress)
+            actions = None if driver is None else driver(segment, self.frames_ahead(progress))
+            segment, progress = self.advance(progress, actions)
             yield replace(segment, frames=segment.frames[:, : end - segment.start])
 
     @torch.no_grad()
-    def advance(self, progress: Progress) -> tuple[Segment, Progress]:
-        """Make one segment, whole.
+    def advance(self, progress: Progress, actions: Float[Tensor, "b t a"] | None = None) -> tuple[Segment, Progress]:
+        """Make one segment, whole; `actions` says what is done in each of its frames, for models that take actions.
 
         Raises:
+            UsageError: when actions are given to a model that takes none, are missing where it takes them, or do not fit.
             MaltError: when the model's output is not finite.
         """
-        latents = self._denoise(progress)
+        done = self._fold(actions, self.transformer.segment_frames, self.frames_ahead(progress))
+        latents = self._denoise(progress, done)
         _check_finite(latents, progress.index)
-        segment, after = self._finish(progress, latents)
+        segment, after = self._finish(progress, latents, done)
         _check_finite(segment.frames, progress.index)
         return segment, after
 
     @torch.no_grad()
-    def absorb(self, progress: Progress, frames: Float[Tensor, "b t 3 H W"]) -> Iterator[tuple[Segment, Progress]]:
+    def absorb(
+        self, progress: Progress, frames: Float[Tensor, "b t 3 H W"], actions: Float[Tensor, "b t a"] | None = None
+    ) -> Iterator[tuple[Segment, Progress]]:
         """Take given frames as what has been made so far: encode and remember them, segment after segment.
 
         Frames that do not fill a latent frame are left out, at the end. Whole segments are counted from the end, so that
         the memory's last segment ends where the video goes on; the frames before them are shown, not remembered. Yields
         every segment with the progress after it.
         """
-        for piece in frames.split(self._segment_lengths(frames.shape[1], progress), dim=1)[:-1]:
+        lengths = self._segment_lengths(frames.shape[1], progress)
+        all_done = [None] * len(lengths) if actions is None else actions.split(lengths, dim=1)
+        for piece, done in zip(frames.split(lengths, dim=1)[:-1], all_done[:-1], strict=True):
             latents, cache = self.codec.encode(piece, progress.encoder_cache)
-            segment, progress = self._finish(replace(progress, encoder_cache=cache), latents)
+            folded = self._fold(done, latents.shape[1], piece.shape[1])
+            segment, progress = self._finish(replace(progress, encoder_cache=cache), latents, folded)
             yield segment, progress
+
+    @torch.no_grad()
+    def retell(self, progress: Progress) -> Progress:
+        """The same video with its tail remembered again, under this rollout's caption: how a new prompt takes over."""
+        if progress.tail is None or progress.memory_before is None:
+            return progress
+        count, actions = self.transformer.segment_frames, progress.tail_actions
+        last = _last(progress.tail, count), None if actions is None else _last(actions, count)
+        memory = self._remember(progress.memory_before, *last)
+        return replace(progress, memory=memory)
 
     def _segment_lengths(self, num_frames: int, progress: Progress) -> list[int]:
         """Frames in each segment of `num_frames` given ones, and then those that are left out."""
@@ -114,16 +148,38 @@ class MaltRollout:
     def _batch(self) -> int:
         return self.caption[0].shape[0]
 
-    def _denoise(self, progress: Progress) -> Tensor:
+    def _fold(self, actions: Tensor | None, num_latents: int, num_frames: int) -> Tensor | None:
+        """What is done in every frame as what is done in every latent frame: that of its frames, side by side."""
+        width = self.transformer.config.action_dim
+        if (actions is None) != (width is None):
+            raise UsageError(
+                "this model takes no actions" if width is None else "this model needs actions; give a driver"
+            )
+        if actions is None or width is None:
+            return None
+        each = width // self.codec.time_compression
+        if actions.shape != (self._batch, num_frames, each):
+            raise UsageError(
+                f"got actions of shape {tuple(actions.shape)}; give {each} numbers for each of {num_frames} frames"
+            )
+        missing = (
+            num_latents * self.codec.time_compression - num_frames
+        )  # a codec's first latent frame may stand for fewer
+        padded = torch.cat([actions[:, :1].expand(-1, missing, -1), actions], dim=1)
+        return rearrange(padded, "b (s t) a -> b s (t a)", s=num_latents).to(self.transformer.device)
+
+    def _denoise(self, progress: Progress, actions: Tensor | None) -> Tensor:
         """Latents of the next segment, integrated from noise behind the context."""
         model, chance = self.transformer, torch.Generator().manual_seed(progress.seed + progress.index)
         size = (model.segment_frames + model.context_frames, self.codec.latent_channels, *self.latent_size)
         noise = torch.randn(self._batch, *size, generator=chance).to(model.device)
         context, context_level = self._context(progress, noise[:, : model.context_frames])
         guided = self.guidance.prepare(progress.memory, self.caption, self.uncaptioned)
+        done = self._with_context(progress, actions)
 
         def predict(latents: Tensor, levels: Tensor, memory: Memory, caption: Caption) -> Tensor:
-            return model(latents, levels, memory, *caption, num_context_frames=model.context_frames)[0].float()
+            acts = None if done is None else repeat(done, "b s a -> (k b) s a", k=len(latents) // len(done))
+            return model(latents, levels, memory, *caption, acts, num_context_frames=model.context_frames)[0].float()
 
         def velocity(x: Tensor, t: float) -> Tensor:
             levels = torch.cat([context_level, torch.full(x.shape[:2], t, device=x.device)], dim=1)
@@ -133,30 +189,51 @@ class MaltRollout:
 
     def _context(self, progress: Progress, noise: Tensor) -> tuple[Tensor, Tensor]:
         """The latent frames before the segment and their noise levels; where there are none, noise at level 1."""
-        known = noise[:, :0] if progress.context is None else progress.context
+        known = noise[:, :0] if progress.tail is None else _last(progress.tail, noise.shape[1])
         missing = noise.shape[1] - known.shape[1]
         level = torch.tensor([1.0] * missing + [self.context_noise] * known.shape[1], device=noise.device)
         level = repeat(level, "s -> b s", b=self._batch)
         return interpolate(torch.cat([noise[:, :missing], known], dim=1), noise, level), level
 
-    def _finish(self, progress: Progress, latents: Tensor) -> tuple[Segment, Progress]:
+    def _with_context(self, progress: Progress, actions: Tensor | None) -> Tensor | None:
+        """The segment's actions behind those of its context; where there is no context, nothing was done."""
+        if actions is None:
+            return None
+        count = self.transformer.context_frames
+        known = actions[:, :0] if progress.tail_actions is None else _last(progress.tail_actions, count)
+        missing = actions.new_zeros(len(actions), count - known.shape[1], actions.shape[2])
+        return torch.cat([missing, known, actions], dim=1)
+
+    def _remember(self, memory: Memory, latents: Tensor, actions: Tensor | None) -> Memory:
+        clean = torch.zeros(latents.shape[:2], device=latents.device)
+        return self.transformer(latents, clean, memory, *self.caption, actions)[1]
+
+    def _tail(self, before: Tensor | None, latest: Tensor) -> Tensor:
+        seen = latest if before is None else torch.cat([before, latest], dim=1)
+        return _last(seen, max(self.transformer.segment_frames, self.transformer.context_frames))
+
+    def _finish(self, progress: Progress, latents: Tensor, actions: Tensor | None) -> tuple[Segment, Progress]:
         """Decode a finished segment and, when it is due and whole, remember it."""
-        model = self.transformer
         frames, cache = self.codec.decode(latents, progress.decoder_cache)
-        memory = progress.memory
-        if latents.shape[1] == model.segment_frames and progress.index % self.memory_update_interval == 0:
-            clean = torch.zeros(latents.shape[:2], device=latents.device)
-            memory = model(latents, clean, memory, *self.caption)[1]
-        seen = latents if progress.context is None else torch.cat([progress.context, latents], dim=1)
+        memory, before = progress.memory, None
+        if latents.shape[1] == self.transformer.segment_frames and progress.index % self.memory_update_interval == 0:
+            memory, before = self._remember(memory, latents, actions), memory
         after = replace(
             progress,
             memory=memory,
-            context=seen[:, max(0, seen.shape[1] - model.context_frames) :],
+            memory_before=before,
+            tail=self._tail(progress.tail, latents),
+            tail_actions=None if actions is None else self._tail(progress.tail_actions, actions),
             decoder_cache=cache,
             index=progress.index + 1,
             start=progress.start + frames.shape[1],
         )
         return Segment(progress.index, progress.start, frames.clamp(-1, 1), latents, num_bytes(memory)), after
+
+
+def _last(frames: Tensor, count: int) -> Tensor:
+    """The last `count` latent frames, or all where there are fewer."""
+    return frames[:, max(0, frames.shape[1] - count) :]
 
 
 def _check_finite(output: Tensor, index: int) -> None:

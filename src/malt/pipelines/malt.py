@@ -1,6 +1,6 @@
 """`MaltPipeline`: the diffusers door onto generation. The stream of segments is the primitive, the video its consumer."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
@@ -16,7 +16,7 @@ from malt.codecs.base import Codec
 from malt.codecs.choose import codec_of
 from malt.diffusion.guidance import Guidance
 from malt.errors import UsageError
-from malt.generation.malt import Caption, MaltRollout, Progress
+from malt.generation.malt import Caption, Driver, MaltRollout, Progress
 from malt.generation.rollout import Segment
 from malt.models.transformer import MaltTransformer3DModel
 
@@ -36,7 +36,7 @@ class MaltPipeline(DiffusionPipeline):
     """Video of any length from a sentence, and from a first image or a first video.
 
     num_inference_steps, guidance_scale, memory_guidance_scale and context_noise are what the model is at its best with; a call
-    may say otherwise.
+    may say otherwise. action_names: what the numbers of an action mean, for models that take actions.
     """
 
     model_cpu_offload_seq = "text_encoder->transformer->vae"
@@ -52,6 +52,7 @@ class MaltPipeline(DiffusionPipeline):
         guidance_scale: float = 2.0,
         memory_guidance_scale: float = 1.0,
         context_noise: float = 0.0,
+        action_names: Sequence[str] | None = None,
     ) -> None:
         super().__init__()
         self.register_modules(
@@ -62,6 +63,7 @@ class MaltPipeline(DiffusionPipeline):
             guidance_scale=guidance_scale,
             memory_guidance_scale=memory_guidance_scale,
             context_noise=context_noise,
+            action_names=None if action_names is None else list(action_names),
         )
 
     @property
@@ -79,6 +81,12 @@ class MaltPipeline(DiffusionPipeline):
         """Height and width of the videos that the model learned from."""
         size = getattr(self.vae.config, "frame_size", None) or (64, 64)
         return int(size[0]), int(size[1])
+
+    @property
+    def action_names(self) -> list[str]:
+        """What the numbers of an action mean; empty for models that take none."""
+        width = self.transformer.config.action_dim or 0
+        return list(self.config.action_names or [f"action {n}" for n in range(width // self.codec.time_compression)])
 
     @property
     def known_words(self) -> list[str]:
@@ -108,7 +116,7 @@ class MaltPipeline(DiffusionPipeline):
             UsageError: for an empty prompt, sizes that do not fit the model, fewer than 1 step, an interval below 1.
         """
         prompts = [prompt] if isinstance(prompt, str) else list(prompt)
-        if not prompts or not all(text.strip() for text in prompts):
+        if not prompts or not (all(text.strip() for text in prompts) or self.action_names):
             raise UsageError("the prompt is empty; say what the video shows, as in 'a red circle passes behind a wall'")
         settings = self.config
         return MaltRollout(
@@ -144,6 +152,8 @@ class MaltPipeline(DiffusionPipeline):
         generator: torch.Generator | None = None,
         image: Float[Tensor, "3 H W"] | None = None,
         video: Float[Tensor, "t 3 H W"] | None = None,
+        actions: Float[Tensor, "t a"] | None = None,
+        driver: Driver | None = None,
         **settings: Any,
     ) -> Iterator[Segment]:
         """Yield decoded segments as they are made, given frames first, until there are `num_frames` frames.
@@ -154,6 +164,8 @@ class MaltPipeline(DiffusionPipeline):
             generator: source of the video's one seed; the same seed gives the same video, however it is cut or stopped.
             image: a first image in [-1, 1] to go on from.
             video: a first video in [-1, 1] to go on from; as many frames as fill a latent frame, or more.
+            actions: what was done in each frame of the first video or image, for models that take actions; None for nothing.
+            driver: called with the last segment (None at first) and a number of frames; says what is done in each (b, t, a).
             settings: those of `rollout`: height, width, num_inference_steps, guidance_scale, ...
 
         Raises:
@@ -165,18 +177,37 @@ class MaltPipeline(DiffusionPipeline):
         rollout = self.rollout(prompt, **settings)
         first = self._first_frames(image, video, rollout)
         progress = rollout.begin(_draw_seed(generator))
-        return self._segments(rollout, progress, first, num_frames)
+        if self.action_names and driver is None:
+            raise UsageError(f"this model acts ({', '.join(self.action_names)}); give a driver that says what is done")
+        done = None if first is None else self._first_actions(actions, first)
+        return self._segments(rollout, progress, first, done, driver, num_frames)
+
+    def _first_actions(self, actions: Tensor | None, first: Tensor) -> Tensor | None:
+        """What was done in the first frames, for every video of the batch; nothing where nothing is said."""
+        if not self.action_names:
+            return actions
+        if actions is None:
+            return first.new_zeros(*first.shape[:2], len(self.action_names))
+        if len(actions) < first.shape[1]:
+            raise UsageError(f"there are actions for {len(actions)} of {first.shape[1]} first frames; give one a frame")
+        return actions[None, : first.shape[1]].expand(len(first), -1, -1).to(first)
 
     def _segments(
-        self, rollout: MaltRollout, progress: Progress, first: Tensor | None, num_frames: int
+        self,
+        rollout: MaltRollout,
+        progress: Progress,
+        first: Tensor | None,
+        done: Tensor | None,
+        driver: Driver | None,
+        num_frames: int,
     ) -> Iterator[Segment]:
         if first is not None:
-            for segment, after in rollout.absorb(progress, first):
+            for segment, after in rollout.absorb(progress, first, done):
                 progress = after
                 yield replace(segment, frames=segment.frames[:, : num_frames - segment.start])
                 if progress.start >= num_frames:
                     return
-        yield from rollout.stream(num_frames - progress.start, progress)
+        yield from rollout.stream(num_frames - progress.start, progress, driver)
 
     @torch.no_grad()
     def __call__(
@@ -192,6 +223,8 @@ class MaltPipeline(DiffusionPipeline):
         generator: torch.Generator | None = None,
         image: Float[Tensor, "3 H W"] | None = None,
         video: Float[Tensor, "t 3 H W"] | None = None,
+        actions: Float[Tensor, "t a"] | None = None,
+        driver: Driver | None = None,
         output_type: str = "pil",
         return_dict: bool = True,
     ) -> MaltPipelineOutput | tuple:
@@ -202,6 +235,8 @@ class MaltPipeline(DiffusionPipeline):
             generator=generator,
             image=image,
             video=video,
+            actions=actions,
+            driver=driver,
             height=height,
             width=width,
             num_inference_steps=num_inference_steps,
