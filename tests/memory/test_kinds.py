@@ -13,7 +13,7 @@ from malt.memory.kinds import KINDS, build_memory
 from malt.memory.state import Memory, State, detach, forget, from_tensors, join, num_bytes, perturb, select, to_tensors
 
 REMEMBERING = [kind for kind in KINDS if kind != "none"]
-WIDTH, GRID = 16, (2, 2, 2)
+WIDTH, GRID, CELLS = 16, (2, 2, 2), 4
 
 
 def equal(ours: Memory, theirs: Memory) -> bool:
@@ -141,7 +141,8 @@ def test_gradients_stop_where_a_memory_is_detached(kind: str) -> None:
 
 def test_a_kind_there_is_not_is_refused_in_a_sentence() -> None:
     with pytest.raises(
-        ValueError, match="there is no memory called 'elephant'; choose one of recurrent, slots, bank, none"
+        ValueError,
+        match="there is no memory called 'elephant'; choose one of recurrent, hierarchical, slots, bank, none",
     ):
         build_memory("elephant", WIDTH, 2)
 
@@ -167,7 +168,7 @@ def test_a_read_of_nothing_is_exactly_the_identity(kind: str) -> None:
 
 def test_an_untrained_bank_adds_nothing_to_the_hidden_state() -> None:
     bank, hidden = BankMemory(WIDTH, 2, size=4, per_segment=2), tokens(0)
-    state = bank.write(tokens(1), bank.empty(tiny.BATCH, GRID, hidden))
+    state = bank.write(tokens(1), bank.empty(tiny.BATCH, GRID, hidden), CELLS)
     assert torch.equal(bank.read(hidden, state), hidden)
 
 
@@ -176,8 +177,8 @@ def test_a_bank_is_first_in_first_out() -> None:
     state = bank.empty(tiny.BATCH, GRID, tokens(0))
     entries: list[Tensor] = []
     for n in range(5):
-        state = bank.write(tokens(n), state)
-        entries.append(bank.write(tokens(n), bank.empty(tiny.BATCH, GRID, tokens(0))).tokens[:, -2:])
+        state = bank.write(tokens(n), state, CELLS)
+        entries.append(bank.write(tokens(n), bank.empty(tiny.BATCH, GRID, tokens(0)), CELLS).tokens[:, -2:])
         there = min(n + 1, 3)
         assert state.valid.sum(dim=1).tolist() == [2 * there] * tiny.BATCH
         assert torch.equal(state.tokens[:, -2 * there :], torch.cat(entries[-there:], dim=1))
@@ -185,16 +186,18 @@ def test_a_bank_is_first_in_first_out() -> None:
 
 def test_a_bank_whose_entries_have_all_been_pushed_out_knows_nothing_of_them() -> None:
     bank, hidden = tiny.randomised(BankMemory(WIDTH, 2, size=4, per_segment=2)), tokens(0)
-    states = [bank.write(tokens(seed), bank.empty(tiny.BATCH, GRID, hidden)) for seed in (1, 2)]
-    one, other = (bank.read(hidden, bank.write(tokens(3), state)) for state in states)
+    states = [bank.write(tokens(seed), bank.empty(tiny.BATCH, GRID, hidden), CELLS) for seed in (1, 2)]
+    one, other = (bank.read(hidden, bank.write(tokens(3), state, CELLS)) for state in states)
     assert not torch.allclose(one, other)
-    one, other = (bank.read(hidden, bank.write(tokens(4), bank.write(tokens(3), state))) for state in states)
+    one, other = (
+        bank.read(hidden, bank.write(tokens(4), bank.write(tokens(3), state, CELLS), CELLS)) for state in states
+    )
     assert torch.equal(one, other)
 
 
 def test_a_bank_reads_by_softmax_attention_added_to_the_hidden_state() -> None:
     bank, hidden = tiny.randomised(BankMemory(WIDTH, 1, size=4, per_segment=2)), tokens(0)
-    state = bank.write(tokens(1), bank.empty(tiny.BATCH, GRID, hidden))
+    state = bank.write(tokens(1), bank.empty(tiny.BATCH, GRID, hidden), CELLS)
     stored = torch.cat([bank.nothing.expand(tiny.BATCH, -1, -1), state.tokens[:, -2:]], dim=1)
     unit = hidden / hidden.square().mean(dim=-1, keepdim=True).sqrt()
     keys, values = bank.to_kv(stored).chunk(2, dim=-1)
@@ -211,8 +214,33 @@ def test_a_recurrent_memory_is_as_large_as_a_segment_and_holds_its_tokens_in_ord
     state = memory.empty(tiny.BATCH, GRID, tokens(0))
     assert state.tokens.shape == (tiny.BATCH, 8, WIDTH)
     long, short = tokens(1), tokens(2, count=4)
-    state = memory.write(short, memory.write(long, state))
+    state = memory.write(short, memory.write(long, state, CELLS), CELLS)
     unit = torch.cat([long[:, 4:], short], dim=1)
     torch.testing.assert_close(
         state.tokens, unit / unit.square().mean(dim=-1, keepdim=True).sqrt(), rtol=1e-4, atol=1e-5
     )
+
+
+def unit(x: Tensor) -> Tensor:
+    return x / x.square().mean(dim=-1, keepdim=True).sqrt()
+
+
+def test_a_hierarchical_memory_holds_the_last_segment_and_a_frame_of_each_before_it() -> None:
+    memory = build_memory("hierarchical", WIDTH, 2, 2)
+    state = memory.empty(tiny.BATCH, GRID, tokens(0))
+    assert state.tokens.shape == (tiny.BATCH, (2 + 2) * CELLS, WIDTH)
+    for n in range(4):
+        state = memory.write(tokens(n), state, CELLS)
+        assert state.valid.sum(dim=1).tolist() == [(2 + min(n, 2)) * CELLS] * tiny.BATCH
+    pooled = [unit(unit(tokens(n)).unflatten(1, (2, CELLS)).mean(dim=1)) for n in (1, 2)]
+    expected = torch.cat([*pooled, unit(tokens(3))], dim=1)
+    torch.testing.assert_close(state.tokens, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_a_hierarchical_memory_pools_a_shorter_segment_with_what_it_pushes_out() -> None:
+    memory = build_memory("hierarchical", WIDTH, 2, 2)
+    state = memory.write(tokens(1), memory.empty(tiny.BATCH, GRID, tokens(0)), CELLS)
+    state = memory.write(tokens(2, count=CELLS), state, CELLS)
+    kept = unit(torch.cat([tokens(1)[:, CELLS:], tokens(2, count=CELLS)], dim=1))
+    torch.testing.assert_close(state.tokens[:, -2 * CELLS :], kept, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(state.tokens[:, CELLS : 2 * CELLS], unit(tokens(1)[:, :CELLS]), rtol=1e-3, atol=1e-4)

@@ -42,7 +42,7 @@ class BankMemory(nn.Module):
         seen = self._attend(self.to_q(unit_rms(hidden)), self.to_kv(stored), F.pad(state.valid, (1, 0), value=True))
         return hidden + self.to_out(seen) * state.valid.any(dim=1)[:, None, None].to(hidden.dtype)
 
-    def write(self, hidden: Tensor, state: State) -> State:
+    def write(self, hidden: Tensor, state: State, cells: int) -> State:
         """Append the encoded segment; the oldest tokens fall out."""
         queries = self.queries.to(hidden).expand(hidden.shape[0], -1, -1)
         new = unit_rms(self.encode_out(self._attend(queries, self.encode_kv(unit_rms(hidden)), None)))

@@ -24,6 +24,6 @@ class NoMemory(nn.Module):
         """The identity."""
         return hidden
 
-    def write(self, hidden: Tensor, state: State) -> State:
+    def write(self, hidden: Tensor, state: State, cells: int) -> State:
         """Still nothing."""
         return state

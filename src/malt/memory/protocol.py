@@ -30,8 +30,8 @@ class LayerMemory(Protocol):
         """The hidden state with what is remembered added to it; the identity for memories that join."""
         ...
 
-    def write(self, hidden: Float[Tensor, "b n d"], state: State) -> State:
-        """The memory after a segment whose tokens left the layer as `hidden`."""
+    def write(self, hidden: Float[Tensor, "b n d"], state: State, cells: int) -> State:
+        """The memory after a segment whose tokens left the layer as `hidden`; a frame of it is `cells` tokens."""
         ...
 
 

@@ -32,7 +32,7 @@ class RecurrentMemory(nn.Module):
         """The identity: the tokens join the attention instead."""
         return hidden
 
-    def write(self, hidden: Tensor, state: State) -> State:
+    def write(self, hidden: Tensor, state: State, cells: int) -> State:
         """The segment's own tokens take the place of what was remembered (a shorter segment's, of its oldest part)."""
         valid = torch.ones(hidden.shape[:2], dtype=torch.bool, device=hidden.device)
         tokens = torch.cat([state.tokens.to(hidden.dtype), unit_rms(hidden)], dim=1)[:, hidden.shape[1] :]

@@ -32,7 +32,7 @@ class SlotMemory(nn.Module):
         """The identity: the slots join the attention instead."""
         return hidden
 
-    def write(self, hidden: Tensor, state: State) -> State:
+    def write(self, hidden: Tensor, state: State, cells: int) -> State:
         """Renew the slots from the segment's tokens; an unwritten memory starts from the learned slots."""
         slots = torch.where(state.valid[..., None], state.tokens, unit_rms(self.initial).to(state.tokens))
         keys, values = self.to_kv(torch.cat([slots, unit_rms(hidden)], dim=1)).chunk(2, dim=-1)

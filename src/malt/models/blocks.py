@@ -62,7 +62,8 @@ class MaltBlock(nn.Module):
         hidden = self.memory.read(hidden, state)
         hidden = hidden + self.attn2(self.norm2(hidden), caption, mask=caption_mask)
         hidden = hidden + _modulate(self.ff(_modulate(self.norm3(hidden), scale3, shift3)), gate3)
-        return hidden, self.memory.write(hidden[:, layout.num_context * layout.rows * layout.columns :], state)
+        cells = layout.rows * layout.columns
+        return hidden, self.memory.write(hidden[:, layout.num_context * cells :], state, cells)
 
     def _attend(self, normed: Tensor, state: State, layout: Layout) -> Tensor:
         """Attention to the tokens beside one (in the window, in all frames) and to what the memory holds of them."""

@@ -30,8 +30,8 @@ class MaltTransformer3DModel(ModelMixin, ConfigMixin, PeftAdapterMixin, CacheMix
         patch_size: side of the square of latent pixels that is one token.
         num_layers, num_attention_heads, attention_head_dim: size of the transformer; width is heads x head_dim.
         caption_dim: width of the text encoder's states.
-        memory: kind of memory, `recurrent`, `slots`, `bank` or `none`.
-        memory_size: slots or places a layer (None: the kind's default; `recurrent` is as large as a segment).
+        memory: kind of memory, `recurrent`, `hierarchical`, `slots`, `bank` or `none`.
+        memory_size: slots, places or pooled segments a layer (None: the kind's default; `recurrent` is as large as a segment).
         segment_frames: latent frames in a segment.
         context_frames: clean latent frames before a segment that it sees beside its memory.
         action_dim: length of a latent frame's action vector, None for a model that takes no actions.
