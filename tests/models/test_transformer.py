@@ -74,7 +74,7 @@ def test_gradients_with_checkpointing_are_those_without_over_three_segments(kind
     model.enable_gradient_checkpointing()
     found = gradients(model)
     assert expected.keys() == found.keys()
-    assert ("blocks.0.memory_mark" in found) == (kind in ("recurrent", "slots"))
+    assert ("blocks.0.memory_mark" in found) == (kind in ("recurrent", "hierarchical", "slots"))
     for name, gradient in expected.items():
         torch.testing.assert_close(found[name], gradient, rtol=1e-4, atol=1e-6, msg=name)
 
@@ -263,7 +263,7 @@ def test_captions_are_read_as_far_as_they_count() -> None:
 @pytest.mark.parametrize(
     ("settings", "sentence"),
     [
-        ({"memory": "elephant"}, "there is no memory called 'elephant'; choose one of recurrent, slots, bank, none"),
+        ({"memory": "elephant"}, "there is no memory called 'elephant'; choose one of recurrent, hierarchical, slots, bank, none"),
         ({"attention": ("time",)}, "there is no attention called 'time'; choose space_time or space"),
         ({"memory": "bank", "memory_size": 17}, "a bank of 17 tokens cannot be filled 16 at a time; give a multiple"),
         ({"attention_head_dim": 6}, "a head of 6 channels cannot turn with time, height and width"),

@@ -1,5 +1,7 @@
 """Rotary positions in time, height and width (RoPE, arXiv:2104.09864): only differences count, so no time is too late."""
 
+from functools import lru_cache
+
 import torch
 from einops import rearrange, repeat
 from jaxtyping import Float
@@ -23,6 +25,7 @@ def split_axes(head_dim: int) -> tuple[int, int, int]:
     return time, height, head_dim - time - height
 
 
+@lru_cache(maxsize=64)  # every layer of every pass asks for the same few
 def rotation(start: int, num_frames: int, height: int, width: int, head_dim: int, device: torch.device) -> Rotation:
     """Cosines and sines for tokens (frame, row, column), flattened in this order; the first frame's time is `start`."""
     ranges = (torch.arange(start, start + num_frames), torch.arange(height), torch.arange(width))
