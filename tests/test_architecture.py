@@ -24,11 +24,14 @@ MAY_IMPORT = {
     "codecs": {"models"},
     "generation": {"codecs", "diffusion", "errors", "memory", "models"},
     "pipelines": {"codecs", "diffusion", "errors", "generation", "models"},
-    "data": {"codecs", "models"},
-    "evaluation": {"data", "generation"},
-    "training": {"data", "diffusion", "errors", "memory", "models"},
-    "recipes": {"training"},
-    "training.run": {"data", "errors", "models", "pipelines", "recipes", "training"},
+    "data": {"codecs", "errors", "models"},
+    "evaluation": {"data", "errors", "generation", "memory"},
+    "training": {"codecs", "data", "diffusion", "errors", "memory", "models"},
+    "training.samples": {"codecs", "data", "diffusion", "errors", "evaluation", "generation", "training"},
+    "training.watch": {"codecs", "data", "training", "training.samples"},
+    "training.export": {"codecs", "errors", "models", "pipelines", "training"},
+    "training.run": {"codecs", "errors", "models", "pipelines", "training", "training.export", "training.watch"},
+    "recipes": {"errors", "training"},
 }
 MAY_IMPORT_ALL = {"__main__", "cli", "commands", "web"}
 LARGEST_FILE, LONGEST_FUNCTION = 300, 60  # lines

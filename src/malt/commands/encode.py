@@ -1,0 +1,181 @@
+"""`malt encode`: a folder of videos becomes shards of latents that a transformer learns from."""
+
+import os
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import tyro
+
+from malt.commands.checks import check_above_zero, check_count
+from malt.commands.interruption import interruptible
+from malt.commands.model import choose_device, silence_libraries
+from malt.commands.progress import frame_progress
+from malt.errors import MaltError, UsageError
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from malt.codecs.base import Codec
+    from malt.data.encoding import Encoding
+    from malt.data.folder import Film
+    from malt.data.shard_writer import ShardWriter
+
+PIXELS_AT_ONCE = 2**22  # of all frames that are encoded together
+MOST_LOOKED_AT = 10_000  # videos that are opened beforehand, so that the bar knows its end
+SHOWN = 5  # broken videos that the last sentence names
+
+
+@dataclass(frozen=True, kw_only=True)
+class Command:
+    """Encode a folder of videos into shards of latents; after a stop, the same command goes on."""
+
+    videos: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="VIDEOS")]
+    """Folder of videos (mp4, webm, avi, mov, mkv, gif, folders of png or jpg), however deep; or one video."""
+    out: Path
+    """Folder of the shards; one that an earlier run wrote with the same settings is gone on with."""
+    codec: Path | None = None
+    """Folder of an autoencoder or of a model with one: ours, or an AutoencoderKL, AutoencoderTiny or AutoencoderKLWan of
+    diffusers; that of the default model if not given."""
+    height: int | None = None
+    """Height of the frames in pixels; the size that the autoencoder learned from if not given."""
+    width: int | None = None
+    """Width of the frames in pixels, likewise; videos are resized to cover this size and cropped to their middle."""
+    fps: float | None = None
+    """Frames a second; those that the autoencoder learned from if not given, else every video's own."""
+    captions: Path | None = None
+    """CSV or JSON lines with columns file and caption; without it, captions.csv or captions.jsonl or metadata.csv in the
+    folder, or NAME.txt beside a video, or no captions."""
+    ignore_actions: bool = False
+    """Leave out NAME.actions.csv beside a video (a header, a row a frame)."""
+    batch: int | None = None
+    """Frames that are encoded at once; by their size if not given. More are faster, up to a point, and need more memory."""
+    stretch: int = 256
+    """Latent frames in a sample: a longer video becomes several, which training puts together again."""
+    shard_megabytes: int = 256
+    """How large a shard grows before the next is begun."""
+    rank: int = field(default_factory=lambda: _from_environment("RANK", 0))
+    """Which share of the videos is this process's, counted from 0; from RANK in the environment, as torchrun sets it."""
+    world_size: int = field(default_factory=lambda: _from_environment("WORLD_SIZE", 1))
+    """How many processes share the videos; from WORLD_SIZE in the environment."""
+    device: str = "auto"
+    """Where to compute: auto, cpu, cuda, cuda:1."""
+    threads: int | None = None
+    """How many processor threads to use for the network; videos are decoded in another."""
+
+    def run(self) -> None:
+        """Check, then encode; broken videos are named at the end.
+
+        Raises:
+            UsageError: what was asked for cannot be done; nothing was begun.
+            MaltError: some videos are broken; all others are encoded.
+        """
+        from malt.data.folder import find_films
+
+        with interruptible():
+            self._check_numbers()
+            films = find_films(self.videos, self.captions)
+            broken = self._encode(films)
+        if broken:
+            raise MaltError(f"skipped {len(broken)} broken videos, all others are encoded: {_listed(broken)}")
+
+    def _check_numbers(self) -> None:
+        for option in ("height", "width", "batch", "stretch", "shard_megabytes", "world_size", "threads"):
+            check_count(f"--{option.replace('_', '-')}", getattr(self, option))
+        check_above_zero("--fps", self.fps)
+        if not 0 <= self.rank < self.world_size:
+            raise UsageError(
+                f"there is no rank {self.rank} among {self.world_size}; give one from 0 to {self.world_size - 1}"
+            )
+        if self.out.exists() and not self.out.is_dir():
+            raise UsageError(f"{self.out} is a file; name a folder for the shards")
+
+    def _encode(self, films: "list[Film]") -> list[str]:
+        """Encode this rank's share; returns what is wrong with the videos that were skipped."""
+        import torch
+
+        from malt.codecs.choose import codec_of
+        from malt.data.shard_writer import adopt, check_encoding, finished_films, shard_writer
+        from malt.pipelines.autoencoder import load_autoencoder
+
+        device = choose_device(self.device)
+        silence_libraries()
+        if self.threads is not None:
+            torch.set_num_threads(self.threads)
+        autoencoder = load_autoencoder(self.codec).to(device)
+        codec = codec_of(autoencoder)
+        encoding = self._encoding(autoencoder, codec, films)
+        with shard_writer(self.out, self.rank, self.shard_megabytes * 1024**2) as writer:
+            check_encoding(self.out, encoding.told())
+            if self.rank == 0:
+                adopt(self.out, self.world_size)
+            done = finished_films(self.out)
+            share = [film for film in films[self.rank :: self.world_size] if film.name not in done]
+            broken = self._write(share, codec, encoding, writer, device)
+            writer.close()
+        if len(broken) == len(films):
+            raise UsageError(f"none of the {len(films)} videos can be read: {_listed(broken)}")
+        others = f"; {len(films) - len(share)} more were done or are another rank's" if len(share) < len(films) else ""
+        print(f"malt: encoded {len(share) - len(broken)} videos into {self.out}{others}")
+        return broken
+
+    def _encoding(self, autoencoder: "nn.Module", codec: "Codec", films: "list[Film]") -> "Encoding":
+        from malt.data.encoding import Encoding
+        from malt.data.folder import shared_actions
+        from malt.data.identity import identify
+
+        config = dict(autoencoder.config)  # type: ignore[arg-type]
+        own = config.get("frame_size") or (None, None)
+        height, width = self.height or own[0], self.width or own[1]
+        if height is None or width is None:
+            raise UsageError("this autoencoder does not say what size of frames it is for; give --height and --width")
+        multiple = codec.space_compression
+        if height % multiple or width % multiple:
+            raise UsageError(
+                f"{width}x{height} does not fit this autoencoder; give sides that are multiples of {multiple}"
+            )
+        actions = () if self.ignore_actions else shared_actions(films)
+        fps = self.fps or config.get("frame_rate")
+        return Encoding(codec=identify(autoencoder), size=(height, width), fps=fps, action_names=actions)
+
+    def _write(
+        self, films: "list[Film]", codec: "Codec", encoding: "Encoding", writer: "ShardWriter", device: str
+    ) -> list[str]:
+        from malt.data.encoding import encode_films
+
+        pixels = encoding.size[0] * encoding.size[1]
+        batch = self.batch or min(64, PIXELS_AT_ONCE // pixels)
+        settings = {"piece": max(1, batch // codec.time_compression), "stretch": self.stretch}
+        broken = []
+        with frame_progress() as bar:
+            task = bar.add_task("encoding", total=_count_frames(films, encoding.fps))
+            for progress in encode_films(films, codec, encoding, writer, device=device, **settings):
+                bar.update(task, advance=progress.num_frames, description=progress.film.name)
+                if progress.broken:
+                    bar.console.print(f"skipped: {progress.broken}", markup=False, highlight=False)
+                    broken.append(progress.broken)
+        return broken
+
+
+def _count_frames(films: "list[Film]", fps: float | None) -> int | None:
+    """About how many frames there are to encode; None where too many videos would have to be asked."""
+    from malt.data.videos import BrokenVideoError, look_at
+
+    if len(films) > MOST_LOOKED_AT:
+        return None
+    total = 0.0
+    for film in films:
+        with suppress(BrokenVideoError):
+            facts = look_at(film.path)
+            total += (facts.num_frames or 0) * (fps / facts.rate if fps and facts.rate else 1)
+    return round(total) or None
+
+
+def _listed(broken: list[str]) -> str:
+    return "; ".join(broken[:SHOWN]) + ("; ..." if len(broken) > SHOWN else "")
+
+
+def _from_environment(name: str, default: int) -> int:
+    value = os.environ.get(name, "")
+    return int(value) if value.isdecimal() else default

@@ -1,0 +1,227 @@
+"""Encodes videos into shards as a stream: frames are decoded ahead in a thread, latents are written stretch by stretch."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from itertools import chain, groupby
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from einops import rearrange
+from torch import Tensor
+
+from malt.codecs.base import Codec
+from malt.data.actions_file import Actions, read_actions
+from malt.data.folder import Film
+from malt.data.identity import CodecIdentity
+from malt.data.prefetch import prefetch
+from malt.data.shard_writer import ShardWriter
+from malt.data.videos import BrokenVideoError, Frames, look_at, read_video
+from malt.errors import UsageError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Encoding:
+    """What decides the latents of a film: all shards in a folder are of one encoding."""
+
+    codec: CodecIdentity
+    size: tuple[int, int]  # height and width of the frames
+    fps: float | None = None  # frames a second; None for each film's own
+    action_names: tuple[str, ...] = ()  # empty: nobody acts, or it is not to be known
+
+    def told(self) -> dict[str, Any]:
+        """As it stands in JSON."""
+        codec = {"name": self.codec.name, "digest": self.codec.digest}
+        return {"codec": codec, "size": [*self.size], "fps": self.fps, "actions": [*self.action_names]}
+
+
+class Progress(NamedTuple):
+    """What has just happened to a film: frames of it were encoded, or it is over; `broken` says why it cannot be used."""
+
+    film: Film
+    num_frames: int = 0
+    over: bool = False
+    broken: str | None = None
+
+
+class _Piece(NamedTuple):
+    """Decoded frames of a film, or what is wrong with it."""
+
+    film: Film
+    frames: Frames | None
+    error: BrokenVideoError | None = None
+
+
+def encode_films(
+    films: Sequence[Film],
+    codec: Codec,
+    encoding: Encoding,
+    writer: ShardWriter,
+    *,
+    device: torch.device | str = "cpu",
+    piece: int = 16,
+    stretch: int = 256,
+) -> Iterator[Progress]:
+    """Encode the films one after the other, `piece` latent frames at a time, a sample for every `stretch` of them.
+
+    The encoder's cache is carried from piece to piece, so memory does not grow with a film and no seam is seen. Frames at
+    the end that do not fill a latent frame are left out. A broken film is dropped and told of; the others go on.
+    """
+    films = sorted(films, key=lambda film: film.name != writer.ledger.film)  # the unfinished one goes on first
+    decoded = _decode(films, encoding, codec.frames_of(piece, first=False))
+    with closing(prefetch(decoded, depth=3)) as pieces:  # type: ignore[type-var]
+        for _, of_film in groupby(pieces, key=lambda piece: piece.film.name):
+            first = next(of_film)
+            encoder = _FilmEncoder(first.film, codec, encoding, writer, torch.device(device), piece, stretch)
+            try:
+                for num_frames in encoder.encode(_frames(chain([first], of_film))):
+                    yield Progress(first.film, num_frames)
+                writer.finish(first.film.name)
+                yield Progress(first.film, over=True)
+            except BrokenVideoError as error:
+                writer.drop(first.film.name, str(error))
+                yield Progress(first.film, over=True, broken=str(error))
+
+
+def _decode(films: Sequence[Film], encoding: Encoding, batch: int) -> Iterator[_Piece]:
+    """The frames of all films; what is wrong with one is handed on, so that the next can follow."""
+    for film in films:
+        try:
+            for frames in read_video(film.path, encoding.size, fps=encoding.fps, batch=batch):
+                yield _Piece(film, frames)
+        except BrokenVideoError as error:
+            yield _Piece(film, None, error)
+
+
+def _frames(pieces: Iterable[_Piece]) -> Iterator[Frames]:
+    for piece in pieces:
+        if piece.frames is None:
+            raise piece.error or BrokenVideoError(f"{piece.film.path} holds no frames")
+        yield piece.frames
+
+
+class _FilmEncoder:
+    """One film on its way into the shards, from its beginning or from where a run before stopped."""
+
+    def __init__(
+        self,
+        film: Film,
+        codec: Codec,
+        encoding: Encoding,
+        writer: ShardWriter,
+        device: torch.device,
+        piece: int,
+        stretch: int,
+    ) -> None:
+        self.film, self.codec, self.encoding, self.writer, self.device = film, codec, encoding, writer, device
+        self.piece, self.stretch = piece, stretch
+        self.rate: float | None = encoding.fps
+        self.actions: Actions | None = None
+        self.latents: list[Tensor] = []  # of the stretch in hand, and what was done in it
+        self.acts: list[Tensor] = []
+
+    def encode(self, frames: Iterator[Frames]) -> Iterator[int]:
+        """Encode to the end; yields how many frames more are encoded."""
+        done, cache = self.writer.begun(self.film.name)
+        self._read_facts()
+        for chunk in self._chunks(self._matched(frames), done):
+            latents, cache = self._encode(chunk.pixels, cache)
+            self.latents.append(latents)
+            self.acts.append(self._acts(chunk.sources, len(latents)))
+            done += len(latents)
+            if done % self.stretch == 0:
+                self._write(done, cache, last=False)
+            yield len(chunk.sources)
+        if not done:
+            raise BrokenVideoError(f"{self.film.path} is too short: its frames do not fill one latent frame")
+        if self.latents:
+            self._write(done, cache, last=True)
+
+    def _read_facts(self) -> None:
+        if self.rate is None:
+            self.rate = look_at(self.film.path).rate
+        if self.encoding.action_names:
+            try:
+                self.actions = read_actions(self.film.actions) if self.film.actions else None
+            except UsageError as error:
+                raise BrokenVideoError(str(error)) from error
+
+    def _matched(self, frames: Iterator[Frames]) -> Iterator[Frames]:
+        """The frames, while every one of them has its row of actions."""
+        last, step = -1, 1
+        for batch in frames:
+            sources = batch.sources
+            step = max(step, int(np.diff(sources, prepend=last).max()))
+            last = int(sources[-1])
+            if self.actions is not None and last >= len(self.actions.values):
+                raise self._unmatched("more frames than")
+            yield batch
+        if self.actions is not None and len(self.actions.values) > last + step:
+            raise self._unmatched("fewer frames than")
+
+    def _unmatched(self, how: str) -> BrokenVideoError:
+        rows = len(self.actions.values) if self.actions else 0
+        return BrokenVideoError(f"{self.film.path} has {how} the {rows} rows of {self.film.actions}; give one a frame")
+
+    def _chunks(self, frames: Iterator[Frames], done: int) -> Iterator[Frames]:
+        """Frames that fill up to `piece` latent frames, no chunk across the border of a stretch."""
+        skipped, rest = self.codec.frames_of(done, first=True), None
+        for batch in frames:
+            if skipped:
+                batch, skipped = _from(batch, skipped), max(0, skipped - len(batch.sources))
+            rest = batch if rest is None else _join(rest, batch)
+            while len(rest.sources) >= (need := self._need(done)):
+                yield Frames(rest.pixels[:need], rest.sources[:need])
+                rest, done = _from(rest, need), done + self._room(done)
+        left = 0 if rest is None else len(rest.sources)
+        fits = (self.codec.frames_of(count, first=not done) for count in range(self._room(done), 0, -1))
+        if rest is not None and (fit := next((count for count in fits if count <= left), 0)):
+            yield Frames(rest.pixels[:fit], rest.sources[:fit])
+
+    def _room(self, done: int) -> int:
+        return min(self.piece, self.stretch - done % self.stretch)
+
+    def _need(self, done: int) -> int:
+        return self.codec.frames_of(self._room(done), first=not done)
+
+    def _encode(self, pixels: np.ndarray, cache: Any) -> tuple[Tensor, Any]:
+        frames = rearrange(torch.from_numpy(pixels).to(self.device), "t h w c -> 1 t c h w")
+        with torch.autocast(self.device.type, torch.bfloat16):
+            latents, cache = self.codec.encode(frames.float() / 127.5 - 1, cache)
+        return latents[0].half().cpu(), cache
+
+    def _acts(self, sources: np.ndarray, num_latents: int) -> Tensor:
+        """What was done in each latent frame, frame after frame; where the first has fewer frames, its first counts for them."""
+        if self.actions is None:
+            return torch.zeros(num_latents, 0)
+        group = self.codec.time_compression
+        filled = np.pad(sources, (num_latents * group - len(sources), 0), mode="edge")
+        order = [self.actions.names.index(name) for name in self.encoding.action_names]
+        acts = torch.from_numpy(self.actions.values[filled][:, order])
+        return rearrange(acts, "(s t) a -> s (t a)", t=group)
+
+    def _write(self, done: int, cache: Any, last: bool) -> None:
+        latents, acts = torch.cat(self.latents), torch.cat(self.acts)
+        if not latents.isfinite().all():
+            raise BrokenVideoError(f"the latents of {self.film.path} are not numbers in half precision")
+        info = {
+            "film": self.film.name,
+            "caption": self.film.caption,
+            "first_latent": done - len(latents),
+            "frame_rate": self.rate,
+            **self.encoding.told(),
+        }
+        tensors = {"latents": latents} | ({"actions": acts} if self.actions else {})
+        self.writer.add(self.film.name, tensors, info, cache, last=last)
+        self.latents, self.acts = [], []
+
+
+def _from(frames: Frames, index: int) -> Frames:
+    return Frames(frames.pixels[index:], frames.sources[index:])
+
+
+def _join(first: Frames, second: Frames) -> Frames:
+    if not len(first.sources):
+        return second
+    return Frames(np.concatenate([first.pixels, second.pixels]), np.concatenate([first.sources, second.sources]))

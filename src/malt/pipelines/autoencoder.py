@@ -1,0 +1,54 @@
+"""Loads an autoencoder, ours or one of diffusers', from its own folder or from that of a pipeline."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import diffusers
+import torch
+from torch import nn
+
+from malt.errors import CheckpointError
+from malt.models.autoencoder import AutoencoderMalt
+from malt.pipelines.checkpoint import tensor_names
+from malt.pipelines.loading import WHAT_LOADING_RAISES, default_checkpoint, missing_tensors
+
+CLASSES = ("AutoencoderMalt", "AutoencoderKL", "AutoencoderTiny", "AutoencoderKLWan")
+
+
+def load_autoencoder(folder: Path | None = None) -> nn.Module:
+    """The autoencoder in a folder, in single precision, not to be trained; None is that of the default model.
+
+    Raises:
+        CheckpointError: there is none in the folder, no codec serves it, or it cannot be loaded.
+    """
+    path = _folder_of(default_checkpoint() if folder is None else folder)
+    kind = _class_of(path)
+    try:
+        model: nn.Module = kind.from_pretrained(
+            path, torch_dtype=torch.float32, local_files_only=True, use_safetensors=True
+        )
+    except WHAT_LOADING_RAISES as error:
+        raise CheckpointError(f"the autoencoder {path} cannot be loaded; copy it again, whole") from error
+    if kind is AutoencoderMalt and (missing := missing_tensors(model, tensor_names(path))):
+        raise CheckpointError(f"{path} lacks {len(missing)} weights, such as {missing[0]}; copy it again, whole")
+    return model.eval().requires_grad_(False)
+
+
+def _folder_of(folder: Path) -> Path:
+    for path in (folder / "vae", folder):
+        if (path / "config.json").is_file():
+            return path
+    raise CheckpointError(
+        f"{folder} holds no autoencoder; give a folder with its config.json, or a model's folder with vae/ in it"
+    )
+
+
+def _class_of(path: Path) -> Any:
+    try:
+        name = json.loads((path / "config.json").read_text(encoding="utf-8")).get("_class_name")
+    except (OSError, ValueError, AttributeError) as error:
+        raise CheckpointError(f"{path / 'config.json'} is damaged; copy the autoencoder again") from error
+    if name not in CLASSES:
+        raise CheckpointError(f"{path} holds a {name}, for which there is no codec; give one of {', '.join(CLASSES)}")
+    return AutoencoderMalt if name == "AutoencoderMalt" else getattr(diffusers, name)

@@ -1,0 +1,217 @@
+"""Laws of reading one's own videos: what is found in a folder, and frames as a stream."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from malt.data.actions_file import read_actions
+from malt.data.clips import VideoClips
+from malt.data.folder import find_films, shared_actions
+from malt.data.frames import decode_films
+from malt.data.prefetch import prefetch
+from malt.data.videos import BrokenVideoError, look_at, read_video
+from malt.errors import UsageError
+from tiny_videos import STEP, grey, write_actions, write_video
+
+
+def shown(path: Path, **settings: object) -> list[int]:
+    """Which frame each frame that is read shows."""
+    batches = list(read_video(path, **settings))  # type: ignore[arg-type]
+    return [round(float(frame.mean()) / STEP) for batch in batches for frame in batch.pixels]
+
+
+def sources(path: Path, **settings: object) -> list[int]:
+    return [int(n) for batch in read_video(path, **settings) for n in batch.sources]  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("ending", [".mp4", ".webm", ".avi", ".mov", ".mkv", ".gif"])
+def test_every_frame_of_every_format_is_read_in_its_order(tmp_path: Path, ending: str) -> None:
+    path = write_video(tmp_path / f"video{ending}", 10)
+    batches = list(read_video(path, (16, 16), batch=4))
+    assert [batch.pixels.shape for batch in batches] == [(4, 16, 16, 3), (4, 16, 16, 3), (2, 16, 16, 3)]
+    assert sources(path, batch=4) == list(range(10))
+    levels = [float(frame.mean()) for batch in batches for frame in batch.pixels]
+    assert np.allclose(levels, [grey(n) for n in range(10)], atol=18 if ending == ".gif" else 4)
+
+
+def test_another_rate_takes_the_frame_nearest_in_time(tmp_path: Path) -> None:
+    path = write_video(tmp_path / "video.mp4", 12, rate=8)
+    assert sources(path, fps=8.0) == list(range(12))
+    assert sources(path, fps=4.0) == [0, 2, 4, 6, 8, 10]
+    assert sources(path, fps=16.0)[:7] == [0, 0, 1, 1, 2, 2, 3]
+    assert len(sources(path, fps=16.0)) == 24
+    assert sources(path, fps=6.0) == [0, 1, 3, 4, 5, 7, 8, 9, 11]
+    assert shown(path, fps=4.0) == [0, 2, 4, 6, 8, 10]
+
+
+def test_frames_are_covered_and_cropped_and_never_stretched(tmp_path: Path) -> None:
+    wide = np.zeros((8, 24, 3), np.uint8)
+    wide[:, 8:16] = 200
+    folder = tmp_path / "film"
+    folder.mkdir()
+    Image.fromarray(wide).save(folder / "1.png")
+    [batch] = read_video(folder, (4, 4))
+    assert batch.pixels.shape == (1, 4, 4, 3)
+    assert (batch.pixels == 200).all()
+
+
+def test_a_folder_of_pictures_is_a_video_in_the_order_in_which_people_count(tmp_path: Path) -> None:
+    for n in range(12):
+        Image.new("RGB", (8, 8), (grey(n),) * 3).save(tmp_path / f"frame{n}.png")
+    assert shown(tmp_path) == list(range(12))
+    assert look_at(tmp_path) == (None, 12)
+    [film] = find_films(tmp_path)
+    assert film.path == tmp_path
+
+
+def test_what_is_broken_is_said_where_it_breaks(tmp_path: Path) -> None:
+    (tmp_path / "words.mp4").write_bytes(b"only words")
+    with pytest.raises(BrokenVideoError, match=r"words\.mp4 is not a video that can be read"):
+        next(read_video(tmp_path / "words.mp4"))
+    Image.new("RGB", (8, 8)).save(tmp_path / "1.png")
+    (tmp_path / "2.png").write_bytes(b"")
+    with pytest.raises(BrokenVideoError, match=r"2\.png is not a picture"):
+        list(read_video(tmp_path))
+
+
+def test_videos_are_found_however_deep_with_what_was_said_of_them(tmp_path: Path) -> None:
+    first, second, tenth = (write_video(tmp_path / name, 2) for name in ("a/clip2.mp4", "b/c/x.gif", "a/clip10.mp4"))
+    (tmp_path / "a/clip2.txt").write_text("a red  car\nturns left\n")
+    (tmp_path / "notes.md").write_text("no video")
+    films = find_films(tmp_path)
+    assert [film.path for film in films] == [first, tenth, second]
+    assert [film.name for film in films] == ["a/clip2.mp4", "a/clip10.mp4", "b/c/x.gif"]
+    assert [film.caption for film in films] == ["a red car turns left", "", ""]
+    assert [film.name for film in find_films(first)] == ["clip2.mp4"]
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("captions.csv", 'file,caption\na/x.mp4,"one, two"\n'),
+        ("captions.jsonl", '{"file": "a/x.mp4", "caption": "one, two"}\n\n'),
+        ("metadata.csv", 'file_name,text\nx.mp4,"one, two"\n'),
+    ],
+)
+def test_captions_may_stand_in_a_table(tmp_path: Path, name: str, content: str) -> None:
+    video = write_video(tmp_path / "a/x.mp4", 2)
+    video.with_suffix(".txt").write_text("overruled")
+    (tmp_path / name).write_text(content)
+    assert [film.caption for film in find_films(tmp_path)] == ["one, two"]
+
+
+def test_captions_that_match_nothing_or_lack_a_column_are_refused(tmp_path: Path) -> None:
+    write_video(tmp_path / "films/x.mp4", 2)
+    table = tmp_path / "table.csv"
+    table.write_text("file,caption\ny.mp4,words\n")
+    with pytest.raises(UsageError, match="name none of the 1 videos"):
+        find_films(tmp_path / "films", table)
+    table.write_text("name,caption\nx.mp4,words\n")
+    with pytest.raises(UsageError, match="give every row the columns file and caption"):
+        find_films(tmp_path / "films", table)
+    with pytest.raises(UsageError, match="there is no file"):
+        find_films(tmp_path / "films", tmp_path / "none.csv")
+
+
+def test_an_empty_folder_and_one_that_is_not_there_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="holds no videos"):
+        find_films(tmp_path)
+    with pytest.raises(UsageError, match="there is no folder"):
+        find_films(tmp_path / "nowhere")
+
+
+def test_actions_are_a_row_a_frame_and_the_same_ones_everywhere(tmp_path: Path) -> None:
+    for name in ("a.mp4", "b.mp4"):
+        write_actions(write_video(tmp_path / name, 3), 3)
+    actions = read_actions(tmp_path / "a.actions.csv")
+    assert actions.names == ("steering", "throttle")
+    assert actions.values.tolist() == [[0, 0], [1, -1], [2, -2]]
+    assert shared_actions(find_films(tmp_path)) == ("steering", "throttle")
+    write_actions(tmp_path / "b.mp4", 3, header="steering,brake")
+    with pytest.raises(UsageError, match="give all the same"):
+        shared_actions(find_films(tmp_path))
+    (tmp_path / "b.actions.csv").unlink()
+    with pytest.raises(UsageError, match="1 of 2 videos have no actions, such as b.mp4"):
+        shared_actions(find_films(tmp_path))
+
+
+@pytest.mark.parametrize("content", ["steering\n1\nnan\n", "steering\n1,2\n", "steering\nleft\n"])
+def test_a_row_that_is_not_numbers_is_named(tmp_path: Path, content: str) -> None:
+    (tmp_path / "a.csv").write_text(content)
+    with pytest.raises(UsageError, match=r"a\.csv, line \d: .* is not 1 numbers"):
+        read_actions(tmp_path / "a.csv")
+
+
+def test_clips_are_decided_by_the_step_and_are_frames_of_one_video_in_their_order(tmp_path: Path) -> None:
+    write_video(tmp_path / "a.mp4", 20)
+    write_video(tmp_path / "b.mp4", 12, start=120)
+    write_video(tmp_path / "short.mp4", 3)
+    told: list[str] = []
+    clips = VideoClips.open(tmp_path, (16, 16), 4, tell=told.append)
+    assert told == ["left out 1 videos of fewer than 4 frames"]
+    drawn = clips(5, 64)
+    assert drawn.shape == (64, 4, 3, 16, 16)
+    assert drawn.min() >= -1 and drawn.max() <= 1
+    assert (drawn == clips(5, 64)).all()
+    assert not (drawn == clips(6, 64)).all()
+    levels = (drawn.mean(dim=(2, 3, 4)) + 1) * 127.5
+    assert ((levels.diff(dim=1) - STEP).abs() < 3).all()
+    assert {round(float(level) / STEP) for level in levels[:, 0]} == {*range(17), *range(20, 29)}
+
+
+def test_held_out_clips_are_of_other_videos_or_of_the_end_of_the_only_one(tmp_path: Path) -> None:
+    for n in range(4):
+        write_video(tmp_path / f"{n}.mp4", 8, start=60 * n)
+    learned, held_out = VideoClips.open(tmp_path, (16, 16), 4).split(every=2)
+    assert (len(learned.videos), len(held_out.videos)) == (2, 2)
+    assert held_out.spread(6).shape == (6, 4, 3, 16, 16)
+    assert (held_out.spread(6) == held_out.spread(6)).all()
+    learned, held_out = VideoClips.open(tmp_path / "0.mp4", (16, 16), 4).split()
+    assert (len(learned.videos[0]), len(held_out.videos[0])) == (4, 4)
+
+
+def test_frames_past_the_bound_go_to_a_file_that_is_found_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for n in range(3):
+        write_video(tmp_path / f"films/{n}.mp4", 6)
+    (tmp_path / "films/1broken.mp4").write_bytes(b"only words")
+    films, kept, told = find_films(tmp_path / "films"), tmp_path / "kept", list[str]()
+    whole = decode_films(films, (16, 16), tell=told.append)
+    assert len(told) == 1 and "1broken.mp4" in told[0]
+    mapped = decode_films(films, (16, 16), folder=kept, memory_bound=7 * 16 * 16 * 3, tell=told.append)
+    assert isinstance(mapped[0], np.memmap)
+    assert all((a == b).all() for a, b in zip(whole, mapped, strict=True))
+    monkeypatch.setattr("malt.data.frames.read_video", None)
+    again = decode_films(films, (16, 16), folder=kept)
+    assert all((a == b).all() for a, b in zip(whole, again, strict=True))
+    monkeypatch.undo()
+    with pytest.raises(UsageError, match="give a folder to keep frames in"):
+        decode_films(films, (16, 16), memory_bound=100, tell=told.append)
+    with pytest.raises(UsageError, match="none of the 1 videos can be read"):
+        decode_films([film for film in films if "broken" in film.name], (16, 16), tell=told.append)
+
+
+def test_clips_longer_than_every_video_are_refused(tmp_path: Path) -> None:
+    write_video(tmp_path / "a.mp4", 4)
+    with pytest.raises(UsageError, match="no video has the 8 frames of a clip"):
+        VideoClips.open(tmp_path, (16, 16), 8)
+
+
+def test_running_ahead_keeps_order_is_bounded_and_hands_errors_on() -> None:
+    made = []
+
+    def count() -> object:
+        for n in range(100):
+            made.append(n)
+            yield n
+            if n == 50:
+                raise BrokenVideoError("fifty")
+
+    ahead = prefetch(count(), depth=3)  # type: ignore[arg-type]
+    assert [next(ahead) for _ in range(10)] == list(range(10))
+    assert len(made) <= 10 + 3 + 2
+    with pytest.raises(BrokenVideoError, match="fifty"):
+        list(ahead)
