@@ -1,47 +1,17 @@
 """Named experiments: functions that return a frozen `Experiment`; an ablation is a function of one."""
 
-from dataclasses import dataclass, field, replace
-from typing import Any
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
+from malt.errors import UsageError
 from malt.training.autoencoder import AutoencoderObjective
+from malt.training.experiment import AutoencoderSize, Experiment, Sampling, TransformerSize, Watching, stretched
+from malt.training.fields import override
 from malt.training.optimizer import Optimization
 from malt.training.transformer import Objective, Stage
 
-
-@dataclass(frozen=True, kw_only=True)
-class Experiment:
-    """All that decides a training run: the same experiment and seed give the same model on the same machine."""
-
-    autoencoder: dict[str, Any] = field(default_factory=dict)  # arguments of AutoencoderMalt
-    autoencoder_objective: AutoencoderObjective = AutoencoderObjective()
-    autoencoder_optimization: Optimization = Optimization(
-        num_steps=4000, learning_rate=1.5e-3, muon_learning_rate=1.5e-3, ema_decay=0.998, decay_from=0.5
-    )
-    clip_frames: int = 12
-    transformer: dict[str, Any] = field(default_factory=dict)  # arguments of MaltTransformer3DModel
-    optimization: Optimization = Optimization(
-        num_steps=2700, learning_rate=1.5e-3, muon_learning_rate=1.5e-3, decay_from=0.55
-    )
-    curriculum: tuple[Stage, ...] = (Stage(until=2700, objectives=(Objective(),)),)
-    bank_videos: int = 1600  # scenes that are rendered and encoded before the transformer is trained
-    bank_frames: int = 160
-    start: str | None = None  # pipeline directory whose autoencoder is kept and whose other weights the run begins with
-    fresh_text_encoder: bool = False  # do not keep that of `start`
-    seed: int = 0
-    precision: str = "bfloat16"
-    compile: bool = True
-
-    def __post_init__(self) -> None:
-        ends = [stage.until for stage in self.curriculum]
-        if not ends or ends != sorted(set(ends)):
-            raise ValueError(
-                f"the stages of the curriculum end at steps {ends}; give at least one, each later than the last"
-            )
-        if self.curriculum[-1].until != self.optimization.num_steps:
-            raise ValueError(
-                f"the curriculum ends at step {self.curriculum[-1].until} and the optimization at "
-                f"{self.optimization.num_steps}; make them equal"
-            )
+# Real pictures have no shapes before a calm background: what is weighed instead are the spectra of small patches.
+REAL_PICTURES = AutoencoderObjective(batch_size=8, contrast=0.0, spectrum=0.3, prior=1e-3)
 
 
 def default() -> Experiment:
@@ -57,7 +27,7 @@ def default() -> Experiment:
 
 def without_memory(experiment: Experiment) -> Experiment:
     """The ablation `none`: the same network, data and budget with nothing but the short-term context."""
-    return replace(experiment, transformer=experiment.transformer | {"memory": "none"})
+    return replace(experiment, transformer=replace(experiment.transformer, memory="none"))
 
 
 def further() -> Experiment:
@@ -78,13 +48,47 @@ def further() -> Experiment:
     )
 
 
+def videos() -> Experiment:
+    """One's own videos (`--data`), with captions or without: the default's sizes, at 64x64 and 16 frames a second."""
+    walk = Objective(num_segments=3, batch_size=16)
+    long_walk = Objective(num_segments=6, batch_size=8)
+    return Experiment(
+        autoencoder_objective=REAL_PICTURES,
+        caption_tokens=40,
+        curriculum=(
+            Stage(until=1100, objectives=(Objective(num_segments=1, batch_size=48),)),
+            Stage(until=1800, objectives=(walk,)),
+            Stage(until=2700, objectives=(Objective(num_segments=1, batch_size=48), long_walk)),
+        ),
+    )
+
+
+def drive() -> Experiment:
+    """On-board video with steering and throttle (`--data`): an hour on one core of a CPU with bfloat16 matrix units."""
+    alone = Objective(num_segments=1, batch_size=32, level_mean=0.7)
+    walk = Objective(num_segments=6, batch_size=5, level_mean=0.7)
+    return Experiment(
+        frame_size=(64, 96),
+        frame_rate=20.0,
+        actions=("steering", "throttle"),
+        autoencoder_objective=REAL_PICTURES,
+        autoencoder_optimization=Optimization(
+            num_steps=3000, learning_rate=1.5e-3, muon_learning_rate=1.5e-3, ema_decay=0.998, decay_from=0.5
+        ),
+        clip_frames=8,
+        optimization=Optimization(num_steps=2200, learning_rate=1.5e-3, muon_learning_rate=1.5e-3, decay_from=0.6),
+        curriculum=(Stage(until=1100, objectives=(alone,)), Stage(until=2200, objectives=(alone, walk))),
+        sampling=Sampling(guidance_scale=1.0),  # nothing is captioned, so there is nothing to be guided by
+    )
+
+
 def tiny() -> Experiment:
     """Everything at its smallest: it shows in a minute that the parts fit, and learns next to nothing."""
     return Experiment(
-        autoencoder={"channels": (8, 16, 16)},
+        autoencoder=AutoencoderSize(channels=(8, 16, 16)),
         autoencoder_objective=AutoencoderObjective(batch_size=2),
         autoencoder_optimization=Optimization(num_steps=4),
-        transformer={"num_layers": 2, "num_attention_heads": 2, "attention_head_dim": 16},
+        transformer=TransformerSize(num_layers=2, num_attention_heads=2, attention_head_dim=16),
         optimization=Optimization(num_steps=4, muon_learning_rate=1e-3),
         curriculum=(
             Stage(until=2, objectives=(Objective(num_segments=1, batch_size=2),)),
@@ -92,9 +96,40 @@ def tiny() -> Experiment:
         ),
         bank_videos=4,
         bank_frames=64,
+        watching=Watching(validate_every=4, validation_videos=2, sample_every=4, sample_videos=2, sample_frames=20),
+        sampling=Sampling(num_inference_steps=1),
         precision="float32",
         compile=False,
     )
 
 
-RECIPES = {"default": default, "none": lambda: without_memory(default()), "further": further, "tiny": tiny}
+RECIPES = {
+    "default": default,
+    "none": lambda: without_memory(default()),
+    "further": further,
+    "videos": videos,
+    "drive": drive,
+    "tiny": tiny,
+}
+
+
+def resolve(experiment: Experiment, options: Mapping[str, Sequence[str]], others: Sequence[str] = ()) -> Experiment:
+    """The experiment with some fields set from words; its stages are stretched when the number of steps alone is set.
+
+    `others` are options that are no fields but could have been meant.
+
+    Raises:
+        UsageError: a field does not exist, or what is asked for makes no sense.
+    """
+    steps = options.get("optimization.num-steps", options.get("optimization.num_steps"))
+    if steps and steps[0].isdecimal() and not any(name.startswith("curriculum.") for name in options):
+        num_steps = int(steps[0])
+        try:
+            plan, stages = (
+                replace(experiment.optimization, num_steps=num_steps),
+                stretched(experiment.curriculum, num_steps),
+            )
+        except ValueError as error:
+            raise UsageError(str(error)) from error
+        experiment = replace(experiment, optimization=plan, curriculum=stages)
+    return override(experiment, options, others)

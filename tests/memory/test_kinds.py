@@ -10,7 +10,19 @@ from torch import Tensor
 import tiny
 from malt.memory.bank import BankMemory
 from malt.memory.kinds import KINDS, build_memory
-from malt.memory.state import Memory, State, detach, forget, from_tensors, join, num_bytes, perturb, select, to_tensors
+from malt.memory.state import (
+    Memory,
+    State,
+    detach,
+    forget,
+    from_tensors,
+    join,
+    num_bytes,
+    perturb,
+    select,
+    to_tensors,
+    without_places,
+)
 
 REMEMBERING = [kind for kind in KINDS if kind != "none"]
 WIDTH, GRID, CELLS = 16, (2, 2, 2), 4
@@ -244,3 +256,11 @@ def test_a_hierarchical_memory_pools_a_shorter_segment_with_what_it_pushes_out()
     kept = unit(torch.cat([tokens(1)[:, CELLS:], tokens(2, count=CELLS)], dim=1))
     torch.testing.assert_close(state.tokens[:, -2 * CELLS :], kept, rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(state.tokens[:, CELLS : 2 * CELLS], unit(tokens(1)[:, :CELLS]), rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_memory_without_places_is_one_in_which_nothing_was_written(kind: str) -> None:
+    model = tiny.transformer(memory=kind)
+    empty, given = model.empty_memory(tiny.BATCH, tiny.SIDE, tiny.SIDE), tiny.segment()
+    expected, found = (model(memory=memory, **given)[0] for memory in (empty, without_places(empty)))
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)

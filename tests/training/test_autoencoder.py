@@ -11,7 +11,13 @@ import tiny_pipeline
 from malt.codecs.malt import MaltCodec
 from malt.data.worlds.passage import render, sample_scenes
 from malt.models.autoencoder import AutoencoderMalt
-from malt.training.autoencoder import AutoencoderObjective, AutoencoderTask, latent_statistics, reconstruction_loss
+from malt.training.autoencoder import (
+    AutoencoderObjective,
+    AutoencoderTask,
+    latent_statistics,
+    reconstruction_loss,
+    spectral_distance,
+)
 from malt.training.loop import fit
 from malt.training.optimizer import Optimization
 
@@ -100,3 +106,45 @@ def test_latents_standardised_by_their_statistics_are_standard() -> None:
     latents, _ = MaltCodec(module).encode(frames)
     torch.testing.assert_close(latents.mean(dim=(0, 1, 3, 4)), torch.zeros(3), rtol=0, atol=1e-5)
     torch.testing.assert_close(latents.std(dim=(0, 1, 3, 4)), torch.ones(3), rtol=0, atol=1e-2)
+
+
+def test_blur_costs_by_its_spectrum_and_detail_that_is_slightly_out_of_place_little() -> None:
+    chance = torch.Generator().manual_seed(0)
+    frames = torch.rand(1, 2, 3, 32, 32, generator=chance) * 2 - 1
+    blurred = torch.nn.functional.avg_pool2d(frames.flatten(0, 1), 3, 1, 1).view_as(frames)
+    moved = frames.roll(1, dims=-1)
+    assert spectral_distance(frames, frames).item() == 0
+    assert spectral_distance(blurred, frames) > 1.5 * spectral_distance(moved, frames)
+    assert (moved - frames).abs().mean() > (blurred - frames).abs().mean()
+
+
+def test_what_is_not_weighed_changes_nothing() -> None:
+    frames, decoded = clips(0, 2), clips(1, 2)
+    plain, detailed = AutoencoderObjective(contrast=0), AutoencoderObjective(contrast=0, spectrum=0.5)
+    more = reconstruction_loss(decoded, frames, detailed) - reconstruction_loss(decoded, frames, plain)
+    assert more.item() == pytest.approx(0.5 * spectral_distance(decoded, frames).item(), rel=1e-4)
+
+
+def test_the_prior_draws_latents_towards_nothing() -> None:
+    losses = []
+    for prior in (0.0, 2.0):
+        objective = AutoencoderObjective(batch_size=2, prior=prior)
+        learner = AutoencoderTask(tiny_pipeline.autoencoder(), clips, objective, 0, torch.float32)
+        losses.append(learner.loss(0)[0].item())
+    latents, _ = tiny_pipeline.autoencoder().encode(clips(0, 2))
+    assert losses[1] - losses[0] == pytest.approx(latents.square().mean().item(), rel=1e-4)
+
+
+def test_the_mean_of_the_parts_is_the_loss_of_the_whole() -> None:
+    whole, _ = task().loss(1)
+    parts = [
+        AutoencoderTask(tiny_pipeline.autoencoder(), clips, OBJECTIVE, 0, torch.float32, (rank, 2)).loss(1)[0].item()
+        for rank in (0, 1)
+    ]
+    assert sum(parts) / 2 == pytest.approx(whole.item(), rel=1e-5)
+
+
+@pytest.mark.parametrize("name", ["latent_noise", "contrast", "edges", "spectrum", "prior"])
+def test_a_negative_weight_is_refused(name: str) -> None:
+    with pytest.raises(ValueError, match=f"{name} is -1; give at least 0"):
+        AutoencoderObjective(**{name: -1})

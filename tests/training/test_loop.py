@@ -9,11 +9,14 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from malt.errors import CheckpointError
 from malt.training import checkpoint
-from malt.training.checkpoint import load_state, save_state, saved_states
+from malt.training.average import Average
+from malt.training.checkpoint import Progress, damage, load_average, load_state, save_state, saved_states
+from malt.training.learner import Learner
 from malt.training.loop import fit
 from malt.training.optimizer import Optimization, build_optimizers
 
@@ -135,6 +138,15 @@ def test_a_step_that_is_not_finite_is_skipped_and_counted(tmp_path: Path) -> Non
     assert [line["loss"] is None for line in journal(tmp_path)] == [step in (4, 6) for step in range(STEPS)]
 
 
+def test_the_count_of_skipped_steps_survives_a_stop(tmp_path: Path) -> None:
+    spoiled = Regression()
+    spoiled.happens = {1: spoiled.spoil, 3: lambda: signal.raise_signal(signal.SIGTERM)}
+    with pytest.raises(SystemExit):
+        fit(spoiled, BOTH, tmp_path, journal_every=1)
+    fit(Regression(), BOTH, tmp_path, journal_every=1)
+    assert [line["skipped"] for line in journal(tmp_path)] == [0, 1, 1, 1, 1, 1, 1, 1]
+
+
 def test_the_journal_is_lines_of_json(tmp_path: Path) -> None:
     fit(Regression(), BOTH, tmp_path, journal_every=2)
     lines = journal(tmp_path)
@@ -147,6 +159,17 @@ def test_a_run_that_goes_on_writes_on_in_its_journal(tmp_path: Path) -> None:
     with pytest.raises(SystemExit):
         fit(Regression({3: lambda: signal.raise_signal(signal.SIGTERM)}), BOTH, tmp_path, journal_every=1)
     fit(Regression(), BOTH, tmp_path, journal_every=1)
+    assert [line["step"] for line in journal(tmp_path)] == list(range(1, STEPS + 1))
+
+
+def test_a_run_that_was_killed_tells_no_step_twice(tmp_path: Path) -> None:
+    settings = {"journal_every": 1, "save_seconds": 3600}
+    with pytest.raises(SystemExit):
+        fit(Regression({1: lambda: signal.raise_signal(signal.SIGTERM)}), BOTH, tmp_path, **settings)
+    with pytest.raises(StumbleError):  # three steps told and not saved
+        fit(Regression({5: stumble}), BOTH, tmp_path, **settings)
+    assert [line["step"] for line in journal(tmp_path)] == [1, 2, 3, 4, 5]
+    fit(Regression(), BOTH, tmp_path, **settings)
     assert [line["step"] for line in journal(tmp_path)] == list(range(1, STEPS + 1))
 
 
@@ -203,30 +226,71 @@ def test_a_state_appears_only_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 @pytest.mark.parametrize("name", ["weights", "average", "optimizer-0", "optimizer-1"])
 @pytest.mark.parametrize("length", [0, 4, -1])
-def test_a_damaged_state_is_refused_in_a_sentence(tmp_path: Path, name: str, length: int) -> None:
+def test_a_damaged_state_without_another_is_refused_in_a_sentence(tmp_path: Path, name: str, length: int) -> None:
     fit(Regression(), BOTH, tmp_path)
     file = saved_states(tmp_path)[-1] / f"{name}.safetensors"
     file.write_bytes(file.read_bytes()[:length])
-    with pytest.raises(
-        CheckpointError, match="step-00000008 cannot be resumed .*; delete it to resume from the one before"
-    ):
+    with pytest.raises(CheckpointError, match="step-00000008 cannot be resumed .* delete it to begin again"):
         fit(Regression(), BOTH, tmp_path)
 
 
-@pytest.mark.parametrize("content", ["", "{}", '{"step": "many"}', "[]"])
-def test_a_state_that_does_not_say_its_step_is_refused(tmp_path: Path, content: str) -> None:
-    fit(Regression(), BOTH, tmp_path)
-    (saved_states(tmp_path)[-1] / "state.json").write_text(content)
-    with pytest.raises(CheckpointError, match="cannot be resumed"):
-        fit(Regression(), BOTH, tmp_path)
+def cut_off(state: Path) -> None:
+    file = state / "average.safetensors"
+    file.write_bytes(file.read_bytes()[:-1])
 
 
-@pytest.mark.parametrize("name", ["weights", "average", "optimizer-0"])
-def test_a_state_that_lacks_a_file_is_refused(tmp_path: Path, name: str) -> None:
-    fit(Regression(), BOTH, tmp_path)
-    (saved_states(tmp_path)[-1] / f"{name}.safetensors").unlink()
-    with pytest.raises(CheckpointError, match="cannot be resumed"):
-        fit(Regression(), BOTH, tmp_path)
+def flip_a_bit(state: Path) -> None:
+    file = state / "weights.safetensors"
+    content = bytearray(file.read_bytes())
+    content[-1] ^= 1
+    file.write_bytes(content)
+
+
+def lose_a_file(state: Path) -> None:
+    (state / "optimizer-0.safetensors").unlink()
+
+
+def forget_the_step(state: Path) -> None:
+    (state / "state.json").write_text("{}")
+
+
+def write_nonsense(state: Path) -> None:
+    (state / "state.json").write_text("[")
+
+
+@pytest.mark.parametrize("harm", [cut_off, flip_a_bit, lose_a_file, forget_the_step, write_nonsense])
+def test_a_damaged_state_is_named_and_the_one_before_is_used(
+    tmp_path: Path, harm: Callable[[Path], None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    whole = learned(Regression(), tmp_path / "whole")
+    fit(Regression(), BOTH, tmp_path / "run", save_seconds=0)
+    harm(saved_states(tmp_path / "run")[-1])
+    again = Regression()
+    assert_equal(learned(again, tmp_path / "run"), whole)
+    assert again.steps == [STEPS - 1]
+    (sentence,) = capsys.readouterr().err.splitlines()
+    assert "step-00000008 is damaged (" in sentence
+    assert sentence.endswith("resuming from step-00000007 before it")
+    assert damage(saved_states(tmp_path / "run")[-1]) is None
+    assert (tmp_path / "run" / "damaged-step-00000008").is_dir()
+
+
+def test_a_state_of_the_first_release_is_resumed(tmp_path: Path) -> None:
+    """It had no checksums, and its optimizers' states went by number."""
+    whole = learned(Regression(), tmp_path / "whole")
+    with pytest.raises(SystemExit):
+        fit(Regression({3: lambda: signal.raise_signal(signal.SIGTERM)}), BOTH, tmp_path / "run")
+    (state,) = saved_states(tmp_path / "run")
+    (state / "state.json").write_text('{"step": 4}')
+    numbers = [
+        {"blocks.0.bias": 0, "blocks.2.bias": 1},  # AdamW: what is no matrix
+        {"blocks.0.weight": 0, "blocks.2.weight": 1},  # Muon
+    ]
+    for index, number in enumerate(numbers):
+        file = state / f"optimizer-{index}.safetensors"
+        named = ((*key.rsplit(".", 1), value) for key, value in load_file(file).items())
+        save_file({f"{number[name]}.{key}": v for name, key, v in named}, file)
+    assert_equal(learned(Regression(), tmp_path / "run"), whole)
 
 
 def test_a_state_of_another_model_is_refused(tmp_path: Path) -> None:
@@ -235,22 +299,31 @@ def test_a_state_of_another_model_is_refused(tmp_path: Path) -> None:
         fit(Regression(width=6), BOTH, tmp_path)
 
 
-def test_after_a_damaged_state_is_deleted_the_one_before_serves(tmp_path: Path) -> None:
-    whole = learned(Regression(), tmp_path / "whole")
-    fit(Regression(), BOTH, tmp_path / "run", save_seconds=0)
-    for file in saved_states(tmp_path / "run")[-1].iterdir():
-        file.unlink()
-    saved_states(tmp_path / "run")
-    again = Regression()
-    assert_equal(learned(again, tmp_path / "run"), whole)
-    assert again.steps == [STEPS - 1]
+def test_a_state_learned_by_other_optimizers_is_refused(tmp_path: Path) -> None:
+    fit(Regression(), PLANS["AdamW"], tmp_path)
+    with pytest.raises(CheckpointError, match="cannot be resumed"):
+        fit(Regression(), BOTH, tmp_path)
 
 
 def test_saving_a_state_twice_keeps_it(tmp_path: Path) -> None:
     module = Regression().module
-    average = fit(Regression(), BOTH, tmp_path / "run")
-    optimizers = build_optimizers(module, BOTH)
+    learner = Learner(module, Average(module, 0.9), build_optimizers(module, BOTH))
     for _ in range(2):
-        path = save_state(tmp_path / "states", 5, module, average, optimizers)
+        path = save_state(tmp_path / "states", Progress(5, 2), learner)
     assert saved_states(tmp_path / "states") == [path]
-    assert load_state(path, module, average, optimizers) == 5
+    assert load_state(path, learner) == Progress(5, 2)
+
+
+def test_the_average_of_a_state_can_be_had_alone(tmp_path: Path) -> None:
+    found = learned(Regression(), tmp_path)
+    (state,) = saved_states(tmp_path)
+    average = load_average(state)
+    assert all(torch.equal(value, found[f"average of {name}"]) for name, value in average.items())
+    cut_off(state)
+    with pytest.raises(CheckpointError, match="average.safetensors is not what was written"):
+        load_average(state)
+
+
+def test_as_many_states_are_kept_as_are_asked_for(tmp_path: Path) -> None:
+    fit(Regression(), BOTH, tmp_path, save_seconds=0, keep=3)
+    assert [path.name for path in saved_states(tmp_path)] == [f"step-0000000{step}" for step in (6, 7, 8)]

@@ -1,21 +1,35 @@
 """Laws of the named experiments."""
 
-import inspect
 import json
 from dataclasses import FrozenInstanceError, asdict, replace
 
 import pytest
 import torch
 
-from malt.models.transformer import MaltTransformer3DModel
-from malt.recipes import RECIPES, Experiment, default, tiny, without_memory
+from malt.codecs.malt import MaltCodec
+from malt.data.worlds.captions import vocabulary
+from malt.errors import UsageError
+from malt.models.autoencoder import AutoencoderMalt
+from malt.recipes import RECIPES, default, drive, resolve, tiny, without_memory
+from malt.training.experiment import Experiment, TransformerSize, stretched
+from malt.training.export import build_captioned
+from malt.training.fields import from_json
 from malt.training.optimizer import Optimization
-from malt.training.run import build_captioned
-from malt.training.transformer import Objective, Stage
+from malt.training.transformer import Captioned, Objective, Stage
+
+CODEC = MaltCodec(AutoencoderMalt(channels=(4, 8, 8)))
 
 
 def stages(*ends: int) -> tuple[Stage, ...]:
     return tuple(Stage(until=end, objectives=(Objective(),)) for end in ends)
+
+
+def ends(experiment: Experiment) -> list[int]:
+    return [stage.until for stage in experiment.curriculum]
+
+
+def build(experiment: Experiment) -> Captioned:
+    return build_captioned(experiment, vocabulary(), CODEC)
 
 
 @pytest.mark.parametrize("name", RECIPES)
@@ -23,7 +37,7 @@ def test_every_recipe_is_an_experiment_that_json_can_keep(name: str) -> None:
     experiment = RECIPES[name]()
     assert isinstance(experiment, Experiment)
     assert RECIPES[name]() == experiment
-    assert json.loads(json.dumps(asdict(experiment)))["seed"] == 0
+    assert from_json(Experiment, json.loads(json.dumps(asdict(experiment)))) == experiment
 
 
 @pytest.mark.parametrize("field", ["seed", "curriculum", "transformer"])
@@ -34,34 +48,44 @@ def test_an_experiment_is_frozen(field: str) -> None:
 
 def test_the_ablation_differs_in_nothing_but_its_memory() -> None:
     full, ablation = default(), RECIPES["none"]()
-    assert ablation.transformer["memory"] == "none"
+    assert ablation.transformer.memory == "none"
     assert replace(ablation, transformer=full.transformer) == full
-    assert {**full.transformer, "memory": "none"} == ablation.transformer
+    assert replace(full.transformer, memory="none") == ablation.transformer
 
 
 def test_the_ablation_has_the_same_network_beside_its_memory() -> None:
-    models = [build_captioned(experiment).transformer for experiment in (tiny(), without_memory(tiny()))]
+    models = [build(experiment).transformer for experiment in (tiny(), without_memory(tiny()))]
     sizes = [{name: p.shape for name, p in model.named_parameters() if ".memory." not in name} for model in models]
     assert sizes[0] == sizes[1]
 
 
+def test_the_sizes_of_an_experiment_are_those_that_the_models_have_by_themselves() -> None:
+    config = build(replace(tiny(), transformer=TransformerSize())).transformer.config
+    for name, value in vars(TransformerSize()).items():
+        assert config[name] == value, name
+    bare = AutoencoderMalt(channels=(4, 8, 8)).config
+    for name, value in vars(replace(default().autoencoder, channels=(4, 8, 8))).items():
+        assert tuple(bare[name]) == value if isinstance(value, tuple) else bare[name] == value, name
+
+
+def test_a_model_that_drives_takes_what_is_done_in_every_frame_of_a_latent_frame() -> None:
+    small = replace(drive(), transformer=tiny().transformer)
+    assert build(small).transformer.config.action_dim == 4 * len(small.actions) == 8
+    assert build(tiny()).transformer.config.action_dim is None
+
+
 def test_the_same_seed_begins_with_the_same_weights_and_another_with_others() -> None:
-    one, same, other = (build_captioned(replace(tiny(), seed=seed)).state_dict() for seed in (0, 0, 1))
+    one, same, other = (build(replace(tiny(), seed=seed)).state_dict() for seed in (0, 0, 1))
     assert all(torch.equal(value, same[name]) for name, value in one.items())
     for part in ("transformer.patch_embed.weight", "text_encoder.shared.weight"):
         assert not torch.equal(one[part], other[part])
 
 
-@pytest.mark.parametrize("name", RECIPES)
+@pytest.mark.parametrize("name", ["default", "none", "further", "tiny"])
 def test_the_longest_lesson_fits_into_the_films_of_the_bank(name: str) -> None:
     experiment = RECIPES[name]()
-    arguments = inspect.signature(MaltTransformer3DModel).parameters
-    segment, context = (
-        experiment.transformer.get(argument, arguments[argument].default)
-        for argument in ("segment_frames", "context_frames")
-    )
-    longest = max(objective.num_segments for stage in experiment.curriculum for objective in stage.objectives)
-    assert 4 * (longest * segment + context) <= experiment.bank_frames
+    size = experiment.transformer
+    assert 4 * (experiment.longest_walk * size.segment_frames + size.context_frames) <= experiment.bank_frames
 
 
 @pytest.mark.parametrize(
@@ -78,3 +102,74 @@ def test_an_experiment_that_makes_no_sense_is_refused_in_a_sentence(
 ) -> None:
     with pytest.raises(ValueError, match=sentence):
         Experiment(curriculum=stages(*ends), optimization=Optimization(num_steps=num_steps))
+
+
+@pytest.mark.parametrize("num_steps", [3, 4, 27, 2700, 27_000])
+def test_stretched_stages_keep_their_shares_and_end_with_the_run(num_steps: int) -> None:
+    longer = stretched(default().curriculum, num_steps)
+    found = [stage.until for stage in longer]
+    assert found == sorted(set(found)) and found[-1] == num_steps
+    assert [stage.objectives for stage in longer] == [stage.objectives for stage in default().curriculum]
+    assert abs(found[0] - num_steps * 1100 / 2700) <= 1
+
+
+def test_fewer_steps_than_stages_are_refused() -> None:
+    with pytest.raises(UsageError, match="num_steps is 2; give at least 3, one for each stage of the curriculum"):
+        resolve(default(), {"optimization.num-steps": ["2"]})
+
+
+def test_a_field_of_a_field_is_set_and_nothing_else() -> None:
+    options = {
+        "optimization.learning-rate": ["1e-4"],
+        "transformer.num_layers": ["4"],
+        "transformer.memory-size": ["none"],
+        "curriculum.2.objectives.1.batch-size": ["5"],
+        "frame-size": ["32", "48"],
+        "actions": ["steering", "throttle"],
+        "compile": ["false"],
+        "data": ["films"],
+    }
+    found = resolve(default(), options)
+    assert found.optimization == replace(default().optimization, learning_rate=1e-4)
+    assert found.transformer == replace(default().transformer, num_layers=4)
+    assert found.curriculum[2].objectives[1] == replace(default().curriculum[2].objectives[1], batch_size=5)
+    assert found.curriculum[:2] == default().curriculum[:2]
+    assert (found.frame_size, found.actions, found.compile) == ((32, 48), ("steering", "throttle"), False)
+
+
+def test_the_number_of_steps_alone_stretches_the_stages_and_with_the_stages_it_does_not() -> None:
+    assert ends(resolve(tiny(), {"optimization.num-steps": ["40"]})) == [20, 40]
+    both = {"optimization.num-steps": ["40"], "curriculum.0.until": ["3"], "curriculum.1.until": ["40"]}
+    assert ends(resolve(tiny(), both)) == [3, 40]
+    with pytest.raises(UsageError, match="make them equal"):
+        resolve(tiny(), {"optimization.num-steps": ["40"], "curriculum.0.until": ["3"]})
+
+
+@pytest.mark.parametrize(
+    ("option", "words", "sentence"),
+    [
+        ("optimization.learning-rat", ["1"], "did you mean --optimization.learning-rate"),
+        ("optimizer.learning-rate", ["1"], "did you mean --optimization.learning-rate"),
+        ("transformer.layers", ["1"], "did you mean --transformer.num-layers"),
+        ("optimization.num-steps", ["many"], "--optimization.num-steps takes a whole number, not 'many'"),
+        ("optimization.num-steps", [], "takes a whole number, not 'nothing'"),
+        ("optimization.learning-rate", ["nan"], "takes a number, not 'nan'"),
+        ("frame-size", ["64"], "--frame-size takes 2 values, not 1"),
+        ("frame-size", ["60", "64"], "multiples of 16"),
+        ("compile", ["perhaps"], "takes true or false, not 'perhaps'"),
+        ("optimization.decay-from", ["7"], "optimization: decay_from is 7.0; give a share between 0 and 1"),
+        ("precision", ["float8"], "choose float32 or bfloat16"),
+    ],
+)
+def test_a_wrong_field_is_a_sentence_that_says_what_to_do(option: str, words: list[str], sentence: str) -> None:
+    with pytest.raises(UsageError) as refused:
+        resolve(tiny(), {option: words})
+    assert sentence in str(refused.value)
+    assert "\n" not in str(refused.value)
+
+
+def test_a_run_that_an_earlier_version_began_is_read_with_the_defaults_of_what_is_new() -> None:
+    earlier = {"autoencoder": {"channels": [8, 16, 16]}, "transformer": {}, "seed": 3}
+    found = from_json(Experiment, earlier | {"curriculum": [{"until": 2700, "objectives": [{"batch_size": 2}]}]})
+    assert (found.autoencoder.channels, found.seed, found.transformer) == ((8, 16, 16), 3, TransformerSize())
+    assert found.curriculum[0].objectives[0] == Objective(batch_size=2)

@@ -1,6 +1,7 @@
 """Laws of a whole training run, by the command line: from nothing to a model that makes a video."""
 
 import json
+import math
 import signal
 from collections.abc import Callable
 from dataclasses import replace
@@ -16,8 +17,9 @@ from malt.cli import main
 from malt.errors import CheckpointError
 from malt.pipelines.loading import load_pipeline
 from malt.recipes import tiny
-from malt.training import run
+from malt.training import passage_source, run
 from malt.training.autoencoder import AutoencoderTask
+from malt.training.folder import claimed
 from malt.training.transformer import TransformerTask
 
 Weights = dict[str, torch.Tensor]
@@ -76,6 +78,46 @@ def test_a_run_keeps_what_made_it(finished: Path) -> None:
     assert not list(finished.rglob("*partial*"))
 
 
+def test_a_run_measures_itself_on_scenes_that_it_does_not_learn_from(finished: Path) -> None:
+    (line,) = [json.loads(line) for line in (finished / "validation.jsonl").read_text().splitlines()]
+    assert line["step"] == 4
+    assert {"loss", "level_0.1", "level_0.9", "segment_0", "segment_2"} <= line.keys()
+    assert all(math.isfinite(value) and value > 0 for value in line.values())
+    figures = json.loads((finished / "autoencoder" / "reconstruction.json").read_text())
+    assert figures["psnr"] > 5 and 0 < figures["ssim"] < 1
+
+
+def test_a_run_shows_what_it_makes(finished: Path) -> None:
+    assert sorted(path.name for path in (finished / "samples").iterdir()) == ["step-00000004.mp4", "step-00000004.png"]
+    with av.open(str(finished / "samples" / "step-00000004.mp4")) as container:
+        assert sum(1 for _ in container.decode(video=0)) == tiny().watching.sample_frames
+
+
+def test_looking_at_a_run_changes_nothing_of_it(finished: Path, tmp_path: Path) -> None:
+    never = ["--watching.validate-every", "0", "--watching.sample-every", "0"]
+    assert train(tmp_path / "run", *never) == 0
+    assert not (tmp_path / "run" / "samples").exists() and not (tmp_path / "run" / "validation.jsonl").exists()
+    expected, found = weights(finished), weights(tmp_path / "run")
+    assert [name for name in expected if not torch.equal(expected[name], found[name])] == []
+
+
+def test_two_runs_in_one_folder_at_once_are_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], finished: Path
+) -> None:
+    with claimed(finished):
+        assert train(finished, "--resume") == 2
+    assert "another process is training in" in capsys.readouterr().err
+
+
+def test_a_run_goes_on_without_being_told_again_what_it_is(finished: Path) -> None:
+    assert main(["train", "--out", str(finished), "--resume", "--device", "cpu"]) == 0
+
+
+def test_a_run_is_not_gone_on_with_by_another_recipe(finished: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["train", "drive", "--out", str(finished), "--resume"]) == 2
+    assert "was begun with the recipe tiny, not drive" in capsys.readouterr().err
+
+
 def test_the_model_is_the_average_with_the_statistics_of_its_latents(finished: Path) -> None:
     pipe = load_pipeline(finished / "pipeline")
     average = load_file(finished / "transformer" / "step-00000004" / "average.safetensors")
@@ -106,7 +148,8 @@ def test_a_finished_run_that_is_resumed_is_only_written_out_again(
     finished: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = weights(finished)
-    monkeypatch.setattr(run, "render", lambda *given: pytest.fail("something was rendered"))
+    monkeypatch.setattr(passage_source, "render", lambda *given: pytest.fail("something was rendered"))
+    monkeypatch.setattr(passage_source, "encode_world", lambda *given: pytest.fail("something was encoded"))
     for task in (AutoencoderTask, TransformerTask):
         monkeypatch.setattr(task, "loss", lambda self, step: pytest.fail("something was learned"))
     assert train(finished, "--resume") == 0
@@ -136,14 +179,18 @@ def test_a_recipe_that_is_not_there_is_said_with_those_that_are(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["train", "enormous", "--out", str(tmp_path / "run")]) == 2
-    assert "there is no recipe 'enormous'; choose one of default, none, further, tiny" in capsys.readouterr().err
+    said = "there is no recipe 'enormous'; choose one of default, none, further, videos, drive, tiny"
+    assert said in capsys.readouterr().err
+    assert main(["train", "drve", "--out", str(tmp_path / "run")]) == 2
+    assert "did you mean 'drive'" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
     ("options", "complaint"),
     [
         ([], "holds something already; give --resume to go on, or name another folder"),
-        (["--resume", "--seed", "1"], "was begun with another recipe or seed; name another folder"),
+        (["--resume", "--seed", "1"], "was begun with another --seed; leave it out to go on, or name another folder"),
+        (["--resume", "--transformer.num-layers", "3"], "was begun with another --transformer.num-layers"),
     ],
 )
 def test_a_folder_with_a_run_in_it_is_not_touched_by_another(
@@ -176,7 +223,7 @@ def test_a_start_that_is_no_model_or_of_another_shape_is_refused_in_a_sentence(
     assert train(tmp_path / "none", "--start", str(tmp_path)) == 2
     assert "holds no model to start from" in capsys.readouterr().err
     assert train(tmp_path / "first") == 0
-    larger = tiny().transformer | {"num_layers": 3}
+    larger = replace(tiny().transformer, num_layers=3)
     with pytest.raises(CheckpointError, match="another shape"):
         run.train(replace(tiny(), transformer=larger, start=str(tmp_path / "first" / "pipeline")), tmp_path / "second")
 

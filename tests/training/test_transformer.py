@@ -1,83 +1,30 @@
-"""Laws of learning to denoise with a memory.
-
-Segments of the tiny transformer are 2 latent frames behind 1 of context, so that of the latents of k segments frame 0 is
-the first's context, frames 1 and 2 the first segment, frames 3 and 4 the second, whose context is frame 2, and so on.
-"""
+"""Laws of learning to denoise with a memory; see `tiny_lesson` for which frame is which."""
 
 import json
-from collections.abc import Callable
-from functools import cache
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
 
-import tiny
-from malt.data.batch import Batch
+from malt.errors import UsageError
 from malt.memory.kinds import KINDS
-from malt.models.text import build_text_encoder, build_tokenizer
+from malt.training.lesson import Lesson
 from malt.training.loop import fit
 from malt.training.optimizer import Optimization
-from malt.training.transformer import Captioned, Objective, Stage, TransformerTask, _Lesson
-
-CAPTIONS = ["a red circle", "a blue square", "two shapes"]
-EXACT = {"context_noise": 0.0, "remembered_noise": 0.0, "memory_noise": 0.0}
-NOTHING_LOST = {"caption_dropout": 0.0, "memory_dropout": 0.0, "context_dropout": 0.0}
-
-Change = Callable[[Tensor], Tensor]
-
-
-def captioned(**settings: Any) -> Captioned:
-    tokenizer = build_tokenizer(["a", "and", "blue", "circle", "red", "shapes", "square", "two"], max_length=6)
-    encoder = build_text_encoder(len(tokenizer), width=tiny.CAPTION, num_layers=1, num_heads=2)
-    return Captioned(tiny.transformer(**settings), tiny.randomised(encoder), tokenizer)
-
-
-@cache
-def untouched() -> Captioned:
-    """One for the tests that change nothing in it."""
-    return captioned()
-
-
-class Examples:
-    """Random latents by step; `change` is done to them."""
-
-    def __init__(self, change: Change | None = None, begins: bool = False, captions: list[str] = CAPTIONS) -> None:
-        self.change, self.begins, self.captions = change or (lambda latents: latents), begins, captions
-
-    def __call__(self, step: int, num_videos: int, num_frames: int, context_frames: int, start_share: float) -> Batch:
-        self.asked = (num_videos, num_frames, context_frames, start_share)
-        chance, size = (
-            torch.Generator().manual_seed(step),
-            (num_videos, context_frames + num_frames, tiny.CHANNELS, 4, 4),
-        )
-        latents = self.change(torch.randn(size, generator=chance))
-        return Batch(latents, self.captions[:num_videos], torch.full((num_videos,), self.begins))
-
-
-def task(examples: Examples | None = None, model: Captioned | None = None, **objective: Any) -> TransformerTask:
-    asked = Objective(**{"batch_size": 3} | objective)
-    return curriculum((Stage(until=9, objectives=(asked,)),), examples, model)
-
-
-def curriculum(
-    stages: tuple[Stage, ...], examples: Examples | None = None, model: Captioned | None = None
-) -> TransformerTask:
-    return TransformerTask(model or untouched(), examples or Examples(), stages, 0, torch.float32)
-
-
-def losses(learner: TransformerTask, step: int = 0) -> list[float]:
-    """The error of every segment."""
-    return list(learner.loss(step)[1].values())
-
-
-def jolt(*frames: int) -> Change:
-    def change(latents: Tensor) -> Tensor:
-        return latents.index_add(1, torch.tensor(frames), torch.ones_like(latents[:, : len(frames)]))
-
-    return change
+from malt.training.transformer import Objective, Stage
+from tiny_lesson import (
+    CAPTIONS,
+    EXACT,
+    NOTHING_LOST,
+    Examples,
+    captioned,
+    chance,
+    curriculum,
+    jolt,
+    losses,
+    task,
+    window,
+)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -128,10 +75,8 @@ def reach_of(bptt_segments: int | None, kind: str) -> list[bool]:
     """Whether the gradient of the third segment's error gets to each of the segments before it through the memory."""
     model = captioned(memory=kind)
     objective = Objective(num_segments=3, batch_size=3, bptt_segments=bptt_segments, **NOTHING_LOST)
-    latents, captions, begins, _ = Examples()(0, 3, 6, 1, 0.0)
-    latents.requires_grad_()
-    chance = torch.Generator().manual_seed(0)
-    errors = _Lesson(model.transformer, objective, begins, chance).errors(latents, model.caption(captions))
+    latents = Examples()(0, 3, 6, 1, 0.0).latents.requires_grad_()
+    errors, _ = Lesson(model.transformer, objective, chance()).learn(window(model, latents))
     errors[2].backward()
     assert latents.grad is not None
     return [bool(latents.grad[:, frame].any()) for frame in (1, 3)]  # those that are no segment's context
@@ -240,16 +185,43 @@ def test_reduced_precision_changes_little() -> None:
     assert reduced.loss(0)[0].item() == pytest.approx(full.loss(0)[0].item(), rel=0.05)
 
 
-@pytest.mark.parametrize(
-    ("setting", "sentence"),
-    [
-        ({"num_segments": 0}, "num_segments is 0; give at least 1"),
-        ({"batch_size": 0}, "batch_size is 0; give at least 1"),
-        ({"caption_dropout": 1.5}, "caption_dropout is 1.5; give a probability between 0 and 1"),
-        ({"start_share": 2.0}, "start_share is 2.0; give a probability"),
-        ({"memory_dropout": -0.1}, "memory_dropout is -0.1; give a probability"),
-    ],
-)
-def test_an_objective_that_makes_no_sense_is_refused_in_a_sentence(setting: dict[str, Any], sentence: str) -> None:
-    with pytest.raises(ValueError, match=sentence):
-        Objective(**setting)
+ACTS = 4
+
+
+@pytest.mark.parametrize("frame", [0, 1, 3, 4])
+def test_the_actions_of_every_frame_matter_where_it_is_walked_denoised_or_context(frame: int) -> None:
+    model = captioned(action_dim=ACTS)
+    usual, changed = (
+        losses(task(Examples(action_dim=ACTS, act=act), model, num_segments=2, **NOTHING_LOST))
+        for act in (None, jolt(frame))
+    )
+    assert (usual[0] != changed[0]) == (frame <= 2)
+    assert (usual[1] != changed[1]) == (frame > 0)  # frame 0 is only the first's context
+
+
+def test_the_actions_of_the_future_have_no_influence_on_the_past() -> None:
+    model = captioned(action_dim=ACTS)
+    usual, changed = (
+        losses(task(Examples(action_dim=ACTS, act=act), model, num_segments=3, **NOTHING_LOST))
+        for act in (None, jolt(5, 6))
+    )
+    assert [a == b for a, b in zip(usual, changed, strict=True)] == [True, True, False]
+
+
+def test_the_weights_that_read_actions_learn() -> None:
+    model = captioned(action_dim=ACTS)
+    task(Examples(action_dim=ACTS), model, num_segments=2).loss(0)[0].backward()
+    learned = [p.grad for name, p in model.named_parameters() if "embed_action" in name]
+    assert learned
+    assert all(grad is not None and grad.any() for grad in learned)
+
+
+def test_a_model_that_takes_no_actions_is_told_none() -> None:
+    assert losses(task(Examples(action_dim=ACTS), num_segments=2)) == losses(task(num_segments=2))
+
+
+@pytest.mark.parametrize(("given", "found"), [(None, "none"), (3, "3")])
+def test_examples_without_the_actions_that_a_model_takes_are_refused(given: int | None, found: str) -> None:
+    learner = task(Examples(action_dim=given), captioned(action_dim=ACTS))
+    with pytest.raises(UsageError, match=f"actions of 4 numbers a latent frame and the examples have {found};"):
+        learner.loss(0)

@@ -1,9 +1,9 @@
-"""`malt train`: from nothing to a model that `malt generate --checkpoint` takes."""
+"""`malt train`: from nothing, or from a folder of videos, to a model that `malt generate --checkpoint` takes."""
 
-import json
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
@@ -11,60 +11,142 @@ from malt.commands.checks import check_count, check_seed
 from malt.commands.model import choose_device, silence_libraries
 from malt.errors import UsageError
 
+if TYPE_CHECKING:
+    from malt.training.experiment import Experiment
+
+Overrides = tuple[tuple[str, tuple[str, ...]], ...]
+
 
 @dataclass(frozen=True, kw_only=True)
 class Command:
-    """Train an autoencoder and a transformer by a recipe; after a stop, the same command with --resume goes on."""
+    """Train an autoencoder and a transformer by a recipe; after a stop, the same command with --resume goes on.
 
-    recipe: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="RECIPE")] = "default"
+    Every field of a recipe is an option as well: --optimization.learning-rate 1e-4 --transformer.num-layers 4
+    --curriculum.0.objectives.0.batch-size 8. `malt train RECIPE --fields` lists them all with their values.
+    """
+
+    recipe: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="RECIPE")] = ""
     """What to train: default (the model that ships), none (the same without memory), further (more of the last
-    stage, from --start), tiny (a minute, learns nothing)."""
+    stage, from --start), videos (your own, from --data), drive (on-board videos with steering and throttle, from
+    --data), tiny (a minute, learns nothing). The default when nothing is named."""
     out: Path = Path("runs/default")
     """The run's folder: journal, checkpoints and, at the end, the finished model under pipeline/."""
-    seed: int = 0
-    """What chance starts from: the same recipe and seed give the same model on the same machine."""
+    data: Path | None = None
+    """What to learn from: a folder of videos, or of shards that malt encode made; by default the world passage."""
+    codec: Path | None = None
+    """A ready autoencoder, or a model that has one, instead of training one on the videos first."""
+    seed: int | None = None
+    """What chance starts from (0 by default): the same recipe and seed give the same model on the same machine."""
     start: Path | None = None
     """A finished model (with model_index.json) to begin from: its autoencoder is kept, its other weights go on learning."""
     resume: bool = False
-    """Go on with the run that is in the folder, exactly as if it had never stopped."""
+    """Go on with the run that is in the folder, exactly as if it had never stopped; nothing need be said again."""
+    fields: bool = False
+    """List the fields of the recipe with their values, and train nothing."""
     device: str = "auto"
     """Where to compute: auto, cpu, cuda, cuda:1."""
     threads: int = 1
     """How many processor threads to use: as many as there are idle cores, never more."""
+    overrides: tyro.conf.Suppress[Overrides] = ()
+
+    @classmethod
+    def take(cls, options: Sequence[str]) -> tuple[list[str], Overrides]:
+        """Divide the command line into options of the command and fields of the recipe."""
+        own = {field.name.replace("_", "-") for field in fields(cls)} | {"help"}
+        kept, taken = list[str](), dict[str, list[str]]()
+        here: list[str] = kept
+        for word in options:
+            name, equals, value = word[2:].partition("=")
+            if not word.startswith("--") or not name:
+                here.append(word)
+            elif name.replace("_", "-") in own:
+                here = kept
+                kept.append(word)
+            else:
+                here = taken[name] = [value] if equals else []
+        return kept, tuple((name, tuple(words)) for name, words in taken.items())
 
     def run(self) -> None:
-        """Check, then train; progress goes to the screen and to journal.jsonl in the folder."""
-        check_seed(self.seed)
+        """Check, then train; progress goes to the screen and to the journals in the folder."""
         check_count("--threads", self.threads)
-        from dataclasses import replace
+        if self.seed is not None:
+            check_seed(self.seed)
+        if self.out.exists() and not self.out.is_dir():
+            raise UsageError(f"{self.out} is a file; name a folder for the run")
+        recipe, experiment = self._resumed() if self.resume else self._begun()
+        if self.fields:
+            _list_fields(experiment)
+        else:
+            self._train(experiment, recipe)
 
-        from malt.recipes import RECIPES
-
-        if self.recipe not in RECIPES:
-            raise UsageError(f"there is no recipe {self.recipe!r}; choose one of {', '.join(RECIPES)}")
-        if self.start and not (self.start / "model_index.json").exists():
-            raise UsageError(f"{self.start} holds no model to start from; give a folder with model_index.json")
-        if self.recipe == "further" and not self.start:
-            raise UsageError("the recipe further goes on from a finished model; name it with --start")
-        start = str(self.start) if self.start else None
-        experiment = replace(RECIPES[self.recipe](), seed=self.seed, start=start)
-        self._check_folder(asdict(experiment))
+    def _train(self, experiment: "Experiment", recipe: str) -> None:
+        if not self.resume and self.out.exists() and any(path.name != "lock" for path in self.out.iterdir()):
+            raise UsageError(f"{self.out} holds something already; give --resume to go on, or name another folder")
         import torch
 
         from malt.training.run import train
 
+        device = choose_device(self.device)
         silence_libraries()
         torch.set_num_threads(self.threads)
-        train(experiment, self.out, device=choose_device(self.device))
+        train(experiment, self.out, device=device, recipe=recipe)
 
-    def _check_folder(self, experiment: dict[str, Any]) -> None:
-        """A folder with a run in it is only touched to go on with the same experiment."""
-        saved = self.out / "experiment.json"
-        if self.out.exists() and not self.out.is_dir():
-            raise UsageError(f"{self.out} is a file; name a folder for the run")
-        if self.resume and not saved.exists():
-            raise UsageError(f"{self.out} holds no run to resume; leave --resume out to begin one")
-        if not self.resume and self.out.exists() and any(self.out.iterdir()):
-            raise UsageError(f"{self.out} holds something already; give --resume to go on, or name another folder")
-        if saved.exists() and json.loads(saved.read_text()) != json.loads(json.dumps(experiment)):
-            raise UsageError(f"the run in {self.out} was begun with another recipe or seed; name another folder")
+    def _begun(self) -> tuple[str, "Experiment"]:
+        """The recipe and what is to be trained, by this command line alone."""
+        from malt.recipes import RECIPES, resolve
+
+        recipe = self.recipe or "default"
+        if recipe not in RECIPES:
+            raise UsageError(_no_such_recipe(recipe, list(RECIPES)))
+        if self.start and not (self.start / "model_index.json").exists():
+            raise UsageError(f"{self.start} holds no model to start from; give a folder with model_index.json")
+        experiment = resolve(RECIPES[recipe](), self._options(), self._own_names())
+        if recipe == "further" and not self.start and not self.fields:
+            raise UsageError("the recipe further goes on from a finished model; name it with --start")
+        if recipe in ("videos", "drive") and not self.data and not self.fields:
+            raise UsageError(f"the recipe {recipe} learns from your own videos; name their folder with --data")
+        return recipe, experiment
+
+    def _resumed(self) -> tuple[str, "Experiment"]:
+        """What the run in the folder was begun with, and what is said again must agree."""
+        from malt.recipes import RECIPES, resolve
+        from malt.training.folder import check_unchanged, read_experiment
+
+        begun = read_experiment(self.out)
+        if self.recipe and self.recipe not in RECIPES:
+            raise UsageError(_no_such_recipe(self.recipe, list(RECIPES)))
+        if self.recipe and begun.recipe and self.recipe != begun.recipe:
+            raise UsageError(
+                f"the run in {self.out} was begun with the recipe {begun.recipe}, not {self.recipe}; leave the recipe out"
+            )
+        experiment = resolve(begun.experiment, self._options(), self._own_names())
+        check_unchanged(self.out, begun.experiment, experiment)
+        return begun.recipe, experiment
+
+    def _options(self) -> dict[str, Sequence[str]]:
+        """All that is said of the experiment, as options and their words."""
+        paths = {"data": self.data, "codec": self.codec, "start": self.start}
+        given: dict[str, Sequence[str]] = {name: [str(path.resolve())] for name, path in paths.items() if path}
+        if self.seed is not None:
+            given["seed"] = [str(self.seed)]
+        return given | dict(self.overrides)
+
+    def _own_names(self) -> list[str]:
+        return [field.name for field in fields(self) if field.name != "overrides"]
+
+
+def _no_such_recipe(name: str, known: list[str]) -> str:
+    from difflib import get_close_matches
+
+    near = get_close_matches(name, known, n=1)
+    meant = f", did you mean {near[0]!r}" if near else ""
+    return f"there is no recipe {name!r}{meant}; choose one of {', '.join(known)}"
+
+
+def _list_fields(experiment: "Experiment") -> None:
+    """Print every field as it is typed, with its value."""
+    from malt.training.fields import values_of
+
+    for name, value in values_of(experiment):
+        words = " ".join(map(str, value)) if isinstance(value, tuple) else str(value)
+        print(name, words.lower() if isinstance(value, bool) or value is None else words)

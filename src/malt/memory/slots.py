@@ -34,10 +34,12 @@ class SlotMemory(nn.Module):
 
     def write(self, hidden: Tensor, state: State, cells: int) -> State:
         """Renew the slots from the segment's tokens; an unwritten memory starts from the learned slots."""
-        slots = torch.where(state.valid[..., None], state.tokens, unit_rms(self.initial).to(state.tokens))
+        slots = unit_rms(self.initial).to(hidden).expand(len(hidden), -1, -1)
+        if state.tokens.shape[1]:  # none where the memory has no places, as in training on single segments
+            slots = torch.where(state.valid[..., None], state.tokens, slots)
         keys, values = self.to_kv(torch.cat([slots, unit_rms(hidden)], dim=1)).chunk(2, dim=-1)
         heads = [rearrange(x, "b n (k d) -> b k n d", k=self.num_heads) for x in (self.to_q(slots), keys, values)]
         seen = rearrange(F.scaled_dot_product_attention(*heads), "b k n d -> b n (k d)")
         gate = torch.sigmoid(self.to_gate(torch.cat([slots, seen], dim=-1)))
         renewed = (1 - gate) * slots + gate * self.to_update(seen)
-        return State(unit_rms(renewed), torch.ones_like(state.valid))
+        return State(unit_rms(renewed), slots.new_ones(slots.shape[:2], dtype=torch.bool))

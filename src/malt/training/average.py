@@ -3,9 +3,14 @@
 import torch
 from torch import Tensor, nn
 
+from malt.training.distributed import local, whole
+
 
 class Average:
-    """Exponential moving average of a module's parameters; the first steps count more, so that it starts unbiased."""
+    """Exponential moving average of a module's parameters; the first steps count more, so that it starts unbiased.
+
+    Of a sharded parameter every rank averages its own part.
+    """
 
     def __init__(self, module: nn.Module, decay: float) -> None:
         self.decay = decay
@@ -15,16 +20,15 @@ class Average:
     def update(self, module: nn.Module, step: int) -> None:
         """Move towards the module's parameters after (0-based) `step`."""
         weight = 1 - min(self.decay, (1 + step) / (10 + step))
-        values, current = list(self.values.values()), [p.detach() for p in module.parameters()]
-        torch._foreach_lerp_(values, current, weight)
+        values, current = map(local, self.values.values()), (local(p.detach()) for p in module.parameters())
+        torch._foreach_lerp_(list(values), list(current), weight)
 
     @torch.no_grad()
     def copy_to(self, module: nn.Module) -> None:
-        """Overwrite the module's parameters with the average."""
+        """Overwrite the module's parameters with the average; both are sharded alike."""
         for name, parameter in module.named_parameters():
-            parameter.copy_(self.values[name])
+            local(parameter).copy_(local(self.values[name]))
 
-    def load(self, values: dict[str, Tensor]) -> None:
-        """Take over saved values."""
-        for name, value in self.values.items():
-            value.copy_(values[name])
+    def whole(self) -> dict[str, Tensor]:
+        """The average gathered onto the CPU of the first rank (the others get nothing); all ranks call this together."""
+        return whole(self.values)

@@ -1,11 +1,15 @@
 """Optimizers and learning rate: Muon for the matrices inside blocks, AdamW for everything else."""
 
+import sys
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import nn
+from torch.distributed.tensor import DTensor
 from torch.optim import AdamW, Muon, Optimizer
+
+from malt.training.distributed import current_ranks, is_sharded
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,8 +42,15 @@ class Optimization:
 
 
 def build_optimizers(module: nn.Module, plan: Optimization) -> list[Optimizer]:
-    """AdamW; or Muon for the matrices inside blocks, encoder and decoder, and AdamW for the rest."""
+    """AdamW; or Muon for the matrices inside blocks, encoder and decoder, and AdamW for the rest.
+
+    Muon orthogonalises whole matrices: of a sharded module no rank has one, and AdamW learns all of it.
+    """
     muon_rate = plan.muon_learning_rate or 0.0
+    if muon_rate and is_sharded(module):
+        muon_rate = 0.0
+        if current_ranks().first:
+            print("the model is sharded, so AdamW learns all of it; Muon needs whole matrices", file=sys.stderr)
     matrices = [p for name, p in module.named_parameters() if muon_rate and _is_hidden_matrix(name, p)]
     chosen = {id(p) for p in matrices}
     rest = [(name, p) for name, p in module.named_parameters() if p.requires_grad and id(p) not in chosen]
@@ -50,7 +61,7 @@ def build_optimizers(module: nn.Module, plan: Optimization) -> list[Optimizer]:
     if text:
         groups.append({"params": text, "weight_decay": 0.0, "lr": plan.learning_rate * plan.text_encoder_rate})
     optimizers: list[Optimizer] = [
-        AdamW(groups, lr=plan.learning_rate, betas=plan.betas, weight_decay=plan.weight_decay, fused=True)
+        AdamW(_apart(groups), lr=plan.learning_rate, betas=plan.betas, weight_decay=plan.weight_decay, fused=True)
     ]
     if matrices:
         optimizers.append(Muon(matrices, lr=muon_rate, weight_decay=plan.weight_decay, adjust_lr_fn="match_rms_adamw"))
@@ -58,6 +69,16 @@ def build_optimizers(module: nn.Module, plan: Optimization) -> list[Optimizer]:
         for group in optimizer.param_groups:
             group["base_rate"] = group["lr"]
     return optimizers
+
+
+def _apart(groups: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Sharded parameters in groups of their own: no kernel takes them along with others."""
+    divided = []
+    for group in groups:
+        sharded = [parameter for parameter in group["params"] if isinstance(parameter, DTensor)]
+        whole = [parameter for parameter in group["params"] if not isinstance(parameter, DTensor)]
+        divided += [group | {"params": parameters} for parameters in (whole, sharded) if parameters or not sharded]
+    return divided
 
 
 def set_rate(optimizers: list[Optimizer], factor: float) -> None:

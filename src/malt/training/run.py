@@ -1,96 +1,114 @@
-"""A whole experiment, from nothing to a pipeline directory: autoencoder, bank of latents, transformer, export."""
+"""A whole experiment, from nothing to a pipeline directory: autoencoder, encoded videos, transformer, export."""
 
 import json
+import shutil
 from collections.abc import Callable
-from dataclasses import asdict
+from contextlib import nullcontext
 from pathlib import Path
+from typing import TypeVar
 
 import torch
-from diffusers import FlowMatchEulerDiscreteScheduler
-from safetensors.torch import load_file, save_file
+import torch.distributed as dist
+from safetensors.torch import load_file
+from torch import Tensor, nn
 
-from malt.data.latents import LatentBank, encode_world
-from malt.data.worlds.captions import vocabulary
-from malt.data.worlds.passage import Scenes, render, sample_scenes
+from malt.codecs.choose import codec_of
 from malt.errors import CheckpointError
 from malt.models.autoencoder import AutoencoderMalt
-from malt.models.text import build_text_encoder, build_tokenizer
-from malt.models.transformer import MaltTransformer3DModel
-from malt.pipelines.malt import MaltPipeline
-from malt.recipes import Experiment
+from malt.pipelines.autoencoder import load_autoencoder
 from malt.training.autoencoder import AutoencoderTask, latent_statistics
+from malt.training.distributed import Ranks, current_ranks, is_sharded, launched, prepare
+from malt.training.experiment import Experiment
+from malt.training.export import build_captioned, write_pipeline
+from malt.training.folder import claimed, read_words, write_experiment, write_words
 from malt.training.loop import fit
+from malt.training.passage_source import Passage
+from malt.training.reconstruction import reconstruction
+from malt.training.source import Material, Source, Tell
 from malt.training.transformer import Captioned, TransformerTask
+from malt.training.video_sources import Shards, Videos
+from malt.training.watch import Watch
 
-Tell = Callable[[str], None]
-DATA_SEED = 10_000_000  # scenes below this seed are never trained on: they are for looking and for measuring
+Result = TypeVar("Result")
+JOURNAL_EVERY = 20  # steps
 
 
-def train(experiment: Experiment, out: Path, device: str = "cpu", tell: Tell = print) -> Path:
-    """Run or resume `experiment` in the folder `out`; returns the directory of the finished `MaltPipeline`."""
-    out.mkdir(parents=True, exist_ok=True)
-    (out / "experiment.json").write_text(json.dumps(asdict(experiment), indent=2))
-    autoencoder = train_autoencoder(experiment, out / "autoencoder", device, tell)
-    bank = latent_bank(experiment, autoencoder, out / "bank.safetensors", tell)
-    captioned = train_transformer(experiment, bank, out / "transformer", device, tell)
-    pipeline = MaltPipeline(
-        transformer=captioned.transformer,
-        vae=autoencoder,
-        text_encoder=captioned.text_encoder,
-        tokenizer=captioned.tokenizer,
-        scheduler=FlowMatchEulerDiscreteScheduler(shift=1.0),
-    )
-    pipeline.to(torch.float16).save_pretrained(out / "pipeline")
-    tell(f"the model is in {out / 'pipeline'}")
+def train(experiment: Experiment, out: Path, device: str = "cpu", tell: Tell = print, *, recipe: str = "") -> Path:
+    """Run or resume `experiment` in the folder `out`; returns the directory of the finished `MaltPipeline`.
+
+    Started by torchrun, all processes share every batch, and the first one does what is done once.
+
+    Raises:
+        UsageError: another process trains in the folder, or the data cannot be learned from.
+    """
+    with launched(on_gpu=device.startswith("cuda")) as ranks, claimed(out) if ranks.first else nullcontext():
+        tell = tell if ranks.first else _silently
+        source = open_source(experiment, out, tell)
+        ready = ready_autoencoder(experiment, source, out / "autoencoder" / "final", device)
+        if ranks.first:
+            write_experiment(out, experiment, recipe)
+        autoencoder = ready or train_autoencoder(experiment, source, out / "autoencoder", device, tell)
+        if ranks.first:
+            _keep_autoencoder(autoencoder, out / "autoencoder")
+        material = _by_the_first(ranks, lambda: source.material(autoencoder))
+        if ranks.first and read_words(out) is None:
+            write_words(out, material.words)
+        captioned = train_transformer(experiment, autoencoder, material, out, device, tell)
+        if ranks.first:
+            write_pipeline(experiment, captioned, autoencoder, out / "pipeline")
+            tell(f"the model is in {out / 'pipeline'}")
     return out / "pipeline"
 
 
-def train_autoencoder(experiment: Experiment, folder: Path, device: str, tell: Tell) -> AutoencoderMalt:
-    """The trained autoencoder: from `folder` when it is finished there, or the one of the pipeline to start from."""
-    if experiment.start:
-        return AutoencoderMalt.from_pretrained(experiment.start, subfolder="vae", dtype=torch.float32).to(device)
-    if (folder / "final" / "config.json").exists():
-        return AutoencoderMalt.from_pretrained(folder / "final").to(device)
+def open_source(experiment: Experiment, out: Path, tell: Tell) -> Source:
+    """Where the experiment learns from.
+
+    Raises:
+        UsageError: there is no such folder, or nothing in it to learn from.
+    """
+    if experiment.data is None:
+        return Passage(experiment, out, tell)
+    folder = Path(experiment.data)
+    if any(folder.glob("index-*.json")):
+        return Shards(experiment, folder, tell)
+    return Videos(experiment, folder, out, tell)
+
+
+def ready_autoencoder(experiment: Experiment, source: Source, final: Path, device: str) -> nn.Module | None:
+    """The autoencoder that need not be trained: the run's own, finished, or one that was given; None where there is none.
+
+    Raises:
+        CheckpointError: the one that was given cannot be loaded.
+        UsageError: it is not the one that made the shards.
+    """
+    if (final / "config.json").exists():
+        return load_autoencoder(final).to(device)
+    given = experiment.start or experiment.codec
+    if given is None and not isinstance(source, Shards):
+        return None
+    autoencoder = load_autoencoder(Path(given) if given else None).to(device)
+    source.describe(autoencoder)
+    return autoencoder
+
+
+def train_autoencoder(experiment: Experiment, source: Source, folder: Path, device: str, tell: Tell) -> AutoencoderMalt:
+    """A new autoencoder, with the statistics of its latents; how well it reconstructs goes to `reconstruction.json`."""
+    clips = source.clips(device)
     torch.manual_seed(experiment.seed)
-    model = AutoencoderMalt(**experiment.autoencoder).to(device)
-    frames = experiment.clip_frames
-
-    def clips(step: int, count: int) -> torch.Tensor:
-        return render(sample_scenes(count, DATA_SEED + step * count).to(device), 37 * step % 512, frames)
-
+    model = AutoencoderMalt(**vars(experiment.autoencoder)).to(device)
     tell(f"autoencoder: {experiment.autoencoder_optimization.num_steps} steps")
-    task = AutoencoderTask(model, clips, experiment.autoencoder_objective, experiment.seed, _precision(experiment))
+    objective, part = experiment.autoencoder_objective, current_ranks().part
+    task = AutoencoderTask(model, clips.clips, objective, experiment.seed, _precision(experiment), part)
     if experiment.compile:
         task.compile()
-    fit(task, experiment.autoencoder_optimization, folder).copy_to(model)
-    mean, std = latent_statistics(model, render(sample_scenes(64, DATA_SEED).to(device), 0, 64))
+    plan = experiment.autoencoder_optimization
+    fit(task, plan, folder, journal_every=min(JOURNAL_EVERY, plan.num_steps)).copy_to(model)
+    mean, std = latent_statistics(model, clips.typical())
     model.register_to_config(latent_mean=tuple(mean), latent_std=tuple(std))
-    partial = folder / "final.partial"
-    model.save_pretrained(partial)
-    partial.rename(folder / "final")
+    source.describe(model)
+    if current_ranks().first:
+        _tell_reconstruction(model, clips.held_out(), folder, tell)
     return model
-
-
-def latent_bank(experiment: Experiment, autoencoder: AutoencoderMalt, path: Path, tell: Tell) -> LatentBank:
-    """The encoded scenes that the transformer learns from, rendered once and kept in `path`."""
-    if path.exists():
-        tensors = load_file(path)
-        return LatentBank(tensors.pop("latents"), Scenes(**tensors), experiment.seed)
-    tell(f"encoding {experiment.bank_videos} scenes of {experiment.bank_frames} frames")
-    latents, scenes = encode_world(autoencoder, experiment.bank_videos, experiment.bank_frames, DATA_SEED * 2)
-    partial = path.with_suffix(".partial")
-    save_file({"latents": latents, **{name: t.contiguous() for name, t in vars(scenes).items()}}, partial)
-    partial.rename(path)
-    return LatentBank(latents, scenes, experiment.seed)
-
-
-def build_captioned(experiment: Experiment) -> Captioned:
-    """Untrained transformer and text encoder."""
-    torch.manual_seed(experiment.seed)
-    tokenizer = build_tokenizer(vocabulary())
-    transformer = MaltTransformer3DModel(**experiment.transformer)
-    encoder = build_text_encoder(len(tokenizer), transformer.config.caption_dim)
-    return Captioned(transformer, encoder, tokenizer)
 
 
 def load_start(captioned: Captioned, pipeline: Path, text_encoder: bool = True) -> None:
@@ -111,21 +129,77 @@ def load_start(captioned: Captioned, pipeline: Path, text_encoder: bool = True) 
             raise CheckpointError(f"cannot start from {pipeline}: its {name} is missing or of another shape") from error
 
 
-def train_transformer(experiment: Experiment, bank: LatentBank, folder: Path, device: str, tell: Tell) -> Captioned:
+def train_transformer(
+    experiment: Experiment, autoencoder: nn.Module, material: Material, out: Path, device: str, tell: Tell
+) -> Captioned:
     """The averaged weights at the end of the curriculum."""
-    captioned = build_captioned(experiment).to(device)
+    words = read_words(out) or material.words
+    captioned = build_captioned(experiment, words, codec_of(autoencoder)).to(device)
     if experiment.start:
         load_start(captioned, Path(experiment.start), not experiment.fresh_text_encoder)
-    if experiment.compile:
-        torch._dynamo.config.recompile_limit = 64
-        for block in captioned.transformer.blocks:
-            block.compile(fullgraph=True)
+    torch._dynamo.config.recompile_limit = 64
+    prepare(captioned.transformer, experiment.scale, _precision(experiment), experiment.compile)
     tell(f"transformer: {experiment.optimization.num_steps} steps")
-    task = TransformerTask(captioned, bank, experiment.curriculum, experiment.seed, _precision(experiment))
+    ranks = current_ranks()
+    task = TransformerTask(
+        captioned,
+        material.examples,
+        experiment.curriculum,
+        experiment.seed,
+        _precision(experiment),
+        part=ranks.part,
+    )
+    watch = Watch(experiment, material, autoencoder, out, tell)
     milestones = tuple(stage.until for stage in experiment.curriculum)
-    fit(task, experiment.optimization, folder, milestones=milestones).copy_to(captioned)
+    plan = experiment.optimization
+    average = fit(
+        task,
+        plan,
+        out / "transformer",
+        actions=watch.actions,
+        milestones=milestones,
+        journal_every=min(JOURNAL_EVERY, plan.num_steps),
+    )
+    learned = average.whole()
+    if is_sharded(captioned):
+        captioned = build_captioned(experiment, words, codec_of(autoencoder)).to(device)
+    if ranks.first:
+        captioned.load_state_dict(learned, strict=False)
+        watch.finish(plan.num_steps, captioned)
     return captioned
 
 
+def _tell_reconstruction(model: AutoencoderMalt, held_out: Tensor | None, folder: Path, tell: Tell) -> None:
+    if held_out is not None:
+        figures = reconstruction(codec_of(model), held_out.split(4))
+        (folder / "reconstruction.json").write_text(json.dumps(figures))
+        tell(f"autoencoder: {figures['psnr']:.1f} dB PSNR and {figures['ssim']:.3f} SSIM on held-out clips")
+
+
+def _keep_autoencoder(autoencoder: nn.Module, folder: Path) -> None:
+    """Keep the autoencoder with the run; what was decoded for its training is no longer needed."""
+    if not (folder / "final").exists():
+        partial = folder / "final.partial"
+        autoencoder.save_pretrained(partial)  # type: ignore[operator]
+        partial.rename(folder / "final")
+    for decoded in ("frames", "frames-held-out"):
+        shutil.rmtree(folder.parent / decoded, ignore_errors=True)
+
+
+def _by_the_first(ranks: Ranks, work: Callable[[], Result]) -> Result:
+    """Done by the first process, then by all others, who find what it has written."""
+    if ranks.world > 1 and not ranks.first:
+        dist.barrier()
+    result = work()
+    if ranks.world > 1 and ranks.first:
+        dist.barrier()
+    return result
+
+
+def _silently(sentence: str) -> None:
+    """What processes but the first say."""
+
+
 def _precision(experiment: Experiment) -> torch.dtype:
-    return getattr(torch, experiment.precision)
+    dtype: torch.dtype = getattr(torch, experiment.precision)
+    return dtype

@@ -1,0 +1,62 @@
+"""What a training step draws at random: for the whole batch, whoever computes it; a process keeps its own videos' share."""
+
+import copy
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+Part = tuple[int, int]  # (rank, world): of the videos of the batch, those numbered rank, rank + world, ...
+
+WHOLE: Part = (0, 1)
+APART = 0x5E1F0BCE  # within the 32 bits of a seed that count on a CPU
+
+
+def rows(part: Part) -> slice:
+    """Which videos of the whole batch are this part's."""
+    return slice(part[0], None, part[1])
+
+
+def check_part(part: Part, batch_size: int) -> None:
+    """Refuse a share that is none, or that differs from the others'.
+
+    Raises:
+        ValueError: when the rank is not one of the world's, or the batch cannot be shared equally.
+    """
+    rank, world = part
+    if not 0 <= rank < world:
+        raise ValueError(f"there is no rank {rank} of {world}; ranks are 0 to {world - 1}")
+    if batch_size % world:
+        raise ValueError(
+            f"a batch of {batch_size} videos cannot be shared equally by {world}; give a multiple of {world}"
+        )
+
+
+class Chance:
+    """Draws for `groups` x batch rows, (group, video), of which only the videos of `part` are kept.
+
+    So the mean of the losses of equal parts is the loss of the whole, and one process learns what many do.
+    """
+
+    def __init__(self, seed: int, step: int, batch_size: int, device: torch.device, part: Part = WHOLE) -> None:
+        self.generator = torch.Generator(device).manual_seed(seed * 1_000_003 + step)
+        self.batch_size, self.part = batch_size, part
+
+    def apart(self) -> "Chance":
+        """Another chance of the same step, so that what draws from it changes nothing of what is drawn here."""
+        other = copy.copy(self)
+        other.generator = torch.Generator(self.generator.device).manual_seed(self.generator.initial_seed() ^ APART)
+        return other
+
+    def uniform(self, groups: int = 1) -> Float[Tensor, " n"]:
+        """Uniform in [0, 1), one a row."""
+        return self._own(torch.rand(groups * self.batch_size, generator=self.generator, device=self.generator.device))
+
+    def normal(self, groups: int = 1, shape: Sequence[int] = ()) -> Float[Tensor, "n *shape"]:
+        """Standard normal, of this shape for every row."""
+        size = (groups * self.batch_size, *shape)
+        return self._own(torch.randn(size, generator=self.generator, device=self.generator.device))
+
+    def _own(self, drawn: Tensor) -> Tensor:
+        return drawn.unflatten(0, (-1, self.batch_size))[:, rows(self.part)].flatten(0, 1)

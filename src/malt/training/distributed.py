@@ -1,0 +1,221 @@
+"""Several processes that learn together: who takes part, whose rows are whose, and how their gradients become one.
+
+A parameter is either sharded (a `DTensor`, made by `shard`: each rank keeps a part of it) or replicated (an ordinary tensor:
+each rank keeps all of it). Both may stand in one module. Without torchrun there is one rank, and no process group.
+"""
+
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from jaxtyping import Float, Shaped
+from torch import Tensor, nn
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard, register_fsdp_forward_method
+from torch.distributed.tensor import DTensor
+
+from malt.errors import UsageError
+from malt.models.transformer import MaltTransformer3DModel
+
+
+@dataclass(frozen=True)
+class Ranks:
+    """Which of how many processes this is."""
+
+    rank: int = 0
+    world: int = 1
+
+    @property
+    def first(self) -> bool:
+        """Whether this is the one that writes journals and samples."""
+        return self.rank == 0
+
+    @property
+    def part(self) -> tuple[int, int]:
+        """(rank, world): of a step's batch, which is the same however many share it, the rows rank, rank + world, ..."""
+        return self.rank, self.world
+
+    def take(self, batch: Shaped[Tensor, "n ..."]) -> Shaped[Tensor, "m ..."]:
+        """This rank's rows of what all of them have drawn alike.
+
+        Raises:
+            UsageError: when they cannot be shared equally.
+        """
+        if len(batch) % self.world:
+            raise UsageError(
+                f"a batch of {len(batch)} cannot be shared equally by {self.world} processes; make it a multiple"
+            )
+        return batch[self.rank :: self.world]
+
+    def agree(self, *flags: bool) -> tuple[bool, ...]:
+        """Each flag as it stands on any of the ranks: raised for all as soon as one has raised it."""
+        if self.world == 1:
+            return flags
+        raised = torch.tensor(flags, dtype=torch.int32)
+        dist.all_reduce(raised, dist.ReduceOp.MAX)
+        return tuple(bool(flag) for flag in raised)
+
+    def mean(self, figures: Mapping[str, float]) -> dict[str, float]:
+        """Every figure's mean over the ranks; they all name the same ones."""
+        if self.world == 1:
+            return dict(figures)
+        values = torch.tensor([figures[name] for name in sorted(figures)], dtype=torch.float64)
+        dist.all_reduce(values)
+        return dict(zip(sorted(figures), (values / self.world).tolist(), strict=True))
+
+    def average_gradients(self, module: nn.Module) -> None:
+        """Replace the gradients of replicated parameters by their mean over the ranks; sharded ones are it already."""
+        if self.world == 1:
+            return
+        gradients = [p.grad for p in module.parameters() if p.grad is not None and not isinstance(p, DTensor)]
+        if gradients:
+            flat = torch.cat([gradient.flatten() for gradient in gradients])
+            dist.all_reduce(flat)
+            parts = flat.div_(self.world).split([gradient.numel() for gradient in gradients])
+            torch._foreach_copy_(gradients, [p.view_as(g) for p, g in zip(parts, gradients, strict=True)])
+
+
+def current_ranks() -> Ranks:
+    """Those of the process group that was launched; one alone where there is none."""
+    return Ranks(dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else Ranks()
+
+
+@contextmanager
+def launched(on_gpu: bool | None = None) -> Iterator[Ranks]:
+    """Join the processes that torchrun started: gloo between CPUs, nccl between GPUs, one of them (the current) a process.
+
+    Outside torchrun, or for a single process, nothing is joined.
+
+    Raises:
+        UsageError: when the machine has fewer GPUs than processes.
+    """
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+        yield Ranks()
+        return
+    if torch.cuda.is_available() if on_gpu is None else on_gpu:
+        local = int(os.environ["LOCAL_RANK"])
+        if local >= torch.cuda.device_count():
+            raise UsageError(f"this machine has {torch.cuda.device_count()} GPUs; give torchrun as many processes")
+        torch.cuda.set_device(local)
+        dist.init_process_group("cpu:gloo,cuda:nccl")
+    else:
+        dist.init_process_group("gloo")
+    try:
+        yield current_ranks()
+    finally:
+        dist.destroy_process_group()
+
+
+def shard(
+    model: nn.Module,
+    blocks: Iterable[nn.Module],
+    *,
+    precision: torch.dtype = torch.float32,
+    copies: int = 1,
+    replicated: Iterable[nn.Parameter] = (),
+    methods: Iterable[str] = (),
+) -> None:
+    """Spread the parameters of `model` over the ranks (FSDP2), block by block, the rest at last.
+
+    Do it before the optimizers are built and after the blocks were compiled. Weights stay in their own precision; they are
+    gathered and computed with in `precision`, gradients are reduced in float32. `copies` of the model are kept, each
+    spread over world / copies neighbouring ranks (so that a machine may keep one to itself). What is
+    `replicated` is left as it is. `methods` names what is called on the model beside `forward` and needs its weights.
+
+    Raises:
+        UsageError: when the ranks cannot be divided into so many copies.
+    """
+    world = current_ranks().world
+    if world % copies:
+        raise UsageError(f"{world} processes cannot hold {copies} copies of the model; give a divisor")
+    device = next(model.parameters()).device.type
+    mesh = init_device_mesh(device, (copies, world // copies), mesh_dim_names=("copy", "part"))
+    policy = MixedPrecisionPolicy(param_dtype=precision, reduce_dtype=torch.float32)
+    left = set(replicated)
+    for part in (*blocks, model):
+        fully_shard(part, mesh=mesh if copies > 1 else mesh["part"], mp_policy=policy, ignored_params=left)
+    for method in methods:
+        register_fsdp_forward_method(model, method)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scale:
+    """How a transformer is made to fit: spread over the processes, or computing more to keep less."""
+
+    sharded: bool = False  # weights, gradients and optimizer in parts over the processes, not all in each (FSDP2)
+    copies: int = 1  # of a sharded model; each is spread over world / copies neighbouring processes
+    checkpointing: bool = False  # blocks are computed once more for the gradients, of which only their input is kept
+
+    def __post_init__(self) -> None:
+        if self.copies < 1:
+            raise ValueError(f"copies is {self.copies}; give at least 1")
+
+
+def prepare(model: MaltTransformer3DModel, scale: Scale, precision: torch.dtype, compiled: bool) -> None:
+    """Make a transformer ready to be learned, in this order: checkpointing, compilation of each block, sharding."""
+    blocks: Any = model.blocks
+    if scale.checkpointing:
+        model.enable_gradient_checkpointing()
+    if not (scale.sharded and current_ranks().world > 1):
+        for block in blocks if compiled else ():
+            block.compile(fullgraph=True)
+        return
+    if compiled:
+        compile_blocks(blocks)
+    # What a memory begins with (a few tokens) is asked for outside its block, when the block's weights are not gathered.
+    beginnings = [parameter for block in blocks for parameter in block.memory.parameters(recurse=False)]
+    shard(
+        model,
+        blocks,
+        precision=precision,
+        copies=scale.copies,
+        replicated=beginnings,
+        methods=("empty_memory",),
+    )
+
+
+def compile_blocks(blocks: Iterable[nn.Module]) -> None:
+    """Compile what each block computes, and not the gathering of its weights around it."""
+    for block in blocks:
+        block.forward = torch.compile(block.forward, fullgraph=True)
+
+
+def is_sharded(module: nn.Module) -> bool:
+    """Whether any of its parameters is spread over the ranks."""
+    return any(isinstance(parameter, DTensor) for parameter in module.parameters())
+
+
+def local(tensor: Tensor) -> Tensor:
+    """This rank's part of a tensor: all of it where it is not sharded."""
+    return tensor.to_local() if isinstance(tensor, DTensor) else tensor
+
+
+def whole(values: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Tensors gathered from all ranks, one after the other, onto the CPU of the first; the others get none.
+
+    All ranks call this together.
+    """
+    gathered = ((name, v.full_tensor() if isinstance(v, DTensor) else v) for name, v in values.items())
+    keep = current_ranks().first
+    return {name: value.detach().cpu() for name, value in gathered if keep}
+
+
+def clip_gradients(module: nn.Module, max_norm: float) -> Float[Tensor, ""]:
+    """Scale all gradients so that their norm, over all ranks and parameters, is at most `max_norm`; return what it was."""
+    parameters = [p for p in module.parameters() if p.grad is not None]
+    norms = []
+    for sharded in (False, True):
+        gradients = [p.grad for p in parameters if isinstance(p, DTensor) == sharded]
+        if gradients:
+            norm = nn.utils.get_total_norm([g for g in gradients if g is not None])
+            norms.append(norm.full_tensor() if isinstance(norm, DTensor) else norm)
+    if not norms:
+        return torch.zeros(())
+    norm = norms[0] if len(norms) == 1 else torch.linalg.vector_norm(torch.stack(norms))
+    factor = (max_norm / (norm + 1e-6)).clamp(max=1.0)
+    torch._foreach_mul_([local(p.grad) for p in parameters if p.grad is not None], factor)
+    return norm

@@ -1,0 +1,150 @@
+"""Nested frozen dataclasses as JSON and as options: `--optimization.learning-rate 1e-4` is a field of a field."""
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, fields, is_dataclass
+from difflib import get_close_matches
+from types import UnionType
+from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
+
+from malt.errors import UsageError
+
+Config = TypeVar("Config")
+KINDS = {int: "a whole number", float: "a number", str: "a word", bool: "true or false"}
+
+
+def from_json(kind: type[Config], value: Any) -> Config:
+    """A dataclass from what `dataclasses.asdict` and JSON made of it; fields that are missing have their defaults.
+
+    Raises:
+        UsageError: a field does not exist or is of another kind, or the values make no sense together.
+    """
+    built: Config = _build(kind, value, "")
+    return built
+
+
+def override(config: Config, options: Mapping[str, Sequence[str]], others: Sequence[str] = ()) -> Config:
+    """The same config with some fields set from words: names as in `options_of`, with - or _ alike.
+
+    `others` are names that are no fields but could have been meant.
+
+    Raises:
+        UsageError: a field does not exist or is of another kind, or the values make no sense together.
+    """
+    values, known = asdict(config), options_of(config)  # type: ignore[call-overload]
+    for option, words in options.items():
+        name = option.replace("-", "_")
+        if name not in known:
+            raise UsageError(_no_such_option(option, [*known, *others]))
+        *path, leaf = name.split(".")
+        place = values
+        for key in path:
+            place = place[int(key)] if key.isdecimal() else place[key]
+        place[leaf] = _read(known[name], list(words), option)
+    return from_json(type(config), values)
+
+
+def options_of(config: Any, prefix: str = "") -> dict[str, Any]:
+    """The dotted name of every field that is no dataclass itself, with the field's type."""
+    found = dict[str, Any]()
+    hints = get_type_hints(type(config))
+    for field in fields(config):
+        name, value = prefix + field.name, getattr(config, field.name)
+        if is_dataclass(value):
+            found |= options_of(value, name + ".")
+        elif isinstance(value, tuple) and value and is_dataclass(value[0]):
+            for index, item in enumerate(value):
+                found |= options_of(item, f"{name}.{index}.")
+        else:
+            found[name] = hints[field.name]
+    return found
+
+
+def values_of(config: Any) -> Iterator[tuple[str, Any]]:
+    """Every option of `options_of`, as it is typed on the command line, with its value."""
+    for name in options_of(config):
+        value = config
+        for key in name.split("."):
+            value = value[int(key)] if key.isdecimal() else getattr(value, key)
+        yield "--" + name.replace("_", "-"), value
+
+
+def differences(one: Any, other: Any) -> list[str]:
+    """Names of the options whose values differ, those that only one of them has included."""
+    left, right = dict(values_of(one)), dict(values_of(other))
+    return [name for name in {**left, **right} if name not in left or name not in right or left[name] != right[name]]
+
+
+def _build(hint: Any, value: Any, name: str) -> Any:
+    if is_dataclass(hint):
+        return _build_config(hint, value, name)
+    if get_origin(hint) in (Union, UnionType):
+        inner = next(kind for kind in get_args(hint) if kind is not type(None))
+        return None if value is None else _build(inner, value, name)
+    if get_origin(hint) is tuple:
+        if not isinstance(value, list | tuple):
+            raise UsageError(f"{name} is {value!r}; give a list")
+        kinds = _kinds(get_args(hint), len(value), name)
+        return tuple(_build(kind, item, f"{name}.{n}") for n, (kind, item) in enumerate(zip(kinds, value, strict=True)))
+    if hint is float and type(value) is int:
+        return float(value)
+    if type(value) is not hint:
+        raise UsageError(f"{name} is {value!r}; give {KINDS[hint]}")
+    return value
+
+
+def _build_config(kind: Any, value: Any, name: str) -> Any:
+    hints = get_type_hints(kind)
+    if not isinstance(value, dict):
+        raise UsageError(f"{name or kind.__name__} is {value!r}; give its fields")
+    for key in value:
+        if key not in hints:
+            raise UsageError(_no_such_option(f"{name}.{key}".lstrip("."), list(hints)))
+    given = {key: _build(hints[key], item, f"{name}.{key}".lstrip(".")) for key, item in value.items()}
+    try:
+        return kind(**given)
+    except ValueError as error:
+        raise UsageError(f"{name}: {error}" if name else str(error)) from error
+    except TypeError as error:
+        raise UsageError(f"{name or kind.__name__} lacks a field ({error}); copy the file again, whole") from error
+
+
+def _read(hint: Any, words: list[str], option: str) -> Any:
+    """What the words after an option say."""
+    if get_origin(hint) in (Union, UnionType):
+        inner = next(kind for kind in get_args(hint) if kind is not type(None))
+        return None if [word.lower() for word in words] == ["none"] else _read(inner, words, option)
+    if get_origin(hint) is tuple:
+        kinds = _kinds(get_args(hint), len(words), f"--{option}")
+        return [_read(kind, [word], option) for kind, word in zip(kinds, words, strict=True)]
+    if hint is bool and not words:
+        return True
+    if len(words) == 1 and hint is bool and words[0].lower() in ("true", "false"):
+        return words[0].lower() == "true"
+    if len(words) == 1 and hint in (int, float, str):
+        try:
+            if hint is not float or math.isfinite(float(words[0])):
+                return hint(words[0])
+        except ValueError:
+            pass
+    raise UsageError(f"--{option} takes {KINDS.get(hint, 'other values')}, not {' '.join(words) or 'nothing'!r}")
+
+
+def _kinds(arguments: tuple[Any, ...], count: int, name: str) -> tuple[Any, ...]:
+    """The type of every item of a tuple."""
+    if len(arguments) == 2 and arguments[1] is Ellipsis:
+        return (arguments[0],) * count
+    if len(arguments) != count:
+        raise UsageError(f"{name} takes {len(arguments)} values, not {count}")
+    return arguments
+
+
+def _no_such_option(option: str, known: Sequence[str]) -> str:
+    """A sentence that names what was probably meant: the whole name, or else its last word, is near."""
+    wanted = option.replace("-", "_")
+    near = get_close_matches(wanted, known, n=1, cutoff=0.75)
+    last = {name.rsplit(".", 1)[-1]: name for name in sorted(known, key=len, reverse=True)}
+    near = near or [last[name] for name in get_close_matches(wanted.rsplit(".", 1)[-1], list(last), n=1, cutoff=0.6)]
+    near = near or get_close_matches(wanted, known, n=1, cutoff=0.4)
+    meant = f", did you mean --{near[0].replace('_', '-')}" if near else ""
+    return f"there is no option --{option}{meant}; malt train RECIPE --fields lists them all"

@@ -1,0 +1,68 @@
+"""One training step on one batch: walk over the clean segments, then denoise them, each with the memory before it."""
+
+from typing import NamedTuple
+
+import torch
+from einops import rearrange, repeat
+from jaxtyping import Float
+from torch import Tensor
+
+from malt.diffusion.flow import interpolate, logit_normal, velocity
+from malt.models.transformer import MaltTransformer3DModel
+from malt.training.chance import Chance
+from malt.training.objective import Objective
+from malt.training.walk import Walk, Walked
+from malt.training.window import Window
+
+
+class Learned(NamedTuple):
+    """errors: mean squared error of each denoised segment's velocity, over the videos. regularisation: see `Walked`."""
+
+    errors: Float[Tensor, " k"]
+    regularisation: Float[Tensor, ""] | None
+
+
+class Lesson:
+    """The noise, and the errors made in taking it away."""
+
+    def __init__(self, model: MaltTransformer3DModel, objective: Objective, chance: Chance) -> None:
+        self.model, self.objective, self.chance = model, objective, chance
+        self.denoised = range(objective.first_denoised, objective.num_segments)
+
+    def learn(self, window: Window) -> Learned:
+        """The errors of the segments from `objective.first_denoised` on, and the regularisation where it is asked for."""
+        walked = Walk(self.model, self.objective, self.chance).over(window)
+        prediction, target = self._denoise(window, walked)
+        squared = (prediction.float() - target).square()
+        errors = rearrange(squared, "(k b) s c h w -> k (b s c h w)", k=len(self.denoised)).mean(dim=1)
+        return Learned(errors, walked.regularisation)
+
+    def _denoise(self, window: Window, walked: Walked) -> tuple[Tensor, Tensor]:
+        """Predicted and true velocity of all segments, context left out, in one batch (segment, video)."""
+        groups, context = len(self.denoised), window.context_frames
+        clean = torch.cat([window.behind(walked.seen, index) for index in self.denoised])
+        level = self._levels(window)
+        eps = self.chance.normal(groups, clean.shape[1:]).to(clean)
+        states, mask = (repeat(x, "b ... -> (k b) ...", k=groups) for x in window.caption)
+        prediction, _ = self.model(
+            interpolate(clean, eps, level),
+            level,
+            walked.memory,
+            states,
+            mask,
+            actions=window.actions_of(*self.denoised, with_context=True),
+            num_context_frames=context,
+        )
+        return prediction[:, context:], velocity(clean, eps)[:, context:]
+
+    def _levels(self, window: Window) -> Tensor:
+        """Noise levels (segments, frames): the context's slight, or 1 where there is none; the segment's logit-normal."""
+        objective, groups = self.objective, len(self.denoised)
+        segment = logit_normal(self.chance.normal(groups), objective.level_mean)
+        context = objective.context_noise * self.chance.uniform(groups)
+        none = self.chance.uniform(groups) < objective.context_dropout
+        if self.denoised[0] == 0:
+            none[: len(window.begins)] |= window.begins
+        context = torch.where(none, 1.0, context)
+        frames = [context] * window.context_frames + [segment] * window.segment_frames
+        return torch.stack(frames, dim=1).to(window.latents)

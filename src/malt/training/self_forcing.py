@@ -1,0 +1,62 @@
+"""The model's own segments, from which it learns what its mistakes do (self-forcing; the SDEdit-like start is ours)."""
+
+import torch
+from einops import repeat
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from malt.diffusion.flow import interpolate
+from malt.memory.state import Memory
+from malt.models.transformer import MaltTransformer3DModel
+from malt.training.chance import Chance
+from malt.training.no_gradients import no_gradients
+from malt.training.objective import Objective
+from malt.training.window import Window
+
+
+class OwnSegments:
+    """Which videos of a step are walked over the model's own segments, and how these are made.
+
+    All videos are computed and the chosen ones kept, so that every process makes the same passes, of the same sizes.
+    """
+
+    def __init__(self, model: MaltTransformer3DModel, objective: Objective, chance: Chance) -> None:
+        self.model, self.objective, self.chance = model, objective, chance.apart()
+        self.which: Bool[Tensor, " b"] = self.chance.uniform() < objective.own_share
+
+    def segment(
+        self, window: Window, index: int, seen: Float[Tensor, "b t c h w"], memory: Memory
+    ) -> Float[Tensor, "b s c h w"]:
+        """Segment `index` as the walk goes over it: the model's own of the chosen videos, the true one of the others."""
+        truth = window.latents[:, window.frames(index)]
+        with no_gradients():
+            made = self._made(window, index, seen, memory)
+        return torch.where(self.which[:, None, None, None, None].to(truth.device), made, truth)
+
+    def _made(self, window: Window, index: int, seen: Tensor, memory: Memory) -> Tensor:
+        """A few Euler steps from the true segment, noised, behind what the model has made and remembers so far."""
+        objective, context = self.objective, window.context_frames
+        noisy, levels = self._start(window, index, seen)
+        step = levels[:, context:] / objective.own_steps
+        actions = window.actions_of(index, with_context=True)
+        for number in range(objective.own_steps):
+            left = torch.cat([levels[:, :context], levels[:, context:] - number * step], dim=1)
+            v, _ = self.model(noisy, left, memory, *window.caption, actions=actions, num_context_frames=context)
+            made = noisy[:, context:] - step[:, :, None, None, None] * v[:, context:].float()
+            noisy = torch.cat([noisy[:, :context], made], dim=1)
+        return noisy[:, context:]
+
+    def _start(self, window: Window, index: int, seen: Tensor) -> tuple[Tensor, Tensor]:
+        """Context and noised segment with their levels: the context clean, as in generation, or noise where there is none."""
+        clean = window.behind(seen, index)
+        low, high = self.objective.own_noise
+        level = (low + (high - low) * self.chance.uniform()).to(clean)
+        nothing = (window.begins & (index == 0)).to(clean)
+        levels = torch.cat(
+            [
+                repeat(nothing, "b -> b s", s=window.context_frames),
+                repeat(level, "b -> b s", s=window.segment_frames),
+            ],
+            dim=1,
+        )
+        return interpolate(clean, self.chance.normal(shape=clean.shape[1:]).to(clean), levels), levels

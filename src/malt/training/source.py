@@ -1,0 +1,64 @@
+"""Where a run learns from: what every world, folder of videos or folder of shards gives. Some of each is held out."""
+
+from collections.abc import Callable
+from typing import NamedTuple, Protocol, runtime_checkable
+
+from torch import Tensor, nn
+
+from malt.data.batch import Batch
+from malt.training.autoencoder import Clips
+from malt.training.transformer import Examples
+
+Tell = Callable[[str], None]
+
+
+class ClipSource(NamedTuple):
+    """What an autoencoder learns from.
+
+    held_out: clips that it does not learn from, None where there are none. typical: those that latents are standardised by.
+    """
+
+    clips: Clips
+    held_out: Callable[[], Tensor | None]
+    typical: Callable[[], Tensor]
+
+
+class HeldOut(NamedTuple):
+    """Videos that are never trained on; the longest has `longest` latent frames."""
+
+    examples: Examples
+    longest: int
+
+    def batch(self, num_videos: int, num_segments: int, segment_frames: int, context_frames: int) -> Batch | None:
+        """Always the same windows, of as many segments as the videos have; None where they have not even one."""
+        count = min(num_segments, (self.longest - context_frames) // segment_frames)
+        return self.examples(0, num_videos, count * segment_frames, context_frames, 0.0) if count > 0 else None
+
+
+class Material(NamedTuple):
+    """What a transformer learns from, and the words of its captions."""
+
+    examples: Examples
+    held_out: Callable[[], HeldOut | None]
+    words: tuple[str, ...]
+
+
+@runtime_checkable
+class Source(Protocol):
+    """Where a run learns from."""
+
+    def clips(self, device: str) -> ClipSource:
+        """Short videos to learn an autoencoder from."""
+        ...
+
+    def describe(self, autoencoder: nn.Module) -> None:
+        """Note in the autoencoder's settings of what size and rate the videos are, for those who decode later.
+
+        Raises:
+            UsageError: it does not fit what there is to learn from.
+        """
+        ...
+
+    def material(self, autoencoder: nn.Module) -> Material:
+        """Encoded videos to learn a transformer from."""
+        ...

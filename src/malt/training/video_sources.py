@@ -1,0 +1,189 @@
+"""A folder of videos, or of shards that were made of videos, as what a run learns from."""
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+
+from einops import rearrange
+from torch import Tensor, nn
+
+from malt.codecs.choose import codec_of
+from malt.data.batch import Batch
+from malt.data.clips import VideoClips
+from malt.data.corpus import Corpus
+from malt.data.encoding import Encoding, encode_films
+from malt.data.folder import Film, find_films, shared_actions
+from malt.data.frames import decode_films
+from malt.data.identity import identify
+from malt.data.shard_writer import check_encoding, finished_films, shard_writer
+from malt.errors import UsageError
+from malt.models.text import build_tokenizer
+from malt.training.experiment import Experiment
+from malt.training.source import ClipSource, HeldOut, Material, Tell
+from malt.training.transformer import Examples
+
+HELD_OUT_EVERY = 10  # of the videos, in the order of their names, every so many-th is never trained on
+
+
+class Videos:
+    """A folder of videos: clips of them for the autoencoder, and shards of them for the transformer."""
+
+    def __init__(self, experiment: Experiment, folder: Path, out: Path, tell: Tell) -> None:
+        self.experiment, self.out, self.tell = experiment, out, tell
+        self.films = find_films(folder)
+        if experiment.actions:
+            _check_actions(experiment, shared_actions(self.films), folder)
+        self.held_out = held_out_names([film.name for film in self.films])
+
+    def clips(self, device: str) -> ClipSource:
+        """Clips of all videos but the held-out ones; of a single video, its end is held out."""
+        open_clips = partial(self._open, device)
+        if not self.held_out:
+            learned, held_out = open_clips(self.films, "frames").split(HELD_OUT_EVERY)
+            return ClipSource(learned, lambda: held_out.spread(32), lambda: learned.spread(64))
+        learned = open_clips([film for film in self.films if film.name not in self.held_out], "frames")
+        return ClipSource(learned, partial(self._spread_held_out, open_clips), lambda: learned.spread(64))
+
+    def _spread_held_out(self, open_clips: Callable[[Sequence[Film], str], VideoClips]) -> Tensor | None:
+        films = [film for film in self.films if film.name in self.held_out]
+        try:
+            return open_clips(films, "frames-held-out").spread(32)
+        except UsageError as error:
+            self.tell(f"nothing is measured on held-out videos: {error}")
+            return None
+
+    def _open(self, device: str, films: Sequence[Film], cache: str) -> VideoClips:
+        experiment = self.experiment
+        videos = decode_films(
+            films, experiment.frame_size, fps=experiment.frame_rate, folder=self.out / cache, tell=self.tell
+        )
+        clips = VideoClips(videos, experiment.clip_frames, seed=experiment.seed, device=device)
+        if clips.left_out:
+            self.tell(f"left out {clips.left_out} videos of fewer than {experiment.clip_frames} frames")
+        return clips
+
+    def describe(self, autoencoder: nn.Module) -> None:
+        """The size and the rate that the videos are brought to."""
+        _describe(autoencoder, self.experiment.frame_size, self.experiment.frame_rate)
+
+    def material(self, autoencoder: nn.Module) -> Material:
+        """The videos as shards, written once as `malt encode` writes them; what is there already is gone on with."""
+        experiment, folder, codec = self.experiment, self.out / "shards", codec_of(autoencoder)
+        encoding = Encoding(
+            codec=identify(autoencoder),
+            size=experiment.frame_size,
+            fps=experiment.frame_rate,
+            action_names=experiment.actions,
+        )
+        with shard_writer(folder, 0) as writer:
+            check_encoding(folder, encoding.told())
+            done = finished_films(folder)
+            films = [film for film in self.films if film.name not in done]
+            if films:
+                self.tell(f"encoding {len(films)} videos into {folder}")
+            device = next(autoencoder.parameters()).device
+            for progress in encode_films(films, codec, encoding, writer, device=device):
+                if progress.broken:
+                    self.tell(f"skipped: {progress.broken}")
+            writer.close()
+        corpus = Corpus.open(folder, encoding.codec, seed=experiment.seed, tell=self.tell)
+        return _material(corpus, self.held_out, experiment, self.tell)
+
+
+class Shards:
+    """A folder of shards, made by `malt encode`."""
+
+    def __init__(self, experiment: Experiment, folder: Path, tell: Tell) -> None:
+        self.experiment, self.folder, self.tell = experiment, folder, tell
+        self.corpus = Corpus.open(folder, seed=experiment.seed, tell=tell)
+        if experiment.actions:
+            _check_actions(experiment, self.corpus.action_names, folder)
+
+    def clips(self, device: str) -> ClipSource:
+        """There are none: shards hold no pictures."""
+        raise UsageError(f"{self.folder} holds shards, which no autoencoder can be trained on; give --data with videos")
+
+    def describe(self, autoencoder: nn.Module) -> None:
+        """The size and the rate that the videos had when they were encoded.
+
+        Raises:
+            UsageError: it is not this autoencoder that encoded them.
+        """
+        identity = identify(autoencoder)
+        if self.corpus.codec != identity:
+            raise UsageError(
+                f"the shards in {self.folder} were encoded by {self.corpus.codec}, and this autoencoder is {identity}; name "
+                "the one that made them with --codec"
+            )
+        height, width = (side * codec_of(autoencoder).space_compression for side in self.corpus.latent_size[1:])
+        own = dict(autoencoder.config).get("frame_rate")  # type: ignore[arg-type]
+        _describe(autoencoder, (height, width), self.corpus.frame_rate or own or self.experiment.frame_rate)
+
+    def material(self, autoencoder: nn.Module) -> Material:
+        """The shards as they are."""
+        held_out = held_out_names([film.name for film in self.corpus.films])
+        return _material(self.corpus, held_out, self.experiment, self.tell)
+
+
+def held_out_names(names: Sequence[str]) -> set[str]:
+    """Those of the videos that are never trained on; none where there is only one video."""
+    every = min(HELD_OUT_EVERY, len(names))
+    return set(sorted(names)[every - 1 :: every]) if every > 1 else set()
+
+
+def _check_actions(experiment: Experiment, found: tuple[str, ...], folder: Path) -> None:
+    if set(found) != set(experiment.actions):
+        raise UsageError(
+            f"the videos in {folder} have the actions {', '.join(found) or 'none'} and {', '.join(experiment.actions)} are "
+            "asked for; name theirs with --actions"
+        )
+
+
+def _describe(autoencoder: nn.Module, size: tuple[int, int], rate: float) -> None:
+    autoencoder.register_to_config(frame_size=tuple(size), frame_rate=float(rate))  # type: ignore[operator]
+
+
+def _material(corpus: Corpus, held_out: set[str], experiment: Experiment, tell: Tell) -> Material:
+    """The videos of a corpus that are learned from, those that are held out, and the words of their captions."""
+    if any(side % experiment.transformer.patch_size for side in corpus.latent_size[1:]):
+        raise UsageError(
+            f"latents of {corpus.latent_size[2]}x{corpus.latent_size[1]} cannot be cut into patches of "
+            f"{experiment.transformer.patch_size}; encode the videos in another size"
+        )
+    parts = [[film for film in corpus.films if (film.name in held_out) == kept] for kept in (False, True)]
+    if not parts[0]:
+        raise UsageError("none of the videos that are to be learned from can be used; give more videos")
+    learned, kept = (Corpus(part, corpus.codec, corpus.action_names, seed=experiment.seed, tell=tell) for part in parts)
+    if not kept.films:
+        tell("no video is held out, so there is no validation and there are no samples; give more videos")
+    captions = learned.captions
+    words = frequent_words(captions, experiment.max_words)
+    return Material(
+        _acting(learned, experiment),
+        lambda: HeldOut(_acting(kept, experiment), max(kept.lengths)) if kept.films else None,
+        words,
+    )
+
+
+def _acting(corpus: Corpus, experiment: Experiment) -> Examples:
+    """The examples with the actions in the experiment's order, or without any where it takes none."""
+    order = [corpus.action_names.index(name) for name in experiment.actions]
+
+    def draw(step: int, num_videos: int, num_frames: int, context_frames: int, start_share: float) -> Batch:
+        batch = corpus(step, num_videos, num_frames, context_frames, start_share)
+        if batch.actions is None or not order:
+            return batch._replace(actions=None)
+        by_frame = rearrange(batch.actions, "b s (t a) -> b s t a", a=len(corpus.action_names))
+        return batch._replace(actions=rearrange(by_frame[..., order], "b s t a -> b s (t a)"))
+
+    return draw
+
+
+def frequent_words(captions: Sequence[str], most: int) -> tuple[str, ...]:
+    """The words of the captions as the tokenizer cuts them, sorted; the `most` frequent ones where there are more."""
+    cut = build_tokenizer(()).backend_tokenizer
+    counts = Counter[str]()
+    for caption in captions:
+        counts.update(word for word, _ in cut.pre_tokenizer.pre_tokenize_str(cut.normalizer.normalize_str(caption)))
+    return tuple(sorted(sorted(counts, key=lambda word: (-counts[word], word))[:most]))

@@ -1,0 +1,114 @@
+"""What is looked at as the transformer learns: validation and samples, at their times and once more at the end."""
+
+import json
+from functools import cached_property
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from malt.codecs.choose import codec_of
+from malt.data.batch import Batch
+from malt.training.distributed import current_ranks
+from malt.training.experiment import Experiment
+from malt.training.journal import Journal
+from malt.training.loop import Action
+from malt.training.samples import Samples
+from malt.training.source import HeldOut, Material, Tell
+from malt.training.transformer import Captioned
+from malt.training.validation import Validation
+
+
+class Watch:
+    """The loop's actions. Held-out videos are encoded when they are first looked at."""
+
+    def __init__(
+        self, experiment: Experiment, material: Material, autoencoder: nn.Module, out: Path, tell: Tell
+    ) -> None:
+        self.experiment, self.material, self.autoencoder = experiment, material, autoencoder
+        self.out, self.tell, self.journal = out, tell, Journal(out, "validation", silent=not current_ranks().first)
+
+    @property
+    def actions(self) -> dict[int, Action]:
+        """What to do every so many steps."""
+        watching = self.experiment.watching
+        wanted = ((watching.validate_every, self.validate), (watching.sample_every, self.sample))
+        actions = dict[int, Action]()
+        for period, action in wanted:
+            if period:
+                actions[period] = _both(actions[period], action) if period in actions else action
+        return actions
+
+    def validate(self, step: int, module: nn.Module) -> None:
+        """The loss on held-out videos."""
+        if self._validation is not None:
+            self._validation(step, module)
+
+    def sample(self, step: int, module: nn.Module) -> None:
+        """Videos by the averaged weights."""
+        if self._samples is not None:
+            self._samples(step, module)
+
+    def finish(self, step: int, captioned: Captioned) -> None:
+        """Look at the finished model, unless that was done."""
+        watching = self.experiment.watching
+        if watching.validate_every and _last_step(self.journal.path) < step:
+            self.validate(step, captioned)
+        if watching.sample_every and not (self._sample_folder / f"step-{step:08d}.mp4").exists():
+            self.sample(step, captioned)
+        self.journal.close()
+
+    @property
+    def _sample_folder(self) -> Path:
+        return self.out / "samples"
+
+    @cached_property
+    def _held_out(self) -> HeldOut | None:
+        return self.material.held_out()
+
+    @cached_property
+    def _validation(self) -> Validation | None:
+        watching, size = self.experiment.watching, self.experiment.transformer
+        batch = self._batch(watching.validation_videos, self.experiment.longest_walk, size.context_frames)
+        precision: torch.dtype = getattr(torch, self.experiment.precision)
+        return None if batch is None else Validation(batch, watching.noise_levels, self.journal, precision)
+
+    @cached_property
+    def _samples(self) -> Samples | None:
+        watching, codec = self.experiment.watching, codec_of(self.autoencoder)
+        segment = self.experiment.transformer.segment_frames * codec.time_compression
+        batch = self._batch(watching.sample_videos, -(-watching.sample_frames // segment), 0)
+        if batch is None:
+            return None
+        return Samples(
+            folder=self._sample_folder,
+            held_out=batch,
+            codec=codec,
+            sampling=self.experiment.sampling,
+            num_frames=watching.sample_frames,
+            frame_rate=float(dict(self.autoencoder.config)["frame_rate"]),  # type: ignore[arg-type]
+            tell=self.tell,
+        )
+
+    def _batch(self, num_videos: int, num_segments: int, context_frames: int) -> Batch | None:
+        if self._held_out is None:
+            return None
+        segment = self.experiment.transformer.segment_frames
+        batch = self._held_out.batch(num_videos, num_segments, segment, context_frames)
+        if batch is None:
+            self.tell("the held-out videos are shorter than a segment, so they are not looked at; give longer ones")
+        return batch
+
+
+def _both(first: Action, second: Action) -> Action:
+    def act(step: int, module: nn.Module) -> None:
+        first(step, module)
+        second(step, module)
+
+    return act
+
+
+def _last_step(journal: Path) -> int:
+    """The last step that a journal tells of, 0 for none."""
+    lines = journal.read_text().splitlines() if journal.exists() else []
+    return int(json.loads(lines[-1])["step"]) if lines else 0

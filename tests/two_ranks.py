@@ -1,0 +1,132 @@
+"""What two processes do together in test_distributed.py, and what one alone does to compare: `python two_ranks.py FOLDER`."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from unittest import mock
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+
+from malt.training.distributed import Scale, clip_gradients, current_ranks, launched, prepare, whole
+from malt.training.loop import fit
+from malt.training.optimizer import Optimization, build_optimizers
+from malt.training.transformer import Objective, Stage, TransformerTask
+from tiny_lesson import Examples, captioned
+
+SCALES = {
+    "replicated": Scale(checkpointing=True),
+    "sharded": Scale(sharded=True, checkpointing=True),
+    "copied": Scale(sharded=True, copies=2),  # a whole copy each, kept as sharded weights are
+    "compiled": Scale(sharded=True),
+}
+KINDS = ("recurrent", "slots")
+# Tracing takes its time, so only the memory that has most to trace is compiled.
+SLOPES = [(kind, scale) for kind in KINDS for scale in SCALES if (kind, scale) != ("recurrent", "compiled")]
+STEPS = 4
+BATCH = 4
+PLAN = Optimization(num_steps=STEPS, learning_rate=0.01, warmup_steps=1, max_gradient_norm=0.5)
+MUON = Optimization(num_steps=STEPS, learning_rate=0.01, warmup_steps=1, muon_learning_rate=0.01)
+
+
+def lesson(kind: str = "recurrent", scale: str = "replicated") -> TransformerTask:
+    """Three segments, the memory written between them; of the batch this rank's videos.
+
+    The text encoder stays replicated, so that a sharded model has weights of both kinds.
+    """
+    model = captioned(memory=kind).train()
+    prepare(model.transformer, SCALES[scale], torch.float32, compiled=scale == "compiled")
+    stage = Stage(until=STEPS, objectives=(Objective(num_segments=3, batch_size=BATCH, bptt_segments=1),))
+    return TransformerTask(model, Examples(), (stage,), 0, torch.float32, current_ranks().part)
+
+
+def slope(kind: str, scale: str) -> dict[str, Tensor]:
+    """Loss, gradients and their norm before they are clipped."""
+    task, ranks = lesson(kind, scale), current_ranks()
+    loss, _ = task.loss(1)
+    loss.backward()
+    ranks.average_gradients(task.module)
+    norm = clip_gradients(task.module, 0.5)
+    named = {name: p.grad for name, p in task.module.named_parameters() if p.grad is not None}
+    means = ranks.mean({"loss": float(loss.detach())})
+    return {**whole(named), "loss": torch.tensor(means["loss"]), "norm": norm.detach()}
+
+
+def learned(
+    folder: Path, scale: str = "replicated", steps: int = STEPS, plan: Optimization = PLAN
+) -> dict[str, Tensor]:
+    """The averaged weights after a run that is told to stop after so many steps, by the last of its ranks."""
+    task = Told(lesson(scale=scale), steps - 1) if steps < STEPS else lesson(scale=scale)
+    try:
+        average = fit(task, plan, folder, journal_every=1, save_seconds=0)
+    except SystemExit as left:
+        assert left.code == 143
+        return {}
+    return average.whole()
+
+
+def optimizers() -> dict[str, Tensor]:
+    """How many learn a sharded model where Muon was asked for."""
+    return {"count": torch.tensor(len(build_optimizers(lesson(scale="sharded").module, MUON)))}
+
+
+class Told:
+    """A task during one of whose steps the last rank, and no other, is told to end."""
+
+    def __init__(self, task: TransformerTask, step: int) -> None:
+        self.task, self.module, self.step = task, task.module, step
+
+    def loss(self, step: int) -> tuple[Tensor, dict[str, float]]:
+        ranks = current_ranks()
+        if step == self.step and ranks.rank == ranks.world - 1:
+            signal.raise_signal(signal.SIGTERM)
+        return self.task.loss(step)
+
+
+def together(folder: Path) -> None:
+    """All that the two processes do; what they find is in `folder`. `one` was begun there by a process alone."""
+    work: dict[str, Callable[[], dict[str, Tensor]]] = {
+        f"{kind}-{scale}": partial(slope, kind, scale) for kind, scale in SLOPES
+    }
+    work["optimizers"] = optimizers
+    work["sharded"] = lambda: learned(folder / "sharded", "sharded")
+    work["replicated"] = lambda: learned(folder / "replicated", plan=MUON)
+    work["stopped"] = lambda: learned(folder / "stopped", "sharded", steps=2)
+    work["one"] = lambda: learned(folder / "one", "sharded")
+    traced = mock.patch("torch.compile", partial(torch.compile, backend="eager"))  # whether it can be, at no great cost
+    for name, does in work.items():
+        with traced:
+            found = does()
+        if current_ranks().first:
+            save_file(found, folder / f"{name}.safetensors")
+
+
+def start(folder: Path) -> list[subprocess.CompletedProcess]:
+    """Run this file twice, as torchrun would."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    common = os.environ | {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    common |= {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parent)}
+    command = [sys.executable, __file__, str(folder)]
+    processes = [
+        subprocess.Popen(command, env=common | {"RANK": rank, "LOCAL_RANK": rank}, stderr=subprocess.PIPE, text=True)
+        for rank in ("0", "1")
+    ]
+    try:
+        told = [process.communicate(timeout=1800)[1] for process in processes]
+    finally:
+        for process in processes:
+            process.kill()
+    return [subprocess.CompletedProcess(p.args, p.returncode, stderr=t) for p, t in zip(processes, told, strict=True)]
+
+
+if __name__ == "__main__":
+    with launched(on_gpu=False):
+        together(Path(sys.argv[1]))
