@@ -22,15 +22,29 @@ def sample(velocity: Velocity, noise: Float[Tensor, "b s c h w"], scheduler: Sch
     Raises:
         ValueError: when num_steps is less than 1.
     """
-    if num_steps < 1:
-        raise ValueError(f"asked for {num_steps} sampling steps; give at least 1")
-    scheduler = copy.deepcopy(scheduler)
-    scheduler.set_timesteps(num_steps, **_shift(scheduler))
+    scheduler = _prepared(scheduler, num_steps)
     sigmas = scheduler.sigmas
     x = noise
     for index, timestep in enumerate(scheduler.timesteps):
         x = scheduler.step(velocity(x, float(sigmas[index])), timestep, x, return_dict=False)[0]
     return x
+
+
+def noise_levels(scheduler: SchedulerMixin, num_steps: int) -> Float[Tensor, " n"]:
+    """The noise levels that `num_steps` steps of `scheduler` lead through, from noise to nothing: one more than steps.
+
+    Raises:
+        ValueError: when num_steps is less than 1.
+    """
+    return torch.unique_consecutive(torch.as_tensor(_prepared(scheduler, num_steps).sigmas))
+
+
+def _prepared(scheduler: SchedulerMixin, num_steps: int) -> SchedulerMixin:
+    if num_steps < 1:
+        raise ValueError(f"asked for {num_steps} sampling steps; give at least 1")
+    scheduler = copy.deepcopy(scheduler)
+    scheduler.set_timesteps(num_steps, **_shift(scheduler))
+    return scheduler
 
 
 def _shift(scheduler: SchedulerMixin) -> dict[str, float]:

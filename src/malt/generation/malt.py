@@ -5,6 +5,7 @@ Everything that the next segment depends on is in a `Progress`, a value: keep it
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import pairwise
 from typing import Any
 
@@ -17,15 +18,14 @@ from torch import Tensor
 from malt.codecs.base import Codec
 from malt.diffusion.flow import interpolate
 from malt.diffusion.guidance import Guidance
-from malt.diffusion.sampling import sample
+from malt.diffusion.partial import sample_part
 from malt.errors import MaltError, UsageError
-from malt.generation.rollout import Segment
+from malt.generation.rollout import Driver, Segment, stream_segments
 from malt.memory.state import Memory, num_bytes
 from malt.models.transformer import MaltTransformer3DModel
 
 Caption = tuple[Tensor, Tensor]  # encoder states (b, n, e) and which of them count (b, n)
-# (what was made last, None at first; number of frames that come next) -> what is done in each of them, (b, t, a)
-Driver = Callable[[Segment | None, int], Float[Tensor, "b t a"]]
+Denoiser = Callable[[Tensor, Tensor], Tensor]  # (x_t (b, s, c, h, w), noise level of every frame (b, s)) -> velocity
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ class MaltRollout:
 
     def begin(self, seed: int) -> Progress:
         """A video of which there is nothing yet."""
-        return Progress(seed=seed, memory=self.transformer.empty_memory(self._batch, *self.latent_size))
+        return Progress(seed=seed, memory=self.transformer.empty_memory(self.batch, *self.latent_size))
 
     def frames_ahead(self, progress: Progress) -> int:
         """How many frames the next segment has."""
@@ -87,11 +87,7 @@ class MaltRollout:
 
         `driver` sees every segment before it says what is done in the next, for models that take actions.
         """
-        end, segment = progress.start + num_frames, None
-        while progress.start < end:
-            actions = None if driver is None else driver(segment, self.frames_ahead(progress))
-            segment, progress = self.advance(progress, actions)
-            yield replace(segment, frames=segment.frames[:, : end - segment.start])
+        return stream_segments(self, num_frames, progress, driver)
 
     @torch.no_grad()
     def advance(self, progress: Progress, actions: Float[Tensor, "b t a"] | None = None) -> tuple[Segment, Progress]:
@@ -101,11 +97,11 @@ class MaltRollout:
             UsageError: when actions are given to a model that takes none, are missing where it takes them, or do not fit.
             MaltError: when the model's output is not finite.
         """
-        done = self._fold(actions, self.transformer.segment_frames, self.frames_ahead(progress))
+        done = self.fold(actions, self.transformer.segment_frames, self.frames_ahead(progress))
         latents = self._denoise(progress, done)
-        _check_finite(latents, progress.index)
+        check_finite(latents, progress.index)
         segment, after = self._finish(progress, latents, done)
-        _check_finite(segment.frames, progress.index)
+        check_finite(segment.frames, progress.index)
         return segment, after
 
     @torch.no_grad()
@@ -118,12 +114,8 @@ class MaltRollout:
         the memory's last segment ends where the video goes on; the frames before them are shown, not remembered. Yields
         every segment with the progress after it.
         """
-        lengths = self._segment_lengths(frames.shape[1], progress)
-        all_done = [None] * len(lengths) if actions is None else actions.split(lengths, dim=1)
-        for piece, done in zip(frames.split(lengths, dim=1)[:-1], all_done[:-1], strict=True):
-            latents, cache = self.codec.encode(piece, progress.encoder_cache)
-            folded = self._fold(done, latents.shape[1], piece.shape[1])
-            segment, progress = self._finish(replace(progress, encoder_cache=cache), latents, folded)
+        for latents, done, cache in self.encode(frames, actions, progress.encoder_cache):
+            segment, progress = self._finish(replace(progress, encoder_cache=cache), latents, done)
             yield segment, progress
 
     @torch.no_grad()
@@ -132,24 +124,39 @@ class MaltRollout:
         if progress.tail is None or progress.memory_before is None:
             return progress
         count, actions = self.transformer.segment_frames, progress.tail_actions
-        last = _last(progress.tail, count), None if actions is None else _last(actions, count)
-        memory = self._remember(progress.memory_before, *last)
+        told = last(progress.tail, count), None if actions is None else last(actions, count)
+        memory = self._remember(progress.memory_before, *told)
         return replace(progress, memory=memory)
 
-    def _segment_lengths(self, num_frames: int, progress: Progress) -> list[int]:
+    def encode(
+        self, frames: Float[Tensor, "b t 3 H W"], actions: Float[Tensor, "b t a"] | None, cache: Any
+    ) -> Iterator[tuple[Tensor, Tensor | None, Any]]:
+        """Given frames segment after segment: their latents, what was done in them, and the encoder's cache after them."""
+        lengths = self._segment_lengths(frames.shape[1], begins=cache is None)
+        all_done = [None] * len(lengths) if actions is None else actions.split(lengths, dim=1)
+        for piece, done in zip(frames.split(lengths, dim=1)[:-1], all_done[:-1], strict=True):
+            latents, cache = self.codec.encode(piece, cache)
+            yield latents, self.fold(done, latents.shape[1], piece.shape[1]), cache
+
+    def _segment_lengths(self, num_frames: int, begins: bool) -> list[int]:
         """Frames in each segment of `num_frames` given ones, and then those that are left out."""
-        codec, segment, begins = self.codec, self.transformer.segment_frames, progress.encoder_cache is None
+        codec, segment = self.codec, self.transformer.segment_frames
         num_latents = max(0, 1 + (num_frames - codec.frames_of(1, first=begins)) // codec.time_compression)
         ends = range(num_latents % segment or segment, num_latents + 1, segment)
         starts = [0] + [codec.frames_of(end, first=begins) for end in ends]
         return [end - start for start, end in pairwise([*starts, num_frames])]
 
     @property
-    def _batch(self) -> int:
+    def batch(self) -> int:
+        """How many videos are made at once."""
         return self.caption[0].shape[0]
 
-    def _fold(self, actions: Tensor | None, num_latents: int, num_frames: int) -> Tensor | None:
-        """What is done in every frame as what is done in every latent frame: that of its frames, side by side."""
+    def fold(self, actions: Tensor | None, num_latents: int, num_frames: int) -> Tensor | None:
+        """What is done in every frame as what is done in every latent frame: that of its frames, side by side.
+
+        Raises:
+            UsageError: when actions are given to a model that takes none, are missing where it takes them, or do not fit.
+        """
         width = self.transformer.config.action_dim
         if (actions is None) != (width is None):
             raise UsageError(
@@ -158,7 +165,7 @@ class MaltRollout:
         if actions is None or width is None:
             return None
         each = width // self.codec.time_compression
-        if actions.shape != (self._batch, num_frames, each):
+        if actions.shape != (self.batch, num_frames, each):
             raise UsageError(
                 f"got actions of shape {tuple(actions.shape)}; give {each} numbers for each of {num_frames} frames"
             )
@@ -170,39 +177,36 @@ class MaltRollout:
 
     def _denoise(self, progress: Progress, actions: Tensor | None) -> Tensor:
         """Latents of the next segment, integrated from noise behind the context."""
-        model, chance = self.transformer, torch.Generator().manual_seed(progress.seed + progress.index)
-        size = (model.segment_frames + model.context_frames, self.codec.latent_channels, *self.latent_size)
-        noise = torch.randn(self._batch, *size, generator=chance).to(model.device)
-        context, context_level = self._context(progress, noise[:, : model.context_frames])
-        guided = self.guidance.prepare(progress.memory, self.caption, self.uncaptioned)
-        done = self._with_context(progress, actions)
+        model = self.transformer
+        count, chance = model.context_frames, torch.Generator().manual_seed(progress.seed + progress.index)
+        noise = self.noise(chance, count + model.segment_frames)
+        context, level = self.context(progress.tail, noise[:, :count])
+        done = with_context(progress.tail_actions, actions, count)
+        velocity = self.denoiser(progress.memory, done, num_context_frames=count)
+        return sample_part(velocity, noise[:, count:], self.scheduler, self.num_steps, before=(context, level))
+
+    def noise(self, chance: torch.Generator, num_latents: int) -> Float[Tensor, "b s c h w"]:
+        """So many latent frames of noise, drawn on the CPU: the same on every device."""
+        size = (self.codec.latent_channels, *self.latent_size)
+        return torch.randn(self.batch, num_latents, *size, generator=chance).to(self.transformer.device)
+
+    def denoiser(self, memory: Memory, actions: Tensor | None, num_context_frames: int) -> Denoiser:
+        """The guided velocity of latents at the noise levels of their frames, beside a memory and what is done in them."""
+        model, guided = self.transformer, self.guidance.prepare(memory, self.caption, self.uncaptioned)
 
         def predict(latents: Tensor, levels: Tensor, memory: Memory, caption: Caption) -> Tensor:
-            acts = None if done is None else repeat(done, "b s a -> (k b) s a", k=len(latents) // len(done))
-            return model(latents, levels, memory, *caption, acts, num_context_frames=model.context_frames)[0].float()
+            acts = None if actions is None else repeat(actions, "b s a -> (k b) s a", k=len(latents) // len(actions))
+            return model(latents, levels, memory, *caption, acts, num_context_frames=num_context_frames)[0].float()
 
-        def velocity(x: Tensor, t: float) -> Tensor:
-            levels = torch.cat([context_level, torch.full(x.shape[:2], t, device=x.device)], dim=1)
-            return guided.velocity(predict, torch.cat([context, x], dim=1), levels)[:, model.context_frames :]
+        return partial(guided.velocity, predict)
 
-        return sample(velocity, noise[:, model.context_frames :], self.scheduler, self.num_steps)
-
-    def _context(self, progress: Progress, noise: Tensor) -> tuple[Tensor, Tensor]:
-        """The latent frames before the segment and their noise levels; where there are none, noise at level 1."""
-        known = noise[:, :0] if progress.tail is None else _last(progress.tail, noise.shape[1])
+    def context(self, tail: Tensor | None, noise: Tensor) -> tuple[Tensor, Tensor]:
+        """As many latent frames before a segment as there is noise, and their levels; where there are none, noise at 1."""
+        known = noise[:, :0] if tail is None else last(tail, noise.shape[1])
         missing = noise.shape[1] - known.shape[1]
         level = torch.tensor([1.0] * missing + [self.context_noise] * known.shape[1], device=noise.device)
-        level = repeat(level, "s -> b s", b=self._batch)
+        level = repeat(level, "s -> b s", b=self.batch)
         return interpolate(torch.cat([noise[:, :missing], known], dim=1), noise, level), level
-
-    def _with_context(self, progress: Progress, actions: Tensor | None) -> Tensor | None:
-        """The segment's actions behind those of its context; where there is no context, nothing was done."""
-        if actions is None:
-            return None
-        count = self.transformer.context_frames
-        known = actions[:, :0] if progress.tail_actions is None else _last(progress.tail_actions, count)
-        missing = actions.new_zeros(len(actions), count - known.shape[1], actions.shape[2])
-        return torch.cat([missing, known, actions], dim=1)
 
     def _remember(self, memory: Memory, latents: Tensor, actions: Tensor | None) -> Memory:
         clean = torch.zeros(latents.shape[:2], device=latents.device)
@@ -210,7 +214,7 @@ class MaltRollout:
 
     def _tail(self, before: Tensor | None, latest: Tensor) -> Tensor:
         seen = latest if before is None else torch.cat([before, latest], dim=1)
-        return _last(seen, max(self.transformer.segment_frames, self.transformer.context_frames))
+        return last(seen, max(self.transformer.segment_frames, self.transformer.context_frames))
 
     def _finish(self, progress: Progress, latents: Tensor, actions: Tensor | None) -> tuple[Segment, Progress]:
         """Decode a finished segment and, when it is due and whole, remember it."""
@@ -231,12 +235,26 @@ class MaltRollout:
         return Segment(progress.index, progress.start, frames.clamp(-1, 1), latents, num_bytes(memory)), after
 
 
-def _last(frames: Tensor, count: int) -> Tensor:
+def with_context(past: Tensor | None, actions: Tensor | None, count: int) -> Tensor | None:
+    """A segment's actions behind those of its context, `count` latent frames; where there is none, nothing was done."""
+    if actions is None:
+        return None
+    known = actions[:, :0] if past is None else last(past, count)
+    missing = actions.new_zeros(len(actions), count - known.shape[1], actions.shape[2])
+    return torch.cat([missing, known, actions], dim=1)
+
+
+def last(frames: Tensor, count: int) -> Tensor:
     """The last `count` latent frames, or all where there are fewer."""
     return frames[:, max(0, frames.shape[1] - count) :]
 
 
-def _check_finite(output: Tensor, index: int) -> None:
+def check_finite(output: Tensor, index: int) -> None:
+    """Refuse to go on from what is not finite.
+
+    Raises:
+        MaltError: for such output of segment `index`.
+    """
     if not torch.isfinite(output).all():
         raise MaltError(
             f"the model's output in segment {index} is not finite: its weights are damaged, or the guidance scale is too "

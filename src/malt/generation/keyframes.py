@@ -1,0 +1,100 @@
+"""`keyframes`: sparse frames first, then those between them, with the frames on both sides known.
+
+Source: Hierarchy-2 of Flexible Diffusion Modeling of Long Videos (arXiv:2205.11495), NUWA-XL (arXiv:2303.12346). Ours: a
+stream. Key frames are made a few at a time, each few behind those before them, so that no length need be known; a segment
+is what lies between two of them, and the later one. The network sees key frames as neighbours in time.
+"""
+
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from malt.diffusion.partial import sample_part
+from malt.errors import UsageError
+from malt.generation.malt import with_context
+from malt.generation.memoryless import Memoryless, Standing
+
+
+@dataclass(frozen=True, kw_only=True)
+class KeyframesRollout(Memoryless):
+    """Make every `every`-th latent frame, then those between; with more `levels`, key frames of key frames first.
+
+    every: None for the latent frames of a segment. The sparsest key frames are `every` ** `levels` latent frames apart and
+    come as many at once as a segment has latent frames. What will be done is not known when a key frame is made: it is told
+    of no actions. The first segment has no frame before it: there the network sees noise, as before any video.
+    """
+
+    every: int | None = None
+    levels: int = 1
+
+    def __post_init__(self) -> None:
+        """Refuse settings that leave nothing between key frames."""
+        if self.every is not None and self.every < 2:
+            raise UsageError(f"asked for every {self.every}th latent frame as a key frame; give at least 2")
+        if self.levels < 1:
+            raise UsageError(f"asked for {self.levels} levels of key frames; give at least 1")
+
+    @property
+    def segment_frames(self) -> int:
+        """Latent frames from after one key frame to the next."""
+        return self.every or max(2, self.base.transformer.segment_frames)
+
+    @property
+    def num_context(self) -> int:
+        """Latent frames known before those that are made, at every level."""
+        return max(1, self.base.transformer.context_frames)
+
+    @property
+    def num_kept(self) -> int:
+        """The context of the sparsest key frames, and all between them."""
+        return (self.num_context - 1) * self.segment_frames**self.levels + 1
+
+    def make(self, progress: Standing, actions: Tensor | None) -> tuple[Tensor, Standing]:
+        """Latents up to the next key frame, which is made first where there is none ahead."""
+        return self._frames(progress, self.levels, self.chance(progress), actions)
+
+    def _frames(
+        self, progress: Standing, level: int, chance: torch.Generator, actions: Tensor | None = None
+    ) -> tuple[Tensor, Standing]:
+        """The next frames of a level, from the sparsest key frames, level 0, to the video itself, level `levels`."""
+        if level == 0:
+            return self._denoise(progress, level, chance, self.base.transformer.segment_frames, None), progress
+        if len(progress.ahead) < level or not progress.ahead[level - 1].shape[1]:
+            keys, progress = self._frames(progress, level - 1, chance)
+        else:
+            keys = progress.ahead[level - 1]
+        key, later = keys[:, :1], keys[:, 1:]
+        between = self._denoise(progress, level, chance, self.segment_frames - 1, key, actions)
+        ahead = (*progress.ahead[: level - 1], later, *progress.ahead[level:])
+        return torch.cat([between, key], dim=1), replace(progress, ahead=ahead)
+
+    def _denoise(
+        self,
+        progress: Standing,
+        level: int,
+        chance: torch.Generator,
+        count: int,
+        key: Tensor | None,
+        actions: Tensor | None = None,
+    ) -> Tensor:
+        """`count` frames of a level behind those before them and, where there is one, before a key frame."""
+        base, context = self.base, self.num_context
+        noise = base.noise(chance, context + count + 1)
+        before = base.context(self._past(progress.tail, level), noise[:, :context])
+        after = None if key is None else base.context(key, noise[:, -1:])
+        velocity = self.denoiser(self._actions(progress, level, actions, count + (key is not None)), context)
+        return sample_part(velocity, noise[:, context:-1], base.scheduler, base.num_steps, before, after)
+
+    def _past(self, tail: Tensor | None, level: int) -> Tensor | None:
+        """The finished frames that a level's next ones follow, as far apart as they are."""
+        stride = self.segment_frames ** (self.levels - level)
+        return None if tail is None else tail[:, (tail.shape[1] - 1) % stride :: stride]
+
+    def _actions(self, progress: Standing, level: int, actions: Tensor | None, count: int) -> Tensor | None:
+        """What is done in the frames of the video, and nothing in those of the levels above it."""
+        if actions is not None:
+            return with_context(progress.tail_actions, actions, self.num_context)
+        width = self.base.transformer.config.action_dim
+        nothing = (self.base.batch, self.num_context + count, width or 0)
+        return None if width is None else torch.zeros(nothing, device=self.base.transformer.device)

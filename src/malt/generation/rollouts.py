@@ -1,0 +1,52 @@
+"""The ways to make a long video by name: the one place where a word becomes a rollout."""
+
+from collections.abc import Iterable
+from dataclasses import fields, replace
+from difflib import get_close_matches
+from typing import Any
+
+from malt.errors import UsageError
+from malt.generation.diffusion_forcing import DiffusionForcingRollout
+from malt.generation.full import FullRollout
+from malt.generation.keyframes import KeyframesRollout
+from malt.generation.malt import MaltRollout
+from malt.generation.rollout import Rollout
+from malt.generation.sliding_window import SlidingWindowRollout
+
+ROLLOUTS: dict[str, type[Any]] = {
+    "malt": MaltRollout,
+    "full": FullRollout,
+    "sliding_window": SlidingWindowRollout,
+    "keyframes": KeyframesRollout,
+    "diffusion_forcing": DiffusionForcingRollout,
+}
+
+
+def build_rollout(name: str, base: MaltRollout, **settings: Any) -> Rollout[Any]:
+    """The rollout of this name, with the network, codec, sampler, steps, guidance and captions of `base`; `malt` is base.
+
+    Args:
+        name: one of `ROLLOUTS`.
+        base: what all of them have in common.
+        settings: those of that way alone, such as `window` of sliding_window; of malt, any field of `MaltRollout`.
+
+    Raises:
+        UsageError: for a name or a setting that there is not, or a value with which nothing can be made.
+    """
+    if name not in ROLLOUTS:
+        raise UsageError(
+            f"there is no rollout called {name!r}{_nearest(name, ROLLOUTS)}; choose one of {', '.join(ROLLOUTS)}"
+        )
+    known = {part.name for part in fields(ROLLOUTS[name])} - {"base"}
+    for setting in settings:
+        if setting not in known:
+            takes = f"it takes {', '.join(sorted(known))}" if known else "it takes none"
+            raise UsageError(f"{name} has no setting called {setting!r}{_nearest(setting, known)}; {takes}")
+    if name == "malt":
+        return replace(base, **settings) if settings else base
+    return ROLLOUTS[name](base=base, **settings)
+
+
+def _nearest(word: str, words: Iterable[str]) -> str:
+    close = get_close_matches(word, list(words), n=1)
+    return f", did you mean {close[0]!r}" if close else ""
