@@ -75,8 +75,10 @@ class Sampling:
     """What the finished pipeline does where a call says nothing; the run's own samples are made so too."""
 
     num_inference_steps: int = 12
-    guidance_scale: float = 2.0
+    guidance_scale: float = 3.0
     memory_guidance_scale: float = 1.0
+    context_noise: float = 0.05
+    shift: float = 3.0  # of the schedule of noise levels: where films begin, most is decided near pure noise
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -36,13 +36,14 @@ def build_captioned(experiment: Experiment, words: tuple[str, ...], codec: Codec
 
 def write_pipeline(experiment: Experiment, captioned: Captioned, autoencoder: nn.Module, out: Path) -> None:
     """Write a `MaltPipeline` directory, in half precision; it appears under its name only when it is whole."""
+    settings = dict(vars(experiment.sampling))
     pipeline = MaltPipeline(
+        scheduler=FlowMatchEulerDiscreteScheduler(shift=settings.pop("shift")),
         transformer=captioned.transformer,
         vae=autoencoder,
         text_encoder=captioned.text_encoder,
         tokenizer=captioned.tokenizer,
-        scheduler=FlowMatchEulerDiscreteScheduler(shift=1.0),
-        **vars(experiment.sampling),
+        **settings,
         action_names=list(experiment.actions) or None,
     )
     partial = out.with_name(f".{out.name}.partial")

@@ -72,7 +72,8 @@ class Samples:
         return MaltRollout(
             transformer=captioned.transformer,
             codec=self.codec,
-            scheduler=FlowMatchEulerDiscreteScheduler(shift=1.0),
+            scheduler=FlowMatchEulerDiscreteScheduler(shift=self.sampling.shift),
+            context_noise=self.sampling.context_noise,
             caption=captioned.caption(captions),
             uncaptioned=captioned.caption([""] * len(captions)),
             latent_size=(self.held_out.latents.shape[-2], self.held_out.latents.shape[-1]),
