@@ -6,59 +6,46 @@
 """
 
 import argparse
-from dataclasses import replace
 from pathlib import Path
 
 import torch
 from results import say, timed, write
 
 from malt.data.worlds.captions import Caption, describe
-from malt.data.worlds.passage import COLOURS, KINDS, Scenes, fully_visible, hidden, render, sample_scenes
+from malt.data.worlds.passage import Scenes, render, sample_scenes
+from malt.evaluation.measures.recall import CHANCE, Recall
+from malt.evaluation.moments import BINS
 from malt.evaluation.oracle import read_shapes
-from malt.evaluation.recall import follow, obeyed
+from malt.evaluation.outcome import summarise
+from malt.evaluation.recall import obeyed
+from malt.evaluation.subject import Request, make, subject_of
 from malt.evaluation.wear import motion, track_motion, well_formed
-from malt.generation.malt import MaltRollout, Progress
 from malt.pipelines.loading import load_pipeline
 from malt.pipelines.malt import MaltPipeline
 
-CAPTION_SEED, RECALL_SEED, WEAR_SEED = 1_000_000, 2_000_000, 3_000_000  # scenes never trained on
-UNTOLD = "two shapes pass behind a wall"
-PREFIX, HORIZON, CONTEXT = 48, 96, 4  # frames: seen before, watched after, and seen directly by the next segment
+CAPTION_SEED, WEAR_SEED = 1_000_000, 3_000_000  # scenes never trained on
 
 
 def captions_obeyed(pipe: MaltPipeline, count: int) -> dict:
     """Share of named kinds and colours that the oracle finds in the first 64 frames, generated and rendered."""
     scenes = sample_scenes(count, CAPTION_SEED)
     captions = [_telling(scenes, index) for index in range(count)]
-    videos = collect(pipe.rollout([caption.text for caption in captions]), 64, seed=0)
+    videos = make(subject_of(pipe), Request(captions=[caption.text for caption in captions]), 64)
     scores = [obeyed(read_shapes(video), caption) for video, caption in zip(videos, captions, strict=True)]
     truth = [obeyed(read_shapes(render(scenes[n : n + 1], 0, 64)[0]), caption) for n, caption in enumerate(captions)]
     return {"captions": count, "obeyed": _share(scores), "of_rendered_videos": _share(truth)}
 
 
-def recall(pipe: MaltPipeline, count: int, empty: bool) -> dict:
-    """Share of shapes, hidden when the true frames end, that come out the same kind and colour."""
-    scenes, starts, lanes = hidden_moments(count)
-    frames = torch.cat([render(scenes[n : n + 1], start, PREFIX) for n, start in enumerate(starts)])
-    rollout = pipe.rollout([UNTOLD] * count)
-    *_, (_, progress) = rollout.absorb(rollout.begin(seed=0), frames)
-    if empty:
-        progress = replace(progress, memory=rollout.begin(seed=0).memory)
-    videos = collect(rollout, HORIZON, seed=0, progress=progress)
-    same, kinds, colours, seen = 0, 0, 0, 0
-    for n, video in enumerate(videos):
-        appearances = follow(read_shapes(video), lanes[n])
-        if appearances:
-            kind = appearances[0].kind == KINDS[int(scenes.kind[n, lanes[n]])]
-            colour = appearances[0].colour == tuple(COLOURS)[int(scenes.colour[n, lanes[n]])]
-            same, kinds, colours, seen = same + (kind and colour), kinds + kind, colours + colour, seen + 1
-    return {
-        "same": same / count,
-        "kind": kinds / count,
-        "colour": colours / count,
-        "came_out": seen / count,
-        "of": count,
+def recall(pipe: MaltPipeline, count: int) -> dict:
+    """Share of shapes, hidden when the true frames end, that come out the same, by use of the memory and time hidden."""
+    found = summarise([Recall(per_bin=-(-count // len(BINS))).run(subject_of(pipe), seed=0)])
+    by_hiding = {
+        curve["line"]: dict(
+            zip((each.name for each in BINS), (point["mean"] for point in curve["points"]), strict=True)
+        )
+        for curve in found["curves"]
     }
+    return {**found["figures"], "by_hidden_frames": by_hiding}
 
 
 def wear(pipe: MaltPipeline, count: int, late: int = 3000) -> dict:
@@ -86,31 +73,6 @@ def wear(pipe: MaltPipeline, count: int, late: int = 3000) -> dict:
     return {"videos": count, "frames": [late, late + 100], **figures, "last_over_first": kept}
 
 
-def hidden_moments(count: int) -> tuple[Scenes, list[int], list[int]]:
-    """Scenes, first frames and lanes where a shape is in full sight in the prefix, out of sight throughout the context at
-    its end and again in full sight within the horizon."""
-    chosen, starts, lanes = [], [], []
-    scenes = sample_scenes(20 * count, RECALL_SEED)
-    for n in range(len(scenes)):
-        one = scenes[n : n + 1]
-        away, clear = hidden(one, 0, 512)[0], fully_visible(one, 0, 512)[0]
-        for start, lane in ((16 * (n % 8 + s), lane) for s in range(8) for lane in ((n + s) % 2,)):
-            end = start + PREFIX
-            before, after = clear[start:end, lane].sum() >= 4, clear[end : end + HORIZON, lane].sum() >= 8
-            if before and after and away[end - CONTEXT : end, lane].all():
-                chosen, starts, lanes = [*chosen, n], [*starts, start], [*lanes, lane]
-                break
-        if len(chosen) == count:
-            break
-    return scenes[torch.tensor(chosen)], starts, lanes
-
-
-def collect(rollout: MaltRollout, num_frames: int, seed: int, progress: Progress | None = None) -> torch.Tensor:
-    """All frames of a batch of short videos."""
-    start = progress or rollout.begin(seed)
-    return torch.cat([segment.frames for segment in rollout.stream(num_frames, start)], dim=1)
-
-
 def _telling(scenes: Scenes, index: int) -> Caption:
     """The first caption of a scene, by seed, that names something of a shape."""
     drawn = (describe(scenes, index, CAPTION_SEED + 1000 * index + n) for n in range(1000))
@@ -136,15 +98,9 @@ def main() -> None:
     figures: dict = {"steps": pipe.config.num_inference_steps, "guidance": pipe.config.guidance_scale}
     with timed(figures, "seconds"):
         figures["caption"] = say("caption", captions_obeyed(pipe, options.count))
-        figures["recall"] = {
-            "memory": say("recall", recall(pipe, options.count, empty=False)),
-            "memory_emptied": say("recall, memory emptied", recall(pipe, options.count, empty=True)),
-            "chance": 1 / (len(KINDS) * len(COLOURS)),
-        }
+        figures["recall"] = {"memory": say("recall", recall(pipe, options.count)), "chance": CHANCE}
         if options.without:
-            figures["recall"]["none"] = say(
-                "recall, none", recall(_load(options.without, options), options.count, empty=False)
-            )
+            figures["recall"]["none"] = say("recall, none", recall(_load(options.without, options), options.count))
         if options.wear:
             figures["wear"] = say("wear", wear(pipe, options.wear))
     write(options.out, figures)

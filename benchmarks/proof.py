@@ -1,0 +1,140 @@
+"""The proof, in one run: every way to make a long video by the same measures, as one table.
+
+    python benchmarks/proof.py malt=runs/default/pipeline:malt window=runs/none/pipeline:sliding_window ...
+        [--seeds 3] [--lengths 1024 4096] [--out docs/results/proof.json] [--folder runs/proof]
+
+Each subject is NAME=CHECKPOINT:ROLLOUT; CHECKPOINT `default` is the model that ships. The first is the one that claims to be
+better; the others are its rivals. What is finished is kept in --folder, and the same command goes on after a stop.
+"""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from results import write
+
+from malt.errors import UsageError
+from malt.evaluation.identity import checkpoint_sha256
+from malt.evaluation.measures.cost import Cost
+from malt.evaluation.measures.frechet import Frechet
+from malt.evaluation.measures.prediction import Prediction
+from malt.evaluation.measures.recall import Recall
+from malt.evaluation.measures.seams import Seams
+from malt.evaluation.measures.wear import Wear
+from malt.evaluation.metric import Metric
+from malt.evaluation.moments import BINS
+from malt.evaluation.study import Study
+from malt.evaluation.subject import Subject, subject_of
+from malt.pipelines.loading import default_checkpoint, load_pipeline
+
+LONGEST_HIDDEN = f"same after {BINS[-1].name} hidden frames"
+COST_AT = "seconds a frame at {} frames"
+
+
+class Entry(NamedTuple):
+    """One subject as it is named on the command line."""
+
+    name: str
+    checkpoint: Path
+    rollout: str
+
+
+def read_entry(text: str) -> Entry:
+    """Take NAME=CHECKPOINT:ROLLOUT apart."""
+    name, _, rest = text.partition("=")
+    checkpoint, _, rollout = rest.rpartition(":")
+    if not (name and checkpoint and rollout):
+        raise UsageError(f"cannot read {text!r}; give NAME=CHECKPOINT:ROLLOUT")
+    return Entry(name, default_checkpoint() if checkpoint == "default" else Path(checkpoint), rollout)
+
+
+def subject(entry: Entry) -> Subject:
+    """The subject of an entry; the number of weights is told, so that equal sizes can be seen to be equal."""
+    pipe = load_pipeline(entry.checkpoint)
+    weights = sum(parameter.numel() for parameter in pipe.transformer.parameters())
+    about = {"checkpoint": str(entry.checkpoint), "sha256": checkpoint_sha256(entry.checkpoint), "weights": weights}
+    return subject_of(pipe, entry.rollout, called=entry.name, identity=about)
+
+
+def metrics(options: argparse.Namespace) -> list[Metric]:
+    """What is measured, shortest first; the longest wear last, as it takes longest."""
+    count = options.count
+    short: list[Metric] = [
+        Recall(per_bin=count),
+        Frechet(num_videos=4 * count, num_frames=128),
+        Seams(num_videos=count),
+        Prediction(num_videos=count),
+        Cost(lengths=(64, 128, 256, 512, 1024), limit_s=options.limit),
+    ]
+    return [*short, *(Wear(num_videos=count, num_frames=n, name=f"wear-{n}") for n in sorted(options.lengths))]
+
+
+def claims(results: dict[str, Any], lengths: list[int]) -> dict[str, Any]:
+    """The table of what is to be reached: the first subject against the best of the others."""
+    first, *rivals = results["subjects"]
+
+    def figure(subject: str, metric: str, name: str) -> dict[str, Any] | None:
+        return results["subjects"][subject]["metrics"].get(metric, {}).get("figures", {}).get(name)
+
+    def means(names: list[str], metric: str, name: str) -> dict[str, float]:
+        found = {each: figure(each, metric, name) for each in names}
+        return {each: value["mean"] for each, value in found.items() if value and value["mean"] is not None}
+
+    table: dict[str, Any] = {"subject": first}
+    costs = means([first, *rivals], "cost", COST_AT.format(1024))
+    if first in costs:
+        table["cost of a frame at 1,024 frames, rival over subject"] = {
+            r: costs[r] / costs[first] for r in costs if r != first
+        }
+    for name in results["metrics"]["frechet"]["headlines"]:
+        others = means(rivals, "frechet", name)
+        own = means([first], "frechet", name)
+        if others and own and not name.startswith("floor"):
+            best = min(others, key=lambda each: others[each])
+            table[f"Frechet of 128 frames ({name}), subject over {best}"] = own[first] / others[best]
+    for length in sorted(lengths):
+        kept = ("well-formed shapes kept", "moving shapes kept", "sharpness kept", "motion kept")
+        table[f"kept at {length} frames"] = {name: figure(first, f"wear-{length}", name) for name in kept}
+    own, others = means([first], "recall", LONGEST_HIDDEN), means(rivals, "recall", LONGEST_HIDDEN)
+    if own and others:
+        best = max(others, key=lambda each: others[each])
+        table[f"{LONGEST_HIDDEN}, subject minus {best}, points"] = 100 * (own[first] - others[best])
+    table[f"{LONGEST_HIDDEN}, each"] = {each: figure(each, "recall", LONGEST_HIDDEN) for each in (first, *rivals)}
+    return table
+
+
+def main() -> None:
+    """Measure what is missing and write the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("entries", nargs="+", type=read_entry, metavar="NAME=CHECKPOINT:ROLLOUT")
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--count", type=int, default=16, help="videos of each metric and seed; moments of each bin")
+    parser.add_argument("--lengths", type=int, nargs="+", default=[1024, 4096])
+    parser.add_argument("--limit", type=float, default=600.0, help="seconds after which a longer video is not tried")
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--folder", type=Path, default=Path("runs/proof"))
+    parser.add_argument("--out", type=Path, default=Path("docs/results/proof.json"))
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    subjects = [subject(entry) for entry in options.entries]
+    study = Study(subjects=subjects, metrics=metrics(options), seeds=options.seeds, folder=options.folder)
+    study.begin()
+    todo = study.pending()
+    for n, task in enumerate(todo):
+        print(
+            f"{n + 1} of {len(todo)}: {task.metric.name} of {task.subject.name}, seed {task.seed}",
+            file=sys.stderr,
+            flush=True,
+        )
+        study.run(task)
+    results = study.results()
+    table = claims(results, options.lengths)
+    print(json.dumps(table, indent=2))
+    write(options.out, {"claims": table, **results})
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,168 @@
+"""`malt evaluate`: what a model's long videos are worth, as figures, and as a page with charts and videos."""
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import tyro
+
+from malt.commands.checks import check_count
+from malt.commands.interruption import interruptible
+from malt.commands.model import bring_up
+from malt.errors import UsageError
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
+
+    from malt.evaluation.metric import Metric
+    from malt.evaluation.study import Study
+    from malt.evaluation.subject import Subject
+    from malt.pipelines.malt import MaltPipeline
+
+SHOWN = {True: (3, 128), False: (6, 512)}  # videos on the page, and their frames; the first where it must be quick
+USUAL = "recall,wear,frechet,prediction,seams,cost"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Command:
+    """Measure how well a model's long videos hold up; a stopped evaluation goes on where it was."""
+
+    checkpoint: Annotated[Path | None, tyro.conf.Positional, tyro.conf.arg(metavar="CHECKPOINT")] = None
+    """Folder of the model (with model_index.json); the default model comes with the package."""
+    rollouts: str = "malt"
+    """Ways to make a long video, separated by commas: malt, full, sliding_window, keyframes, diffusion_forcing."""
+    metrics: str = USUAL
+    """What to measure, separated by commas: recall, wear, frechet, prediction, seams, cost, fvd."""
+    out: Path = Path("evaluation")
+    """Folder for results.json, index.html and videos/; what is there already is not measured again."""
+    quick: bool = False
+    """Few and short videos: under five minutes on two cores for the default model."""
+    seeds: int = 1
+    """How many times everything is measured, each time with other videos."""
+    count: int | None = None
+    """How many videos each metric looks at, for each seed; each metric's own number by default."""
+    frames: int | None = None
+    """How long the long videos are; 1024 by default, 512 with --quick."""
+    i3d: Path | None = None
+    """The I3D network's TorchScript file, for --metrics fvd."""
+    device: str = "auto"
+    """Where to compute: auto, cpu, cuda, cuda:1."""
+    threads: int | None = None
+    """How many processor threads to use."""
+
+    def run(self) -> None:
+        """Check, load the model, measure what is missing, and write the page."""
+        with interruptible():
+            metrics = self._check()
+            pipe = bring_up(self.checkpoint, device=self.device, threads=self.threads)
+            self._measure(pipe, metrics)
+
+    def _check(self) -> "list[Metric]":
+        from malt.evaluation.catalogue import Extent, build_metrics, known_name
+        from malt.generation.rollouts import ROLLOUTS
+
+        for option in ("seeds", "count", "frames", "threads"):
+            check_count(f"--{option}", getattr(self, option))
+        if self.checkpoint is not None and not self.checkpoint.is_dir():
+            raise UsageError(f"there is no checkpoint folder {self.checkpoint}; give one with model_index.json")
+        for name in _names(self.rollouts, "--rollouts"):
+            known_name(name, ROLLOUTS, "rollout")
+        extent = Extent(quick=self.quick, count=self.count, frames=self.frames, i3d=self.i3d)
+        return build_metrics(_names(self.metrics, "--metrics"), extent)
+
+    def _measure(self, pipe: "MaltPipeline", metrics: "list[Metric]") -> None:
+        from malt.evaluation.identity import checkpoint_sha256
+        from malt.evaluation.study import Study
+        from malt.evaluation.subject import subject_of
+        from malt.pipelines.loading import default_checkpoint
+
+        path = self.checkpoint or default_checkpoint()
+        identity = {"checkpoint": path.name, "sha256": checkpoint_sha256(path)}
+        counted = _Counted()
+        subjects: list[Subject] = [
+            subject_of(pipe, name, identity=identity, tell=counted.add) for name in _names(self.rollouts, "--rollouts")
+        ]
+        study = Study(subjects=subjects, metrics=metrics, seeds=self.seeds, folder=self.out)
+        study.begin()
+        try:
+            with _progress() as progress:
+                counted.show_on(progress)
+                self._run_all(study, progress)
+        except KeyboardInterrupt:
+            print(f"malt: stopped; what was measured is kept in {self.out}, the same command goes on", file=sys.stderr)
+            raise
+        print(
+            f"malt: open {self.out / 'index.html'} to judge; the figures are in {self.out / 'results.json'}",
+            file=sys.stderr,
+        )
+
+    def _run_all(self, study: "Study", progress: "Progress") -> None:
+        """Videos first, then every run that is missing; the page is written anew after each."""
+        from malt.evaluation.showing import show
+
+        num_shown, num_frames = SHOWN[self.quick]
+        todo = study.pending()
+        bar = progress.add_task("videos to look at", total=len(todo) + 1, frames="")
+        for name in show(study.subjects, self.out / "videos", num_shown, num_frames):
+            progress.update(bar, description=f"videos of {name}")
+        self._publish(study)
+        progress.advance(bar)
+        for task in todo:
+            progress.update(bar, description=f"{task.metric.name} of {task.subject.name}, seed {task.seed}")
+            study.run(task)
+            self._publish(study)
+            progress.advance(bar)
+
+    def _publish(self, study: "Study") -> None:
+        """Write results.json and the page of what there is."""
+        from malt.evaluation.page import write_page
+        from malt.evaluation.showing import table
+        from malt.evaluation.study import write_json, write_text
+
+        results = study.results()
+        write_json(self.out / "results.json", {"command": ["malt", *sys.argv[1:]], **results})
+        videos = table(study.subjects, self.out / "videos", SHOWN[self.quick][0])
+        write_text(self.out / "index.html", write_page(results, videos, self._heading(study)))
+
+    def _heading(self, study: "Study") -> str:
+        model = "the default model" if self.checkpoint is None else f"the model {self.checkpoint.name}"
+        ways = ", ".join(subject.name for subject in study.subjects)
+        left = len(study.pending())
+        state = f"; {left} of {len(study.tasks())} runs are still missing" if left else ""
+        quick = "; a quick look at few videos, so read the intervals" if self.quick else ""
+        return f"{model}, by {ways}; {self.seeds} seed{'s' if self.seeds > 1 else ''}{quick}{state}."
+
+
+class _Counted:
+    """Shows on the bar how many frames have been made."""
+
+    def __init__(self) -> None:
+        self._frames = 0
+        self._progress: Progress | None = None
+
+    def show_on(self, progress: "Progress") -> None:
+        self._progress = progress
+
+    def add(self, frames: int) -> None:
+        self._frames += frames
+        if self._progress is not None:
+            for task in self._progress.task_ids:
+                self._progress.update(task, frames=f"{self._frames:,} frames made")
+
+
+def _names(given: str, option: str) -> list[str]:
+    """The names in a list with commas, each once."""
+    names = list(dict.fromkeys(name.strip() for name in given.split(",") if name.strip()))
+    if not names:
+        raise UsageError(f"nothing was given as {option}; give names separated by commas")
+    return names
+
+
+def _progress() -> "Progress":
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    made = TextColumn("{task.fields[frames]}")
+    return Progress(*columns, made, console=Console(stderr=True))

@@ -1,0 +1,81 @@
+"""All metrics by name, as large as a careful comparison wants them or as small as a quick look needs."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path
+
+from malt.errors import UsageError
+from malt.evaluation.measures.cost import Cost
+from malt.evaluation.measures.frechet import Frechet
+from malt.evaluation.measures.fvd import Fvd
+from malt.evaluation.measures.prediction import Prediction
+from malt.evaluation.measures.recall import Recall
+from malt.evaluation.measures.seams import Seams
+from malt.evaluation.measures.wear import Wear
+from malt.evaluation.metric import Metric
+from malt.evaluation.moments import BINS
+
+
+@dataclass(frozen=True, kw_only=True)
+class Extent:
+    """How much is measured. count: videos for each metric and seed, None for each metric's own number. frames: length of
+    the long videos. i3d: a user's I3D network."""
+
+    quick: bool = False
+    count: int | None = None
+    frames: int | None = None
+    i3d: Path | None = None
+
+    def videos(self, careful: int, quick: int) -> int:
+        """How many videos: as asked for, or a careful or a quick number."""
+        return self.count or (quick if self.quick else careful)
+
+    def length(self, careful: int, quick: int) -> int:
+        """How many frames the long videos have."""
+        return self.frames or (quick if self.quick else careful)
+
+
+def _cost(extent: Extent) -> Cost:
+    longest = extent.length(1024, 256)
+    return Cost(lengths=tuple(n for n in (64, 128, 256, 512, 1024, 2048, 4096) if n <= longest) or (longest,))
+
+
+def _fvd(extent: Extent) -> Fvd:
+    if extent.i3d is None:
+        raise UsageError("FVD needs the I3D network of its authors; give its TorchScript file with --i3d")
+    return Fvd(i3d=extent.i3d, num_videos=extent.videos(2048, 64))
+
+
+METRICS: dict[str, Callable[[Extent], Metric]] = {
+    "recall": lambda extent: Recall(per_bin=-(-extent.videos(64, 16) // len(BINS))),
+    "wear": lambda extent: Wear(num_videos=extent.videos(16, 4), num_frames=extent.length(1024, 512)),
+    "frechet": lambda extent: Frechet(num_videos=extent.videos(64, 12)),
+    "prediction": lambda extent: Prediction(num_videos=extent.videos(32, 8), horizon=32 if extent.quick else 64),
+    "seams": lambda extent: Seams(num_videos=extent.videos(16, 4), num_frames=128 if extent.quick else 256),
+    "cost": _cost,
+    "fvd": _fvd,
+}
+USUAL = tuple(name for name in METRICS if name != "fvd")
+
+
+def build_metrics(names: list[str], extent: Extent) -> list[Metric]:
+    """The metrics of these names, in the order given.
+
+    Raises:
+        UsageError: there is no such metric, or what it needs was not given.
+    """
+    return [METRICS[known_name(name, METRICS, "metric")](extent) for name in names]
+
+
+def known_name(name: str, known: dict, what: str) -> str:
+    """The name, if it is known.
+
+    Raises:
+        UsageError: it is not; the nearest is suggested.
+    """
+    if name in known:
+        return name
+    close = get_close_matches(name, known, n=1)
+    hint = f"did you mean {close[0]!r}" if close else f"choose from {', '.join(known)}"
+    raise UsageError(f"there is no {what} {name!r}; {hint}")

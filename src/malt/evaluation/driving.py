@@ -1,0 +1,58 @@
+"""True driving videos with their actions (`donkeycar/valid` of the measuring data), cut into windows to be predicted."""
+
+import csv
+import random
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from malt.evaluation.features import data_folder
+from malt.generation.pixels import to_tensor
+from malt.generation.source import read_video
+
+FOLDER = Path("donkeycar") / "valid"
+ACTIONS = ("steering", "throttle")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Windows:
+    """Windows of driving: frames in [-1, 1], and what was done at every one of them (-1 ... 1)."""
+
+    frames: Float[Tensor, "b t 3 h w"]
+    actions: Float[Tensor, "b t a"]
+
+
+def driving_files() -> list[Path]:
+    """The videos that are there, sorted; none where the measuring data are not."""
+    folder = data_folder()
+    return sorted((folder / FOLDER).glob("*.mp4")) if folder else []
+
+
+def driving_windows(num: int, num_frames: int, size: tuple[int, int], seed: int, files: list[Path]) -> Windows:
+    """Windows of `num_frames` frames, one from the beginning of each of `num` files drawn from those long enough.
+
+    Raises:
+        ValueError: fewer than `num` files are long enough.
+    """
+    draw = random.Random(seed)
+    frames, actions = [], []
+    for path in draw.sample(files, len(files)):
+        done = read_actions(path.with_suffix(".actions.csv"))
+        if len(done) < num_frames:
+            continue
+        frames.append(to_tensor(np.stack(list(read_video(path, size, max_frames=num_frames)))))
+        actions.append(done[:num_frames])
+        if len(frames) == num:
+            return Windows(frames=torch.stack(frames), actions=torch.stack(actions))
+    raise ValueError(f"asked for {num} windows of {num_frames} frames; there are {len(frames)}")
+
+
+def read_actions(path: Path) -> Float[Tensor, "t a"]:
+    """Steering and throttle of every frame."""
+    with path.open(newline="") as file:
+        rows = [[float(row[name]) for name in ACTIONS] for row in csv.DictReader(file)]
+    return torch.tensor(rows)

@@ -1,0 +1,147 @@
+"""Cost: what one more second of video takes, by how long the video already is."""
+
+import resource
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from malt.evaluation.metric import Axes, Meaning
+from malt.evaluation.outcome import Curve, Outcome
+from malt.evaluation.scenery import captions_of
+from malt.evaluation.subject import Request, Subject
+from malt.generation.report import peak_rss_bytes
+
+STATM = Path("/proc/self/statm")
+Clock = Callable[[], float]
+
+
+@dataclass(frozen=True)
+class Moment:
+    """After a segment: frames made so far, seconds since the start, bytes the process holds, bytes of the memory."""
+
+    frames: int
+    seconds: float
+    resident: int
+    memory: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cost:
+    """Seconds and bytes for one more second of one video of each of these lengths.
+
+    A rollout that goes on is timed over the segments that bring the next second; one that cannot makes the whole video
+    anew, up to the length at which that takes more than `limit_s` seconds.
+    """
+
+    lengths: tuple[int, ...] = (64, 128, 256, 512, 1024)
+    limit_s: float = 600.0
+    clock: Clock = time.perf_counter
+    name: str = "cost"
+    says: str = (
+        "What one more second costs when the video is already so long. Flat is what a memory of fixed size promises."
+    )
+
+    @property
+    def headlines(self) -> dict[str, Meaning]:
+        """The figures for the table."""
+        longest = self.lengths[-1]
+        return {
+            f"seconds a frame at {longest} frames": Meaning(words=f"seconds a frame at {longest}", better="lower"),
+            "seconds for one more second, longest over shortest": Meaning(
+                words=f"cost at {longest} over {self.lengths[0]} frames", better="lower"
+            ),
+            "memory, MiB": Meaning(words="memory it keeps, MiB"),
+            "resident growth, MiB": Meaning(words="growth of the process, MiB", better="lower"),
+        }
+
+    @property
+    def axes(self) -> dict[str, Axes]:
+        """The charts' axes."""
+        return {
+            "seconds for one more second": Axes(x="frames already there", y="seconds", log_x=True),
+            "seconds a frame": Axes(x="frames already there", y="seconds", log_x=True),
+            "resident, MiB": Axes(x="frames already there", y="MiB held by the process", log_x=True),
+        }
+
+    def settings(self) -> dict[str, object]:
+        """What the numbers depend on."""
+        return {"lengths": list(self.lengths), "limit_s": self.limit_s}
+
+    def run(self, subject: Subject, seed: int) -> Outcome:
+        """Make one video and note time and memory on the way, or one of each length."""
+        second = max(1, round(subject.frame_rate))
+        self._watch(subject, seed, second)  # what is only done once is done now
+        found = self._going_on(subject, seed, second) if subject.extends else self._anew(subject, seed, second)
+        x = [float(length) for length in found]
+        charts = {
+            "seconds for one more second": [each[0] for each in found.values()],
+            "seconds a frame": [each[0] / (second if subject.extends else n + second) for n, each in found.items()],
+            "resident, MiB": [each[1] / 2**20 for each in found.values()],
+        }
+        curves = [
+            Curve(chart=chart, line="", x=x, samples=[[value] for value in values], over="seeds")
+            for chart, values in charts.items()
+        ]
+        return Outcome(whole=self._whole(found, charts), curves=curves, notes=self._notes(subject, found))
+
+    def _whole(self, found: dict[int, tuple[float, int, int]], charts: dict[str, list[float]]) -> dict[str, float]:
+        whole = {
+            f"seconds a frame at {n} frames": value for n, value in zip(found, charts["seconds a frame"], strict=True)
+        }
+        seconds, resident = charts["seconds for one more second"], charts["resident, MiB"]
+        return whole | {
+            "seconds for one more second, longest over shortest": seconds[-1] / seconds[0],
+            "resident growth, MiB": resident[-1] - resident[0],
+            "memory, MiB": max(each[2] for each in found.values()) / 2**20,
+        }
+
+    def _going_on(self, subject: Subject, seed: int, second: int) -> dict[int, tuple[float, int, int]]:
+        """Of every length: seconds for the next second of one and the same video, bytes resident, bytes of memory."""
+        moments = self._watch(subject, seed, self.lengths[-1] + 4 * second)
+        found = {}
+        for length in self.lengths:
+            here = next(n for n, moment in enumerate(moments) if moment.frames >= length)
+            there = next(
+                (n for n, m in enumerate(moments) if m.frames >= moments[here].frames + 2 * second), len(moments) - 1
+            )
+            frames = max(1, moments[there].frames - moments[here].frames)
+            seconds = (moments[there].seconds - moments[here].seconds) * second / frames
+            found[length] = (seconds, moments[here].resident, moments[here].memory)
+        return found
+
+    def _anew(self, subject: Subject, seed: int, second: int) -> dict[int, tuple[float, int, int]]:
+        """The same where a longer video is another video: all of it counts."""
+        found = {}
+        for length in self.lengths:
+            last = self._watch(subject, seed, length + second)[-1]
+            found[length] = (last.seconds, peak_rss_bytes(), last.memory)
+            if last.seconds > self.limit_s:
+                break
+        return found
+
+    def _watch(self, subject: Subject, seed: int, num_frames: int) -> list[Moment]:
+        place, moments, frames, began = subject.begin(_request(seed)), [], 0, self.clock()
+        for segment in subject.stream(place, num_frames):
+            frames += segment.frames.shape[1]
+            moments.append(Moment(frames, self.clock() - began, resident_bytes(), segment.memory_bytes))
+        return moments
+
+    def _notes(self, subject: Subject, found: dict[int, tuple[float, int, int]]) -> list[str]:
+        if subject.extends:
+            return ["one video at a time; the time of its next two seconds, halved"]
+        notes = ["a longer video is made anew, whole: its seconds count in full, its bytes are the process's peak"]
+        if len(found) < len(self.lengths):
+            notes.append(f"ended at {max(found)} frames, which took more than {self.limit_s:g} seconds")
+        return notes
+
+
+def _request(seed: int) -> Request:
+    return Request(captions=captions_of(1, seed), seed=seed)
+
+
+def resident_bytes() -> int:
+    """What the process holds now; its peak where the system does not say."""
+    if STATM.exists():
+        return int(STATM.read_text().split()[1]) * resource.getpagesize()
+    return peak_rss_bytes()

@@ -1,0 +1,169 @@
+"""Prediction: how close a video comes to the true one that it continues, by how far ahead (as TECO and Memory Maze do)."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor
+
+from malt.evaluation.driving import FOLDER, driving_files, driving_windows
+from malt.evaluation.features import ImageNetFrames, imagenet_network
+from malt.evaluation.metric import Axes, Meaning, batches
+from malt.evaluation.outcome import Curve, Outcome
+from malt.evaluation.scenery import UNTOLD, film, scenes_of
+from malt.evaluation.subject import Request, Subject, make
+from malt.evaluation.world_features import CLIP_FRAMES, load_world_features
+
+START = 64  # frame at which films begin, when shapes are anywhere
+FROZEN = "last true frame kept"
+EVERY = 8  # frames between two of which features are compared
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prediction:
+    """PSNR, SSIM and a feature distance to the truth at every horizon, after `given` true frames."""
+
+    num_videos: int = 32
+    given: int = 64
+    horizon: int = 64
+    name: str = "prediction"
+    says: str = (
+        "True frames (and actions, where the model takes them) are given and the video goes on: how close to what really "
+        f"came, frame by frame. The line '{FROZEN}' is what one gets by not moving at all."
+    )
+
+    @property
+    def headlines(self) -> dict[str, Meaning]:
+        """The figures for the table."""
+        return {
+            "PSNR": Meaning(words=f"PSNR over {self.horizon} frames, dB", better="higher"),
+            f"PSNR, {FROZEN}": Meaning(words="PSNR of the last true frame, dB"),
+            "SSIM": Meaning(words=f"SSIM over {self.horizon} frames", better="higher"),
+            "feature distance": Meaning(words="feature distance", better="lower"),
+        }
+
+    @property
+    def axes(self) -> dict[str, Axes]:
+        """The charts' axes."""
+        words = {"PSNR": "PSNR, dB", "SSIM": "SSIM", "feature distance": f"cosine distance ({_feature_name()})"}
+        charts = {chart: Axes(x="frames ahead", y=label) for chart, label in words.items()}
+        return charts | {f"{chart}, driving": axes for chart, axes in charts.items()}
+
+    def settings(self) -> dict[str, object]:
+        """What the numbers depend on."""
+        counts = {"num_videos": self.num_videos, "given": self.given, "horizon": self.horizon}
+        return counts | {"features": _feature_name()}
+
+    def run(self, subject: Subject, seed: int) -> Outcome:
+        """Continue films of the world and, where the model takes actions and there are any, true driving."""
+        outcome = Outcome(notes=_missing(subject))
+        for domain, requests in self._domains(subject, seed):
+            made, true, last = [], [], []
+            for request, future in requests:
+                made.append(make(subject, request, self.horizon))
+                true.append(future)
+                assert request.first is not None
+                last.append(request.first[:, -1:].expand_as(future))
+            outcome = self._add(outcome, domain, torch.cat(made), torch.cat(true), torch.cat(last))
+        return outcome
+
+    def _domains(self, subject: Subject, seed: int) -> Iterator[tuple[str, Iterator[tuple[Request, Tensor]]]]:
+        """What is continued: requests, each with the true frames that followed."""
+        if not subject.takes_actions:
+            yield "", self._of_world(subject, seed)
+        elif files := driving_files():
+            yield ", driving", self._of_driving(subject, seed, min(self.num_videos, len(files) // 2))
+
+    def _of_world(self, subject: Subject, seed: int) -> Iterator[tuple[Request, Tensor]]:
+        scenes = scenes_of(self.num_videos, seed)
+        for part in batches(self.num_videos):
+            films = film(scenes[part], START, self.given + self.horizon, subject.frame_size)
+            captions = [UNTOLD] * len(films)
+            first, future = films.split([self.given, self.horizon], dim=1)
+            yield Request(captions=captions, seed=seed + part.start, first=first), future
+
+    def _of_driving(self, subject: Subject, seed: int, num: int) -> Iterator[tuple[Request, Tensor]]:
+        drives = driving_windows(num, self.given + self.horizon, subject.frame_size, seed, driving_files())
+        for part in batches(num):
+            first, future = drives.frames[part].split([self.given, self.horizon], dim=1)
+            captions, actions = ["a drive"] * len(first), drives.actions[part]
+            yield Request(captions=captions, seed=seed + part.start, first=first, actions=actions), future
+
+    def _add(self, outcome: Outcome, domain: str, made: Tensor, true: Tensor, last: Tensor) -> Outcome:
+        """The outcome with the distances of this domain."""
+        samples, curves = dict(outcome.samples), list(outcome.curves)
+        for line, videos in (("", made), (FROZEN, last)):
+            for chart, (x, values) in distances(videos, true).items():
+                curves.append(Curve(chart=chart + domain, line=line, x=x, samples=values.T.tolist()))
+                samples[f"{chart}{domain}" + (f", {line}" if line else "")] = values.mean(1).tolist()
+        note = f"{self.given} true frames were given; feature distance is the cosine distance of {_feature_name()}"
+        return Outcome(samples=samples, curves=curves, notes=[*outcome.notes, note])
+
+
+def _missing(subject: Subject) -> list[str]:
+    """What to say where there is nothing to continue."""
+    if subject.takes_actions and not driving_files():
+        return [f"the model takes actions, and there is no true driving here: set MALT_DATA to a folder with {FOLDER}"]
+    return []
+
+
+def distances(
+    made: Float[Tensor, "b t 3 h w"], true: Float[Tensor, "b t 3 h w"]
+) -> dict[str, tuple[list[float], Float[Tensor, "b x"]]]:
+    """Of each measure: the horizons (1 is the first frame), and its value of every video at each."""
+    every = [float(n + 1) for n in range(made.shape[1])]
+    x, of_features = feature_distance(made, true)
+    return {"PSNR": (every, psnr(made, true)), "SSIM": (every, ssim(made, true)), "feature distance": (x, of_features)}
+
+
+def psnr(made: Float[Tensor, "b t 3 h w"], true: Float[Tensor, "b t 3 h w"]) -> Float[Tensor, "b t"]:
+    """Peak signal-to-noise ratio of every frame in dB, for pictures in [-1, 1]; at most 100."""
+    from torchmetrics.functional.image import peak_signal_noise_ratio
+
+    error_free = 2.0 * 10 ** (-100 / 20)  # an error below it counts as none
+    return torch.stack(
+        [
+            torch.stack(
+                [
+                    peak_signal_noise_ratio(a, b, data_range=2.0)
+                    if (a - b).abs().max() > error_free
+                    else a.new_tensor(100.0)
+                    for a, b in zip(video, truth, strict=True)
+                ]
+            )
+            for video, truth in zip(made, true, strict=True)
+        ]
+    )
+
+
+def ssim(made: Float[Tensor, "b t 3 h w"], true: Float[Tensor, "b t 3 h w"]) -> Float[Tensor, "b t"]:
+    """Structural similarity of every frame (Wang et al. 2004: Gaussian window, sigma 1.5)."""
+    from torchmetrics.functional.image import structural_similarity_index_measure
+
+    each = structural_similarity_index_measure(made.flatten(0, 1), true.flatten(0, 1), data_range=2.0, reduction="none")
+    return torch.as_tensor(each).view(made.shape[:2])
+
+
+def feature_distance(
+    made: Float[Tensor, "b t 3 h w"], true: Float[Tensor, "b t 3 h w"]
+) -> tuple[list[float], Float[Tensor, "b x"]]:
+    """Horizons, and the cosine distance of features there: of frames, or of the 16 frames up to them."""
+    one, other = _features(made), _features(true)
+    step = EVERY if imagenet_network() is not None else CLIP_FRAMES
+    first = 1 if imagenet_network() is not None else CLIP_FRAMES
+    return [float(first + step * n) for n in range(one.shape[1])], 1 - F.cosine_similarity(one, other, dim=2)
+
+
+def _features(videos: Tensor) -> Float[Tensor, "b x d"]:
+    network = imagenet_network()
+    if network is not None:
+        return ImageNetFrames(network)(videos).unflatten(0, (len(videos), -1))
+    num = videos.shape[1] // CLIP_FRAMES
+    clips = videos[:, : num * CLIP_FRAMES].unflatten(1, (num, CLIP_FRAMES)).flatten(0, 1)
+    return load_world_features()(clips).unflatten(0, (len(videos), num))
+
+
+def _feature_name() -> str:
+    return "ImageNet features of frames" if imagenet_network() is not None else "the world's features of 16 frames"

@@ -1,0 +1,166 @@
+"""A study: every subject by every metric with every seed, each finished run kept, so that a stopped study goes on."""
+
+import json
+import os
+import platform
+import re
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from malt.errors import MaltError, UsageError
+from malt.evaluation.metric import Metric
+from malt.evaluation.outcome import Outcome, summarise
+from malt.evaluation.subject import Subject
+from malt.generation.report import versions
+
+
+@dataclass(frozen=True, kw_only=True)
+class Task:
+    """One run of a metric."""
+
+    subject: Subject
+    metric: Metric
+    seed: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Study:
+    """What is measured of what, and the folder in which it is kept."""
+
+    subjects: list[Subject]
+    metrics: list[Metric]
+    seeds: int
+    folder: Path
+
+    def check(self) -> None:
+        """Find out, before any work, whether the folder can take this study.
+
+        Raises:
+            UsageError: it is a file or somebody else's folder, or holds runs of another checkpoint or with other settings.
+        """
+        for subject in self.subjects:
+            if not re.fullmatch(r"[\w.-]+", subject.name):
+                raise UsageError(f"{subject.name!r} cannot name a folder; use letters, digits, dots and dashes")
+        if self.folder.exists() and not self.folder.is_dir():
+            raise UsageError(f"{self.folder} is a file; name a folder for the figures")
+        if self.folder.is_dir() and any(self.folder.iterdir()) and not self._runs.is_dir():
+            raise UsageError(
+                f"{self.folder} holds something else; name an empty folder or that of an earlier evaluation"
+            )
+        for subject in self.subjects:
+            about = self._runs / subject.name / "about.json"
+            if about.is_file() and _read(about) != _plain(subject.identity):
+                raise UsageError(
+                    f"{self.folder} holds figures of another checkpoint for {subject.name}; name another folder"
+                )
+        for task in self.tasks():
+            if self.is_done(task) and _read(self.path(task))["settings"] != _plain(task.metric.settings()):
+                raise UsageError(
+                    f"{self.folder} holds {task.metric.name} with other settings; name another folder, or ask as before"
+                )
+
+    def begin(self) -> None:
+        """Check, and note in the folder whose figures it is for."""
+        self.check()
+        for subject in self.subjects:
+            write_json(self._runs / subject.name / "about.json", subject.identity)
+
+    def tasks(self) -> list[Task]:
+        """All runs, seed after seed, so that a first picture is there early."""
+        return [
+            Task(subject=subject, metric=metric, seed=seed)
+            for seed in range(self.seeds)
+            for metric in self.metrics
+            for subject in self.subjects
+        ]
+
+    def pending(self) -> list[Task]:
+        """The runs that are not there yet."""
+        return [task for task in self.tasks() if not self.is_done(task)]
+
+    def is_done(self, task: Task) -> bool:
+        """Whether a run is kept already."""
+        return self.path(task).is_file()
+
+    def path(self, task: Task) -> Path:
+        """Where a run is kept."""
+        return self._runs / task.subject.name / task.metric.name / f"{task.seed}.json"
+
+    def run(self, task: Task) -> None:
+        """Run a metric and keep what it found."""
+        began = time.perf_counter()
+        outcome = task.metric.run(task.subject, task.seed)
+        seconds = round(time.perf_counter() - began, 2)
+        settings = task.metric.settings()
+        write_json(self.path(task), {"settings": settings, "seconds": seconds, "outcome": outcome.as_dict()})
+
+    def results(self) -> dict[str, Any]:
+        """Everything found so far, summed up over seeds."""
+        return {
+            "versions": versions(),
+            "machine": {
+                "processors": os.cpu_count(),
+                "threads": torch.get_num_threads(),
+                "system": platform.platform(),
+            },
+            "intervals": "95 %: bootstrap over videos where a figure is of videos, Student over seeds where it is of a set",
+            "metrics": {metric.name: _described(metric) for metric in self.metrics},
+            "subjects": {subject.name: self._of_subject(subject) for subject in self.subjects},
+        }
+
+    def _of_subject(self, subject: Subject) -> dict[str, Any]:
+        found = {}
+        for metric in self.metrics:
+            tasks = [Task(subject=subject, metric=metric, seed=seed) for seed in range(self.seeds)]
+            runs = [_read(self.path(task)) for task in tasks if self.is_done(task)]
+            if runs:
+                outcomes = [Outcome.from_dict(run["outcome"]) for run in runs]
+                about = {"settings": runs[0]["settings"], "seconds": sum(run["seconds"] for run in runs)}
+                found[metric.name] = about | summarise(outcomes)
+        return {"identity": subject.identity, "metrics": found}
+
+    @property
+    def _runs(self) -> Path:
+        return self.folder / "runs"
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write JSON whole or not at all, and make the folders it needs."""
+    write_text(path, json.dumps(content, indent=1, allow_nan=False) + "\n")
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a file whole or not at all, and make the folders it needs.
+
+    Raises:
+        MaltError: it cannot be written, as on a full disk.
+    """
+    part = path.with_name(path.name + ".part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part.write_text(text)
+        os.replace(part, path)
+    except OSError as error:
+        part.unlink(missing_ok=True)
+        raise MaltError(f"could not write {path} ({error.strerror}); make room or choose another place") from error
+
+
+def _described(metric: Metric) -> dict[str, Any]:
+    headlines = {name: asdict(meaning) for name, meaning in metric.headlines.items()}
+    axes = {name: asdict(axes) for name, axes in metric.axes.items()}
+    return {"says": metric.says, "headlines": headlines, "axes": axes}
+
+
+def _plain(value: Any) -> Any:
+    return json.loads(json.dumps(value))
+
+
+def _read(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise UsageError(f"{path} is damaged; remove it and it is measured again") from error

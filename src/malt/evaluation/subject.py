@@ -1,0 +1,216 @@
+"""What is measured: one model making video in one way, asked for segments, never how it makes them."""
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal, Protocol, runtime_checkable
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from malt.generation.full import FullRollout
+from malt.generation.rollout import Driver, Rollout, Segment
+from malt.generation.rollouts import build_rollout
+from malt.memory.state import Memory, select
+
+MemoryUse = Literal["kept", "emptied", "swapped"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """Videos to be made, one a caption.
+
+    first: true frames to go on from, in [-1, 1]. actions: of every frame, the given ones first; None where nobody acts.
+    """
+
+    captions: list[str]
+    seed: int = 0
+    first: Float[Tensor, "b t 3 h w"] | None = None
+    actions: Float[Tensor, "b f a"] | None = None
+
+
+@runtime_checkable
+class Subject(Protocol):
+    """A model and a way to make video with it."""
+
+    @property
+    def name(self) -> str:
+        """What it is called; names a folder."""
+        ...
+
+    @property
+    def frame_rate(self) -> float:
+        """Frames a second."""
+        ...
+
+    @property
+    def frame_size(self) -> tuple[int, int]:
+        """Height and width."""
+        ...
+
+    @property
+    def has_memory(self) -> bool:
+        """Whether there is a memory to be emptied or swapped."""
+        ...
+
+    @property
+    def extends(self) -> bool:
+        """Whether a video can be made longer without making it anew."""
+        ...
+
+    @property
+    def takes_actions(self) -> bool:
+        """Whether somebody acts in its videos."""
+        ...
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What says which model it is, ready for JSON."""
+        ...
+
+    def begin(self, request: Request) -> Any:
+        """Take in what is given: a value from which `stream` can go on more than once."""
+        ...
+
+    def stream(self, place: Any, num_frames: int, memory: MemoryUse = "kept") -> Iterator[Segment]:
+        """Segments of the `num_frames` frames after the given ones; the memory as it is, emptied, or the next video's."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Place:
+    """Where videos stand that were given some frames."""
+
+    rollout: Rollout
+    progress: Any
+    empty: Memory
+    num_given: int
+    actions: Float[Tensor, "b f a"] | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class RolloutSubject:
+    """A `Subject` made of anything that gives a rollout for a request.
+
+    num_actions: numbers that say what is done in a frame, 0 where nobody acts; without any asked for, all of them are 0.
+    tell: hears of every segment how many frames it has.
+    """
+
+    name: str
+    rollout: Callable[[Request], Rollout]
+    frame_rate: float
+    frame_size: tuple[int, int]
+    has_memory: bool = True
+    extends: bool = True
+    num_actions: int = 0
+    identity: dict[str, Any] = field(default_factory=dict)
+    device: str = "cpu"
+    tell: Callable[[int], None] | None = None
+
+    @property
+    def takes_actions(self) -> bool:
+        """Whether somebody acts in its videos."""
+        return self.num_actions > 0
+
+    def begin(self, request: Request) -> Place:
+        """Let the rollout absorb the given frames."""
+        rollout = self.rollout(request)
+        progress = rollout.begin(request.seed)
+        empty, num_given = progress.memory, 0 if request.first is None else request.first.shape[1]
+        actions = self._actions(request, num_given)
+        if request.first is not None:
+            done = None if actions is None else actions[:, :num_given]
+            for _, after in rollout.absorb(progress, request.first.to(self.device), done):
+                progress = after
+        return Place(rollout=rollout, progress=progress, empty=empty, num_given=num_given, actions=actions)
+
+    def _actions(self, request: Request, num_given: int) -> Float[Tensor, "b f a"] | None:
+        if request.actions is None and self.num_actions == 0:
+            return None
+        still = torch.zeros(len(request.captions), num_given + 1, self.num_actions)
+        return (still if request.actions is None else request.actions).to(self.device)
+
+    def stream(self, place: Place, num_frames: int, memory: MemoryUse = "kept") -> Iterator[Segment]:
+        """Go on behind the given frames; those that a rollout could not absorb and made anew are left out."""
+        progress = _with_memory(place, memory)
+        for segment in _segments(place, place.num_given + num_frames - progress.start, progress):
+            if self.tell is not None:
+                self.tell(segment.frames.shape[0] * segment.frames.shape[1])
+            known = max(0, place.num_given - segment.start)
+            if known < segment.frames.shape[1]:
+                frames = segment.frames[:, known:].float().cpu()
+                yield replace(segment, start=segment.start + known - place.num_given, frames=frames)
+
+
+def subject_of(
+    pipeline: Any,
+    name: str = "malt",
+    *,
+    called: str | None = None,
+    identity: dict[str, Any] | None = None,
+    tell: Callable[[int], None] | None = None,
+) -> RolloutSubject:
+    """The subject that a `MaltPipeline` is with the rollout of this name; `called` names it where names would be alike."""
+    settings = pipeline.transformer.config
+    return RolloutSubject(
+        name=called or name,
+        rollout=lambda request: build_rollout(name, pipeline.rollout(request.captions)),
+        frame_rate=pipeline.frame_rate,
+        frame_size=pipeline.frame_size,
+        has_memory=name == "malt" and settings.memory != "none",
+        extends=name != "full",
+        num_actions=(settings.action_dim or 0) // pipeline.codec.time_compression,
+        identity=(identity or {}) | {"rollout": name},
+        device=str(pipeline.device),
+        tell=tell,
+    )
+
+
+def _segments(place: Place, num_frames: int, progress: Any) -> Iterator[Segment]:
+    """The rollout's stream; of one that makes a video anew for every segment, the whole video, made once."""
+    driver = None if place.actions is None else _driver(place.actions, progress.start)
+    if isinstance(place.rollout, FullRollout):
+        return iter([place.rollout.whole(num_frames, progress, driver)])
+    return place.rollout.stream(num_frames, progress, driver)
+
+
+def _driver(actions: Float[Tensor, "b f a"], start: int) -> Driver:
+    """Does what was done in the true video; beyond its end, what was done last."""
+
+    def drive(segment: Segment | None, num_frames: int) -> Tensor:
+        first = start if segment is None else segment.start + segment.frames.shape[1]
+        frames = torch.arange(first, first + num_frames, device=actions.device).clamp(max=actions.shape[1] - 1)
+        return actions[:, frames]
+
+    return drive
+
+
+def _with_memory(place: Place, use: MemoryUse) -> Any:
+    if use == "kept":
+        return place.progress
+    if use == "emptied":
+        return replace(place.progress, memory=place.empty)
+    memory = place.progress.memory
+    num_videos = memory[0].tokens.shape[0] if memory else 0
+    return replace(place.progress, memory=select(memory, torch.arange(num_videos).roll(-1)))
+
+
+def collect(segments: Iterable[Segment]) -> Float[Tensor, "b t 3 h w"]:
+    """All frames of a batch of short videos."""
+    return torch.cat([segment.frames for segment in segments], dim=1)
+
+
+def make(subject: Subject, request: Request, num_frames: int) -> Float[Tensor, "b t 3 h w"]:
+    """So many frames of every video asked for."""
+    return collect(subject.stream(subject.begin(request), num_frames))
+
+
+def collect_spans(segments: Iterable[Segment], spans: list[tuple[int, int]]) -> list[Float[Tensor, "b t 3 h w"]]:
+    """The frames of some spans (first frame, frame after the last) of long videos, of which nothing else is kept."""
+    kept: list[list[Tensor]] = [[] for _ in spans]
+    for segment in segments:
+        end = segment.start + segment.frames.shape[1]
+        for parts, (first, last) in zip(kept, spans, strict=True):
+            if segment.start < last and end > first:
+                parts.append(segment.frames[:, max(0, first - segment.start) : last - segment.start])
+    return [torch.cat(parts, dim=1) for parts in kept]

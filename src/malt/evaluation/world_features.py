@@ -1,0 +1,90 @@
+"""Features of short clips of `passage`, from a small 3-D network trained on the world's own labels.
+
+It was taught kind, colour and direction of the shape in each lane, the wall and the place (`benchmarks/world_features.py`
+makes it). A Frechet distance between its features is a distance of this world's videos, and is never called FVD.
+"""
+
+import json
+from functools import cache
+from importlib.resources import files
+from pathlib import Path
+
+import torch.nn.functional as F
+from einops import rearrange
+from jaxtyping import Float
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from malt.data.worlds.passage import COLOURS, KINDS, PLACES, SIZE, WALLS
+from malt.errors import CheckpointError
+
+CLIP_FRAMES = 16
+NUM_FEATURES = 64
+LANES = ("upper", "lower")
+ANSWERS = {"kind": len(KINDS), "colour": len(COLOURS), "direction": 2}  # asked of each lane
+Size = tuple[int, int, int]
+SCENERY = {"wall": len(WALLS), "place": len(PLACES)}
+
+
+class WorldFeatures(nn.Module):
+    """Clips (n, 16, 3, h, w) in [-1, 1] to features (n, 64); `answers` says what the labels' heads make of them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body = nn.Sequential(
+            *_block(3, 24, kernel=(4, 5, 5), stride=(4, 2, 2)),  # moments of four frames, 32x32
+            *_block(24, 48, kernel=(1, 3, 3), stride=(1, 2, 2)),
+            *_block(48, 64, kernel=(2, 3, 3), stride=(2, 2, 2)),
+            *_block(64, 64, kernel=(2, 3, 3), stride=(2, 2, 2)),
+            nn.Flatten(),
+            nn.Linear(64 * (SIZE // 16) ** 2, NUM_FEATURES),
+        )
+        asked = {f"{lane}_{label}": num for lane in LANES for label, num in ANSWERS.items()} | SCENERY
+        self.heads = nn.ModuleDict({name: nn.Linear(NUM_FEATURES, num) for name, num in asked.items()})
+
+    def forward(self, clips: Float[Tensor, "n t 3 h w"]) -> Float[Tensor, "n d"]:
+        """Features; frames of other sizes than the world's are scaled to it."""
+        return self.body(rearrange(_world_size(clips), "n t c h w -> n c t h w"))
+
+    def answers(self, features: Float[Tensor, "n d"]) -> dict[str, Tensor]:
+        """Scores of every label's values, (n, values)."""
+        return {name: head(F.relu(features)) for name, head in self.heads.items()}
+
+
+def _block(num_in: int, num_out: int, kernel: Size, stride: Size) -> list[nn.Module]:
+    padding = (0, kernel[1] // 2, kernel[2] // 2)
+    return [nn.Conv3d(num_in, num_out, kernel, stride, padding, bias=False), nn.BatchNorm3d(num_out), nn.ReLU()]
+
+
+def _world_size(clips: Tensor) -> Tensor:
+    if clips.shape[-2:] == (SIZE, SIZE):
+        return clips
+    frames = F.interpolate(clips.flatten(0, 1), (SIZE, SIZE), mode="bilinear", antialias=True, align_corners=False)
+    return frames.unflatten(0, clips.shape[:2])
+
+
+@cache
+def load_world_features() -> WorldFeatures:
+    """The network that comes with the package, ready to use.
+
+    Raises:
+        CheckpointError: this installation lacks it.
+    """
+    path = weights_path()
+    if not path.is_file():
+        raise CheckpointError(f"{path} is missing; make it with python benchmarks/world_features.py")
+    network = WorldFeatures().eval()
+    network.load_state_dict(load_file(path))
+    return network.requires_grad_(False)
+
+
+def save_world_features(network: WorldFeatures, accuracy: dict[str, float], path: Path) -> None:
+    """Write weights, and beside them how often the network is right on held-out clips."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    save_file({name: tensor.contiguous() for name, tensor in network.state_dict().items()}, path)
+    path.with_name("accuracy.json").write_text(json.dumps(accuracy, indent=2) + "\n")
+
+
+def weights_path() -> Path:
+    """Where the package keeps the network."""
+    return Path(str(files("malt") / "assets" / "world_features" / "model.safetensors"))

@@ -1,0 +1,89 @@
+"""Laws of the moments at which shapes are hidden, and of what is measured at them."""
+
+from dataclasses import replace
+from functools import cache
+
+import pytest
+import torch
+from torch import Tensor
+
+from film_subjects import FilmSubject
+from malt.data.worlds.passage import COLOURS, KINDS, SIZE, fully_visible, hidden, render, sample_scenes
+from malt.evaluation.measures.recall import Recall
+from malt.evaluation.moments import BINS, CONTEXT, GIVEN, HORIZON, Moment, moments, runs
+from malt.evaluation.outcome import summarise
+from malt.evaluation.scenery import first_scene
+from malt.evaluation.subject import MemoryUse, Request
+
+PER_BIN = 2
+
+
+@cache
+def found() -> dict[str, list[Moment]]:
+    return moments(PER_BIN, first_scene(0))
+
+
+def every() -> list[Moment]:
+    return [moment for in_bin in found().values() for moment in in_bin]
+
+
+def test_runs_are_unbroken_stretches_of_true() -> None:
+    assert runs(torch.tensor([True, True, False, False, True])) == [(0, 2), (4, 5)]
+    assert runs(torch.tensor([False])) == []
+
+
+def test_every_span_of_hidden_frames_has_its_moments() -> None:
+    for each in BINS:
+        assert len(found()[each.name]) == PER_BIN
+        assert all(each.first <= moment.hidden_frames <= each.last for moment in found()[each.name])
+
+
+def test_a_shape_is_seen_then_hidden_where_the_given_frames_end_then_seen_again() -> None:
+    for moment in every():
+        scenes, end = sample_scenes(1, moment.scene), GIVEN
+        away = hidden(scenes, moment.start, GIVEN + HORIZON)[0, :, moment.lane]
+        clear = fully_visible(scenes, moment.start, GIVEN + HORIZON)[0, :, moment.lane]
+        assert away[end - CONTEXT : end].all()
+        assert clear[:end].sum() >= 4
+        assert clear[end:].sum() >= 8
+        assert moment.kind == KINDS[int(scenes.kind[0, moment.lane])]
+
+
+def continued(request: Request, memory: MemoryUse) -> Tensor:
+    """What truly follows; with an emptied memory in other colours, with another's memory in that one's shapes."""
+    films = []
+    for n, moment in enumerate(every()):
+        scenes = sample_scenes(1, moment.scene)
+        if memory == "emptied":
+            scenes = replace(scenes, colour=(scenes.colour + 1) % len(COLOURS))
+        if memory == "swapped":
+            other = sample_scenes(1, every()[(n + 1) % len(every())].scene)
+            scenes = replace(scenes, kind=other.kind, colour=other.colour)
+        films.append(render(scenes, moment.start + GIVEN, HORIZON))
+    assert request.first is not None
+    return torch.cat(films)
+
+
+@pytest.fixture
+def subject() -> FilmSubject:
+    return FilmSubject(make=lambda request, num_frames, memory: continued(request, memory), has_memory=True)
+
+
+def test_who_remembers_is_right_and_who_is_robbed_of_the_memory_is_not(subject: FilmSubject) -> None:
+    outcome = Recall(per_bin=PER_BIN).run(subject, seed=0)
+    figures = summarise([outcome])["figures"]
+    assert figures["same, memory as it is"]["mean"] == 1
+    assert figures["same after 64-127 hidden frames"]["n"] == PER_BIN
+    assert figures["same, memory emptied"]["mean"] == 0
+    assert figures["same kind, memory emptied"]["mean"] == 1
+    assert figures["same, another's memory"]["mean"] <= 0.25
+    assert figures["came out, another's memory"]["mean"] > 0.5
+    lines = {curve.line: [sum(values) for values in curve.samples] for curve in outcome.curves}
+    assert lines["memory as it is"] == [PER_BIN] * len(BINS)
+
+
+def test_a_shape_that_never_comes_out_is_forgotten() -> None:
+    nothing = FilmSubject(make=lambda request, num, memory: torch.zeros(len(request.captions), num, 3, SIZE, SIZE))
+    samples = Recall(per_bin=PER_BIN).run(nothing, seed=0).samples
+    assert set(samples["same, memory as it is"]) == {0.0}
+    assert "same, memory emptied" not in samples  # it has no memory to be emptied

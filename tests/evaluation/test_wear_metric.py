@@ -1,0 +1,70 @@
+"""Laws of wear: nothing that looks well by standing still or by being soft wins."""
+
+from functools import cache
+
+import pytest
+import torch
+
+from film_subjects import FilmSubject, Make, blurred, frozen, of_asked_scenes, spoilt
+from malt.data.worlds.passage import render, sample_scenes
+from malt.errors import UsageError
+from malt.evaluation.measures.wear import WORLD, Wear
+from malt.evaluation.oracle import Seen
+from malt.evaluation.outcome import Outcome, summarise
+from malt.evaluation.wear import histogram_distance, moving_shapes
+
+MAKERS: dict[str, Make] = {"true": of_asked_scenes, "frozen": spoilt(frozen), "blurred": spoilt(blurred)}
+
+
+@cache
+def outcome(name: str) -> Outcome:
+    return Wear(num_videos=3, num_frames=192, reference_clips=64).run(FilmSubject(make=MAKERS[name]), seed=0)
+
+
+def mean(name: str, figure: str) -> float:
+    return summarise([outcome(name)])["figures"][figure]["mean"]
+
+
+def test_true_films_do_not_wear() -> None:
+    for sign in ("well-formed shapes", "moving shapes", "sharpness", "motion"):
+        assert mean("true", f"{sign} kept") == pytest.approx(1)
+    distances = outcome("true").whole
+    floor = next(c for c in outcome("true").curves if c.chart == "Frechet of windows" and c.line == WORLD)
+    assert distances["Frechet of windows, last"] == pytest.approx(floor.samples[-1][0])
+
+
+def test_a_video_that_freezes_keeps_its_shapes_but_no_motion() -> None:
+    assert mean("frozen", "well-formed shapes, last") > 0
+    assert mean("frozen", "moving shapes kept") == 0
+    assert mean("frozen", "motion kept") == 0
+
+
+def test_a_video_that_blurs_keeps_no_shapes_and_less_sharpness() -> None:
+    assert mean("blurred", "well-formed shapes kept") < 0.2
+    assert mean("blurred", "sharpness kept") < 0.6
+    assert outcome("blurred").whole["Frechet of windows, last"] > outcome("blurred").whole["Frechet of windows, first"]
+
+
+def test_stretches_reach_from_the_first_frame_to_the_last() -> None:
+    spans = Wear(num_frames=1024).spans
+    assert (spans[0], spans[-1], len(spans)) == ((0, 64), (960, 1024), 8)
+    assert Wear(num_frames=128).spans == [(0, 64), (64, 128)]
+
+
+def test_a_video_too_short_to_wear_is_refused() -> None:
+    with pytest.raises(UsageError, match="at least 128"):
+        Wear(num_frames=100)
+
+
+def test_a_shape_moves_when_it_is_the_same_and_elsewhere() -> None:
+    def seen(x: float, colour: str = "red") -> Seen:
+        return Seen("circle", colour, x, 17.0, 6.5, 0.95)
+
+    assert moving_shapes([[seen(10)], [seen(11)], [seen(11)], [seen(12, "blue")], [seen(40, "blue")]]) == 0.25
+    assert moving_shapes([[seen(10)]]) == 0
+
+
+def test_colours_that_are_the_same_have_no_distance_and_colours_apart_have_one() -> None:
+    frames = render(sample_scenes(1, seed=0), 0, 4)[0]
+    assert histogram_distance(frames, frames) == 0
+    assert histogram_distance(torch.ones(1, 3, 4, 4), -torch.ones(2, 3, 4, 4)) == 1
