@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -20,6 +21,8 @@ from PIL import Image
 import malt
 from malt.cli import VERBS, main
 from malt.errors import MaltError
+from malt.generation.rollout import Segment
+from malt.generation.session_file import read_index
 
 Run = Callable[..., int]
 
@@ -28,17 +31,35 @@ def no_number() -> None:
     raise MaltError("the model's output is not a number; choose another seed")
 
 
+@dataclass(frozen=True)
+class Standing:
+    """Where a grey video stands."""
+
+    seed: int
+    index: int = 0
+    start: int = 0
+    encoder_cache: None = None
+
+
 class GreyPipeline:
-    """Streams segments of four 8x8 frames and notes what it was asked for."""
+    """Makes segments of four 8x8 frames and notes what it was asked for; it is its own codec and its own rollout."""
 
     frame_rate = 8.0
     frame_size = (8, 8)
     known_words = ("circle", "red")
+    action_names: tuple[str, ...] = ()
+    device = "cpu"
+    space_compression, latent_size = 8, (1, 1)
+    num_steps, memory_update_interval = 2, 1
+    guidance = SimpleNamespace(text=1.0, memory=1.0)
 
     def __init__(self) -> None:
         self.asked: dict[str, Any] = {}
         self.fails_at: int | None = None
         self.fail: Callable[[], Any] = no_number
+        self.transformer = self.vae = self.text_encoder = self.scheduler = SimpleNamespace(state_dict=dict, config={})
+        self.config: dict[str, Any] = {}
+        self.codec = self
 
     def to(self, device: str) -> "GreyPipeline":
         return self
@@ -46,13 +67,34 @@ class GreyPipeline:
     def unknown_words(self, prompt: str) -> list[str]:
         return [word for word in prompt.split() if word not in self.known_words]
 
-    def stream(self, prompt: str, *, num_frames: int, **asked: Any) -> Iterator[Any]:
-        self.asked = {"prompt": prompt, "num_frames": num_frames, **asked}
-        for index, start in enumerate(range(0, num_frames, 4)):
-            if index == self.fails_at:
-                self.fail()
-            frames = torch.zeros(1, min(4, num_frames - start), 3, 8, 8)
-            yield SimpleNamespace(index=index, start=start, frames=frames, memory_bytes=64)
+    def rollout(self, prompt: str, **asked: Any) -> "GreyPipeline":
+        self.asked |= {"prompts": [*self.asked.get("prompts", ()), prompt], **asked}
+        return self
+
+    def frames_of(self, num_latents: int, first: bool) -> int:
+        return 4 * num_latents
+
+    def begin(self, seed: int) -> Standing:
+        return Standing(seed)
+
+    def frames_ahead(self, standing: Standing) -> int:
+        return 4
+
+    def absorb(self, standing: Standing, frames: Any, actions: Any = None) -> Iterator[tuple[Any, Standing]]:
+        self.asked["given"] = frames
+        for _ in range(frames.shape[1] // 4):
+            segment, standing = self.advance(standing)
+            yield segment, standing
+
+    def retell(self, standing: Standing) -> Standing:
+        return standing
+
+    def advance(self, standing: Standing, actions: Any = None) -> tuple[Any, Standing]:
+        if standing.index == self.fails_at:
+            self.fail()
+        frames, latents = torch.zeros(1, 4, 3, 8, 8), torch.zeros(1, 1, 1, 1, 1)
+        segment = Segment(standing.index, standing.start, frames, latents, memory_bytes=64)
+        return segment, replace(standing, index=standing.index + 1, start=standing.start + 4)
 
 
 @pytest.fixture
@@ -110,7 +152,8 @@ def test_a_sentence_becomes_a_video_and_a_report(generate: Run, pipe: GreyPipeli
     assert (report["frames"], report["seed"], report["memory_bytes"]) == (10, 3, 64)
     assert len(report["seconds_per_segment"]) == 3
     assert pipe.asked["num_inference_steps"] == 2
-    assert pipe.asked["generator"].initial_seed() == 3
+    written = read_index(Path("walk.session"))
+    assert (written["num_frames"], written["notes"]["seed"]) == (8, 3)
 
 
 @pytest.mark.parametrize("ending", ["gif", "webm"])
@@ -121,22 +164,22 @@ def test_the_ending_says_the_format(generate: Run, ending: str) -> None:
 
 def test_seconds_are_those_of_the_file(generate: Run, pipe: GreyPipeline) -> None:
     assert generate("--seconds", "1.5", "--out", "a.mp4") == 0
-    assert pipe.asked["num_frames"] == 12
+    assert count_frames(Path("a.mp4")) == 12
     assert generate("--seconds", "1.5", "--fps", "4", "--out", "b.mp4") == 0
-    assert pipe.asked["num_frames"] == 6
+    assert count_frames(Path("b.mp4")) == 6
 
 
 def test_a_first_image_reaches_the_pipeline_in_its_size(generate: Run, pipe: GreyPipeline) -> None:
     Image.new("RGB", (32, 20), (255, 0, 255)).save("first.png")
     assert generate("--frames", "2", "--image", "first.png", "--out", "a.mp4") == 0
-    assert pipe.asked["image"].shape == (3, 8, 8)
-    assert pipe.asked["image"][:, 0, 0].tolist() == [1, -1, 1]
+    assert pipe.asked["given"].shape == (1, 4, 3, 8, 8)
+    assert pipe.asked["given"][0, 0, :, 0, 0].tolist() == [1, -1, 1]
 
 
 def test_a_first_video_reaches_the_pipeline_in_its_size_and_at_its_rate(generate: Run, pipe: GreyPipeline) -> None:
     assert generate("--frames", "8", "--fps", "16", "--out", "first.mp4") == 0
     assert generate("--frames", "20", "--video", "first.mp4", "--out", "a.mp4") == 0
-    assert pipe.asked["video"].shape == (4, 3, 8, 8)
+    assert pipe.asked["given"].shape == (1, 4, 3, 8, 8)
 
 
 def test_words_the_model_does_not_know_are_listed_with_those_it_knows(
@@ -155,6 +198,12 @@ def test_words_the_model_does_not_know_are_listed_with_those_it_knows(
         (["--frames", "-3"], "at least 1"),
         (["--seconds", "nan"], "above 0"),
         (["--frames", "8", "--seconds", "1"], "give one of them"),
+        (["--frames", "8", "--forever"], "give one of them"),
+        (["--prompts", "kept.mp4"], "give one of them"),
+        (["--actions", "kept.mp4", "--driver", "cruise"], "give one of them"),
+        (["--driver", "cruise"], "takes no actions"),
+        (["--model", "elsewhere"], "there is no model 'elsewhere'; give one of default"),
+        (["--model", "default", "--checkpoint", "elsewhere"], "give one of them"),
         (["--steps", "0"], "at least 1"),
         (["--guidance-scale", "inf"], "ordinary number"),
         (["--seed", "-1"], "seed"),
@@ -188,6 +237,32 @@ def test_an_empty_prompt_is_wrong_usage(generate: Run, capsys: pytest.CaptureFix
     assert "the prompt is empty" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("prompt", "complaint"),
+    [
+        ("red [9s] | circle", "the prompts last 73 frames (9.125 s) and the video 16 (2 s)"),
+        ("red [-1s] | circle", "give a number above 0"),
+        ("red [1s] | ", "the prompt is empty"),
+        ("red [soon] | circle", "cannot read the time"),
+    ],
+)
+def test_prompts_over_time_that_cannot_be_followed_are_wrong_usage(
+    generate: Run, capsys: pytest.CaptureFixture[str], prompt: str, complaint: str
+) -> None:
+    assert generate("--frames", "16", prompt=prompt) == 2
+    assert complaint in capsys.readouterr().err
+    assert os.listdir() == []
+
+
+def test_prompts_over_time_follow_one_another_and_say_how_long_the_video_is(generate: Run, pipe: GreyPipeline) -> None:
+    assert generate("--out", "a.mp4", prompt="red [1s] | circle [12f]") == 0
+    assert count_frames(Path("a.mp4")) == 20
+    assert pipe.asked["prompts"] == ["red", "circle"]
+    Path("prompts.yaml").write_text("- prompt: circle\n  frames: 4\n- red [1s]\n")
+    assert generate("--out", "b.mp4", "--prompts", "prompts.yaml", prompt="") == 0
+    assert count_frames(Path("b.mp4")) == 12
+
+
 def test_a_file_is_not_read_and_written_at_once(generate: Run, capsys: pytest.CaptureFixture[str]) -> None:
     assert generate("--frames", "2", "--out", "walk.mp4") == 0
     assert generate("--video", "walk.mp4", "--out", "walk.mp4", "--overwrite") == 2
@@ -205,7 +280,7 @@ def test_a_model_that_fails_half_way_leaves_what_was_made_and_says_so(
     pipe.fails_at = 2
     assert generate("--frames", "20", "--out", "walk.mp4", "--report", "walk.json") == 1
     said = capsys.readouterr().err
-    assert "the first 8 of 20 frames (1.0 s) are kept in walk.mp4" in said
+    assert "the first 8 of 20 frames (1.0 s) are kept in walk.mp4; malt resume walk.mp4 goes on" in said
     assert "not a number" in said
     assert count_frames(Path("walk.mp4")) == 8
     assert json.loads(Path("walk.json").read_text())["frames"] == 8

@@ -7,6 +7,7 @@ work; here it gets one line. Heavy imports belong inside `run`.
 import errno
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from difflib import get_close_matches
 from importlib import import_module
 
@@ -14,8 +15,16 @@ import malt
 from malt.errors import MaltError, UsageError
 
 VERBS = {
+    "evaluate": "measure how well long videos hold up, as figures and as a page",
     "generate": "write a video of any length from a sentence",
-    "train": "train a model by a recipe, from nothing to one that can be generated with",
+    "resume": "go on with a video where it stopped, or beyond its end",
+    "rewind": "take a video back to an earlier frame",
+    "branch": "give a video another future from one of its frames on",
+    "inspect": "say what a video's session holds, and picture what its memory attends to",
+    "serve": "make videos over HTTP, as jobs and as streams that play while they are made",
+    "encode": "turn a folder of videos into latents that a model learns from",
+    "train": "train a model by a recipe, from nothing or from your own videos",
+    "export": "make a model to generate with from a run that is not finished yet",
     "world": "look at the world that the default model learns from",
 }
 
@@ -63,7 +72,11 @@ def run_verb(verb: str, options: list[str]) -> int:
 
     command = import_module(f"malt.commands.{verb}").Command
     config = (tyro.conf.DisallowNone, tyro.conf.FlagCreatePairsOff)
+    take = getattr(command, "take", None)  # a verb may read some of its options itself
+    options, overrides = take(options) if take else (options, ())
     parsed = tyro.cli(command, prog=f"malt {verb}", args=options, config=config)
+    if overrides:
+        parsed = replace(parsed, overrides=overrides)
     parsed.run()
     return 0
 

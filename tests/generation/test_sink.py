@@ -11,9 +11,7 @@ import numpy as np
 import pytest
 
 from malt.errors import MaltError, UsageError
-from malt.generation.sink import ENCODINGS, VideoSink, fit_to_encoding
-
-ENDINGS = tuple(ENCODINGS)
+from malt.generation.sink import ENDINGS, VideoSink, fit_to_encoding
 
 
 def moving_square(num_frames: int, *, height: int = 16, width: int = 16) -> np.ndarray:
@@ -126,3 +124,46 @@ def test_frames_of_another_size_are_refused_and_those_before_kept(tmp_path: Path
         sink.write(moving_square(3))
         sink.write(moving_square(3, width=18))
     assert len(read_back(sink.path)) == 3
+
+
+PIECES = (8, 5, 8, 3)
+
+
+def written(path: Path, pieces: tuple[int, ...], frame_rate: float = 16) -> bytes:
+    frames = np.split(moving_square(sum(pieces)), np.cumsum(pieces)[:-1])
+    with VideoSink(path, frame_rate=frame_rate) as sink:
+        for piece in frames:
+            sink.write(piece)
+    return path.read_bytes()
+
+
+@pytest.mark.parametrize("frame_rate", [16, 24000 / 1001, 1])
+def test_an_mp4_that_is_cut_and_gone_on_with_is_the_one_written_in_one_go(tmp_path: Path, frame_rate: float) -> None:
+    whole = written(tmp_path / "whole.mp4", PIECES, frame_rate)
+    path, frames = tmp_path / "cut.mp4", moving_square(sum(PIECES))
+    written(path, PIECES[:3], frame_rate)
+    with path.open("ab") as file:
+        file.write(b"half a fragment")
+    with VideoSink.go_on(path, 13, frame_rate=frame_rate, scale=1, size=(16, 16)) as sink:
+        sink.write(frames[13:21])
+        sink.write(frames[21:])
+    assert path.read_bytes() == whole
+    with av.open(str(path)) as container:
+        times = [float(frame.time or 0) for frame in container.decode(video=0)]
+    assert times == pytest.approx([frame / frame_rate for frame in range(24)], abs=1e-6)
+
+
+def test_an_mp4_is_not_cut_before_it_goes_on(tmp_path: Path) -> None:
+    before = written(tmp_path / "video.mp4", PIECES)
+    with VideoSink.go_on(tmp_path / "video.mp4", 8, frame_rate=16, scale=1, size=(16, 16)):
+        pass
+    assert (tmp_path / "video.mp4").read_bytes() == before
+
+
+@pytest.mark.parametrize(("num_frames", "rate", "size"), [(9, 16, 16), (32, 16, 16), (8, 8, 16), (8, 16, 32)])
+def test_an_mp4_that_was_written_otherwise_is_not_gone_on_with(
+    tmp_path: Path, num_frames: int, rate: int, size: int
+) -> None:
+    written(tmp_path / "video.mp4", PIECES)
+    with pytest.raises(MaltError, match="is not the video that its session wrote"):
+        VideoSink.go_on(tmp_path / "video.mp4", num_frames, frame_rate=rate, scale=1, size=(size, size))

@@ -263,7 +263,10 @@ def test_captions_are_read_as_far_as_they_count() -> None:
 @pytest.mark.parametrize(
     ("settings", "sentence"),
     [
-        ({"memory": "elephant"}, "there is no memory called 'elephant'; choose one of recurrent, hierarchical, slots, bank, none"),
+        (
+            {"memory": "elephant"},
+            "there is no memory called 'elephant'; choose one of recurrent, hierarchical, slots, bank, none",
+        ),
         ({"attention": ("time",)}, "there is no attention called 'time'; choose space_time or space"),
         ({"memory": "bank", "memory_size": 17}, "a bank of 17 tokens cannot be filled 16 at a time; give a multiple"),
         ({"attention_head_dim": 6}, "a head of 6 channels cannot turn with time, height and width"),

@@ -10,14 +10,15 @@ import tyro
 
 from malt.commands.checks import check_above_zero, check_count, check_finite, check_seed
 from malt.commands.interruption import interruptible
-from malt.commands.model import bring_up
+from malt.commands.model import bring_up, find_model, takes_actions
 from malt.errors import UsageError
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from malt.generation.report import RunReport
+    from malt.generation.prompts import Line
     from malt.generation.rollout import Segment
+    from malt.generation.session import Session
     from malt.generation.sink import VideoSink
     from malt.pipelines.malt import MaltPipeline
 
@@ -28,14 +29,21 @@ DEFAULT_NUM_FRAMES = 256
 class Command:
     """Write a video of any length from a sentence."""
 
-    prompt: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="PROMPT")]
-    """What the video shows, for example "a red circle and a blue square pass behind a wall"."""
+    prompt: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="PROMPT")] = ""
+    """What the video shows, for example "a red circle and a blue square pass behind a wall"; or several in turn, each for
+    its time: "a red circle [4s] | a blue square [64f] | two shapes". Models that take actions need none."""
+    prompts: Path | None = None
+    """A YAML file with what the video shows in turn: a list of `prompt:` with `seconds:` or `frames:`."""
     out: Path = Path("video.mp4")
     """Where to write the video; its ending says the format: .mp4, .webm or .gif."""
     frames: int | None = None
-    """How many frames to make (256 if neither frames nor seconds are given)."""
+    """How many frames to make (256, or as long as prompts or actions last, if neither frames nor seconds are given)."""
     seconds: float | None = None
     """How long the video lasts, instead of the number of frames."""
+    forever: bool = False
+    """Go on until Ctrl-C; everything made so far is kept."""
+    session: bool = True
+    """Keep the session beside an .mp4 (walk.mp4 and walk.session), for malt resume, rewind, branch and inspect."""
     seed: int = 0
     """What chance starts from: the same seed makes the same video."""
     steps: int | None = None
@@ -44,8 +52,16 @@ class Command:
     """How hard the sentence is obeyed; the model's own by default."""
     memory_guidance_scale: float | None = None
     """How hard the memory is obeyed; the model's own by default."""
+    model: str | None = None
+    """A model that comes with the package, by its name, or a folder with model_index.json."""
     checkpoint: Path | None = None
     """Folder of the model (with model_index.json); the default model comes with the package."""
+    rollout: str = "malt"
+    """The way in which the video is made: malt, or another to compare it with (see malt evaluate)."""
+    actions: Path | None = None
+    """A CSV file with what is done in each frame, for models that take actions: a column an action, a row a frame."""
+    driver: str | None = None
+    """What acts instead of a file: cruise (a smooth random course) or weave (from side to side)."""
     image: Path | None = None
     """A picture that the video begins with."""
     video: Path | None = None
@@ -77,15 +93,31 @@ class Command:
         """Check, load the model, and write the video."""
         with interruptible():
             self.check()
-            pipe = bring_up(self.checkpoint, device=self.device, threads=self.threads)
-            _warn_of_unknown_words(pipe, self.prompt)
+            pipe = bring_up(self._checkpoint, device=self.device, threads=self.threads)
+            _warn_of_unknown_words(pipe, self._lines())
             self._generate(pipe)
 
+    @property
+    def _checkpoint(self) -> Path | None:
+        return find_model(self.model, self.checkpoint)
+
+    @property
+    def _folder(self) -> Path | None:
+        """Where the session is kept; nowhere for files that cannot be gone on with."""
+        from malt.generation.session_file import session_folder
+
+        return session_folder(self.out) if self.session and self.out.suffix.lower() == ".mp4" else None
+
+    def _lines(self) -> "tuple[Line, ...]":
+        from malt.generation.prompts import read_lines, read_prompts_file
+
+        if self.prompts is not None:
+            return read_prompts_file(self.prompts)
+        return read_lines(self.prompt) if self.prompt.strip() else ()
+
     def _check_numbers(self) -> None:
-        if not self.prompt.strip():
-            raise UsageError('the prompt is empty; say what the video shows, as in malt generate "a red circle"')
-        if self.frames is not None and self.seconds is not None:
-            raise UsageError("both --frames and --seconds were given; give one of them")
+        if sum(given is not None for given in (self.frames, self.seconds)) + self.forever > 1:
+            raise UsageError("more than one of --frames, --seconds and --forever were given; give one of them")
         for option in ("frames", "steps", "scale", "threads"):
             check_count(f"--{option}", getattr(self, option))
         for option in ("seconds", "fps"):
@@ -96,12 +128,15 @@ class Command:
 
     def _check_inputs(self) -> None:
         from malt.generation.source import read_image, read_video
-        from malt.pipelines.checkpoint import check_checkpoint
 
-        if self.image is not None and self.video is not None:
-            raise UsageError("both --image and --video were given; give one of them")
-        if self.checkpoint is not None:
-            check_checkpoint(self.checkpoint)
+        for one, other in (("image", "video"), ("actions", "driver")):
+            if getattr(self, one) is not None and getattr(self, other) is not None:
+                raise UsageError(f"both --{one} and --{other} were given; give one of them")
+        if self.prompts is not None and self.prompt.strip():
+            raise UsageError("both a prompt and --prompts were given; give one of them")
+        checkpoint = self._checkpoint
+        if not self._lines() and not takes_actions(checkpoint):
+            raise UsageError('the prompt is empty; say what the video shows, as in malt generate "a red circle"')
         if self.image is not None:
             read_image(self.image)
         if self.video is not None:
@@ -110,11 +145,14 @@ class Command:
     def _check_outputs(self) -> None:
         from malt.generation.output import check_output
 
-        inputs = {path.resolve() for path in (self.image, self.video) if path is not None}
+        inputs = (self.image, self.video, self.prompts, self.actions)
+        read = {path.resolve() for path in inputs if path is not None}
         for path in (self.out, self.report):
-            if path is not None and path.resolve() in inputs:
+            if path is not None and path.resolve() in read:
                 raise UsageError(f"{path} is read and cannot be written as well; choose another name")
         self._open_sink(self.fps or 1.0)
+        if self._folder is not None and self._folder.exists() and not self.overwrite:
+            raise UsageError(f"{self._folder} exists and is kept; choose another name or pass --overwrite")
         if self.report is None:
             return
         check_output(self.report, overwrite=self.overwrite)
@@ -122,47 +160,86 @@ class Command:
             raise UsageError(f"{self.out} cannot be both video and report; choose another name")
 
     def _generate(self, pipe: "MaltPipeline") -> None:
-        from malt.commands.progress import frame_progress
+        from malt.commands.making import Making, choose_driver
         from malt.generation.report import RunReport
+        from malt.generation.session_file import forget_session
 
         sink = self._open_sink(self.fps or pipe.frame_rate)
-        num_frames = self._num_frames(sink)
-        segments = self._segments(pipe, num_frames)
-        report = RunReport(prompt=self.prompt, seed=self.seed, checkpoint=str(self.checkpoint or "default"))
-        try:
-            with sink, frame_progress() as progress:
-                task = progress.add_task("generating", total=num_frames)
-                for segment in segments:
-                    _write_segment(segment, sink, report)
-                    progress.update(task, completed=sink.num_frames)
-        finally:
-            print(_outcome(sink, num_frames, report), file=sys.stderr)
-            if self.report is not None:
-                report.write(self.report)
+        end = self._num_frames(float(sink.frame_rate))
+        session = self._begin(pipe, end, sink)
+        given = self._first_frames(pipe, session, end)
+        driver = choose_driver(
+            pipe,
+            driver=self.driver,
+            actions=self.actions,
+            seed=self.seed,
+            frame_rate=float(sink.frame_rate),
+            start=0,
+            end=end,
+        )
+        if self._folder is not None:
+            forget_session(self._folder)
+        report = RunReport(prompt=self.prompt, seed=self.seed, checkpoint=str(self._checkpoint or "default"))
+        Making(
+            session=session,
+            sink=sink,
+            report=report,
+            end=end,
+            folder=self._folder,
+            driver=driver,
+            report_to=self.report,
+        ).run(given)
+
+    def _begin(self, pipe: "MaltPipeline", end: int | None, sink: "VideoSink") -> "Session":
+        from malt.generation.session import Session
+
+        session = Session.begin(
+            pipe,
+            self._lines() or "",
+            seed=self.seed,
+            num_frames=end,
+            frame_rate=float(sink.frame_rate),
+            rollout=self.rollout,
+            num_inference_steps=self.steps,
+            guidance_scale=self.guidance_scale,
+            memory_guidance_scale=self.memory_guidance_scale,
+        )
+        checkpoint = self._checkpoint
+        session.note(
+            planned=end,
+            frame_rate=str(sink.frame_rate),
+            scale=self.scale,
+            seed=self.seed,
+            checkpoint=None if checkpoint is None else str(checkpoint.resolve()),
+            actions=None if self.actions is None else str(self.actions.resolve()),
+            driver=self.driver,
+        )
+        return session
 
     def _open_sink(self, frame_rate: float) -> "VideoSink":
         from malt.generation.sink import VideoSink
 
         return VideoSink(self.out, frame_rate=frame_rate, scale=self.scale, overwrite=self.overwrite)
 
-    def _num_frames(self, sink: "VideoSink") -> int:
+    def _num_frames(self, frame_rate: float) -> int | None:
+        from malt.commands.making import count_actions
+        from malt.generation.prompts import total_frames
+
+        if self.forever:
+            return None
         if self.seconds is not None:
-            return max(1, round(self.seconds * float(sink.frame_rate)))
-        return self.frames or DEFAULT_NUM_FRAMES
+            return max(1, round(self.seconds * frame_rate))
+        lines = self._lines()
+        lasts = total_frames(lines, frame_rate) if lines else None
+        return self.frames or lasts or (count_actions(self.actions) if self.actions else DEFAULT_NUM_FRAMES)
 
-    def _segments(self, pipe: "MaltPipeline", num_frames: int) -> "Iterator[Segment]":
-        import torch
-
-        return pipe.stream(
-            self.prompt,
-            num_frames=num_frames,
-            num_inference_steps=self.steps,
-            guidance_scale=self.guidance_scale,
-            memory_guidance_scale=self.memory_guidance_scale,
-            generator=torch.Generator().manual_seed(self.seed),
-            image=self._first_image(pipe),
-            video=self._first_video(pipe, num_frames),
-        )
+    def _first_frames(self, pipe: "MaltPipeline", session: "Session", end: int | None) -> "Iterator[Segment]":
+        """The segments that a given picture or video becomes."""
+        frames = self._first_image(pipe) if self.image is not None else self._first_video(pipe, end)
+        if frames is None:
+            return iter(())
+        done = frames.new_zeros(len(frames), len(pipe.action_names)) if pipe.action_names else None
+        return session.absorb(frames.to(pipe.device), done)
 
     def _first_image(self, pipe: "MaltPipeline") -> "Tensor | None":
         from malt.generation.pixels import to_tensor
@@ -170,9 +247,10 @@ class Command:
 
         if self.image is None:
             return None
-        return to_tensor(read_image(self.image, pipe.frame_size)[None])[0]
+        picture = to_tensor(read_image(self.image, pipe.frame_size)[None])
+        return picture.expand(pipe.codec.frames_of(1, first=True), -1, -1, -1)
 
-    def _first_video(self, pipe: "MaltPipeline", num_frames: int) -> "Tensor | None":
+    def _first_video(self, pipe: "MaltPipeline", end: int | None) -> "Tensor | None":
         import numpy as np
 
         from malt.generation.pixels import to_tensor
@@ -180,31 +258,15 @@ class Command:
 
         if self.video is None:
             return None
-        frames = read_video(self.video, pipe.frame_size, fps=pipe.frame_rate, max_frames=num_frames)
-        return to_tensor(np.stack(list(frames)))
+        frames = list(read_video(self.video, pipe.frame_size, fps=pipe.frame_rate, max_frames=end))
+        fewest = pipe.codec.frames_of(1, first=True)
+        if len(frames) < fewest:
+            raise UsageError(f"the first video has {len(frames)} frames; give at least {fewest}")
+        return to_tensor(np.stack(frames))
 
 
-def _warn_of_unknown_words(pipe: "MaltPipeline", prompt: str) -> None:
-    unknown = pipe.unknown_words(prompt)
+def _warn_of_unknown_words(pipe: "MaltPipeline", lines: "tuple[Line, ...]") -> None:
+    unknown = pipe.unknown_words(" ".join(line.text for line in lines))
     if unknown:
         known = ", ".join(pipe.known_words)
         print(f"malt: the model does not know {', '.join(unknown)}; it knows: {known}", file=sys.stderr)
-
-
-def _write_segment(segment: "Segment", sink: "VideoSink", report: "RunReport") -> None:
-    from malt.generation.pixels import to_pixels
-
-    sink.write(to_pixels(segment.frames[0]))
-    report.add_segment(num_frames=segment.frames.shape[1], memory_bytes=segment.memory_bytes)
-
-
-def _outcome(sink: "VideoSink", num_frames: int, report: "RunReport") -> str:
-    if sink.num_frames == 0:
-        return f"malt: ended before the first segment; nothing was written to {sink.path}"
-    how_much = f"({sink.seconds:.1f} s)"
-    if sink.num_frames < num_frames:
-        return (
-            f"malt: ended early; the first {sink.num_frames} of {num_frames} frames {how_much} are kept in {sink.path}"
-        )
-    rate = f"{report.frames_per_second:.1f} frames/s"
-    return f"malt: wrote {num_frames} frames {how_much} to {sink.path} at {rate}"

@@ -1,5 +1,6 @@
-"""Brings up a model for a verb: where it computes, with how many threads, and without the libraries' chatter."""
+"""Finds and brings up a model for a verb: where it computes, with how many threads, and without the libraries' chatter."""
 
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -7,6 +8,37 @@ from malt.errors import UsageError
 
 if TYPE_CHECKING:
     from malt.pipelines.malt import MaltPipeline
+
+
+def find_model(model: str | None, checkpoint: Path | None) -> Path | None:
+    """The folder of a model: one that comes with the package, by its name, or any other; None for the default.
+
+    Raises:
+        UsageError: both were given, or there is no such model.
+        CheckpointError: the folder holds no whole model.
+    """
+    from malt.pipelines.checkpoint import check_checkpoint
+    from malt.pipelines.loading import packaged_models
+
+    if model is not None and checkpoint is not None:
+        raise UsageError("both --model and --checkpoint were given; give one of them")
+    packaged = packaged_models()
+    folder = checkpoint if model is None else packaged.get(model, Path(model))
+    if model is not None and model not in packaged and not Path(model).is_dir():
+        raise UsageError(
+            f"there is no model {model!r}; give one of {', '.join(packaged)} or a folder with model_index.json"
+        )
+    if folder is not None:
+        check_checkpoint(folder)
+    return folder
+
+
+def takes_actions(checkpoint: Path | None) -> bool:
+    """Whether a model takes actions, found out without loading it."""
+    from malt.pipelines.loading import default_checkpoint
+
+    config = (checkpoint or default_checkpoint()) / "transformer" / "config.json"
+    return json.loads(config.read_text(encoding="utf-8")).get("action_dim") is not None
 
 
 def bring_up(checkpoint: Path | None, *, device: str = "auto", threads: int | None = None) -> "MaltPipeline":

@@ -21,7 +21,7 @@ from malt.diffusion.guidance import Guidance
 from malt.diffusion.partial import sample_part
 from malt.errors import MaltError, UsageError
 from malt.generation.rollout import Driver, Segment, stream_segments
-from malt.memory.state import Memory, num_bytes
+from malt.memory.state import Memory, in_half, num_bytes
 from malt.models.transformer import MaltTransformer3DModel
 
 Caption = tuple[Tensor, Tensor]  # encoder states (b, n, e) and which of them count (b, n)
@@ -76,7 +76,7 @@ class MaltRollout:
 
     def begin(self, seed: int) -> Progress:
         """A video of which there is nothing yet."""
-        return Progress(seed=seed, memory=self.transformer.empty_memory(self.batch, *self.latent_size))
+        return Progress(seed=seed, memory=in_half(self.transformer.empty_memory(self.batch, *self.latent_size)))
 
     def frames_ahead(self, progress: Progress) -> int:
         """How many frames the next segment has."""
@@ -210,7 +210,7 @@ class MaltRollout:
 
     def _remember(self, memory: Memory, latents: Tensor, actions: Tensor | None) -> Memory:
         clean = torch.zeros(latents.shape[:2], device=latents.device)
-        return self.transformer(latents, clean, memory, *self.caption, actions)[1]
+        return in_half(self.transformer(latents, clean, memory, *self.caption, actions)[1])
 
     def _tail(self, before: Tensor | None, latest: Tensor) -> Tensor:
         seen = latest if before is None else torch.cat([before, latest], dim=1)

@@ -4,7 +4,9 @@ Axes: t frames, h height, w width.
 """
 
 import math
+import os
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
@@ -15,6 +17,7 @@ import numpy as np
 from jaxtyping import UInt8
 
 from malt.errors import MaltError, UsageError
+from malt.generation.fragments import FragmentEncoder, end_of_frame
 from malt.generation.output import check_output
 from malt.generation.palette import FramePalette
 
@@ -31,19 +34,9 @@ class Encoding:
     has_palette: bool = False
 
 
-# Without look-ahead a frame leaves the encoder as it enters; fragments and clusters of a quarter of a second then
-# bound what a killed run can lose.
+# Without look-ahead a frame leaves the encoder as it enters; clusters of a quarter of a second then bound what a killed
+# run can lose. MP4 is written fragment by fragment, see `fragments`.
 ENCODINGS = {
-    ".mp4": Encoding(
-        codec="libx264",
-        pixel_format="yuv420p",
-        codec_options={"preset": "veryfast", "tune": "zerolatency", "crf": "18"},
-        container_options={
-            "movflags": "frag_keyframe+empty_moov+default_base_moof",
-            "frag_duration": "250000",
-            "flush_packets": "1",
-        },
-    ),
     ".webm": Encoding(
         codec="libvpx-vp9",
         pixel_format="yuv420p",
@@ -58,6 +51,9 @@ ENCODINGS = {
         has_palette=True,
     ),
 }
+
+
+ENDINGS = (".mp4", *ENCODINGS)
 
 
 class VideoSink:
@@ -77,12 +73,28 @@ class VideoSink:
             raise UsageError(f"asked for {frame_rate} frames a second; give a number above 0 and at most 1000")
         if scale < 1:
             raise UsageError(f"asked for a scale of {scale}; give at least 1")
-        check_output(path, overwrite=overwrite, endings=ENCODINGS)
+        check_output(path, overwrite=overwrite, endings=ENDINGS)
         self.path = path
         self.frame_rate = Fraction(frame_rate).limit_denominator(1001)
         self.num_frames = 0
         self._scale = scale
-        self._encoder: _Encoder | None = None
+        self._encoder: _Encoder | _FragmentFile | None = None
+
+    @classmethod
+    def go_on(cls, path: Path, num_frames: int, *, frame_rate: float, scale: int, size: tuple[int, int]) -> "VideoSink":
+        """A sink that goes on behind the first `num_frames` frames of an .mp4 written before; what follows them is cut off.
+
+        Nothing is cut off before the first frame comes, so that a run that makes none changes nothing. `size` is
+        (height, width) of the frames. The file becomes what it would be if it had been written in one go.
+
+        Raises:
+            MaltError: the file was not written so, or does not hold so many frames.
+        """
+        sink = cls(path, frame_rate=frame_rate, scale=scale, overwrite=True)
+        blank = fit_to_encoding(np.zeros((*size, 3), np.uint8), scale=scale, even=True)
+        sink._encoder = _FragmentFile(path, blank.shape[:2], sink.frame_rate, behind=num_frames)
+        sink.num_frames = num_frames
+        return sink
 
     @property
     def seconds(self) -> float:
@@ -96,11 +108,35 @@ class VideoSink:
             MaltError: the file cannot be written any further, as on a full disk; what is there is kept, unless it is
                 not even one frame.
         """
-        for frame in frames:
-            try:
-                self._write_frame(frame)
-            except OSError as error:
-                raise self._broken(error) from error
+        encoding = ENCODINGS.get(self.path.suffix.lower())
+        even = encoding is None or encoding.even_sizes
+        pictures = [fit_to_encoding(frame, scale=self._scale, even=even) for frame in frames]
+        if not pictures:
+            return
+        try:
+            self._encoder = self._encoder or _open(self.path, encoding, pictures[0].shape[:2], self.frame_rate)
+            for num_written in self._encoder.write(pictures, self.num_frames):
+                self.num_frames += num_written
+        except OSError as error:
+            raise self._broken(error) from error
+
+    @property
+    def end_in_file(self) -> int:
+        """Where in an .mp4 that is gone on with the next fragment begins, in bytes."""
+        return self._encoder.end if isinstance(self._encoder, _FragmentFile) else 0
+
+    def cut(self) -> None:
+        """Cut off what follows in an .mp4 that is gone on with, without going on."""
+        if isinstance(self._encoder, _FragmentFile):
+            self._encoder.cut()
+
+    def sync(self) -> None:
+        """Have what was written on the disk itself, so that a power cut cannot take it; for .mp4 alone."""
+        try:
+            if isinstance(self._encoder, _FragmentFile):
+                self._encoder.sync()
+        except OSError as error:
+            raise self._broken(error) from error
 
     def close(self) -> None:
         """Finish the file; closing twice is harmless."""
@@ -122,14 +158,6 @@ class VideoSink:
         """Finish the file, whatever ended the block."""
         self.close()
 
-    def _write_frame(self, frame: UInt8[np.ndarray, "h w 3"]) -> None:
-        encoding = ENCODINGS[self.path.suffix.lower()]
-        picture = fit_to_encoding(frame, scale=self._scale, even=encoding.even_sizes)
-        if self._encoder is None:
-            self._encoder = _Encoder(self.path, encoding, picture.shape[:2], self.frame_rate)
-        self._encoder.write(picture, self.num_frames)
-        self.num_frames += 1
-
     def _broken(self, error: OSError) -> MaltError:
         encoder, self._encoder = self._encoder, None
         if encoder is not None:
@@ -149,10 +177,67 @@ def fit_to_encoding(frame: UInt8[np.ndarray, "h w 3"], *, scale: int, even: bool
     return np.ascontiguousarray(larger)
 
 
+def _open(
+    path: Path, encoding: Encoding | None, size: tuple[int, int], frame_rate: Fraction
+) -> "_Encoder | _FragmentFile":
+    return _FragmentFile(path, size, frame_rate) if encoding is None else _Encoder(path, encoding, size, frame_rate)
+
+
+def _check_size(pictures: list[UInt8[np.ndarray, "h w 3"]], size: tuple[int, int], first: int) -> None:
+    for index, picture in enumerate(pictures):
+        if picture.shape[:2] != size:
+            raise ValueError(f"frame {first + index} is {picture.shape[:2]}, those before it {size}; give one size")
+
+
+class _FragmentFile:
+    """An open .mp4 to which whole fragments are added; one that cannot be added whole is taken back."""
+
+    def __init__(self, path: Path, size: tuple[int, int], frame_rate: Fraction, behind: int | None = None) -> None:
+        """Write a new file, or go on `behind` so many frames of one that is there."""
+        self._encoder = FragmentEncoder(size, frame_rate)
+        self.end = 0 if behind is None else end_of_frame(path, behind, self._encoder)
+        self._file = os.open(path, os.O_WRONLY | os.O_CREAT | (os.O_TRUNC if behind is None else 0), 0o666)
+        self._is_cut = behind is None
+
+    def write(self, pictures: list[UInt8[np.ndarray, "h w 3"]], first: int) -> Iterator[int]:
+        """Add one fragment; yield how many frames it holds."""
+        _check_size(pictures, self._encoder.size, first)
+        data = self._encoder.fragment(pictures, first)
+        self._add(data if self.end else self._encoder.header + data)
+        yield len(pictures)
+
+    def cut(self) -> None:
+        """Cut off what follows, once."""
+        if not self._is_cut:
+            os.ftruncate(self._file, self.end)
+            self._is_cut = True
+
+    def sync(self) -> None:
+        os.fsync(self._file)
+
+    def finish(self) -> None:
+        os.close(self._file)
+
+    def abandon(self) -> None:
+        os.close(self._file)
+
+    def _add(self, data: bytes) -> None:
+        self.cut()
+        try:
+            written = 0
+            while written < len(data):
+                written += os.pwrite(self._file, data[written:], self.end + written)
+        except BaseException:
+            with suppress(OSError):
+                os.ftruncate(self._file, self.end)
+            raise
+        self.end += len(data)
+
+
 class _Encoder:
     """An open file: frames of one size go in, packets go to disk."""
 
-    def __init__(self, path: Path, encoding: Encoding, size: tuple[int, ...], frame_rate: Fraction) -> None:
+    def __init__(self, path: Path, encoding: Encoding, size: tuple[int, int], frame_rate: Fraction) -> None:
         self._size = size
         height, width = size
         self._palette = FramePalette(width, height, frame_rate) if encoding.has_palette else None
@@ -166,12 +251,14 @@ class _Encoder:
         # More threads would hold frames back.
         self._stream.codec_context.thread_count = 1
 
-    def write(self, picture: UInt8[np.ndarray, "h w 3"], index: int) -> None:
-        if picture.shape[:2] != self._size:
-            raise ValueError(f"frame {index} is {picture.shape[:2]}, those before it {self._size}; give one size")
-        frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
-        frame.pts = index
-        self._encode(frame)
+    def write(self, pictures: list[UInt8[np.ndarray, "h w 3"]], first: int) -> Iterator[int]:
+        """Encode frame by frame; yield 1 after each."""
+        _check_size(pictures, self._size, first)
+        for index, picture in enumerate(pictures):
+            frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
+            frame.pts = first + index
+            self._encode(frame)
+            yield 1
 
     def finish(self) -> None:
         """Write what the encoder holds and close the file."""

@@ -64,6 +64,11 @@ def perturb(memory: Memory, scale: Float[Tensor, " b"], generator: torch.Generat
     return tuple(State(noisy(state.tokens), state.valid) for state in memory)
 
 
+def in_half(memory: Memory) -> Memory:
+    """What is remembered in two bytes a number: models learn with far more noise on it than this rounding."""
+    return tuple(State(s.tokens.half() if s.tokens.dtype == torch.float32 else s.tokens, s.valid) for s in memory)
+
+
 def num_bytes(memory: Memory) -> int:
     """Size of the memory of all videos of the batch, in bytes."""
     return sum(tensor.numel() * tensor.element_size() for state in memory for tensor in state)

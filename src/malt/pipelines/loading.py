@@ -28,6 +28,12 @@ def default_checkpoint() -> Path:
     return path
 
 
+def packaged_models() -> dict[str, Path]:
+    """The models that come with the package, by name."""
+    assets = Path(str(files("malt") / "assets"))
+    return {path.parent.name: path.parent for path in sorted(assets.glob("*/model_index.json"))}
+
+
 def load_pipeline(checkpoint: Path | None = None) -> "MaltPipeline":
     """Load a pipeline with `model_index.json` and its components from a folder; None is the default model.
 

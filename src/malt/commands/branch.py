@@ -1,0 +1,73 @@
+"""`malt branch`: another future for a video, from one of its frames on."""
+
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from malt.commands.checks import check_count, check_seed
+from malt.commands.interruption import interruptible
+from malt.commands.making import load_session_of
+from malt.commands.resume import go_on
+from malt.commands.rewind import check_copy, copy_beginning, take_back
+from malt.errors import UsageError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Command:
+    """Write a video that begins as another does and goes its own way from the border at a frame, or the last before it."""
+
+    video: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="VIDEO")]
+    """The video to begin with, an .mp4 with its session beside it; it stays as it is."""
+    at: int
+    """The frame at which the ways part."""
+    out: Path
+    """Where to write the other video, an .mp4."""
+    seed: int | None = None
+    """What chance starts from behind that frame; the same as before by default."""
+    prompt: str | None = None
+    """What the video shows behind that frame; the same as before by default."""
+    frames: int | None = None
+    """How many frames the other video is to have; as many as were planned for the first by default."""
+    actions: Path | None = None
+    """A CSV file with what is done in each frame, from the video's first on; the same as before by default."""
+    driver: str | None = None
+    """What acts instead: cruise or weave; the same as before by default."""
+    overwrite: bool = False
+    """Replace files that exist."""
+    model: str | None = None
+    """The model that made it, if it is no longer where it was: its name or folder."""
+    checkpoint: Path | None = None
+    """Folder of the model that made it, if it is no longer where it was."""
+    device: str = "auto"
+    """Where to compute: auto, cpu, cuda, cuda:1, mps."""
+    threads: int | None = None
+    """How many processor threads to use."""
+
+    def run(self) -> None:
+        """Check, load the session and its model, write the common beginning, and go on."""
+        with interruptible():
+            self._check()
+            session = load_session_of(self.video, self)
+            take_back(session, self.at)
+            session = session.branch(self.seed)
+            end = self.frames or session.state.notes["planned"]
+            if end is not None and end <= session.num_frames:
+                raise UsageError(f"the ways part at frame {session.num_frames}; give more than {end} --frames")
+            session.note(planned=end)
+            if self.seed is not None:
+                session.note(seed=self.seed)
+            if self.prompt is not None:
+                rate = float(Fraction(session.state.notes["frame_rate"]))
+                session.plan(self.prompt, num_frames=end, frame_rate=rate)
+            copy_beginning(session, self.video, self.out)
+            go_on(session, self.out, end, actions=self.actions, driver=self.driver)
+
+    def _check(self) -> None:
+        for option in ("at", "frames", "threads"):
+            check_count(f"--{option}", getattr(self, option))
+        if self.seed is not None:
+            check_seed(self.seed)
+        check_copy(self.video, self.out, overwrite=self.overwrite)

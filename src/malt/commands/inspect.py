@@ -1,0 +1,87 @@
+"""`malt inspect`: what a video's session holds, and a picture of what its memory attends to."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from itertools import pairwise
+from pathlib import Path
+from typing import Annotated, Any
+
+import tyro
+
+from malt.commands.checks import check_count
+from malt.commands.interruption import interruptible
+
+
+@dataclass(frozen=True, kw_only=True)
+class Command:
+    """Say what a session holds: prompts with their times, length, model, memory, snapshots."""
+
+    video: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="VIDEO")]
+    """The video, an .mp4 with its session beside it."""
+    picture: Path | None = None
+    """Where to draw (.png) how much the last segments attend to what is remembered and to themselves, layer by layer."""
+    segments: int = 12
+    """How many of the last segments the picture shows; they are made again for it."""
+    overwrite: bool = False
+    """Replace a picture that exists."""
+    model: str | None = None
+    """The model that made it, if it is no longer where it was: its name or folder."""
+    checkpoint: Path | None = None
+    """Folder of the model that made it, if it is no longer where it was."""
+    device: str = "auto"
+    """Where to compute: auto, cpu, cuda, cuda:1, mps."""
+    threads: int | None = None
+    """How many processor threads to use."""
+
+    def run(self) -> None:
+        """Print what the session says; load the model only for a picture."""
+        from malt.commands.making import read_session_of
+        from malt.generation.session_file import session_folder
+
+        folder = session_folder(self.video)
+        for name, what in (*describe(read_session_of(self.video)), *_sizes(folder)):
+            print(f"{name:<10} {what}")
+        if self.picture is not None:
+            with interruptible():
+                self._draw(self.picture)
+
+    def _draw(self, picture: Path) -> None:
+        from malt.commands.making import load_session_of
+        from malt.generation.memory_picture import draw
+        from malt.generation.output import check_output
+        from malt.generation.watching import watch_memory
+
+        check_count("--segments", self.segments)
+        check_output(picture, overwrite=self.overwrite, endings=[".png"])
+        session = load_session_of(self.video, self)
+        draw(watch_memory(session, self.segments)).save(picture)
+        print(f"{'picture':<10} {picture}")
+
+
+def describe(index: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """Names and texts of what a session says of itself."""
+    rate = Fraction(index["notes"]["frame_rate"])
+    planned = index["notes"]["planned"]
+    shown = index["notes"]["shown"]
+    so_far = f"{shown} frames ({_time(shown, rate)})"
+    yield "length", so_far + (f" of {planned} planned" if planned else ", without end")
+    yield "model", f"{index['model']['name']} ({index['model']['sha256'][:12]}), rollout {index['rollout']}"
+    yield "settings", ", ".join(f"{name} {value:g}" for name, value in index["settings"].items())
+    end_of_all = [max(planned or 0, shown), ""]
+    for (start, text), (end, _) in pairwise([*index["prompts"], end_of_all]):
+        yield "prompt", f"{_time(start, rate)} to {_time(end, rate)}: {text or '(none)'}"
+    for start, seed in index["seeds"]:
+        yield "seed", f"from {_time(start, rate)}: {seed}"
+    if index["origin"]:
+        yield "given", f"the first {index['origin']['start']} frames"
+    yield "snapshots", "at frames " + ", ".join(str(entry["start"]) for entry in index["snapshots"])
+
+
+def _sizes(folder: Path) -> Iterator[tuple[str, str]]:
+    total = sum(file.stat().st_size for file in folder.iterdir())
+    yield "size", f"{total / 1e6:.2f} MB in {folder}"
+
+
+def _time(frame: int, rate: Fraction) -> str:
+    return f"{float(frame / rate):.1f} s"

@@ -1,0 +1,127 @@
+"""`malt resume`: goes on with a video where it stopped, exactly as if it never had."""
+
+import sys
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import tyro
+
+from malt.commands.checks import check_above_zero, check_count
+from malt.commands.interruption import interruptible
+from malt.commands.making import Making, choose_driver, load_session_of, open_sink
+from malt.errors import UsageError
+
+if TYPE_CHECKING:
+    from malt.generation.session import Session
+
+
+@dataclass(frozen=True, kw_only=True)
+class Command:
+    """Go on with a video that malt generate wrote with its session: to its planned end, or beyond."""
+
+    video: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="VIDEO")]
+    """The video, an .mp4 with its session beside it."""
+    frames: int | None = None
+    """How many frames the whole video is to have; as many as were planned by default."""
+    seconds: float | None = None
+    """How long the whole video is to last, instead of the number of frames."""
+    forever: bool = False
+    """Go on until Ctrl-C; everything made so far is kept."""
+    prompt: str | None = None
+    """What the video shows from here on, instead of what was to come."""
+    actions: Path | None = None
+    """A CSV file with what is done in each frame, from the video's first on; the same as before by default."""
+    driver: str | None = None
+    """What acts instead: cruise or weave; the same as before by default."""
+    model: str | None = None
+    """The model that made it, if it is no longer where it was: its name or folder."""
+    checkpoint: Path | None = None
+    """Folder of the model that made it, if it is no longer where it was."""
+    report: Path | None = None
+    """Where to write figures of the run, as JSON."""
+    device: str = "auto"
+    """Where to compute: auto, cpu, cuda, cuda:1, mps."""
+    threads: int | None = None
+    """How many processor threads to use."""
+
+    def run(self) -> None:
+        """Check, load the session and its model, and make what is missing."""
+        with interruptible():
+            self._check()
+            session = load_session_of(self.video, self)
+            end = self._end(session)
+            if self.prompt is not None:
+                rate = float(Fraction(session.state.notes["frame_rate"]))
+                session.plan(self.prompt, num_frames=end, frame_rate=rate)
+            go_on(session, self.video, end, actions=self.actions, driver=self.driver, report_to=self.report)
+
+    def _check(self) -> None:
+        if sum(given is not None for given in (self.frames, self.seconds)) + self.forever > 1:
+            raise UsageError("more than one of --frames, --seconds and --forever were given; give one of them")
+        if self.actions is not None and self.driver is not None:
+            raise UsageError("both --actions and --driver were given; give one of them")
+        check_count("--frames", self.frames)
+        check_count("--threads", self.threads)
+        check_above_zero("--seconds", self.seconds)
+        if self.report is not None:
+            from malt.generation.output import check_output
+
+            check_output(self.report)
+
+    def _end(self, session: "Session") -> int | None:
+        notes = session.state.notes
+        if self.seconds is not None:
+            return max(1, round(self.seconds * float(Fraction(notes["frame_rate"]))))
+        planned: int | None = notes["planned"]
+        return None if self.forever else self.frames or planned
+
+
+def go_on(
+    session: "Session",
+    video: Path,
+    end: int | None,
+    *,
+    actions: Path | None = None,
+    driver: str | None = None,
+    report_to: Path | None = None,
+) -> None:
+    """Make a session's video go on to frame `end`, driven as it was or as is said now.
+
+    Raises:
+        UsageError: the video is longer already, or what drives it does not fit.
+    """
+    from malt.generation.report import RunReport
+    from malt.generation.session_file import session_folder
+
+    notes = session.state.notes
+    shown = notes["shown"]  # the last segment may be shown in part; it is made again, whole, when the video goes on
+    if end is not None and end < shown:
+        raise UsageError(f"{video} has {shown} frames already; give more, or take it back by malt rewind")
+    if end == shown:
+        print(f"malt: {video} has all of its {end} frames; to go on, give more with --frames", file=sys.stderr)
+        return
+    if actions is None and driver is None:
+        actions, driver = notes["actions"] and Path(notes["actions"]), notes["driver"]
+    sink = open_sink(video, session)
+    chosen = choose_driver(
+        session.pipe,
+        driver=driver,
+        actions=actions,
+        seed=notes["seed"],
+        frame_rate=float(Fraction(notes["frame_rate"])),
+        start=session.num_frames,
+        end=end,
+    )
+    session.note(planned=end, driver=driver, actions=None if actions is None else str(actions.resolve()))
+    report = RunReport(prompt=session.prompt, seed=notes["seed"], checkpoint=session.state.model.name)
+    Making(
+        session=session,
+        sink=sink,
+        report=report,
+        end=end,
+        folder=session_folder(video),
+        driver=chosen,
+        report_to=report_to,
+    ).run()

@@ -1,0 +1,113 @@
+"""`malt rewind`: takes a video back to an earlier frame, from which it can then go on."""
+
+import os
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import tyro
+
+from malt.commands.checks import check_count
+from malt.commands.interruption import interruptible
+from malt.commands.making import load_session_of, open_sink
+from malt.errors import MaltError, UsageError
+
+if TYPE_CHECKING:
+    from malt.generation.session import Session
+
+CHUNK = 2**20  # bytes copied at a time
+
+
+@dataclass(frozen=True, kw_only=True)
+class Command:
+    """Take a video back to the border between segments at a frame, or the last before it."""
+
+    video: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="VIDEO")]
+    """The video, an .mp4 with its session beside it."""
+    to: int
+    """The frame to go back to; what comes after it is cut off."""
+    out: Path | None = None
+    """Leave the video as it is, and write its beginning here."""
+    overwrite: bool = False
+    """Replace files that exist."""
+    model: str | None = None
+    """The model that made it, if it is no longer where it was: its name or folder."""
+    checkpoint: Path | None = None
+    """Folder of the model that made it, if it is no longer where it was."""
+    device: str = "auto"
+    """Where to compute: auto, cpu, cuda, cuda:1, mps."""
+    threads: int | None = None
+    """How many processor threads to use."""
+
+    def run(self) -> None:
+        """Check, load the session and its model, and cut session and video."""
+        from malt.generation.session_file import save_session, session_folder
+
+        with interruptible():
+            check_count("--to", self.to)
+            check_count("--threads", self.threads)
+            if self.out is not None:
+                check_copy(self.video, self.out, overwrite=self.overwrite)
+            session = load_session_of(self.video, self)
+            take_back(session, self.to)
+            if self.out is not None:
+                copy_beginning(session, self.video, self.out)
+            else:
+                sink = open_sink(self.video, session)
+                save_session(session_folder(self.video), session.state)
+                sink.cut()
+                sink.close()
+            print(f"malt: {self.out or self.video} goes back to frame {session.num_frames}", file=sys.stderr)
+
+
+def take_back(session: "Session", frame: int) -> None:
+    """Rewind a session whose video is to keep at least one segment.
+
+    Raises:
+        UsageError: nothing would be left, or the frame has not been made yet.
+    """
+    if session.rewind(frame) == 0:
+        raise UsageError(f"there is nothing before frame {frame}, which is in the first segment; use malt generate")
+    session.note(shown=session.num_frames)
+
+
+def check_copy(video: Path, out: Path, *, overwrite: bool) -> None:
+    """Find out whether the beginning of `video` can be written to `out`.
+
+    Raises:
+        UsageError: it cannot.
+    """
+    from malt.generation.output import check_output
+    from malt.generation.session_file import session_folder
+
+    if out.resolve() == video.resolve():
+        raise UsageError(f"{out} is the video itself; choose another name")
+    check_output(out, overwrite=overwrite, endings=[".mp4"])
+    if session_folder(out).exists() and not overwrite:
+        raise UsageError(f"{session_folder(out)} exists and is kept; choose another name or pass --overwrite")
+
+
+def copy_beginning(session: "Session", video: Path, out: Path) -> None:
+    """Write what a session speaks of, from its `video`, to a file of its own with the session beside it.
+
+    Raises:
+        MaltError: it cannot be written, as on a full disk.
+    """
+    from malt.generation.session_file import forget_session, save_session, session_folder
+
+    part = out.with_name(out.name + ".part")
+    forget_session(session_folder(out))
+    with open_sink(video, session) as sink:
+        length = sink.end_in_file
+    try:
+        with video.open("rb") as source, part.open("wb") as copy:
+            for start in range(0, length, CHUNK):
+                copy.write(source.read(min(CHUNK, length - start)))
+            copy.flush()
+            os.fsync(copy.fileno())
+        part.replace(out)
+    except OSError as error:
+        part.unlink(missing_ok=True)
+        raise MaltError(f"could not write {out} ({error.strerror}); make room or choose another place") from error
+    save_session(session_folder(out), session.state)

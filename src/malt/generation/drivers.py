@@ -1,0 +1,94 @@
+"""Drivers that come with malt: what is done in every frame of a video by a model that takes actions.
+
+A driver is any callable that is handed the last segment (None at first) and a number of frames; it says what is done in
+each, (b, t, a). Those here look at nothing and start from a seed, so that a run can be repeated.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from malt.errors import UsageError
+from malt.generation.rollout import Driver, Segment
+
+CRUISE_SECONDS = (3.0, 12.0)  # the periods of the slow waves that make up a smooth random course
+WEAVE_SECONDS = 4.0
+STEER, THROTTLE = 0.5, 0.3
+
+
+@dataclass
+class Script:
+    """A driver that hands out the rows of a list of actions, from row `start` on."""
+
+    actions: Float[Tensor, "t a"]
+    start: int = 0
+
+    def __call__(self, segment: Segment | None, num_frames: int) -> Float[Tensor, "1 n a"]:
+        """The next rows; beyond the list, which may end in mid-segment, the last one again."""
+        frames = torch.arange(self.start, self.start + num_frames).clamp(max=len(self.actions) - 1)
+        self.start += num_frames
+        return self.actions[frames][None]
+
+
+@dataclass
+class Course:
+    """A driver whose steering is a function of time (seconds), at constant throttle; other actions stay 0."""
+
+    names: Sequence[str]
+    frame_rate: float
+    steering: Callable[[Tensor], Tensor]
+    start: int = 0
+
+    def __call__(self, segment: Segment | None, num_frames: int) -> Float[Tensor, "1 n a"]:
+        """What is done in the next frames."""
+        frames = torch.arange(self.start, self.start + num_frames)
+        self.start += num_frames
+        steering = self.steering(frames / self.frame_rate)
+        columns = {"steering": steering, "throttle": torch.full_like(steering, THROTTLE)}
+        return torch.stack([columns.get(name, torch.zeros_like(steering)) for name in self.names], dim=1)[None]
+
+
+def cruise(seed: int) -> Callable[[Tensor], Tensor]:
+    """A smooth random course: slow waves of random periods and phases."""
+    chance = torch.Generator().manual_seed(seed)
+    shortest, longest = CRUISE_SECONDS
+    periods = shortest + (longest - shortest) * torch.rand(6, generator=chance)
+    phases = 2 * math.pi * torch.rand(6, generator=chance)
+    return lambda time: STEER * torch.sin(2 * math.pi * time[:, None] / periods + phases).sum(dim=1) / math.sqrt(6)
+
+
+def weave(seed: int) -> Callable[[Tensor], Tensor]:
+    """From side to side, evenly; the same whatever the seed."""
+    return lambda time: STEER * torch.sin(2 * math.pi * time / WEAVE_SECONDS)
+
+
+COURSES = {"cruise": cruise, "weave": weave}
+
+
+def build_driver(name: str, names: Sequence[str], *, frame_rate: float, seed: int = 0, start: int = 0) -> Driver:
+    """The driver of this name, for a model whose actions are called `names`, from frame `start` on.
+
+    Raises:
+        UsageError: there is no such driver, or the model does not steer.
+    """
+    if name not in COURSES:
+        raise UsageError(f"there is no driver {name!r}; choose one of {', '.join(COURSES)}")
+    if "steering" not in names:
+        raise UsageError(f"the driver {name} steers, which this model does not ({', '.join(names)}); give its actions")
+    return Course(names, frame_rate, COURSES[name](seed), start)
+
+
+def arrange(names: Sequence[str], values: Float[Tensor, "t a"], wanted: Sequence[str]) -> Float[Tensor, "t _"]:
+    """Columns of actions in the order in which a model wants them.
+
+    Raises:
+        UsageError: a wanted one is missing.
+    """
+    missing = [name for name in wanted if name not in names]
+    if missing:
+        raise UsageError(f"the actions lack {', '.join(missing)} (there are {', '.join(names)}); name a column so")
+    return values[:, [list(names).index(name) for name in wanted]]

@@ -1,0 +1,129 @@
+"""MP4 as it can be cut and gone on with: pieces of frames, each encoded for itself, that stand one behind the other.
+
+A file is one header (`ftyp`, `moov`) and then fragments (`moof`, `mdat`) that tell when they begin. As each piece begins
+with a key frame and a new encoder, its bytes depend on its frames alone, not on where a run stopped or went on.
+"""
+
+from collections.abc import Iterator, Sequence
+from fractions import Fraction
+from io import BytesIO
+from pathlib import Path
+from typing import BinaryIO
+
+import av
+import numpy as np
+from jaxtyping import UInt8
+
+from malt.errors import MaltError
+
+TICKS = 1000  # of the file's clock in one tick of the frame rate's numerator
+CODEC_OPTIONS = {"preset": "veryfast", "tune": "zerolatency", "crf": "18"}
+MOVFLAGS = "empty_moov+default_base_moof+frag_custom+skip_trailer"
+CONTAINERS = (b"moof", b"traf")
+
+
+class FragmentEncoder:
+    """Turns frames of one size, whose sides are even, into the header and the fragments of an MP4."""
+
+    def __init__(self, size: tuple[int, int], frame_rate: Fraction) -> None:
+        self.size, self.frame_rate = size, frame_rate
+        self._header = b""
+
+    @property
+    def header(self) -> bytes:
+        """What stands before the first fragment."""
+        if not self._header:
+            self._encode([np.zeros((*self.size, 3), np.uint8)])
+        return self._header
+
+    def fragment(self, pictures: Sequence[UInt8[np.ndarray, "h w 3"]], first_frame: int) -> bytes:
+        """A piece of a video, to be put behind what ends before `first_frame`."""
+        fragment = self._encode(pictures)
+        for kind, start, _ in _boxes(fragment):
+            if kind == b"mfhd":  # version and flags, then a number that rises
+                fragment[start + 12 : start + 16] = (first_frame + 1).to_bytes(4, "big")
+            if kind == b"tfdt":  # version 1 and flags, then the time of the first frame
+                fragment[start + 12 : start + 20] = (first_frame * ticks_per_frame(self.frame_rate)).to_bytes(8, "big")
+        return bytes(fragment)
+
+    def _encode(self, pictures: Sequence[UInt8[np.ndarray, "h w 3"]]) -> bytearray:
+        """One fragment that begins at time 0; the header is kept."""
+        file = BytesIO()
+        options = {"movflags": MOVFLAGS, "video_track_timescale": str(self.frame_rate.numerator * TICKS)}
+        with av.open(file, "w", format="mp4", options=options) as container:
+            stream = container.add_stream("libx264", rate=self.frame_rate, options=CODEC_OPTIONS)
+            assert isinstance(stream, av.VideoStream)
+            stream.height, stream.width = self.size
+            stream.pix_fmt = "yuv420p"
+            stream.gop_size = max(1, round(self.frame_rate))
+            stream.codec_context.thread_count = 1  # more would hold frames back
+            for index, picture in enumerate(pictures):
+                frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
+                frame.pts = index
+                container.mux(stream.encode(frame))
+            container.mux(stream.encode(None))
+        written = file.getvalue()
+        body = next(start for kind, start, _ in _boxes(written) if kind == b"moof")
+        self._header = written[:body]
+        return bytearray(written[body:])
+
+
+def ticks_per_frame(frame_rate: Fraction) -> int:
+    """How long a frame lasts by the file's clock."""
+    return frame_rate.denominator * TICKS
+
+
+def end_of_frame(path: Path, num_frames: int, encoder: FragmentEncoder) -> int:
+    """Where in a file written with `encoder` the fragment ends that holds the last of its first `num_frames` frames.
+
+    Raises:
+        MaltError: no fragment ends there, or the file was written otherwise.
+    """
+    unfit = MaltError(
+        f"{path} is not the video that its session wrote (it has no border at frame {num_frames}, or was encoded "
+        "otherwise); put that video back in its place"
+    )
+    try:
+        with path.open("rb") as file:
+            if file.read(len(encoder.header)) != encoder.header:
+                raise unfit
+            ends = dict(_borders(file, ticks_per_frame(encoder.frame_rate)))
+    except OSError as error:
+        raise MaltError(f"cannot read {path} ({error.strerror}); put the video back in its place") from error
+    if num_frames not in ends:
+        raise unfit
+    return ends[num_frames]
+
+
+def _borders(file: BinaryIO, ticks: int) -> Iterator[tuple[int, int]]:
+    """For the header and every whole fragment: the frame that follows it, and where it ends in the file."""
+    size, next_frame, end = file.seek(0, 2), 0, 0
+    while end + 8 <= size:
+        file.seek(end)
+        length, kind = int.from_bytes(file.read(4), "big"), file.read(4)
+        if length < 8 or end + length > size:
+            return
+        if kind == b"moof":
+            file.seek(end)
+            next_frame = _next_frame(file.read(length), ticks)
+        end += length
+        if kind in (b"moov", b"mdat"):
+            yield next_frame, end
+
+
+def _next_frame(moof: bytes, ticks: int) -> int:
+    starts = {kind: start for kind, start, _ in _boxes(moof)}
+    time, count = starts[b"tfdt"] + 12, starts[b"trun"] + 12
+    return int.from_bytes(moof[time : time + 8], "big") // ticks + int.from_bytes(moof[count : count + 4], "big")
+
+
+def _boxes(data: bytes | bytearray, start: int = 0, end: int | None = None) -> Iterator[tuple[bytes, int, int]]:
+    """Kind, start and end of every box, those in a fragment's containers included."""
+    while start + 8 <= (len(data) if end is None else end):
+        length, kind = int.from_bytes(data[start : start + 4], "big"), bytes(data[start + 4 : start + 8])
+        if length < 8:
+            return
+        yield kind, start, start + length
+        if kind in CONTAINERS:
+            yield from _boxes(data, start + 8, start + length)
+        start += length

@@ -1,0 +1,292 @@
+"""A session: a generation that can be steered, saved, gone on with, rewound and branched, exactly.
+
+All of it is a `SessionState`, a value; the `Session` moves from one to the next. The model is only read, so that any
+number of sessions share it.
+"""
+
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from malt.errors import UsageError
+from malt.generation.identity import identify
+from malt.generation.prompts import Prompts, read_lines, schedule
+from malt.generation.rollout import Driver, Segment
+from malt.generation.session_file import load_session, save_session
+from malt.generation.session_state import SessionState, build, draw_seed, settle
+from malt.generation.snapshots import Snapshot, thin
+from malt.generation.timeline import Timeline
+from malt.generation.tree import map_tensors
+
+
+class Session:
+    """A generation, one video, that goes on segment by segment.
+
+    Sessions that share a model may run in different threads; one session belongs to one thread at a time, except that
+    `say` may be called from anywhere.
+    """
+
+    def __init__(self, pipe: Any, state: SessionState) -> None:
+        self.pipe, self.state = pipe, state
+        self._said: deque[str] = deque(maxlen=1)
+        self._rollout: tuple[str, Any] | None = None
+
+    @classmethod
+    def begin(
+        cls,
+        pipe: Any,
+        prompts: Prompts | Timeline[str] = "",
+        *,
+        seed: int = 0,
+        num_frames: int | None = None,
+        frame_rate: float | None = None,
+        rollout: str = "malt",
+        **settings: Any,
+    ) -> "Session":
+        """A session in which nothing has been made.
+
+        Args:
+            pipe: the pipeline that makes it.
+            prompts: what the video shows, over time (see `prompts`); may be "" for models that take actions.
+            seed: what chance starts from; `pipe.stream` with a generator of this seed makes the same video.
+            num_frames: the length that the prompts have to fit into; None for one without end.
+            frame_rate: frames a second by which the prompts' seconds are counted; the model's own by default.
+            rollout: the way in which the video is made (see `build_rollout`).
+            settings: those of `pipe.rollout`: height, width, num_inference_steps, guidance_scale, ...
+
+        Raises:
+            UsageError: for empty prompts, times beyond the length, settings that do not fit the model.
+        """
+        if not isinstance(prompts, Timeline):
+            prompts = _schedule(pipe, prompts, frame_rate or pipe.frame_rate, num_frames)
+        first = pipe.rollout(prompts.at(0), **settings)
+        built = build(rollout, first)
+        progress = built.begin(draw_seed(seed))
+        state = SessionState(
+            model=identify(pipe),
+            rollout=rollout,
+            settings=settle(first),
+            prompts=prompts,
+            seeds=Timeline.always(progress.seed),
+            snapshots=(Snapshot(progress),),
+        )
+        session = cls(pipe, state)
+        session._rollout = prompts.at(0), built
+        return session
+
+    @property
+    def num_frames(self) -> int:
+        """How many frames have been made so far, given ones included."""
+        return self.state.now.start
+
+    @property
+    def num_segments(self) -> int:
+        """How many segments have been made so far."""
+        return int(self.state.now.progress.index)
+
+    @property
+    def prompt(self) -> str:
+        """What the next segment shows; setting it is `say`."""
+        return self._said[-1] if self._said else self.state.prompts.at(self.num_frames)
+
+    @prompt.setter
+    def prompt(self, text: str) -> None:
+        self.say(text)
+
+    @property
+    def frames_ahead(self) -> int:
+        """How many frames the next segment has: for how many actions are needed."""
+        return int(self._rollout_of(self.prompt).frames_ahead(self.state.now.progress))
+
+    def say(self, text: str) -> None:
+        """Change the prompt from the next segment on, in place of whatever was to come.
+
+        Raises:
+            UsageError: the text is empty.
+        """
+        if not (text.strip() or self.pipe.action_names):
+            raise UsageError("the prompt is empty; say what the video shows, as in 'a red circle passes behind a wall'")
+        self._said.append(text)
+
+    def plan(self, prompts: Prompts, *, num_frames: int | None = None, frame_rate: float | None = None) -> None:
+        """Let these prompts, in turn, take the place of whatever was to come; `num_frames` is the length to fit into.
+
+        Raises:
+            UsageError: for empty prompts, or times beyond the length.
+        """
+        left = None if num_frames is None else num_frames - self.num_frames
+        to_come = _schedule(self.pipe, prompts, frame_rate or self.pipe.frame_rate, left)
+        timeline = self.state.prompts
+        for frame, text in to_come.changes:
+            timeline = timeline.then(self.num_frames + frame, text)
+        self._said.clear()
+        self.state = replace(self.state, prompts=timeline)
+
+    def advance(self, actions: Float[Tensor, "t a"] | None = None) -> Segment:
+        """Make the next segment; `actions` says what is done in each of its frames, for models that take actions.
+
+        Raises:
+            UsageError: the actions do not fit.
+            MaltError: when the model's output is not finite; the session stands where it stood.
+        """
+        state = self._hear()
+        segment, after = self._go(state, state.now, actions)
+        self._move(state, after, actions)
+        return segment
+
+    def stream(self, num_frames: int | None = None, driver: Driver | None = None) -> Iterator[Segment]:
+        """Segments until the video has `num_frames` frames (without end for None); none is cut.
+
+        `driver` sees every segment before it says what is done in the next, for models that take actions.
+        """
+        segment = None
+        while num_frames is None or self.num_frames < num_frames:
+            actions = None if driver is None else driver(segment, self.frames_ahead)[0]
+            segment = self.advance(actions)
+            yield segment
+
+    def absorb(
+        self, frames: Float[Tensor, "t 3 H W"], actions: Float[Tensor, "t a"] | None = None
+    ) -> Iterator[Segment]:
+        """Let the video begin with given frames: they are encoded, remembered and handed back as they come out.
+
+        Raises:
+            UsageError: something has been made already, or the frames or actions do not fit.
+        """
+        if self.num_frames:
+            raise UsageError(f"{self.num_frames} frames have been made; give first frames to a session that has none")
+        state, prompt = self.state, self.state.prompts.at(0)
+        done = None if actions is None else actions[None]
+        for segment, progress in self._rollout_of(prompt).absorb(state.now.progress, frames[None], done):
+            made = None if actions is None else actions[segment.start : progress.start]
+            after = Snapshot(replace(progress, encoder_cache=None), told=prompt)
+            state = self._move(replace(self.state, origin=after), after, made)
+            yield segment
+
+    def rewind(self, frame: int) -> int:
+        """Go back to the border between segments at `frame`, or the last before it; give the border's frame.
+
+        From the nearest snapshot before it, what lies between is made again, exactly as it was.
+
+        Raises:
+            UsageError: `frame` has not been made yet, or lies within the frames that were given.
+        """
+        first = 0 if self.state.origin is None else self.state.origin.start
+        if not first <= frame <= self.num_frames:
+            raise UsageError(f"asked to rewind to frame {frame}; give one from {first} to {self.num_frames}")
+        there = self._reach(frame)
+        before = tuple(snapshot for snapshot in self.state.snapshots if snapshot.start < there.start)
+        actions = None if self.state.actions is None else self.state.actions[: there.start]
+        self._said.clear()
+        self.state = replace(self.state, snapshots=thin((*before, there)), actions=actions)
+        return there.start
+
+    def replay(self, frame: int) -> Iterator[Segment]:
+        """Make again what was made from the border at `frame`, or the last before it, until now; changes nothing."""
+        here = self._reach(frame)
+        while here.start < self.num_frames:
+            segment, here = self._again(here)
+            yield segment
+
+    def branch(self, seed: int | None = None, *, at: int | None = None) -> "Session":
+        """Another session that stands where this one does, or stood at frame `at`; with `seed`, of another future."""
+        other = Session(self.pipe, self.state)
+        if at is not None:
+            other.rewind(at)
+        if seed is not None:
+            seeds = other.state.seeds.then(other.num_frames, draw_seed(seed))
+            other.state = replace(other.state, seeds=seeds)
+        return other
+
+    def note(self, **notes: Any) -> None:
+        """Keep something with the session, as JSON."""
+        self.state = replace(self.state, notes=self.state.notes | notes)
+
+    def save(self, folder: Path) -> None:
+        """Write the session, atomically: a run that is killed leaves this session in the folder, or the one before.
+
+        Raises:
+            MaltError: it cannot be written, as on a full disk; what was there is kept.
+        """
+        save_session(folder, self.state)
+
+    @classmethod
+    def load(cls, folder: Path, pipe: Any) -> "Session":
+        """The session in a folder.
+
+        Raises:
+            UsageError: there is none.
+            MaltError: it is damaged, or was made by another model.
+        """
+        return cls(pipe, load_session(folder, pipe))
+
+    def _hear(self) -> SessionState:
+        """The state with what was said since the last segment."""
+        while self._said:
+            prompts = self.state.prompts.then(self.num_frames, self._said.popleft())
+            self.state = replace(self.state, prompts=prompts)
+        return self.state
+
+    def _go(
+        self, state: SessionState, here: Snapshot, actions: Float[Tensor, "t a"] | None
+    ) -> tuple[Segment, Snapshot]:
+        """One segment from `here`; where the prompt changes, the tail is told again under the new one."""
+        prompt = state.prompts.at(here.start)
+        rollout = self._rollout_of(prompt)
+        progress = map_tensors(here.progress, lambda tensor: tensor.to(self.pipe.device))
+        progress = replace(progress, seed=state.seeds.at(here.start))
+        if here.told not in (None, prompt):
+            progress = rollout.retell(progress)
+        segment, after = rollout.advance(progress, None if actions is None else actions[None])
+        return segment, Snapshot(after, told=prompt)
+
+    def _move(self, state: SessionState, after: Snapshot, actions: Float[Tensor, "t a"] | None) -> SessionState:
+        past = *state.snapshots[:-1], _on_cpu(state.now)
+        done = state.actions
+        if actions is not None:
+            done = actions.cpu() if done is None else torch.cat([done, actions.cpu()])
+        self.state = replace(state, snapshots=thin((*past, after)), actions=done)
+        return self.state
+
+    def _reach(self, frame: int) -> Snapshot:
+        """The last border at or before `frame`, made again where it was not kept."""
+        here = max(self._starting_points(frame), key=lambda snapshot: snapshot.start)
+        while here.start + self._ahead(here) <= frame:
+            here = self._again(here)[1]
+        return here
+
+    def _again(self, here: Snapshot) -> tuple[Segment, Snapshot]:
+        """The segment that once followed `here`."""
+        done = self.state.actions
+        actions = None if done is None else done[here.start : here.start + self._ahead(here)]
+        return self._go(self.state, here, actions)
+
+    def _ahead(self, here: Snapshot) -> int:
+        return int(self._rollout_of(self.state.prompts.at(here.start)).frames_ahead(here.progress))
+
+    def _starting_points(self, frame: int) -> list[Snapshot]:
+        """Snapshots at or before `frame`, the first frames' or the beginning among them."""
+        state = self.state
+        origin = state.origin or Snapshot(self._rollout_of(state.prompts.at(0)).begin(state.seeds.at(0)))
+        return [origin, *(snapshot for snapshot in state.snapshots if snapshot.start <= frame)]
+
+    def _rollout_of(self, prompt: str) -> Any:
+        if self._rollout is None or self._rollout[0] != prompt:
+            self._rollout = prompt, build(self.state.rollout, self.pipe.rollout(prompt, **self.state.settings))
+        return self._rollout[1]
+
+
+def _schedule(pipe: Any, prompts: Prompts, frame_rate: float, num_frames: int | None) -> Timeline[str]:
+    if prompts == "" and pipe.action_names:
+        return Timeline.always("")
+    return schedule(read_lines(prompts), frame_rate=frame_rate, num_frames=num_frames)
+
+
+def _on_cpu(snapshot: Snapshot) -> Snapshot:
+    return replace(snapshot, progress=map_tensors(snapshot.progress, lambda tensor: tensor.cpu()))

@@ -1,0 +1,206 @@
+"""A session on disk: a folder with `session.json` and a file for each snapshot, written so that a kill harms nothing.
+
+A snapshot's file is written once and never changed; `session.json`, which names those that count, is replaced by a
+rename after them, and files that no longer count go last.
+"""
+
+import hashlib
+import json
+import os
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+import malt
+from malt.errors import MaltError, UsageError
+from malt.generation.identity import ModelIdentity, identify, tensor_bytes
+from malt.generation.session_state import SessionState, build
+from malt.generation.snapshots import Snapshot
+from malt.generation.timeline import Timeline
+from malt.generation.tree import put_together, take_apart
+
+FORMAT = 1
+INDEX = "session.json"
+DAMAGES = (AttributeError, IndexError, KeyError, OSError, SafetensorError, TypeError, ValueError)
+
+
+def session_folder(video: Path) -> Path:
+    """Where the session of a video is kept: beside it, walk.mp4 and walk.session."""
+    return video.with_suffix(".session")
+
+
+def save_session(folder: Path, state: SessionState) -> None:
+    """Write a session, whole or not at all.
+
+    Raises:
+        MaltError: it cannot be written, as on a full disk; what was there is kept.
+    """
+    try:
+        folder.mkdir(exist_ok=True)
+        snapshots = [state.origin, *state.snapshots] if state.origin else [*state.snapshots]
+        files = {_file_name(snapshot): snapshot for snapshot in snapshots}
+        for name, snapshot in files.items():
+            if not (folder / name).is_file():
+                _write(folder / name, _snapshot_bytes(snapshot))
+        actions = [] if state.actions is None else [f"actions-{state.now.name}.safetensors"]
+        for name in actions:
+            _write(folder / name, _pack({"actions": state.actions}, "actions"))
+        _write(folder / INDEX, _index_bytes(state))
+        _sync_folder(folder)
+        for file in folder.iterdir():
+            if file.name not in (INDEX, *files, *actions):
+                file.unlink()
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise MaltError(f"could not save the session {folder} ({reason}); make room or choose another place") from error
+
+
+def load_session(folder: Path, pipe: Any) -> SessionState:
+    """Read a session that `pipe` made.
+
+    Raises:
+        UsageError: there is none.
+        MaltError: it is damaged, of a later version of malt, or was made by another model.
+    """
+    index = read_index(folder)
+    made_by, here = ModelIdentity(**index["model"]), identify(pipe)
+    if made_by.sha256 != here.sha256:
+        raise MaltError(f"the session {folder} was made by the model {made_by}, not by {here}; give it the first")
+    rollout = pipe.rollout(index["prompts"][0][1], **index["settings"])
+    try:
+        return _state_of(index, folder, like=build(index["rollout"], rollout).begin(0))
+    except DAMAGES as error:
+        raise _damaged(folder, error) from error
+
+
+def read_index(folder: Path) -> dict[str, Any]:
+    """What `session.json` says, without any tensors: model, settings, prompts, seeds, snapshots, notes.
+
+    Raises:
+        UsageError: there is no session.
+        MaltError: it is damaged, or of a later version of malt.
+    """
+    if not (folder / INDEX).is_file():
+        raise UsageError(
+            f"there is no session {folder}; only an .mp4 that malt generate wrote with its session has one"
+        )
+    try:
+        stored = json.loads((folder / INDEX).read_text(encoding="utf-8"))
+        content = stored["session"]
+        if stored["format"] > FORMAT:
+            raise MaltError(f"the session {folder} is of a later version of malt ({stored['malt']}); use that")
+        if stored["sha256"] != _digest(content):
+            raise ValueError(f"{INDEX} is not as it was written")
+    except DAMAGES as error:
+        raise _damaged(folder, error) from error
+    return content
+
+
+def forget_session(folder: Path) -> None:
+    """Let a session no longer count, before its video is written anew; harmless where there is none."""
+    (folder / INDEX).unlink(missing_ok=True)
+
+
+def _index_bytes(state: SessionState) -> bytes:
+    content = {
+        "model": asdict(state.model),
+        "rollout": state.rollout,
+        "settings": state.settings,
+        "prompts": state.prompts.changes,
+        "seeds": state.seeds.changes,
+        "num_frames": state.now.start,
+        "snapshots": [_entry(snapshot) for snapshot in state.snapshots],
+        "origin": state.origin and _entry(state.origin),
+        "actions": None if state.actions is None else f"actions-{state.now.name}.safetensors",
+        "notes": state.notes,
+    }
+    content = json.loads(json.dumps(content))  # what is hashed is what will be read
+    stored = {"format": FORMAT, "malt": malt.__version__, "sha256": _digest(content), "session": content}
+    return (json.dumps(stored, indent=1) + "\n").encode()
+
+
+def _entry(snapshot: Snapshot) -> dict[str, Any]:
+    return {"file": _file_name(snapshot), "start": snapshot.start, "index": snapshot.progress.index}
+
+
+def _file_name(snapshot: Snapshot) -> str:
+    return f"{snapshot.start:08d}-{snapshot.name}.safetensors"
+
+
+def _state_of(index: dict[str, Any], folder: Path, like: Any) -> SessionState:
+    snapshots = tuple(_read_snapshot(folder, entry["file"], like) for entry in index["snapshots"])
+    origin, actions = index["origin"], index["actions"]
+    return SessionState(
+        model=ModelIdentity(**index["model"]),
+        rollout=index["rollout"],
+        settings=index["settings"],
+        prompts=Timeline(tuple((frame, text) for frame, text in index["prompts"])),
+        seeds=Timeline(tuple((frame, seed) for frame, seed in index["seeds"])),
+        snapshots=snapshots,
+        origin=None if origin is None else _read_snapshot(folder, origin["file"], like),
+        actions=None if actions is None else _unpack(folder / actions)[0]["actions"],
+        notes=index["notes"],
+    )
+
+
+def _snapshot_bytes(snapshot: Snapshot) -> bytes:
+    tensors: list[Tensor] = []
+    described = {"told": snapshot.told, "progress": take_apart(snapshot.progress, tensors)}
+    return _pack({str(n): tensor for n, tensor in enumerate(tensors)}, json.dumps(described))
+
+
+def _read_snapshot(folder: Path, name: str, like: Any) -> Snapshot:
+    tensors, text = _unpack(folder / Path(name).name)
+    described = json.loads(text)
+    in_order = [tensors[str(n)] for n in range(len(tensors))]
+    progress = put_together(described["progress"], in_order, like)
+    return Snapshot(progress, described["told"], Path(name).stem.split("-")[1])
+
+
+def _pack(tensors: dict[str, Any], text: str) -> bytes:
+    """Tensors and a text as one safetensors file that holds its own hash."""
+    own = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
+    return save(own, metadata={"text": text, "sha256": _digest([text, _hashes(own)])})
+
+
+def _unpack(file: Path) -> tuple[dict[str, Tensor], str]:
+    with safe_open(file, framework="pt") as opened:
+        tensors, metadata = {name: opened.get_tensor(name) for name in opened.keys()}, opened.metadata()  # noqa: SIM118
+    if metadata["sha256"] != _digest([metadata["text"], _hashes(tensors)]):
+        raise ValueError(f"{file.name} is not as it was written")
+    return tensors, metadata["text"]
+
+
+def _hashes(tensors: dict[str, Tensor]) -> dict[str, str]:
+    return {name: hashlib.sha256(tensor_bytes(tensors[name])).hexdigest() for name in sorted(tensors)}
+
+
+def _digest(content: Any) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def _write(path: Path, data: bytes) -> None:
+    """Put a file in place whole: a kill leaves the one that was there."""
+    part = path.with_name(path.name + ".part")
+    with part.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    part.replace(path)
+
+
+def _sync_folder(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _damaged(folder: Path, error: Exception) -> MaltError:
+    reason = str(error).split("\n")[0]
+    return MaltError(f"the session {folder} is damaged ({reason}); the video is whole, but cannot be gone on with")

@@ -1,0 +1,67 @@
+"""What a session is as a value, and what it is made of."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from malt.generation.identity import ModelIdentity
+from malt.generation.snapshots import Snapshot
+from malt.generation.timeline import Timeline
+
+SETTINGS = (
+    "height",
+    "width",
+    "num_inference_steps",
+    "guidance_scale",
+    "memory_guidance_scale",
+    "memory_update_interval",
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SessionState:
+    """Everything that a generation is, a value.
+
+    snapshots: where it once stood, oldest first; the last is where it stands. origin: where it stood behind the frames
+    that were given, None if none were. actions: what was done in each frame so far, for models that take actions.
+    notes: what the holder of a session wants kept with it, as JSON.
+    """
+
+    model: ModelIdentity
+    rollout: str
+    settings: dict[str, Any]
+    prompts: Timeline[str]
+    seeds: Timeline[int]
+    snapshots: tuple[Snapshot, ...]
+    origin: Snapshot | None = None
+    actions: Float[Tensor, "t a"] | None = None
+    notes: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def now(self) -> Snapshot:
+        """Where the video stands."""
+        return self.snapshots[-1]
+
+
+def draw_seed(seed: int) -> int:
+    """What `pipe.stream` draws from a generator of this seed: the seed of the video's noise."""
+    return int(torch.randint(2**62, (), generator=torch.Generator().manual_seed(seed)).item())
+
+
+def build(name: str, base: Any) -> Any:
+    """The way to make a video that is called `name`, of the model, codec and settings of `base`."""
+    if name == "malt":
+        return base
+    from malt.generation.rollouts import build_rollout
+
+    return build_rollout(name, base)
+
+
+def settle(rollout: Any) -> dict[str, Any]:
+    """The settings of a rollout, none of them left to a default that may change."""
+    height, width = (side * rollout.codec.space_compression for side in rollout.latent_size)
+    given = (rollout.num_steps, rollout.guidance.text, rollout.guidance.memory, rollout.memory_update_interval)
+    return dict(zip(SETTINGS, (height, width, *given), strict=True))

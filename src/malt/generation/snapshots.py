@@ -1,0 +1,40 @@
+"""Where a video once stood: few enough snapshots to keep for good, thinned out the further back they are."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+from uuid import uuid4
+
+MAX_SNAPSHOTS = 6  # the present among them; with them a session of the default model stays below 8 MB
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """The progress of a rollout at a border between segments, and the prompt under which its last segment was told.
+
+    name: unlike that of any other snapshot, also of one at the same frame in another future.
+    """
+
+    progress: Any
+    told: str | None = None
+    name: str = field(default_factory=lambda: uuid4().hex[:12])
+
+    @property
+    def start(self) -> int:
+        """Number of the frame that comes next."""
+        return int(self.progress.start)
+
+
+def thin(snapshots: Sequence[Snapshot], most: int = MAX_SNAPSHOTS) -> tuple[Snapshot, ...]:
+    """The snapshots to keep of these, oldest first, so that their ages stay in about one proportion to one another.
+
+    While there are too many, that one goes whose neighbours' ages are nearest one another in proportion; the beginning
+    counts as a neighbour that is always there (it is made anew at no cost, not kept), the latest snapshot always stays.
+    """
+    kept = [snapshot for snapshot in snapshots[:-1] if snapshot.progress.index] + [snapshots[-1]]
+    while len(kept) > most:
+        now = kept[-1].progress.index + 1
+        ages = [now, *(now - snapshot.progress.index for snapshot in kept)]
+        least = min(range(len(kept) - 1), key=lambda n: ages[n] / ages[n + 2])
+        del kept[least]
+    return tuple(kept)

@@ -1,0 +1,55 @@
+"""Values made of tensors, such as a `Progress`, taken apart into tensors and JSON that says how they belong together."""
+
+from collections.abc import Callable
+from dataclasses import fields, is_dataclass, replace
+from typing import Any
+
+from torch import Tensor
+
+from malt.memory.state import State
+
+NAMED_TUPLES = {kind.__name__: kind for kind in (State,)}
+PLAIN = (type(None), bool, int, float, str)
+
+
+def take_apart(value: Any, tensors: list[Tensor]) -> Any:
+    """Say in JSON what `value` is, and append its tensors to the list; `put_together` is the inverse.
+
+    Raises:
+        TypeError: it holds something that is neither a tensor nor a plain value.
+    """
+    if isinstance(value, Tensor):
+        tensors.append(value)
+        return {"tensor": len(tensors) - 1}
+    if isinstance(value, PLAIN):
+        return {"plain": value}
+    if isinstance(value, tuple | list):
+        kind = type(value).__name__
+        return {kind: [take_apart(each, tensors) for each in value]}
+    if is_dataclass(value):
+        return {"fields": {field.name: take_apart(getattr(value, field.name), tensors) for field in fields(value)}}
+    raise TypeError(f"a {type(value).__name__} cannot be stored; let it be made of tensors and plain values")
+
+
+def put_together(described: Any, tensors: list[Tensor], like: Any) -> Any:
+    """The value that was taken apart; dataclasses are of the type of `like`.
+
+    Raises:
+        KeyError, TypeError, ValueError, IndexError: the description is none.
+    """
+    ((kind, content),) = described.items()
+    if kind == "tensor":
+        return tensors[content]
+    if kind == "plain":
+        return content
+    if kind == "fields":
+        return replace(like, **{name: put_together(each, tensors, like) for name, each in content.items()})
+    parts = [put_together(each, tensors, like) for each in content]
+    return NAMED_TUPLES[kind](*parts) if kind in NAMED_TUPLES else {"tuple": tuple, "list": list}[kind](parts)
+
+
+def map_tensors(value: Any, function: Callable[[Tensor], Tensor]) -> Any:
+    """The same value with `function` applied to each of its tensors."""
+    tensors: list[Tensor] = []
+    described = take_apart(value, tensors)
+    return put_together(described, [function(tensor) for tensor in tensors], value)

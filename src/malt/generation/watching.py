@@ -1,0 +1,101 @@
+"""How much a segment attends to what is remembered, layer by layer: read off as a session makes its last segments again.
+
+Nothing of this runs while a video is made: the hooks are there for the time of the replay only.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from malt.errors import UsageError
+from malt.generation.session import Session
+from malt.models.attention import MaltAttention
+from malt.models.positions import rotate
+
+
+@dataclass(frozen=True)
+class Attended:
+    """Where one segment looked, as shares of its attention: means over its passes (the one that remembers too), tokens, heads.
+
+    index, start: its number and that of its first frame. remembered: shares of the remembered moments, oldest first (one
+    of all slots together where the memory has no order), in each layer; what is missing from 1 went to the segment itself
+    and the frames right before it.
+    """
+
+    index: int
+    start: int
+    remembered: Float[Tensor, "layers moments"]
+
+
+def watch_memory(session: Session, num_segments: int) -> list[Attended]:
+    """Make the last `num_segments` segments of a session again, and say where each of them looked.
+
+    Raises:
+        UsageError: nothing has been made yet, or the model's memory does not stand beside the segment in its attention.
+    """
+    transformer = session.pipe.transformer
+    if not any(block.memory.joins for block in transformer.blocks):
+        raise UsageError("this model's memory takes no part in its attention; there is nothing to picture")
+    if not session.num_segments:
+        raise UsageError("the session has made nothing yet; there is nothing to picture")
+    given = 0 if session.state.origin is None else session.state.origin.start
+    first = max(given, session.num_frames - num_segments * session.frames_ahead)
+    with _hooks(transformer) as shares:
+        attended = []
+        for segment in session.replay(first):
+            layers = [torch.stack(layer).mean(dim=0) for layer in shares]
+            attended.append(Attended(segment.index, segment.start, torch.stack(layers)))
+            for layer in shares:
+                layer.clear()
+    return attended
+
+
+@contextmanager
+def _hooks(transformer: Any) -> Iterator[list[list[Tensor]]]:
+    """For every layer, the shares that its remembered moments had in each pass so far."""
+    positioned = any(block.memory.positioned for block in transformer.blocks)
+    moments = transformer.segment_frames if positioned else 1
+    shares: list[list[Tensor]] = [[] for _ in transformer.blocks]
+
+    def note(layer: list[Tensor], attention: MaltAttention, given: tuple[Any, ...]) -> None:
+        layer.append(_shares(attention, *given, moments=moments))
+
+    handles = [
+        block.attn1.register_forward_pre_hook(lambda attention, given, layer=layer: note(layer, attention, given))
+        for block, layer in zip(transformer.blocks, shares, strict=True)
+    ]
+    try:
+        yield shares
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+@torch.no_grad()
+def _shares(
+    attention: MaltAttention,
+    hidden: Tensor,
+    source: Tensor,
+    turns: Any = None,
+    mask: Tensor | None = None,
+    *,
+    moments: int,
+) -> Float[Tensor, " moments"]:
+    """softmax(q k^T / sqrt(d)), summed over the places of each remembered moment."""
+    places = source.shape[1] - hidden.shape[1]
+    if places <= 0 or places % moments:
+        return torch.zeros(moments)
+    query, key = attention.to_q(hidden), attention.to_k(source)
+    query = attention.norm_q(query.unflatten(-1, (attention.heads, -1)).float())
+    key = attention.norm_k(key.unflatten(-1, (attention.heads, -1)).float())
+    if turns is not None:
+        query, key = rotate(query, turns[0]), rotate(key, turns[1])
+    scores = torch.einsum("bnkd,bmkd->bknm", query, key) * query.shape[-1] ** -0.5
+    if mask is not None:
+        scores = scores.masked_fill(~mask[:, None, None, :], float("-inf"))
+    return scores.softmax(dim=-1)[..., :places].unflatten(-1, (moments, -1)).sum(dim=-1).mean(dim=(0, 1, 2)).cpu()

@@ -1,0 +1,229 @@
+"""Laws of sessions, on a tiny random pipeline: exact wherever they stop, go back or part."""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+import tiny_pipeline
+from malt.errors import MaltError, UsageError
+from malt.generation.drivers import Script
+from malt.generation.rollout import Segment
+from malt.generation.session import Session
+from malt.generation.session_file import INDEX
+from malt.generation.snapshots import MAX_SNAPSHOTS, Snapshot, thin
+from malt.generation.watching import watch_memory
+from malt.pipelines.malt import MaltPipeline
+from tiny_pipeline import SEGMENT
+
+RED, BLUE = "a red circle passes behind a wall", "a blue square at night"
+
+
+@pytest.fixture(scope="module")
+def pipe() -> MaltPipeline:
+    return tiny_pipeline.pipeline(settings={"num_inference_steps": 1})
+
+
+@pytest.fixture
+def session(pipe: MaltPipeline) -> Session:
+    return Session.begin(pipe, RED, seed=3)
+
+
+def frames(segments: Iterable[Segment]) -> Tensor:
+    return torch.cat([segment.frames[0] for segment in segments])
+
+
+def until(session: Session, num_segments: int) -> Tensor:
+    return frames(session.stream(num_segments * SEGMENT))
+
+
+def test_a_session_makes_what_the_pipelines_stream_makes(pipe: MaltPipeline, session: Session) -> None:
+    streamed = frames(pipe.stream(RED, 3 * SEGMENT, generator=torch.Generator().manual_seed(3)))
+    assert torch.equal(until(session, 3), streamed)
+    assert (session.num_frames, session.num_segments, session.prompt) == (3 * SEGMENT, 3, RED)
+
+
+def test_given_frames_come_first_and_are_gone_on_from(pipe: MaltPipeline, session: Session) -> None:
+    given = tiny_pipeline.video(SEGMENT + 4)
+    chance = torch.Generator().manual_seed(3)
+    streamed = frames(pipe.stream(RED, 3 * SEGMENT + 4, generator=chance, video=given))
+    assert torch.equal(torch.cat([frames(session.absorb(given)), frames(session.stream(3 * SEGMENT + 4))]), streamed)
+    with pytest.raises(UsageError, match="give first frames to a session that has none"):
+        next(session.absorb(given))
+
+
+@pytest.mark.parametrize("rollout", ["malt", "sliding_window"])
+def test_saving_and_loading_changes_nothing(pipe: MaltPipeline, tmp_path: Path, rollout: str) -> None:
+    session = Session.begin(pipe, [(RED, 1.0), BLUE], seed=3, rollout=rollout)
+    until(session, 2)
+    session.save(tmp_path / "walk.session")
+    loaded = Session.load(tmp_path / "walk.session", pipe)
+    assert torch.equal(until(loaded, 4), until(session, 4))
+
+
+def test_a_prompt_switch_changes_the_future_and_not_the_past(pipe: MaltPipeline) -> None:
+    plain, switched = (Session.begin(pipe, prompts, seed=3) for prompts in (RED, [(RED, 1.0), BLUE]))
+    one, other = until(plain, 3), until(switched, 3)
+    assert torch.equal(one[:SEGMENT], other[:SEGMENT])
+    assert not torch.allclose(one[SEGMENT : 2 * SEGMENT], other[SEGMENT : 2 * SEGMENT], atol=1e-3)
+
+
+def test_what_is_said_is_what_was_planned(pipe: MaltPipeline, session: Session) -> None:
+    planned = until(Session.begin(pipe, [(RED, 1.0), BLUE], seed=3), 3)
+    until(session, 1)
+    session.prompt = BLUE
+    assert session.prompt == BLUE
+    assert torch.equal(until(session, 3), planned[SEGMENT:])
+    with pytest.raises(UsageError, match="the prompt is empty"):
+        session.say(" ")
+
+
+def test_a_switch_in_mid_segment_waits_for_the_border(pipe: MaltPipeline) -> None:
+    early, late = (Session.begin(pipe, f"{RED} [{n}f] | {BLUE}", seed=3) for n in (SEGMENT + 1, 2 * SEGMENT))
+    assert torch.equal(until(early, 3), until(late, 3))
+
+
+def test_at_a_switch_the_tail_is_told_again(pipe: MaltPipeline, session: Session) -> None:
+    until(session, 1)
+    told = []
+    handle = pipe.transformer.register_forward_pre_hook(lambda module, given: told.append(given[1].max().item()))
+    session.say(BLUE)
+    session.advance()
+    session.advance()
+    handle.remove()
+    assert [level == 0 for level in told] == [True, False, True, False, True]
+
+
+@pytest.mark.parametrize("frame", [0, 5, SEGMENT, 3 * SEGMENT + 1, 9 * SEGMENT, 12 * SEGMENT])
+def test_rewinding_and_going_on_equals_the_original(pipe: MaltPipeline, tmp_path: Path, frame: int) -> None:
+    session = Session.begin(pipe, [(RED, 4.0), BLUE], seed=3)
+    whole = until(session, 12)
+    session.save(tmp_path / "walk.session")
+    session = Session.load(tmp_path / "walk.session", pipe)
+    assert session.rewind(frame) == frame // SEGMENT * SEGMENT == session.num_frames
+    assert torch.equal(torch.cat([whole[: session.num_frames], until(session, 13)])[: len(whole)], whole)
+
+
+def test_rewinding_forgets_what_was_said_afterwards_only_when_it_is_said_anew(session: Session) -> None:
+    until(session, 2)
+    session.say(BLUE)
+    until(session, 3)
+    session.rewind(0)
+    assert session.prompt == RED
+    until(session, 2)
+    assert session.prompt == BLUE
+
+
+def test_a_branch_of_the_same_seed_is_the_same_and_of_another_begins_the_same(session: Session) -> None:
+    whole = until(session, 4)
+    same, other = session.branch(at=20), session.branch(seed=7, at=20)
+    assert same.num_frames == other.num_frames == 2 * SEGMENT
+    assert torch.equal(until(same, 4), whole[2 * SEGMENT :])
+    future = until(other, 4)
+    assert not torch.allclose(future[:SEGMENT], whole[2 * SEGMENT : 3 * SEGMENT], atol=1e-3)
+    assert torch.equal(frames(other.replay(0)), torch.cat([whole[: 2 * SEGMENT], future]))
+    assert session.num_frames == 4 * SEGMENT
+
+
+def test_given_frames_cannot_be_taken_back(session: Session) -> None:
+    list(session.absorb(tiny_pipeline.video(SEGMENT)))
+    until(session, 2)
+    assert session.rewind(SEGMENT + 3) == SEGMENT
+    with pytest.raises(UsageError, match="give one from 8 to 8"):
+        session.rewind(3)
+
+
+def standing(index: int) -> Snapshot:
+    class Standing:
+        start = 16 * index
+
+    progress: Any = Standing()
+    progress.index = index
+    return Snapshot(progress, name=str(index))
+
+
+def test_snapshots_thin_out_and_none_is_far_away() -> None:
+    kept: tuple[Snapshot, ...] = ()
+    for index in range(1, 2001):
+        kept = thin((*kept, standing(index)))
+        assert kept[-1].progress.index == index
+        assert len(kept) <= MAX_SNAPSHOTS
+    places = [0, *(snapshot.progress.index for snapshot in kept)]
+    again = [(asked - max(place for place in places if place <= asked), 2000 - asked + 1) for asked in range(2000)]
+    assert max(segments / back for segments, back in again) < 5
+
+
+def test_a_session_is_as_large_after_many_segments_as_after_few(session: Session, tmp_path: Path) -> None:
+    folder = tmp_path / "walk.session"
+    sizes = []
+    for _ in range(2 * MAX_SNAPSHOTS):
+        session.advance()
+        session.save(folder)
+        sizes.append(sum(file.stat().st_size for file in folder.iterdir()))
+    assert max(sizes[MAX_SNAPSHOTS:]) < 1.01 * sizes[MAX_SNAPSHOTS]
+    assert len(list(folder.iterdir())) == MAX_SNAPSHOTS + 1
+
+
+def test_a_session_of_another_model_is_refused(session: Session, tmp_path: Path) -> None:
+    session.save(tmp_path / "walk.session")
+    other = tiny_pipeline.pipeline()
+    other.transformer.proj_out.bias.data += 0.01
+    with pytest.raises(
+        MaltError, match=r"was made by the model MaltPipeline \(\w{12}\), not by MaltPipeline \(\w{12}\)"
+    ):
+        Session.load(tmp_path / "walk.session", other)
+
+
+def test_a_session_that_cannot_be_saved_leaves_the_one_before(
+    session: Session, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "walk.session"
+    session.save(folder)
+    before = (folder / INDEX).read_bytes()
+    session.advance()
+
+    def full(handle: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", full)
+    with pytest.raises(MaltError, match="No space left"):
+        session.save(folder)
+    assert (folder / INDEX).read_bytes() == before
+    monkeypatch.undo()
+    assert Session.load(folder, session.pipe).num_frames == 0
+
+
+def test_what_was_done_is_kept_and_done_again(tmp_path: Path) -> None:
+    acting = tiny_pipeline.pipeline(settings={"num_inference_steps": 1}, action_dim=8)
+    session, deeds = Session.begin(acting, seed=3), torch.rand(6 * SEGMENT, 2)
+    whole = frames(session.stream(5 * SEGMENT, Script(deeds)))
+    session.save(tmp_path / "drive.session")
+    session = Session.load(tmp_path / "drive.session", acting)
+    session.rewind(3 * SEGMENT)
+    rest = frames(session.stream(5 * SEGMENT, Script(deeds, start=3 * SEGMENT)))
+    assert torch.equal(rest, whole[3 * SEGMENT :])
+    assert torch.equal(frames(session.replay(SEGMENT)), whole[SEGMENT:])
+    with pytest.raises(UsageError, match="needs actions"):
+        session.advance()
+
+
+def test_sessions_that_share_a_model_do_not_touch_one_another(pipe: MaltPipeline) -> None:
+    alone = until(Session.begin(pipe, RED, seed=3), 3)
+    one, other = Session.begin(pipe, RED, seed=3), Session.begin(pipe, BLUE, seed=4)
+    turns = [(one.advance(), other.advance()) for _ in range(3)]
+    assert torch.equal(frames(mine for mine, _ in turns), alone)
+
+
+def test_the_first_segment_has_nothing_to_look_back_at_and_later_ones_have(session: Session) -> None:
+    until(session, 3)
+    before = session.state
+    first, *later = watch_memory(session, 3)
+    assert session.state is before
+    assert first.remembered.abs().max() == 0
+    for each in later:
+        assert each.remembered.shape == (2, 2)
+        assert (each.remembered.sum(dim=1) > 0.05).all()
+        assert (each.remembered.sum(dim=1) < 0.95).all()
