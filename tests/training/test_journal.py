@@ -1,6 +1,7 @@
 """Laws of the journal: it tells every step once, in JSON, and to TensorBoard where that is installed."""
 
 import json
+import time
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -64,6 +65,7 @@ def test_tensorboard_sees_every_journal_of_a_run_and_no_step_twice(tmp_path: Pat
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     for first in (1, 3):
+        time.sleep(1.05)  # event files are read in the order of their names, which begin with the second
         train, valid = Journal(tmp_path), Journal(tmp_path, "validation")
         for step in range(first, first + 4):
             train.write(step, {"loss": float(first), "norm": float("inf")})
