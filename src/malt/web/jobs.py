@@ -1,0 +1,200 @@
+"""Video jobs: they run one after another's turn, are saved after every segment, and go on after a restart."""
+
+import threading
+import time
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from malt.errors import MaltError, UsageError
+from malt.generation.pixels import to_pixels
+from malt.generation.rollout import Segment
+from malt.generation.session import Session
+from malt.generation.session_file import INDEX, session_folder
+from malt.generation.sink import VideoSink
+from malt.web.metrics import Metrics
+from malt.web.orders import Desk, Order
+from malt.web.schemas import VideoRequest
+from malt.web.shelf import Record, Shelf
+from malt.web.worker import Job, State, Worker
+
+STATUS = {State.DONE: "completed", State.FAILED: "failed", State.CANCELLED: "cancelled", State.STOPPED: "queued"}
+
+
+class Recording:
+    """A session whose segments go to a file, and itself beside it."""
+
+    def __init__(self, desk: Desk, session: Session, sink: VideoSink, first: np.ndarray | None) -> None:
+        self._desk, self.session, self.sink, self._first = desk, session, sink, first
+        self._is_begun = first is None
+
+    def given(self) -> Iterator[Segment]:
+        """The segments that the first frames become; the session is saved behind the last of them, not before."""
+        if self._first is not None:
+            yield from self._desk.absorb(self.session, self._first)
+            self._first, self._is_begun = None, True
+            self.save()
+
+    def write(self, segment: Segment) -> None:
+        """Add a segment to the file."""
+        self.sink.write(to_pixels(segment.frames[0]))
+        self.save()
+
+    def save(self) -> None:
+        """Save the session where it stands; behind a segment that was cut, the one before it stays."""
+        if self._is_begun and self.session.num_frames == self.sink.num_frames:
+            self.sink.sync()
+            self.session.save(session_folder(self.sink.path))
+
+
+class VideoJobs:
+    """All video jobs of a server."""
+
+    def __init__(
+        self, worker: Worker, desk: Desk, shelf: Shelf, metrics: Metrics, *, scale: int, notes: dict[str, Any]
+    ) -> None:
+        self._worker, self._desk, self._shelf, self._metrics = worker, desk, shelf, metrics
+        self._scale, self._notes = scale, notes
+        self._records: dict[str, Record] = {}
+        self._jobs: dict[str, Job] = {}
+        self._lock = threading.RLock()
+
+    def recover(self) -> None:
+        """Find the videos that are on disk and go on with those that were not finished."""
+        for record in self._shelf.records():
+            self._records[record.id] = record
+            if not record.is_over:
+                try:
+                    self._go_on(record)
+                except MaltError as error:  # not on disk: the next start may have the model that it needs
+                    record.status, record.error = "failed", str(error)
+
+    def create(self, order: Order, first: np.ndarray | None = None) -> Record:
+        """Take a video on. On the computing thread.
+
+        Raises:
+            BusyError: there is no room.
+            UsageError: the model cannot make it, or too many are stored.
+        """
+        limit = self._desk.limits.stored
+        if len(self._records) >= limit:
+            raise UsageError(f"{limit} videos are kept here, as many as there may be; delete some")
+        self._worker.check_room()
+        session = self._desk.begin(order)
+        record = Record(
+            request=order.request.model_dump(),
+            model=self._desk.name,
+            size=order.size_text,
+            num_frames=order.num_frames,
+            frame_rate=self._desk.pipe.frame_rate,
+        )
+        try:
+            if first is not None:
+                self._shelf.put_first(record, first)
+            self._shelf.put(record)
+            self._start(record, order, self._record(record, session, first))
+        except MaltError:
+            self._shelf.remove(record)
+            raise
+        self._records[record.id] = record
+        return record
+
+    def all(self) -> list[Record]:
+        """All jobs, latest first."""
+        return sorted(self._records.values(), key=lambda record: record.created_at, reverse=True)
+
+    def get(self, name: str) -> Record:
+        """The job of this id; LookupError if there is none."""
+        return self._records[name]
+
+    def status(self, record: Record) -> str:
+        """Where a job stands."""
+        job = self._jobs.get(record.id)
+        return "in_progress" if job is not None and job.state == State.RUNNING else record.status
+
+    def video(self, record: Record) -> Path:
+        """Where the video of a job is."""
+        return self._shelf.video(record)
+
+    def cancel(self, record: Record) -> None:
+        """End a job, if it is under way; what it has made is kept."""
+        with self._lock:
+            job = self._jobs.get(record.id)
+        if job is not None:
+            self._worker.cancel(job)
+
+    def remove(self, record: Record) -> None:
+        """End a job and delete all that belongs to it; what is being written goes as soon as it is."""
+        with self._lock:
+            if self._records.pop(record.id, None) is None:
+                return
+            self._shelf.forget(record)
+            job = self._jobs.get(record.id)
+        if job is None:
+            self._shelf.remove(record)
+        else:
+            self._worker.cancel(job)
+
+    def _go_on(self, record: Record) -> None:
+        """Take an unfinished job up where its session was saved, or from the beginning."""
+        order = self._desk.take(VideoRequest(**record.request))
+        video = self._shelf.video(record)
+        folder = session_folder(video)
+        if (folder / INDEX).is_file() and video.is_file():
+            session = Session.load(folder, self._desk.pipe)
+            rate, scale = record.frame_rate, int(session.state.notes["scale"])
+            sink = VideoSink.go_on(video, session.num_frames, frame_rate=rate, scale=scale, size=order.size)
+            record.frames_made, record.end_in_file = sink.num_frames, sink.end_in_file
+            recording = Recording(self._desk, session, sink, None)
+        else:
+            recording = self._record(record, self._desk.begin(order), self._shelf.first(record))
+        self._start(record, order, recording, keep=True)
+
+    def _record(self, record: Record, session: Session, first: np.ndarray | None) -> Recording:
+        sink = VideoSink(self._shelf.video(record), frame_rate=record.frame_rate, scale=self._scale, overwrite=True)
+        session.note(
+            **self._notes,
+            planned=record.num_frames,
+            frame_rate=str(sink.frame_rate),
+            scale=self._scale,
+            seed=record.request["seed"],
+            actions=None,
+            driver=record.request["driver"],
+        )
+        return Recording(self._desk, session, sink, first)
+
+    def _start(self, record: Record, order: Order, recording: Recording, *, keep: bool = False) -> None:
+        with self._lock:
+            self._jobs[record.id] = self._worker.start(
+                recording.session,
+                order.num_frames,
+                partial(self._write, record, recording),
+                given=recording.given(),
+                driver=self._desk.driver(order, recording.session.num_frames),
+                on_end=partial(self._end, record, recording),
+                keep=keep,
+            )
+
+    def _write(self, record: Record, recording: Recording, segment: Segment) -> None:
+        recording.write(segment)
+        record.frames_made = recording.sink.num_frames
+        record.end_in_file = recording.sink.end_in_file
+        self._metrics.segment(segment)
+
+    def _end(self, record: Record, recording: Recording, job: Job) -> None:
+        recording.sink.close()
+        self._metrics.over("video", job)
+        with self._lock:
+            self._jobs.pop(record.id, None)
+            if record.id in self._records:
+                self._settle(record, STATUS[job.state], job.error)
+            else:
+                self._shelf.remove(record)
+
+    def _settle(self, record: Record, status: str, error: str) -> None:
+        record.status, record.error = status, error
+        record.completed_at = time.time() if status == "completed" else None
+        self._shelf.put(record)

@@ -1,0 +1,58 @@
+"""What one server grants its visitors: how long, how large, how many; beyond it they are refused in a sentence."""
+
+from dataclasses import dataclass, fields
+
+from malt.errors import UsageError
+
+MEBIBYTE = 1024**2
+
+
+@dataclass(frozen=True, kw_only=True)
+class Limits:
+    """Bounds, all above 0.
+
+    frames: of a video, given ones included. stream_frames: of a stream that is sent as it is made. pixels: of a frame that
+    is made. steps: denoising steps. prompt_length: characters. running, waiting: videos and streams that take turns, and
+    that wait for their place. stored: videos kept on disk. upload_bytes, upload_pixels, upload_seconds, upload_frames: of
+    a first image or video. stall_seconds: how long a reader may take nothing.
+    """
+
+    frames: int = 4096
+    stream_frames: int = 100_000
+    pixels: int = 512 * 512
+    steps: int = 100
+    prompt_length: int = 4000
+    running: int = 8
+    waiting: int = 32
+    stored: int = 1000
+    upload_bytes: int = 64 * MEBIBYTE
+    upload_pixels: int = 4096 * 4096
+    upload_seconds: float = 600.0
+    upload_frames: int = 20_000
+    stall_seconds: float = 60.0
+
+    def __post_init__(self) -> None:
+        """Refuse limits that let nothing through."""
+        for each in fields(self):
+            if not getattr(self, each.name) > 0:
+                raise UsageError(f"the limit {each.name} is {getattr(self, each.name)}; give a number above 0")
+
+    def check_size(self, width: int, height: int) -> None:
+        """Raise a `UsageError` for frames that are too large to be made here."""
+        if width * height > self.pixels:
+            raise UsageError(f"asked for frames of {width}x{height}; this server makes up to {self.pixels} pixels")
+
+    def check_steps(self, steps: int | None) -> None:
+        """Raise a `UsageError` for more denoising steps than are granted."""
+        if steps is not None and steps > self.steps:
+            raise UsageError(f"asked for {steps} denoising steps; this server takes up to {self.steps}")
+
+    def check_prompt(self, prompt: str) -> None:
+        """Raise a `UsageError` for a prompt that is too long."""
+        if len(prompt) > self.prompt_length:
+            raise UsageError(f"the prompt has {len(prompt)} characters; give at most {self.prompt_length}")
+
+    def check_frames(self, num_frames: int, most: int) -> None:
+        """Raise a `UsageError` unless there are 1 to `most` frames."""
+        if not 1 <= num_frames <= most:
+            raise UsageError(f"asked for {num_frames} frames; this server makes 1 to {most}")

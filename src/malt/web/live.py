@@ -1,0 +1,141 @@
+"""A session whose video goes to one reader while it is made, and ends when the reader leaves or stalls."""
+
+import asyncio
+import time
+from contextlib import suppress
+from typing import Any
+
+from starlette.responses import StreamingResponse
+from starlette.types import Receive, Scope, Send
+
+from malt.errors import UsageError
+from malt.generation.rollout import Segment
+from malt.generation.session import Session
+from malt.web.channel import Channel
+from malt.web.metrics import Metrics
+from malt.web.orders import Desk, Order
+from malt.web.pieces import Piece, PieceMaker
+from malt.web.worker import Job, Worker
+
+
+class Live:
+    """One reader's video in the making; `Stage.open` makes these, and whoever has one has to `close` it."""
+
+    def __init__(
+        self, worker: Worker, desk: Desk, metrics: Metrics, session: Session, order: Order, scale: int
+    ) -> None:
+        self.order, self._session = order, session
+        self._worker, self._metrics, self._limits = worker, metrics, desk.limits
+        self._pieces = Channel[Piece](worker.wake)
+        self._maker = PieceMaker(desk.pipe.frame_rate, scale)
+        self._asked = time.monotonic()
+        self.job: Job = worker.start(
+            session,
+            order.num_frames,
+            self._put,
+            driver=desk.driver(order),
+            has_room=self._pieces.has_room,
+            on_end=self._end,
+        )
+
+    def say(self, prompt: str) -> None:
+        """Change what the video shows from the next segment on.
+
+        Raises:
+            UsageError: the prompt is empty or too long.
+        """
+        self._limits.check_prompt(prompt)
+        self._session.say(prompt)
+
+    async def take(self) -> Piece | None:
+        """The next piece; None when there is no more, and `job` says why."""
+        return await self._pieces.take()
+
+    def stop(self) -> None:
+        """End the video behind the segment in the making, which is still sent."""
+        self._worker.cancel(self.job)
+
+    def close(self) -> None:
+        """Let go of the video, wherever it stands."""
+        self._pieces.close()
+        self._worker.cancel(self.job)
+
+    def _put(self, segment: Segment) -> None:
+        if segment.start == 0:
+            self._metrics.first_piece(time.monotonic() - self._asked)
+        self._metrics.segment(segment)
+        self._pieces.put(self._maker.make(segment, self._session.state.prompts.at(segment.start)))
+
+    def _end(self, job: Job) -> None:
+        self._pieces.close()
+        self._metrics.over("stream", job)
+
+
+class Stage:
+    """Opens live videos on one worker."""
+
+    def __init__(self, worker: Worker, desk: Desk, metrics: Metrics, *, scale: int) -> None:
+        self.desk, self._worker, self._metrics, self._scale = desk, worker, metrics, scale
+
+    async def open(self, order: Order) -> Live:
+        """Begin a video.
+
+        Raises:
+            BusyError: there is no room.
+            UsageError: the model cannot make it.
+        """
+        self._worker.check_room()
+        session = await asyncio.wrap_future(self._worker.do(lambda: self.desk.begin(order)))
+        return Live(self._worker, self.desk, self._metrics, session, order, self._scale)
+
+
+class StallError(UsageError):
+    """A reader has taken nothing for too long."""
+
+
+async def deliver(send: Send, message: Any, stall_seconds: float) -> None:
+    """Send something to a reader.
+
+    Raises:
+        StallError: it was not taken in time.
+    """
+    try:
+        await asyncio.wait_for(send(message), stall_seconds)
+    except TimeoutError as error:
+        raise StallError(f"nothing was read for {stall_seconds:g} s; the stream has ended") from error
+
+
+class LiveResponse(StreamingResponse):
+    """An HTTP answer that grows with the video: an MP4 without end, or until the frames that were asked for."""
+
+    def __init__(self, live: Live, stall_seconds: float) -> None:
+        super().__init__(iter(()), headers={"Cache-Control": "no-store"}, media_type="video/mp4")
+        self._live, self._stall_seconds = live, stall_seconds
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send pieces until there are no more or the reader is gone."""
+        sending = asyncio.create_task(self._send_all(send))
+        leaving = asyncio.create_task(_left(receive))
+        try:
+            await asyncio.wait({sending, leaving}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            self._live.close()
+            for task in (sending, leaving):
+                task.cancel()
+            with suppress(asyncio.CancelledError, StallError, OSError):
+                await sending
+
+    async def _send_all(self, send: Send) -> None:
+        begin = {"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers}
+        await deliver(send, begin, self._stall_seconds)
+        while (piece := await self._live.take()) is not None:
+            message = {"type": "http.response.body", "body": piece.data, "more_body": True}
+            await deliver(send, message, self._stall_seconds)
+        if not self._live.job.error:  # a broken video ends as a broken answer
+            await send({"type": "http.response.body", "body": b""})
+
+
+async def _left(receive: Receive) -> None:
+    """Wait until the reader is gone."""
+    while (await receive())["type"] != "http.disconnect":
+        pass

@@ -1,0 +1,120 @@
+"""What a visitor asks for, checked against the model and the limits, and the session that begins with it."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from jaxtyping import UInt8
+
+from malt.errors import UsageError
+from malt.generation.drivers import build_driver
+from malt.generation.pixels import to_tensor
+from malt.generation.prompts import read_lines, total_frames
+from malt.generation.rollout import Driver, Segment
+from malt.generation.session import Session
+from malt.web.limits import Limits
+from malt.web.schemas import VideoRequest
+from malt.web.uploads import Wanted
+
+DEFAULT_NUM_FRAMES = 256
+MOST_SECONDS = 1e9
+
+
+@dataclass(frozen=True)
+class Order:
+    """A request that can be met: size is (height, width) of the frames."""
+
+    request: VideoRequest
+    size: tuple[int, int]
+    num_frames: int
+
+    @property
+    def size_text(self) -> str:
+        """Width x height, as the requests say it."""
+        return f"{self.size[1]}x{self.size[0]}"
+
+
+class Desk:
+    """Takes orders for one model."""
+
+    def __init__(self, pipe: Any, name: str, limits: Limits) -> None:
+        self.pipe, self.name, self.limits = pipe, name, limits
+
+    def take(self, request: VideoRequest, *, streams: bool = False) -> Order:
+        """The order that a request amounts to; `streams` is for one that is sent as it is made.
+
+        Raises:
+            UsageError: it cannot be met.
+        """
+        if request.model not in (None, self.name):
+            raise UsageError(f"there is no model {request.model!r} here; this server has {self.name}")
+        self.limits.check_prompt(request.prompt)
+        self.limits.check_steps(request.num_inference_steps)
+        size = self.pipe.frame_size if request.size is None else _read_size(request.size)
+        self.limits.check_size(size[1], size[0])
+        self._check_driver(request)
+        return Order(request, size, self._num_frames(request, streams))
+
+    def begin(self, order: Order) -> Session:
+        """A session in which nothing has been made. It uses the model: have it done on the computing thread.
+
+        Raises:
+            UsageError: the prompt or the settings do not fit the model.
+        """
+        request = order.request
+        return Session.begin(
+            self.pipe,
+            request.prompt if request.prompt.strip() or not self.pipe.action_names else "",
+            seed=request.seed,
+            num_frames=order.num_frames,
+            height=order.size[0],
+            width=order.size[1],
+            num_inference_steps=request.num_inference_steps,
+            guidance_scale=request.guidance_scale,
+        )
+
+    def driver(self, order: Order, start: int = 0) -> Driver | None:
+        """What acts from frame `start` on; None for models that take no actions."""
+        if order.request.driver is None:
+            return None
+        settings = {"frame_rate": self.pipe.frame_rate, "seed": order.request.seed, "start": start}
+        return build_driver(order.request.driver, self.pipe.action_names, **settings)
+
+    def wanted(self, order: Order) -> Wanted:
+        """How the frames that an order begins with have to be."""
+        fewest = self.pipe.codec.frames_of(1, first=True)
+        return Wanted(order.size, self.pipe.frame_rate, fewest, max(fewest, order.num_frames))
+
+    def absorb(self, session: Session, frames: UInt8[np.ndarray, "t h w 3"]) -> Iterator[Segment]:
+        """The segments that given frames become."""
+        given = to_tensor(frames).to(self.pipe.device)
+        done = given.new_zeros(len(given), len(self.pipe.action_names)) if self.pipe.action_names else None
+        return session.absorb(given, done)
+
+    def _num_frames(self, request: VideoRequest, streams: bool) -> int:
+        most = self.limits.stream_frames if streams else self.limits.frames
+        if request.num_frames is not None and request.seconds is not None:
+            raise UsageError("both num_frames and seconds were given; give one of them")
+        lines = read_lines(request.prompt) if request.prompt.strip() else ()
+        num_frames = request.num_frames or (total_frames(lines, self.pipe.frame_rate) if lines else None)
+        if request.seconds is not None:
+            num_frames = max(1, round(min(request.seconds, MOST_SECONDS) * self.pipe.frame_rate))
+        if num_frames is None:
+            num_frames = most if streams else min(most, DEFAULT_NUM_FRAMES)
+        self.limits.check_frames(num_frames, most)
+        return num_frames
+
+    def _check_driver(self, request: VideoRequest) -> None:
+        names = self.pipe.action_names
+        if names and request.driver is None:
+            raise UsageError(f"this model acts ({', '.join(names)}); say what drives it: cruise or weave")
+        if request.driver is not None and not names:
+            raise UsageError("this model takes no actions; leave driver out")
+        if request.driver is not None:
+            build_driver(request.driver, names, frame_rate=self.pipe.frame_rate, seed=request.seed, start=0)
+
+
+def _read_size(size: str) -> tuple[int, int]:
+    width, height = size.split("x")
+    return int(height), int(width)

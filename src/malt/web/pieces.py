@@ -1,0 +1,58 @@
+"""A video as a reader gets it while it is made: pieces of fragmented MP4, one for each segment."""
+
+from dataclasses import dataclass
+from fractions import Fraction
+
+import numpy as np
+
+from malt.generation.fragments import FragmentEncoder
+from malt.generation.pixels import to_pixels
+from malt.generation.rollout import Segment
+from malt.generation.sink import fit_to_encoding
+
+
+@dataclass(frozen=True)
+class Piece:
+    """Bytes of an MP4, the file's header before the first of them, and which segment they show under which prompt."""
+
+    data: bytes
+    index: int
+    start: int
+    num_frames: int
+    memory_bytes: int
+    prompt: str
+    mime: str
+
+
+class PieceMaker:
+    """Turns the segments of one video into pieces; every pixel is written `scale` times each way."""
+
+    def __init__(self, frame_rate: float, scale: int) -> None:
+        self._frame_rate, self._scale = Fraction(frame_rate).limit_denominator(1001), scale
+        self._encoder: FragmentEncoder | None = None
+
+    def make(self, segment: Segment, prompt: str) -> Piece:
+        """The piece that shows the first video of a segment."""
+        pictures = [fit_to_encoding(frame, scale=self._scale, even=True) for frame in to_pixels(segment.frames[0])]
+        is_first = self._encoder is None
+        self._encoder = self._encoder or FragmentEncoder(_size(pictures[0]), self._frame_rate)
+        header = self._encoder.header
+        return Piece(
+            data=(header if is_first else b"") + self._encoder.fragment(pictures, segment.start),
+            index=segment.index,
+            start=segment.start,
+            num_frames=len(pictures),
+            memory_bytes=segment.memory_bytes,
+            prompt=prompt,
+            mime=f'video/mp4; codecs="{codec_name(header)}"',
+        )
+
+
+def codec_name(header: bytes) -> str:
+    """What a browser calls the codec of an MP4 with this header: avc1, then profile, constraints and level."""
+    place = header.index(b"avcC") + 5  # behind the box's name and its version
+    return f"avc1.{header[place : place + 3].hex()}"
+
+
+def _size(picture: np.ndarray) -> tuple[int, int]:
+    return picture.shape[0], picture.shape[1]

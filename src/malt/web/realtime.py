@@ -1,0 +1,172 @@
+"""The WebSocket: JSON events both ways, and the video as binary pieces of fragmented MP4 while it is made.
+
+A client sends start, prompt, ping and stop; it hears started, segment (a binary piece follows), done, pong and error.
+"""
+
+import asyncio
+from contextlib import suppress
+from typing import Annotated, Any, Literal
+
+from fastapi import WebSocket, WebSocketDisconnect
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+
+from malt.errors import MaltError, UsageError
+from malt.web.live import Live, Stage, StallError
+from malt.web.pieces import Piece
+from malt.web.schemas import VideoRequest
+from malt.web.worker import State
+
+IDLE_SECONDS = 600.0  # without a video and without a word
+TOO_SLOW = 1008  # RFC 6455: the server's rules were not kept
+MAX_REASON = 120  # bytes; RFC 6455 has room for 123
+
+
+class Start(VideoRequest):
+    """Begin a video; without num_frames or seconds it goes on until it is stopped."""
+
+    type: Literal["start"]
+
+
+class Say(BaseModel):
+    """Change the prompt from the next segment on."""
+
+    model_config = ConfigDict(extra="forbid")
+    type: Literal["prompt"]
+    prompt: str
+
+
+class Signal(BaseModel):
+    """`ping` is answered by `pong`, `stop` ends the video behind the segment in the making."""
+
+    model_config = ConfigDict(extra="forbid")
+    type: Literal["ping", "stop"]
+
+
+Event = Annotated[Start | Say | Signal, Field(discriminator="type")]
+EVENT: TypeAdapter[Start | Say | Signal] = TypeAdapter(Event)
+
+
+class Conversation:
+    """One client's WebSocket, from its opening to its end."""
+
+    def __init__(self, socket: WebSocket, stage: Stage) -> None:
+        self._socket, self._stage = socket, stage
+        self._stall_seconds = stage.desk.limits.stall_seconds
+        self._live: Live | None = None
+        self._showing: asyncio.Task[None] | None = None
+        self._turn = asyncio.Lock()  # an event and its piece stay together
+
+    async def run(self) -> None:
+        """Answer events until the client leaves, stalls or says nothing for long."""
+        await self._socket.accept()
+        try:
+            async with asyncio.TaskGroup() as self._tasks:
+                await self._listen()
+        except* (WebSocketDisconnect, OSError):
+            pass
+        except* StallError as errors:
+            with suppress(RuntimeError, WebSocketDisconnect):
+                await self._socket.close(TOO_SLOW, str(errors.exceptions[0])[:MAX_REASON])
+        finally:
+            if self._live is not None:
+                self._live.close()
+
+    async def _listen(self) -> None:
+        while True:
+            try:
+                async with asyncio.timeout(IDLE_SECONDS):
+                    message = await self._socket.receive()
+            except TimeoutError as error:
+                if self._live is None or self._live.job.is_over:
+                    raise StallError(f"nothing was said for {IDLE_SECONDS:g} s") from error
+                continue
+            if message["type"] == "websocket.disconnect":
+                raise WebSocketDisconnect(message["code"])
+            await self._answer(message)
+
+    async def _answer(self, message: Any) -> None:
+        try:
+            text = message.get("text")
+            if text is None:
+                raise UsageError("got a binary message; send events as JSON text")
+            await self._act(_read_event(text))
+        except StallError:
+            raise
+        except MaltError as error:
+            await self._tell(type="error", message=str(error))
+
+    async def _act(self, event: Start | Say | Signal) -> None:
+        if isinstance(event, Start):
+            await self._start(event)
+        elif event.type == "ping":
+            await self._tell(type="pong")
+        elif self._live is None or self._live.job.is_over:
+            raise UsageError("there is no video; send start first")
+        elif isinstance(event, Say):
+            self._live.say(event.prompt)
+        else:
+            self._live.stop()
+
+    async def _start(self, event: Start) -> None:
+        if self._live is not None and not self._live.job.is_over:
+            raise UsageError("a video is being made already; stop it first, or open another connection")
+        if self._showing is not None:
+            await self._showing
+        order = self._stage.desk.take(VideoRequest(**event.model_dump(exclude={"type"})), streams=True)
+        self._live = await self._stage.open(order)
+        rate = self._stage.desk.pipe.frame_rate
+        await self._tell(
+            type="started",
+            model=self._stage.desk.name,
+            size=order.size_text,
+            frame_rate=rate,
+            num_frames=order.num_frames,
+            state=self._live.job.state.value,
+        )
+        self._showing = self._tasks.create_task(self._show(self._live))
+
+    async def _show(self, live: Live) -> None:
+        """Send a video to its end, and say what that was."""
+        try:
+            while (piece := await live.take()) is not None:
+                await self._tell(piece, **_told(piece))
+        finally:
+            live.close()
+        job = live.job
+        if job.state == State.FAILED:
+            await self._tell(type="error", message=job.error)
+        await self._tell(type="done", state=job.state.value, num_frames=job.frames_made)
+
+    async def _tell(self, piece: Piece | None = None, **event: Any) -> None:
+        """Send an event, and the piece that it speaks of."""
+        async with self._turn:
+            try:
+                await asyncio.wait_for(self._socket.send_json(event), self._stall_seconds)
+                if piece is not None:
+                    await asyncio.wait_for(self._socket.send_bytes(piece.data), self._stall_seconds)
+            except TimeoutError as error:
+                raise StallError(f"nothing was read for {self._stall_seconds:g} s") from error
+
+
+def _read_event(text: str) -> Start | Say | Signal:
+    try:
+        return EVENT.validate_json(text)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise UsageError(
+            f"cannot read the event ({where or 'JSON'}: {first['msg']}); send a JSON object with type start, prompt, ping or stop"
+        ) from error
+
+
+def _told(piece: Piece) -> dict[str, Any]:
+    return {
+        "type": "segment",
+        "index": piece.index,
+        "start": piece.start,
+        "num_frames": piece.num_frames,
+        "prompt": piece.prompt,
+        "memory_bytes": piece.memory_bytes,
+        "bytes": len(piece.data),
+        "mime": piece.mime,
+    }

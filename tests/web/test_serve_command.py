@@ -1,0 +1,44 @@
+"""Laws of `malt serve` before it serves: what is refused, and in which words."""
+
+import socket
+from pathlib import Path
+
+import pytest
+
+from malt.cli import main
+from malt.commands.serve import Command
+from malt.errors import MaltError, UsageError
+
+
+@pytest.mark.parametrize(
+    ("options", "about"),
+    [
+        ({"host": "0.0.0.0"}, "others can reach 0.0.0.0"),
+        ({"host": "example.org"}, "--public"),
+        ({"host": "0.0.0.0", "public": True}, "MALT_TOKEN"),
+        ({"public": True}, "MALT_TOKEN"),
+        ({"port": 70_000}, "port 70000"),
+        ({"most_running": 0}, "0 as --most-running"),
+        ({"scale": 0}, "0 as --scale"),
+    ],
+)
+def test_a_server_that_should_not_be_is_refused(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, options: dict, about: str
+) -> None:
+    monkeypatch.setenv("MALT_TOKEN", "")
+    with pytest.raises(UsageError, match=about):
+        Command(data=tmp_path / "data", **options).run()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_port_that_is_taken_is_said_before_the_model_is_loaded(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken, pytest.raises(MaltError, match="choose another --port"):
+        Command(data=tmp_path, port=taken.getsockname()[1]).run()
+
+
+def test_missing_libraries_are_said_with_the_way_to_get_them(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("malt.commands.serve.find_spec", lambda name: None if name == "uvicorn" else object())
+    assert main(["serve"]) == 2
+    assert "needs uvicorn: pip install 'malt-diffusion[serve]'" in capsys.readouterr().err

@@ -1,0 +1,213 @@
+"""Laws of video that is sent while it is made, on a real server on the loopback: streams and the WebSocket."""
+
+import io
+import json
+import threading
+from collections.abc import Iterator
+from contextlib import ExitStack, suppress
+from pathlib import Path
+from typing import Any
+
+import av
+import httpx
+import pytest
+from websockets.exceptions import ConnectionClosed, InvalidStatus
+from websockets.sync.client import ClientConnection, connect
+
+import tiny_pipeline
+from malt.generation.session import Session
+from malt.web.server import Service
+from tiny_server import served, service, wait_until
+
+SEGMENT, PROMPT = tiny_pipeline.SEGMENT, tiny_pipeline.PROMPT
+OTHER_PROMPT = "a blue square at night"
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Service:
+    return service(tmp_path_factory.mktemp("data"), {"stall_seconds": 1.0})
+
+
+@pytest.fixture(scope="module")
+def address(shared: Service) -> Iterator[str]:
+    with served(shared) as address:
+        yield address
+
+
+@pytest.fixture
+def socket(address: str, shared: Service) -> Iterator[ClientConnection]:
+    with connect(address.replace("http", "ws") + "/v1/realtime/video", max_size=None) as socket:
+        yield socket
+    wait_until(lambda: shared.worker.num_running == 0)
+
+
+def say(socket: ClientConnection, **event: Any) -> None:
+    socket.send(json.dumps(event))
+
+
+def hear(socket: ClientConnection) -> dict[str, Any]:
+    heard = socket.recv(timeout=60)
+    assert isinstance(heard, str), "a piece came without its event"
+    return json.loads(heard)
+
+
+def watch(socket: ClientConnection, until: str = "done") -> tuple[bytes, list[dict[str, Any]]]:
+    """The video, and the events up to one of type `until`."""
+    video, events = b"", [hear(socket)]
+    while events[-1]["type"] != until:
+        if events[-1]["type"] == "segment":
+            piece = socket.recv(timeout=60)
+            assert isinstance(piece, bytes) and len(piece) == events[-1]["bytes"]
+            video += piece
+        events.append(hear(socket))
+    return video, events
+
+
+def frames_in(data: bytes) -> int:
+    with av.open(io.BytesIO(data)) as container:
+        return sum(1 for _ in container.decode(video=0))
+
+
+def test_a_stream_is_a_video_of_the_length_that_was_asked_for(address: str) -> None:
+    answer = httpx.get(f"{address}/v1/stream", params={"prompt": PROMPT, "num_frames": 2 * SEGMENT + 1}, timeout=60)
+    assert (answer.status_code, answer.headers["content-type"]) == (200, "video/mp4")
+    assert frames_in(answer.content) == 2 * SEGMENT + 1
+
+
+def test_a_reader_who_leaves_ends_the_work(address: str, shared: Service) -> None:
+    with httpx.stream("GET", f"{address}/v1/stream", params={"prompt": PROMPT}, timeout=60) as answer:
+        assert next(answer.iter_raw())[4:8] == b"ftyp"
+        assert shared.worker.num_running == 1
+    wait_until(lambda: shared.worker.num_running == 0)
+
+
+@pytest.mark.slow  # the system's own buffers fill first
+def test_a_reader_who_reads_nothing_holds_up_nobody_and_is_let_go(address: str, shared: Service) -> None:
+    large = {"prompt": PROMPT, "size": "256x256", "num_inference_steps": 1}  # soon more than the buffers between take
+    with httpx.stream("GET", f"{address}/v1/stream", params=large, timeout=120) as answer:
+        assert answer.status_code == 200
+        quick = httpx.get(f"{address}/v1/stream", params={"prompt": PROMPT, "num_frames": SEGMENT}, timeout=60)
+        assert frames_in(quick.content) == SEGMENT
+        wait_until(lambda: shared.worker.num_running == 0, seconds=240)
+
+
+def test_a_stream_that_cannot_be_made_is_refused_in_a_sentence(address: str) -> None:
+    for params, about in [({"prompt": ""}, "empty"), ({"prompt": "a", "seconds": 1e9}, "frames"), ({}, "empty")]:
+        answer = httpx.get(f"{address}/v1/stream", params=params)
+        assert answer.status_code == 400
+        assert about in answer.json()["error"]["message"]
+
+
+def test_those_for_whom_there_is_no_room_are_told_to_come_back(address: str, shared: Service) -> None:
+    place = address.replace("http", "ws") + "/v1/realtime/video"
+    with ExitStack() as stack:
+        sockets = [stack.enter_context(connect(place, max_size=None)) for _ in range(6)]
+        for socket in sockets:
+            say(socket, type="start", prompt=PROMPT)
+        told = [hear(socket) for socket in sockets]
+        assert sorted(event["type"] for event in told) == ["error"] + ["started"] * 5
+        assert httpx.get(f"{address}/v1/stream", params={"prompt": PROMPT}).status_code == 429
+    wait_until(lambda: shared.worker.num_running + shared.worker.num_waiting == 0)
+
+
+def test_the_socket_sends_a_video_piece_by_piece(socket: ClientConnection, shared: Service) -> None:
+    say(socket, type="start", prompt=PROMPT, num_frames=2 * SEGMENT, seed=4, size="32x32")
+    video, events = watch(socket)
+    assert [event["type"] for event in events] == ["started", "segment", "segment", "done"]
+    assert (events[0]["size"], events[0]["num_frames"]) == ("32x32", 2 * SEGMENT)
+    assert events[1]["mime"].startswith('video/mp4; codecs="avc1.')
+    assert (events[-1]["state"], events[-1]["num_frames"]) == ("done", 2 * SEGMENT)
+    assert frames_in(video) == 2 * SEGMENT
+
+
+def test_the_prompt_changes_while_the_video_runs(socket: ClientConnection) -> None:
+    say(socket, type="start", prompt=PROMPT)
+    events = watch(socket, until="segment")[1]
+    assert events[-1]["prompt"] == PROMPT
+    socket.recv(timeout=60)
+    say(socket, type="prompt", prompt=OTHER_PROMPT)
+    for _ in range(50):
+        event = watch(socket, until="segment")[1][-1]
+        socket.recv(timeout=60)
+        if event["prompt"] == OTHER_PROMPT:
+            break
+    assert event["prompt"] == OTHER_PROMPT
+    say(socket, type="stop")
+    assert watch(socket)[1][-1]["state"] == "cancelled"
+
+
+def test_a_connection_serves_one_video_after_another(socket: ClientConnection) -> None:
+    for seed in range(2):
+        say(socket, type="start", prompt=PROMPT, num_frames=SEGMENT, seed=seed)
+        assert watch(socket)[1][-1]["state"] == "done"
+
+
+@pytest.mark.parametrize(
+    ("event", "about"),
+    [
+        ("{", "cannot read the event"),
+        ("[1]", "cannot read the event"),
+        ('{"type": "dance"}', "type start, prompt, ping or stop"),
+        ('{"type": "start", "prompt": "x", "evil": 1}', "evil"),
+        ('{"type": "start", "prompt": ""}', "prompt is empty"),
+        ('{"type": "start", "prompt": "x", "num_frames": 1000000000}', "1000000000 frames"),
+        ('{"type": "stop"}', "there is no video"),
+        ('{"type": "prompt", "prompt": "x"}', "there is no video"),
+        (b"\0\1", "binary"),
+    ],
+)
+def test_events_that_make_no_sense_are_answered_in_a_sentence(
+    socket: ClientConnection, event: str | bytes, about: str
+) -> None:
+    socket.send(event)
+    answer = hear(socket)
+    assert (answer["type"], about in answer["message"]) == ("error", True), answer
+    say(socket, type="ping")
+    assert hear(socket) == {"type": "pong"}
+
+
+def test_an_empty_prompt_in_mid_video_changes_nothing(socket: ClientConnection) -> None:
+    say(socket, type="start", prompt=PROMPT)
+    say(socket, type="prompt", prompt=" ")
+    assert "empty" in watch(socket, until="error")[1][-1]["message"]
+    say(socket, type="start", prompt=PROMPT)
+    assert "already" in watch(socket, until="error")[1][-1]["message"]
+
+
+def test_the_socket_is_guarded_too(address: str) -> None:
+    with pytest.raises(InvalidStatus):
+        connect(address.replace("http", "ws") + "/v1/realtime/video", origin="https://evil.example")  # type: ignore[arg-type]
+
+
+def test_when_the_server_stops_streams_end_in_order(tmp_path: Path) -> None:
+    ended: list[dict[str, Any]] = []
+
+    def read(socket: ClientConnection) -> None:
+        socket.recv(timeout=60)
+        with suppress(ConnectionClosed):
+            ended.extend(watch(socket)[1])
+
+    with ExitStack() as stack:
+        with served(service(tmp_path)) as address:
+            place = address.replace("http", "ws") + "/v1/realtime/video"
+            socket = stack.enter_context(connect(place, max_size=None))
+            say(socket, type="start", prompt=PROMPT)
+            watch(socket, until="segment")
+            reader = threading.Thread(target=read, args=[socket])
+            reader.start()
+        reader.join(60)
+    assert ended and ended[-1]["state"] == "stopped"
+
+
+def test_what_is_streamed_is_what_the_session_makes(socket: ClientConnection) -> None:
+    from fractions import Fraction
+
+    from malt.generation.fragments import FragmentEncoder
+    from malt.generation.pixels import to_pixels
+
+    pipe = tiny_pipeline.pipeline()
+    encoder, expected = FragmentEncoder((32, 32), Fraction(8)), b""
+    for segment in Session.begin(pipe, PROMPT, seed=6, num_frames=16).stream(16):
+        expected += encoder.fragment(list(to_pixels(segment.frames[0])), segment.start)
+    say(socket, type="start", prompt=PROMPT, num_frames=16, seed=6)
+    assert watch(socket)[0] == encoder.header + expected
