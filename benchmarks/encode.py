@@ -20,7 +20,7 @@ from results import say, timed, write
 from malt.cli import main as malt
 from malt.codecs.base import Codec
 from malt.codecs.choose import codec_of
-from malt.commands.autoencoder import bring_up_autoencoder
+from malt.pipelines.autoencoder import load_autoencoder
 
 SIDE, RATE, PIECE = 128, 16, 64  # pixels, frames a second, frames that are encoded at once
 
@@ -80,7 +80,8 @@ def main() -> None:
         write_videos(folder / "one", 1, PIECE)
         write_videos(folder / "videos", options.videos, options.frames)
         encode(folder / "one", folder / "warm", options)
-        codec = codec_of(bring_up_autoencoder(options.codec, threads=options.threads))
+        torch.set_num_threads(options.threads)
+        codec = codec_of(load_autoencoder(options.codec))
         forward(codec, 1, PIECE)
         for run in range(options.runs):
             whole.append(total / encode(folder / "videos", folder / f"shards{run}", options))
