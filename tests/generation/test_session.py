@@ -227,3 +227,13 @@ def test_the_first_segment_has_nothing_to_look_back_at_and_later_ones_have(sessi
         assert each.remembered.shape == (2, 2)
         assert (each.remembered.sum(dim=1) > 0.05).all()
         assert (each.remembered.sum(dim=1) < 0.95).all()
+
+
+def test_every_pooled_segment_is_a_moment_that_can_be_looked_back_at() -> None:
+    pipe = tiny_pipeline.pipeline(settings={"num_inference_steps": 1}, memory="hierarchical", memory_size=3)
+    session = Session.begin(pipe, RED, seed=3)
+    until(session, 3)
+    *_, last = watch_memory(session, 1)
+    assert last.remembered.shape == (2, 3 + 2)  # three pooled segments, of which one has been written, and the last one
+    assert not last.remembered[:, :2].any()
+    assert (last.remembered[:, 2:] > 0.01).all()

@@ -45,7 +45,7 @@ def watch_memory(session: Session, num_segments: int) -> list[Attended]:
         raise UsageError("the session has made nothing yet; there is nothing to picture")
     given = 0 if session.state.origin is None else session.state.origin.start
     first = max(given, session.num_frames - num_segments * session.frames_ahead)
-    with _hooks(transformer) as shares:
+    with _hooks(transformer, _num_moments(session)) as shares:
         attended = []
         for segment in session.replay(first):
             layers = [torch.stack(layer).mean(dim=0) for layer in shares]
@@ -55,11 +55,19 @@ def watch_memory(session: Session, num_segments: int) -> list[Attended]:
     return attended
 
 
+def _num_moments(session: Session) -> int:
+    """How many moments a layer remembers: frames where what is remembered has its place in the picture, else one."""
+    pipe, settings = session.pipe, session.state.settings
+    transformer, side = pipe.transformer, pipe.codec.space_compression
+    size = settings["height"] // side, settings["width"] // side
+    cells = (size[0] // transformer.patch_size) * (size[1] // transformer.patch_size)
+    layers = zip(transformer.blocks, transformer.empty_memory(1, *size), strict=True)
+    return max([state.tokens.shape[1] // cells for block, state in layers if block.memory.positioned], default=1)
+
+
 @contextmanager
-def _hooks(transformer: Any) -> Iterator[list[list[Tensor]]]:
+def _hooks(transformer: Any, moments: int) -> Iterator[list[list[Tensor]]]:
     """For every layer, the shares that its remembered moments had in each pass so far."""
-    positioned = any(block.memory.positioned for block in transformer.blocks)
-    moments = transformer.segment_frames if positioned else 1
     shares: list[list[Tensor]] = [[] for _ in transformer.blocks]
 
     def note(layer: list[Tensor], attention: MaltAttention, given: tuple[Any, ...]) -> None:
