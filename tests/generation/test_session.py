@@ -1,6 +1,7 @@
 """Laws of sessions, on a tiny random pipeline: exact wherever they stop, go back or part."""
 
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -237,3 +238,12 @@ def test_every_pooled_segment_is_a_moment_that_can_be_looked_back_at() -> None:
     assert last.remembered.shape == (2, 3 + 2)  # three pooled segments, of which one has been written, and the last one
     assert not last.remembered[:, :2].any()
     assert (last.remembered[:, 2:] > 0.01).all()
+
+
+def test_what_is_made_on_the_way_to_a_segment_is_not_counted_to_it(session: Session) -> None:
+    until(session, 3)
+    session.state = replace(
+        session.state, snapshots=session.state.snapshots[-1:]
+    )  # the rest is made from the beginning
+    every, late = watch_memory(session, 3), watch_memory(session, 1)
+    torch.testing.assert_close(late[0].remembered, every[-1].remembered)

@@ -188,8 +188,13 @@ class Session:
         return there.start
 
     def replay(self, frame: int) -> Iterator[Segment]:
-        """Make again what was made from the border at `frame`, or the last before it, until now; changes nothing."""
-        here = self._reach(frame)
+        """Make again what was made from the border at `frame`, or the last before it, until now; changes nothing.
+
+        What has to be made to get to that border is made at once, the segments as they are asked for.
+        """
+        return self._made_again(self._reach(frame))
+
+    def _made_again(self, here: Snapshot) -> Iterator[Segment]:
         while here.start < self.num_frames:
             segment, here = self._again(here)
             yield segment

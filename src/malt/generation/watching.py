@@ -45,9 +45,9 @@ def watch_memory(session: Session, num_segments: int) -> list[Attended]:
         raise UsageError("the session has made nothing yet; there is nothing to picture")
     given = 0 if session.state.origin is None else session.state.origin.start
     first = max(given, session.num_frames - num_segments * session.frames_ahead)
+    replayed, attended = session.replay(first), []
     with _hooks(transformer, _num_moments(session)) as shares:
-        attended = []
-        for segment in session.replay(first):
+        for segment in replayed:
             layers = [torch.stack(layer).mean(dim=0) for layer in shares]
             attended.append(Attended(segment.index, segment.start, torch.stack(layers)))
             for layer in shares:
