@@ -13,7 +13,7 @@ from diffusers import (
 )
 from torch import Tensor
 
-from malt.diffusion.sampling import sample
+from malt.diffusion.sampling import noise_levels, sample
 
 MEAN, STD = 0.7, 0.5
 FLOW = {"prediction_type": "flow_prediction", "use_flow_sigmas": True}
@@ -95,3 +95,10 @@ def test_noise_that_is_handed_in_is_not_changed(scheduler: SchedulerMixin, noise
 def test_less_than_one_step_is_refused_in_a_sentence(noise: Tensor, num_steps: int) -> None:
     with pytest.raises(ValueError, match=f"asked for {num_steps} sampling steps; give at least 1"):
         sample(gaussian(STD), noise, FlowMatchEulerDiscreteScheduler(), num_steps)
+
+
+@pytest.mark.parametrize("shift", [1.0, 3.0])
+def test_no_step_of_the_default_sampler_is_lost_on_next_to_no_noise(shift: float) -> None:
+    levels = noise_levels(FlowMatchEulerDiscreteScheduler(shift=shift), 4)
+    equal = torch.linspace(1, 0, 5)
+    torch.testing.assert_close(levels, shift * equal / (1 + (shift - 1) * equal))

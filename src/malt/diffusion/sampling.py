@@ -5,7 +5,7 @@ import inspect
 from collections.abc import Callable
 
 import torch
-from diffusers import SchedulerMixin
+from diffusers import FlowMatchEulerDiscreteScheduler, SchedulerMixin
 from jaxtyping import Float
 from torch import Tensor
 
@@ -43,8 +43,15 @@ def _prepared(scheduler: SchedulerMixin, num_steps: int) -> SchedulerMixin:
     if num_steps < 1:
         raise ValueError(f"asked for {num_steps} sampling steps; give at least 1")
     scheduler = copy.deepcopy(scheduler)
-    scheduler.set_timesteps(num_steps, **_shift(scheduler))
+    scheduler.set_timesteps(num_steps, **_equal_steps(scheduler, num_steps), **_shift(scheduler))
     return scheduler
+
+
+def _equal_steps(scheduler: SchedulerMixin, num_steps: int) -> dict[str, list[float]]:
+    """Noise levels before any shift. By itself this scheduler takes its last step from next to nothing, which is a step lost."""
+    if not isinstance(scheduler, FlowMatchEulerDiscreteScheduler):
+        return {}
+    return {"sigmas": [1 - n / num_steps for n in range(num_steps)]}
 
 
 def _shift(scheduler: SchedulerMixin) -> dict[str, float]:
