@@ -2,11 +2,13 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 
 from malt.errors import UsageError
 from malt.training.autoencoder import AutoencoderObjective
 from malt.training.experiment import AutoencoderSize, Experiment, Sampling, TransformerSize, Watching, stretched
 from malt.training.fields import override
+from malt.training.objective import CONSTANT_MEMORY, METHOD_FRAMES, frames_curriculum
 from malt.training.optimizer import Optimization
 from malt.training.transformer import Objective, Stage
 
@@ -17,6 +19,17 @@ REAL_PICTURES = AutoencoderObjective(batch_size=8, contrast=0.0, spectrum=0.3, p
 BEGIN = Objective(num_segments=1, batch_size=48, start_share=0.9, level_mean=0.7)
 # What a caption tells need not be remembered, so most walks go without.
 WALK = Objective(num_segments=8, batch_size=6, start_share=0.5, level_mean=0.7, caption_dropout=0.7)
+
+# What was seen long ago and comes out in the last two of ten segments; before those the memory is only walked.
+RETURN = Objective(
+    num_segments=10,
+    batch_size=12,
+    denoise_segments=2,
+    bptt_segments=4,
+    start_share=0.1,
+    level_mean=0.9,
+    caption_dropout=0.7,
+)
 
 
 def default() -> Experiment:
@@ -51,25 +64,74 @@ def further() -> Experiment:
     )
 
 
+def proof(rollout: str) -> Experiment:
+    """The same start (`--start`), data and compute for every way to make a long video: what it is measured with.
+
+    Steps are as many as take a quarter of an hour on one core; all ways have as many frames in view as malt's memory
+    stands for, but `full`, which has all.
+    """
+    plan = {
+        "malt": (700, TransformerSize(memory="hierarchical", memory_size=8), (RETURN, BEGIN)),
+        "sliding_window": (700, TransformerSize(memory="none", context_frames=13), (Objective(batch_size=20),)),
+        "keyframes": (
+            700,
+            TransformerSize(memory="none"),
+            (
+                Objective(batch_size=48, frame_stride=4, start_share=0.5, level_mean=0.7),
+                Objective(batch_size=48, known_last=1, level_mean=0.7),
+            ),
+        ),
+        "diffusion_forcing": (
+            700,
+            TransformerSize(memory="none", segment_frames=8),
+            (Objective(batch_size=32, level_per_frame=True, start_share=0.5),),
+        ),
+        "full": (
+            700,
+            TransformerSize(memory="none", segment_frames=48),
+            (
+                Objective(batch_size=5, start_share=0.9, level_mean=0.7),
+                Objective(batch_size=5, start_share=0.1, level_mean=0.7, known_first=32),
+            ),
+        ),
+    }
+    steps, size, objectives = plan[rollout]
+    return replace(
+        default(),
+        transformer=size,
+        optimization=Optimization(
+            num_steps=steps, learning_rate=1e-3, muon_learning_rate=1e-3, decay_from=0.4, ema_decay=0.99
+        ),
+        curriculum=(Stage(until=steps, objectives=objectives),),
+        bank_return_share=0.8,
+        watching=Watching(validate_every=0, sample_every=0),
+    )
+
+
 def videos() -> Experiment:
-    """One's own videos (`--data`), with captions or without: the default's sizes, at 64x64 and 16 frames a second."""
-    walk = Objective(num_segments=3, batch_size=16)
-    long_walk = Objective(num_segments=6, batch_size=8)
+    """One's own videos (`--data`), with captions or without: 64x64 pixels, 16 frames a second, from 64 frames to 1,024.
+
+    Of a walk the last four segments are denoised and the last three writes learned, whatever its length, so that a step
+    needs no more memory in the last stage than in the first. Frames are counted by malt's own autoencoder, 16 a segment.
+    """
+    walk = replace(CONSTANT_MEMORY, level_mean=0.7)
+    alone = Objective(num_segments=1, batch_size=32, level_mean=0.7)
     return Experiment(
         autoencoder_objective=REAL_PICTURES,
         caption_tokens=40,
-        curriculum=(
-            Stage(until=1100, objectives=(Objective(num_segments=1, batch_size=48),)),
-            Stage(until=1800, objectives=(walk,)),
-            Stage(until=2700, objectives=(Objective(num_segments=1, batch_size=48), long_walk)),
+        curriculum=frames_curriculum(
+            METHOD_FRAMES, frames_per_segment=16, steps=(1000, 600, 500, 350, 250), walk=walk, beside=(alone,)
         ),
+        transformer=TransformerSize(memory="hierarchical"),
     )
 
 
 def drive() -> Experiment:
     """On-board video with steering and throttle (`--data`): an hour on one core of a CPU with bfloat16 matrix units."""
     alone = Objective(num_segments=1, batch_size=32, level_mean=0.7)
-    walk = Objective(num_segments=6, batch_size=5, level_mean=0.7)
+    short = Objective(num_segments=3, batch_size=10, level_mean=0.7)
+    # Long enough that every place of the memory is written; what comes before the last three is only walked.
+    long = Objective(num_segments=10, batch_size=10, denoise_segments=3, bptt_segments=3, level_mean=0.7)
     return Experiment(
         frame_size=(64, 96),
         frame_rate=20.0,
@@ -80,7 +142,7 @@ def drive() -> Experiment:
         ),
         clip_frames=8,
         optimization=Optimization(num_steps=2200, learning_rate=1.5e-3, muon_learning_rate=1.5e-3, decay_from=0.6),
-        curriculum=(Stage(until=1100, objectives=(alone,)), Stage(until=2200, objectives=(alone, walk))),
+        curriculum=(Stage(until=1100, objectives=(alone,)), Stage(until=2200, objectives=(short, long))),
         transformer=TransformerSize(memory="hierarchical"),
         sampling=Sampling(guidance_scale=1.0),  # nothing is captioned, so there is nothing to be guided by
     )
@@ -114,6 +176,8 @@ RECIPES = {
     "videos": videos,
     "drive": drive,
     "tiny": tiny,
+} | {
+    f"proof-{way}": partial(proof, way) for way in ("malt", "sliding_window", "keyframes", "diffusion_forcing", "full")
 }
 
 

@@ -9,9 +9,9 @@ from torch import Tensor
 import tiny
 import tiny_pipeline
 from malt.codecs.malt import MaltCodec
-from malt.data.latents import LatentBank, encode_world
+from malt.data.latents import LatentBank, encode_world, returns
 from malt.data.worlds.captions import vocabulary
-from malt.data.worlds.passage import render, sample_scenes
+from malt.data.worlds.passage import hidden, render, sample_scenes
 
 VIDEOS, LENGTH = 5, 12
 
@@ -98,3 +98,28 @@ def test_a_world_is_encoded_as_the_codec_does_it_whatever_the_batches() -> None:
     exact, _ = MaltCodec(module).encode(render(sample_scenes(3, 5), 0, 8))
     torch.testing.assert_close(latents.float(), exact, rtol=0, atol=0.1)
     torch.testing.assert_close(latents, encode_world(module, 3, 8, seed=5, batch_size=3)[0], rtol=0, atol=0.05)
+
+
+def test_a_return_is_where_a_shape_that_was_wholly_hidden_is_not_any_more() -> None:
+    scenes = sample_scenes(4, 0)
+    away, found = hidden(scenes, 0, 200), returns(scenes, 50)
+    assert len(found) > 4
+    for video, frame in found:
+        span = away[video, max(0, 4 * frame - 1) : 4 * frame + 4]
+        assert (span[:-1] & ~span[1:]).any()
+
+
+def test_windows_may_be_chosen_to_end_where_something_comes_out() -> None:
+    length = 52
+    latents = torch.arange(VIDEOS * length).view(VIDEOS, length, 1, 1, 1).expand(-1, -1, 2, 3, 3).float()
+    scenes = sample_scenes(VIDEOS, 0)
+    found = set(returns(scenes, length))
+
+    def with_return(share: float) -> float:
+        bank = LatentBank(latents, scenes, return_share=share, return_frames=3)
+        last = [int(window[-1, 0, 0, 0]) for window in bank(0, 200, 15, 1, 0.0).latents]
+        hits = [any((n // length, n % length - back) in found for back in range(3)) for n in last]
+        return sum(hits) / len(hits)
+
+    assert with_return(1.0) == 1.0
+    assert with_return(0.0) < 0.6 < with_return(0.7) < 1.0

@@ -225,3 +225,39 @@ def test_examples_without_the_actions_that_a_model_takes_are_refused(given: int 
     learner = task(Examples(action_dim=given), captioned(action_dim=ACTS))
     with pytest.raises(UsageError, match=f"actions of 4 numbers a latent frame and the examples have {found};"):
         learner.loss(0)
+
+
+def test_key_frames_are_learned_behind_the_key_frame_before_them_and_no_other_frame_matters() -> None:
+    """Asked for 4 + 8 frames of which every fourth counts: numbers 3, 7 and 11."""
+    key_frames = {"frame_stride": 4, "num_segments": 1}
+    examples = Examples()
+    plain = losses(task(examples, **key_frames))
+    assert examples.asked == (3, 8, 4, 0.3)
+    assert losses(task(Examples(jolt(0, 1, 2, 4, 5, 6, 8, 9, 10)), **key_frames)) == plain
+    for frame in (3, 7, 11):
+        assert losses(task(Examples(jolt(frame)), **key_frames)) != plain
+
+
+@pytest.mark.parametrize(("name", "frame"), [("known_first", 1), ("known_last", 2)])
+def test_a_known_frame_is_seen_nearly_clean_and_not_learned(name: str, frame: int) -> None:
+    known = {name: 1, "num_segments": 1} | EXACT | NOTHING_LOST
+    model = captioned()
+    lesson = Lesson(model.transformer, Objective(batch_size=3, **known), chance())
+    seen = window(model, Examples()(0, 3, 2, 1, 0.0).latents)
+    levels = lesson._levels(seen)
+    assert levels.shape == (3, 3)
+    assert not levels[:, [0, frame]].any()
+    assert (levels[:, 3 - frame] > 0).all()
+    assert losses(task(Examples(jolt(frame)), model, **known)) != losses(task(Examples(), model, **known))
+    with pytest.raises(UsageError, match="known_first and known_last are 2 of the 2 latent frames of a segment"):
+        task(known_first=1, known_last=1)
+
+
+def test_each_frame_may_have_a_noise_level_of_its_own() -> None:
+    model = captioned()
+    seen = window(model, Examples()(0, 3, 4, 1, 0.0).latents)
+    for own, distinct in ((False, 1), (True, 2)):
+        objective = Objective(batch_size=3, num_segments=2, level_per_frame=own)
+        levels = Lesson(model.transformer, objective, chance())._levels(seen)
+        assert levels.shape == (6, 3)
+        assert all(len(set(row.tolist())) == distinct for row in levels[:, 1:])

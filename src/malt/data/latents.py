@@ -9,15 +9,30 @@ from torch import Tensor
 from malt.codecs.malt import MaltCodec
 from malt.data.batch import Batch
 from malt.data.worlds.captions import describe
-from malt.data.worlds.passage import Scenes, render, sample_scenes
+from malt.data.worlds.passage import Scenes, hidden, render, sample_scenes
 from malt.models.autoencoder import AutoencoderMalt
+
+Return = tuple[int, int]  # video, and the latent frame in which a shape comes out from behind the wall
 
 
 class LatentBank:
-    """Standardised latents of many videos (videos, frames, c, h, w), in half precision from frame 0 on, and their scenes."""
+    """Standardised latents of many videos (videos, frames, c, h, w), in half precision from frame 0 on, and their scenes.
 
-    def __init__(self, latents: Float[Tensor, "v s c h w"], scenes: Scenes, seed: int = 0) -> None:
+    Where something hidden comes out is where a memory is needed, and such moments are rare: a share `return_share` of the
+    windows that begin no film is chosen to have one in its last `return_frames` latent frames.
+    """
+
+    def __init__(
+        self,
+        latents: Float[Tensor, "v s c h w"],
+        scenes: Scenes,
+        seed: int = 0,
+        return_share: float = 0.0,
+        return_frames: int = 8,
+    ) -> None:
         self.latents, self.scenes, self.seed = latents, scenes, seed
+        self.return_share, self.return_frames = return_share, return_frames
+        self.returns = returns(scenes, latents.shape[1]) if return_share else []
 
     def __call__(self, step: int, num_videos: int, num_frames: int, context_frames: int, start_share: float) -> Batch:
         """Windows of `context_frames + num_frames` latent frames, a fresh caption for each, and which begin a film.
@@ -39,10 +54,28 @@ class LatentBank:
             video, length = draw.randrange(len(self.latents)), context_frames + num_frames
             begins.append(draw.random() < start_share)
             start = draw.randrange(self.latents.shape[1] - length + 1)
+            if self.returns and draw.random() < self.return_share:
+                video, start = self._with_return(draw, length)
             film = self.latents[video, :num_frames] if begins[-1] else self.latents[video, start : start + length]
             windows.append(torch.cat([nothing, film]) if begins[-1] else film)
             captions.append(describe(self.scenes, video, draw.getrandbits(32)).text)
         return Batch(torch.stack(windows).float(), captions, torch.tensor(begins))
+
+    def _with_return(self, draw: random.Random, length: int) -> tuple[int, int]:
+        """A video, and the start of a window of it in whose last frames a shape comes out; the film's end where none fits."""
+        for _ in range(1000):
+            video, frame = draw.choice(self.returns)
+            start = frame + 1 + draw.randrange(min(self.return_frames, length)) - length
+            if 0 <= start <= self.latents.shape[1] - length:
+                break
+        return video, max(0, min(start, self.latents.shape[1] - length))
+
+
+def returns(scenes: Scenes, num_frames: int) -> list[Return]:
+    """Every time that a shape, wholly hidden until then, comes out within `num_frames` latent frames, of 4 frames each."""
+    away = hidden(scenes, 0, 4 * num_frames)
+    video, frame, _ = (away[:, :-1] & ~away[:, 1:]).nonzero(as_tuple=True)
+    return list(zip(video.tolist(), ((frame + 1) // 4).tolist(), strict=True))
 
 
 @torch.no_grad()

@@ -105,6 +105,7 @@ class Experiment:
     curriculum: tuple[Stage, ...] = (Stage(until=2700, objectives=(Objective(),)),)
     bank_videos: int = 1600  # scenes of the world that are rendered and encoded before the transformer is trained
     bank_frames: int = 160
+    bank_return_share: float = 0.0  # of walks over these, how many end where something hidden comes out again
     max_words: int = 500  # of the captions: the most frequent ones are learned
     caption_tokens: int = 20  # what is longer is cut off
     start: str | None = None  # pipeline directory whose autoencoder is kept and whose other weights the run begins with

@@ -53,16 +53,22 @@ class Lesson:
             actions=window.actions_of(*self.denoised, with_context=True),
             num_context_frames=context,
         )
-        return prediction[:, context:], velocity(clean, eps)[:, context:]
+        unknown = slice(
+            context + self.objective.known_first, context + window.segment_frames - self.objective.known_last
+        )
+        return prediction[:, unknown], velocity(clean, eps)[:, unknown]
 
     def _levels(self, window: Window) -> Tensor:
         """Noise levels (segments, frames): the context's slight, or 1 where there is none; the segment's logit-normal."""
         objective, groups = self.objective, len(self.denoised)
-        segment = logit_normal(self.chance.normal(groups), objective.level_mean)
-        context = objective.context_noise * self.chance.uniform(groups)
+        num_unknown = window.segment_frames - objective.known_first - objective.known_last
+        drawn = self.chance.normal(groups, (num_unknown if objective.level_per_frame else 1,))
+        segment = logit_normal(drawn, objective.level_mean).expand(-1, num_unknown)
+        context = known = objective.context_noise * self.chance.uniform(groups)
         none = self.chance.uniform(groups) < objective.context_dropout
         if self.denoised[0] == 0:
             none[: len(window.begins)] |= window.begins
         context = torch.where(none, 1.0, context)
-        frames = [context] * window.context_frames + [segment] * window.segment_frames
-        return torch.stack(frames, dim=1).to(window.latents)
+        counts = (window.context_frames, objective.known_first, objective.known_last)
+        before, first, last = (repeat(x, "n -> n s", s=n) for x, n in zip((context, known, known), counts, strict=True))
+        return torch.cat([before, first, segment, last], dim=1).to(window.latents)

@@ -17,6 +17,9 @@ class Objective:
     one, and the true next segment no answer to it. So the own one starts, as in SDEdit (arXiv:2108.01073), from the true
     segment at a noise level uniform in `own_noise`: below 1 it stays near the truth and carries the model's own
     mistakes. What is learned stays the same: the velocity of the true segment.
+
+    `frame_stride`, `known_first`, `known_last` and `level_per_frame` train the ways to make a long video that malt is
+    measured against.
     """
 
     num_segments: int = 1  # k: consecutive segments of one video
@@ -33,12 +36,16 @@ class Objective:
     context_dropout: float = 0.03  # of a segment's context, where there is any
     memory_regularisation: float = 0.0  # weight of the memory regularisation loss; 0 for none
     normalize_memory: bool = True  # regularise L2-normalised tokens; False for the plain form
+    frame_stride: int = 1  # latent frames from one to the next of those a segment is made of: above 1, key frames
+    known_first: int = 0  # of a segment's latent frames, so many at its beginning are known, as the context is
+    known_last: int = 0  # and so many at its end: what lies between is filled in
+    level_per_frame: bool = False  # every frame of a segment has a noise level of its own (diffusion forcing)
     own_share: float = 0.0  # of videos that are walked over the model's own segments; 0 for none
     own_steps: int = 3  # Euler steps, each a forward pass without gradients, to make an own segment
     own_noise: tuple[float, float] = (0.5, 1.0)  # bounds of the noise level that an own segment starts from
 
     def __post_init__(self) -> None:
-        for name in ("num_segments", "batch_size", "denoise_segments", "own_steps"):
+        for name in ("num_segments", "batch_size", "denoise_segments", "own_steps", "frame_stride"):
             if (value := getattr(self, name)) is not None and value < 1:
                 raise ValueError(f"{name} is {value}; give at least 1")
         if self.bptt_segments is not None and self.bptt_segments < 0:
@@ -48,6 +55,9 @@ class Objective:
                 raise ValueError(f"{name} is {getattr(self, name)}; give a probability between 0 and 1")
         if not 0 <= self.own_noise[0] <= self.own_noise[1] <= 1:
             raise ValueError(f"own_noise is {self.own_noise}; give two noise levels between 0 and 1, the lower first")
+        for name in ("known_first", "known_last"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} is {getattr(self, name)}; give 0 or more latent frames")
         if self.memory_regularisation and self.bptt_segments == 0:
             raise ValueError(
                 "memory_regularisation needs gradients through memory writes; give bptt_segments 1 or more"

@@ -50,14 +50,15 @@ class Passage:
         experiment, path = self.experiment, self.out / "bank.safetensors"
         if path.exists():
             tensors = load_file(path)
-            bank = LatentBank(tensors.pop("latents"), Scenes(**tensors), experiment.seed)
+            latents = tensors.pop("latents")
+            scenes = Scenes(**tensors)
         else:
             self.tell(f"encoding {experiment.bank_videos} scenes of {experiment.bank_frames} frames")
             latents, scenes = encode_world(autoencoder, experiment.bank_videos, experiment.bank_frames, DATA_SEED * 2)
             part = path.with_suffix(".partial")
             save_file({"latents": latents, **{name: t.contiguous() for name, t in vars(scenes).items()}}, part)
             part.rename(path)
-            bank = LatentBank(latents, scenes, experiment.seed)
+        bank = LatentBank(latents, scenes, experiment.seed, experiment.bank_return_share)
         return Material(bank, partial(self._held_out, autoencoder), vocabulary())
 
     def _held_out(self, autoencoder: AutoencoderMalt) -> HeldOut:

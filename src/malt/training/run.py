@@ -17,6 +17,7 @@ from malt.errors import CheckpointError
 from malt.models.autoencoder import AutoencoderMalt
 from malt.pipelines.autoencoder import load_autoencoder
 from malt.training.autoencoder import AutoencoderTask, latent_statistics
+from malt.training.curriculum import fit_to_videos
 from malt.training.distributed import Ranks, current_ranks, is_sharded, launched, prepare
 from malt.training.experiment import Experiment
 from malt.training.export import build_captioned, write_pipeline
@@ -141,10 +142,12 @@ def train_transformer(
     prepare(captioned.transformer, experiment.scale, _precision(experiment), experiment.compile)
     tell(f"transformer: {experiment.optimization.num_steps} steps")
     ranks = current_ranks()
+    size = experiment.transformer
+    curriculum = fit_to_videos(experiment.curriculum, material.longest, size.segment_frames, size.context_frames, tell)
     task = TransformerTask(
         captioned,
         material.examples,
-        experiment.curriculum,
+        curriculum,
         experiment.seed,
         _precision(experiment),
         part=ranks.part,

@@ -36,11 +36,15 @@ class HeldOut(NamedTuple):
 
 
 class Material(NamedTuple):
-    """What a transformer learns from, and the words of its captions."""
+    """What a transformer learns from, and the words of its captions.
+
+    longest: latent frames of the longest video; None where every video is as long as any lesson asks for.
+    """
 
     examples: Examples
     held_out: Callable[[], HeldOut | None]
     words: tuple[str, ...]
+    longest: int | None = None
 
 
 @runtime_checkable

@@ -57,6 +57,11 @@ class TransformerTask:
     ) -> None:
         for objective in (objective for stage in curriculum for objective in stage.objectives):
             check_part(part, objective.batch_size)
+            known, frames = objective.known_first + objective.known_last, module.transformer.segment_frames
+            if known >= frames:
+                raise UsageError(
+                    f"known_first and known_last are {known} of the {frames} latent frames of a segment; leave some to learn"
+                )
         self.module, self.examples, self.curriculum = module, examples, curriculum
         self.seed, self.dtype, self.part = seed, dtype, part
 
@@ -86,12 +91,15 @@ class TransformerTask:
         return objectives[step % len(objectives)]
 
     def _examples(self, step: int, objective: Objective) -> Batch:
-        """This part's rows of the step's batch."""
-        model, own = self.module.transformer, rows(self.part)
-        frames = objective.num_segments * model.segment_frames
-        batch = self.examples(step, objective.batch_size, frames, model.context_frames, objective.start_share)
-        actions = None if batch.actions is None else batch.actions[own]
-        return Batch(batch.latents[own], batch.captions[own], batch.begins[own], actions)
+        """This part's rows of the step's batch; nothing is told of what is done in key frames, as of those that are made."""
+        model, own, stride = self.module.transformer, rows(self.part), objective.frame_stride
+        context, frames = stride * model.context_frames, stride * objective.num_segments * model.segment_frames
+        batch = self.examples(step, objective.batch_size, frames, context, objective.start_share)
+        seen = own, slice(stride - 1, None, stride)
+        actions = None if batch.actions is None else batch.actions[seen]
+        if actions is not None and stride > 1:
+            actions = torch.zeros_like(actions)
+        return Batch(batch.latents[seen], batch.captions[own], batch.begins[own], actions)
 
     def _window(self, batch: Batch, caption: tuple[Tensor, Tensor]) -> Window:
         model = self.module.transformer

@@ -163,6 +163,7 @@ def _material(corpus: Corpus, held_out: set[str], experiment: Experiment, tell: 
         _acting(learned, experiment),
         lambda: HeldOut(_acting(kept, experiment), max(kept.lengths)) if kept.films else None,
         words,
+        longest=max(learned.lengths),
     )
 
 
