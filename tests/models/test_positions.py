@@ -5,7 +5,7 @@ import torch
 from einops import rearrange
 from torch import Tensor
 
-from malt.models.positions import Rotation, rotate, rotation, split_axes, unturned
+from malt.models.positions import Rotation, rotate, rotation, split_axes
 
 CPU = torch.device("cpu")
 HEAD_DIMS = [8, 10, 16, 32, 64]
@@ -74,8 +74,3 @@ def test_the_order_of_positions_is_that_of_the_tokens() -> None:
     assert (grid[..., :time] == grid[:, :1, :1, :time]).all()
     assert (grid[..., time : time + height] == grid[:1, :, :1, time : time + height]).all()
     assert (grid[..., time + height :] == grid[:1, :1, :, time + height :]).all()
-
-
-def test_tokens_without_a_position_are_not_turned() -> None:
-    x = tokens(5, 16, 0)
-    assert torch.equal(rotate(x, unturned(5, 16, CPU)), x)

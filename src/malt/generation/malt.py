@@ -21,7 +21,7 @@ from malt.diffusion.guidance import Guidance
 from malt.diffusion.partial import sample_part
 from malt.errors import MaltError, UsageError
 from malt.generation.rollout import Driver, Segment, stream_segments
-from malt.memory.state import Memory, in_half, num_bytes
+from malt.memory.state import Memory, Recollection, in_half, num_bytes
 from malt.models.transformer import MaltTransformer3DModel
 
 Caption = tuple[Tensor, Tensor]  # encoder states (b, n, e) and which of them count (b, n)
@@ -193,10 +193,15 @@ class MaltRollout:
     def denoiser(self, memory: Memory, actions: Tensor | None, num_context_frames: int) -> Denoiser:
         """The guided velocity of latents at the noise levels of their frames, beside a memory and what is done in them."""
         model, guided = self.transformer, self.guidance.prepare(memory, self.caption, self.uncaptioned)
+        recalled: Recollection | None = None  # what is attended to is the same in every step, and made in the first
 
         def predict(latents: Tensor, levels: Tensor, memory: Memory, caption: Caption) -> Tensor:
+            nonlocal recalled
             acts = None if actions is None else repeat(actions, "b s a -> (k b) s a", k=len(latents) // len(actions))
-            return model(latents, levels, memory, *caption, acts, num_context_frames=num_context_frames)[0].float()
+            velocity, recalled = model(
+                latents, levels, recalled or memory, *caption, acts, num_context_frames=num_context_frames, renew=False
+            )
+            return velocity.float()
 
         return partial(guided.velocity, predict)
 

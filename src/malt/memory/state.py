@@ -21,6 +21,19 @@ class State(NamedTuple):
 Memory = tuple[State, ...]
 
 
+class Recalled(NamedTuple):
+    """A layer's state with the keys and values that its attention makes of it (b, m, heads, d), None where it makes none.
+
+    It stays the same while a segment is denoised, so it is made in the first step and handed on to the others.
+    """
+
+    state: State
+    keys_values: tuple[Tensor, Tensor] | None
+
+
+Recollection = tuple[Recalled, ...]
+
+
 def _map(memory: Memory, function: Callable[[Tensor], Tensor]) -> Memory:
     return tuple(State(function(state.tokens), function(state.valid)) for state in memory)
 

@@ -8,6 +8,8 @@ from torch import Tensor, nn
 
 from malt.models.positions import Rotation, rotate
 
+KeysValues = tuple[Tensor, Tensor]
+
 
 class HeadNorm(nn.Module):
     """RMS norm over a head's channels, in float32 whatever the weights are kept in."""
@@ -34,15 +36,14 @@ class MaltAttnProcessor:
         source: Tensor,
         turns: tuple[Rotation, Rotation] | None,
         mask: Tensor | None,
+        before: KeysValues | None,
     ) -> Tensor:
-        """Attend from `hidden` (b, n, d) to `source` (b, m, e)."""
-        query, key, value = (
-            project(x).unflatten(-1, (attn.heads, -1))
-            for project, x in ((attn.to_q, hidden), (attn.to_k, source), (attn.to_v, source))
-        )
-        query, key = attn.norm_q(query.float()), attn.norm_k(key.float())
-        if turns is not None:
-            query, key = rotate(query, turns[0]), rotate(key, turns[1])
+        """Attend from `hidden` (b, n, d) to `before`, keys and values that are made already, and to `source` (b, m, e)."""
+        query = attn.norm_q(attn.to_q(hidden).unflatten(-1, (attn.heads, -1)).float())
+        query = query if turns is None else rotate(query, turns[0])
+        key, value = attn.keys_values(source, None if turns is None else turns[1])
+        if before is not None:
+            key, value = (torch.cat(pair, dim=1) for pair in zip(before, (key, value), strict=True))
         mixed = _mix(query, key, value, mask, self._attention_backend)
         return attn.to_out(mixed.flatten(-2))
 
@@ -72,11 +73,18 @@ class MaltAttention(nn.Module, AttentionModuleMixin):
         hidden: Float[Tensor, "b n d"],
         source: Float[Tensor, "b m e"],
         turns: tuple[Rotation, Rotation] | None = None,
-        mask: Bool[Tensor, "b m"] | None = None,
+        mask: Bool[Tensor, "b places"] | None = None,
+        before: KeysValues | None = None,
     ) -> Float[Tensor, "b n d"]:
-        """Attend from `hidden` to `source`, whose places marked False in `mask` do not count."""
+        """Attend from `hidden` to `before` and `source`, of which places marked False in `mask` do not count."""
         spread = None if mask is None else mask[:, None, None, :].expand(-1, 1, hidden.shape[1], -1)
-        return self.processor(self, hidden, source, turns, spread)
+        return self.processor(self, hidden, source, turns, spread, before)
+
+    def keys_values(self, source: Float[Tensor, "b m e"], turn: Rotation | None = None) -> KeysValues:
+        """Keys, normalised and turned, and values of `source`, each (b, m, heads, head_dim)."""
+        key, value = (project(source).unflatten(-1, (self.heads, -1)) for project in (self.to_k, self.to_v))
+        key = self.norm_k(key.float())
+        return key if turn is None else rotate(key, turn), value
 
 
 def _mix(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, backend: object) -> Tensor:

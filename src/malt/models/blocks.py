@@ -7,9 +7,9 @@ from torch import Tensor, nn
 
 from malt.memory.kinds import build_memory
 from malt.memory.protocol import LayerMemory
-from malt.memory.state import State
+from malt.memory.state import Recalled, State
 from malt.models.attention import MaltAttention
-from malt.models.positions import Rotation, rotation, split_axes, unturned
+from malt.models.positions import Rotation, rotation, split_axes
 from malt.models.windows import Layout, Windows
 
 
@@ -52,38 +52,49 @@ class MaltBlock(nn.Module):
         modulation: Float[Tensor, "b s 6 d"],
         caption: Float[Tensor, "b c e"],
         caption_mask: Tensor,
-        state: State,
+        known: State | Recalled,
         layout: Layout,
-    ) -> tuple[Float[Tensor, "b n d"], State]:
-        """The layer's output, and its memory after these tokens."""
+        renew: bool = True,
+    ) -> tuple[Float[Tensor, "b n d"], State | Recalled]:
+        """The layer's output, and its memory after these tokens; if it is not to be renewed, what was recalled of it."""
+        recalled = known if isinstance(known, Recalled) else self._recall(known, layout)
         shift1, scale1, gate1, shift3, scale3, gate3 = (modulation + self.modulation).unbind(dim=2)
         normed = _modulate(self.norm1(hidden), scale1, shift1)
-        hidden = hidden + _modulate(self._attend(normed, state, layout), gate1)
-        hidden = self.memory.read(hidden, state)
+        hidden = hidden + _modulate(self._attend(normed, recalled, layout), gate1)
+        hidden = self.memory.read(hidden, recalled.state)
         hidden = hidden + self.attn2(self.norm2(hidden), caption, mask=caption_mask)
         hidden = hidden + _modulate(self.ff(_modulate(self.norm3(hidden), scale3, shift3)), gate3)
+        if not renew:
+            return hidden, recalled
         cells = layout.rows * layout.columns
-        return hidden, self.memory.write(hidden[:, layout.num_context * cells :], state, cells)
+        return hidden, self.memory.write(hidden[:, layout.num_context * cells :], recalled.state, cells)
 
-    def _attend(self, normed: Tensor, state: State, layout: Layout) -> Tensor:
-        """Attention to the tokens beside one (in the window, in all frames) and to what the memory holds of them."""
-        if not self.over_time:
-            return self._within_frames(normed, layout)
+    def _recall(self, state: State, layout: Layout) -> Recalled:
+        """The keys and values of what is remembered, where it stands beside the segment's own tokens."""
+        places = state.tokens.shape[1]
+        if not self.over_time or not self.memory.joins or not places:
+            return Recalled(state, None)
         windows = Windows(layout, self.window)
-        own = windows.cut(normed)
-        here = windows.turn(self._rotation(-layout.num_context, layout.frames, layout, normed))
-        if not self.memory.joins or not state.tokens.shape[1]:
-            return windows.paste(self.attn1(own, own, (here, here)))
-        places, spread = state.tokens.shape[1], windows.cut if self.memory.positioned else windows.copy
-        remembered = spread(state.tokens.to(normed.dtype) + self.memory_mark.to(normed.dtype))
+        tokens = state.tokens.to(self.memory_mark.dtype) + self.memory_mark
         if self.memory.positioned:
             frames = places // (layout.rows * layout.columns)
-            there = windows.turn(self._rotation(-frames, frames, layout, normed))
-        else:
-            there = unturned(places, self.head_dim, normed.device)
-        mask = torch.cat([spread(state.valid[..., None])[..., 0], own.new_ones(own.shape[:2], dtype=torch.bool)], dim=1)
-        turns = (here, tuple(torch.cat(pair) for pair in zip(there, here, strict=True)))
-        return windows.paste(self.attn1(own, torch.cat([remembered, own], dim=1), turns, mask))
+            turn = windows.turn(self._rotation(-frames, frames, layout, tokens))
+            return Recalled(state, self.attn1.keys_values(windows.cut(tokens), turn))
+        return Recalled(state, self.attn1.keys_values(windows.copy(tokens), None))
+
+    def _attend(self, normed: Tensor, recalled: Recalled, layout: Layout) -> Tensor:
+        """Attention to the tokens beside one (in the window, in all frames) and to what is recalled of the memory."""
+        if not self.over_time:
+            return self._within_frames(normed, layout)
+        windows, before = Windows(layout, self.window), recalled.keys_values
+        own = windows.cut(normed)
+        here = windows.turn(self._rotation(-layout.num_context, layout.frames, layout, normed))
+        if before is None:
+            return windows.paste(self.attn1(own, own, (here, here)))
+        spread = windows.cut if self.memory.positioned else windows.copy
+        valid = spread(recalled.state.valid[..., None])[..., 0]
+        mask = torch.cat([valid, own.new_ones(own.shape[:2], dtype=torch.bool)], dim=1)
+        return windows.paste(self.attn1(own, own, (here, here), mask, before))
 
     def _rotation(self, start: int, frames: int, layout: Layout, like: Tensor) -> Rotation:
         return rotation(start, frames, layout.rows, layout.columns, self.head_dim, like.device)

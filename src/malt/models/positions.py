@@ -3,11 +3,11 @@
 from functools import lru_cache
 
 import torch
-from einops import rearrange, repeat
+from einops import repeat
 from jaxtyping import Float
 from torch import Tensor
 
-Rotation = tuple[Tensor, Tensor]  # cosines and sines, (n, head_dim)
+Rotation = tuple[Tensor, Tensor]  # cosines, and sines of which every other one is negated, (n, head_dim)
 
 
 def split_axes(head_dim: int) -> tuple[int, int, int]:
@@ -34,20 +34,15 @@ def rotation(start: int, num_frames: int, height: int, width: int, head_dim: int
         grid.flatten()[:, None] * _frequencies(n, device) for grid, n in zip(grids, split_axes(head_dim), strict=True)
     ]
     angle = repeat(torch.cat(angles, dim=1), "n f -> n (f pair)", pair=2)
-    return angle.cos(), angle.sin()
-
-
-def unturned(count: int, head_dim: int, device: torch.device) -> Rotation:
-    """The rotation of `count` tokens that have no position."""
-    ones = torch.ones(count, head_dim, device=device)
-    return ones, torch.zeros_like(ones)
+    sign = torch.tensor([-1.0, 1.0], device=device).repeat(angle.shape[1] // 2)
+    return angle.cos(), angle.sin() * sign
 
 
 def rotate(x: Float[Tensor, "b n k d"], turn: Rotation) -> Float[Tensor, "b n k d"]:
     """Turn every pair of neighbouring channels by its token's angle."""
     cos, sin = (table[None, :, None].to(x.dtype) for table in turn)
-    even, odd = rearrange(x, "b n k (f pair) -> pair b n k f", pair=2)
-    return x * cos + torch.stack((-odd, even), dim=-1).flatten(-2) * sin
+    neighbour = x.unflatten(-1, (-1, 2)).flip(-1).flatten(-2)
+    return x * cos + neighbour * sin
 
 
 def _frequencies(channels: int, device: torch.device) -> Tensor:

@@ -17,7 +17,7 @@ from einops import rearrange
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from malt.memory.state import Memory
+from malt.memory.state import Memory, Recollection
 from malt.models.blocks import Layout, MaltBlock
 from malt.models.conditioning import FrameConditioning
 
@@ -97,21 +97,25 @@ class MaltTransformer3DModel(ModelMixin, ConfigMixin, PeftAdapterMixin, CacheMix
         self,
         latents: Float[Tensor, "b s c h w"],
         timestep: Float[Tensor, "b s"],
-        memory: Memory | None,
+        memory: Memory | Recollection | None,
         encoder_hidden_states: Float[Tensor, "b n e"],
         encoder_attention_mask: Bool[Tensor, "b n"],
         actions: Float[Tensor, "b s a"] | None = None,
         num_context_frames: int = 0,
-    ) -> tuple[Float[Tensor, "b s c h w"], Memory]:
+        renew: bool = True,
+    ) -> tuple[Float[Tensor, "b s c h w"], Any]:
         """Velocity of every latent frame, and the memory renewed by these frames.
 
         Args:
             latents: frames x_t = (1 - t) x_0 + t eps, context first.
             timestep: noise level t of every frame, in [0, 1].
-            memory: of the segments before; None for an empty one.
+            memory: of the segments before; None for an empty one. While a segment is denoised it stays the same: hand
+                in what the last step handed back.
             encoder_hidden_states, encoder_attention_mask: the caption, and which of its tokens count.
             actions: what was done during every latent frame, for models that take actions.
             num_context_frames: how many of the first frames belong to the segment that the memory saw last.
+            renew: False while denoising: what is handed back is then the same memory with the keys and values that were
+                made of it (a `Recollection`), so that the next step need not make them again.
 
         Raises:
             ValueError: when height or width is not a multiple of the patch size.
@@ -123,7 +127,7 @@ class MaltTransformer3DModel(ModelMixin, ConfigMixin, PeftAdapterMixin, CacheMix
         hidden = self.patch_embed(self._patchify(latents))
         renewed = []
         for block, state in zip(self.blocks, memory, strict=True):
-            arguments = (hidden, modulation, encoder_hidden_states, encoder_attention_mask, state, layout)
+            arguments = (hidden, modulation, encoder_hidden_states, encoder_attention_mask, state, layout, renew)
             hidden, state = self._run(block, arguments)
             renewed.append(state)
         return self._unpatchify(self.proj_out(self.norm_out(hidden)), layout), tuple(renewed)

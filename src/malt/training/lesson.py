@@ -52,6 +52,7 @@ class Lesson:
             mask,
             actions=window.actions_of(*self.denoised, with_context=True),
             num_context_frames=context,
+            renew=False,
         )
         unknown = slice(
             context + self.objective.known_first, context + window.segment_frames - self.objective.known_last
