@@ -5,6 +5,8 @@
 
 Each subject is NAME=CHECKPOINT:ROLLOUT; CHECKPOINT `default` is the model that ships. The first is the one that claims to be
 better; the others are its rivals. What is finished is kept in --folder, and the same command goes on after a stop.
+The rivals are trained by the recipes proof-malt, proof-sliding_window, ...; `--metrics` measures only some, of some subjects in a
+process of their own where that is wished; `--table` measures nothing and writes what is there.
 """
 
 import argparse
@@ -69,7 +71,8 @@ def metrics(options: argparse.Namespace) -> list[Metric]:
         Prediction(num_videos=count),
         Cost(lengths=(64, 128, 256, 512, 1024), limit_s=options.limit),
     ]
-    return [*short, *(Wear(num_videos=count, num_frames=n, name=f"wear-{n}") for n in sorted(options.lengths))]
+    wears = (Wear(num_videos=options.wear, num_frames=n, name=f"wear-{n}") for n in sorted(options.lengths))
+    return [metric for metric in [*short, *wears] if options.metrics is None or metric.name in options.metrics]
 
 
 def claims(results: dict[str, Any], lengths: list[int]) -> dict[str, Any]:
@@ -89,7 +92,7 @@ def claims(results: dict[str, Any], lengths: list[int]) -> dict[str, Any]:
         table["cost of a frame at 1,024 frames, rival over subject"] = {
             r: costs[r] / costs[first] for r in costs if r != first
         }
-    for name in results["metrics"]["frechet"]["headlines"]:
+    for name in results["metrics"].get("frechet", {"headlines": []})["headlines"]:
         others = means(rivals, "frechet", name)
         own = means([first], "frechet", name)
         if others and own and not name.startswith("floor"):
@@ -112,6 +115,9 @@ def main() -> None:
     parser.add_argument("entries", nargs="+", type=read_entry, metavar="NAME=CHECKPOINT:ROLLOUT")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--count", type=int, default=16, help="videos of each metric and seed; moments of each bin")
+    parser.add_argument("--wear", type=int, default=4, help="videos of each length")
+    parser.add_argument("--metrics", nargs="+", help="recall, frechet, seams, prediction, cost, wear-1024, ...")
+    parser.add_argument("--table", action="store_true", help="measure nothing; write what is there")
     parser.add_argument("--lengths", type=int, nargs="+", default=[1024, 4096])
     parser.add_argument("--limit", type=float, default=600.0, help="seconds after which a longer video is not tried")
     parser.add_argument("--threads", type=int, default=1)
@@ -122,7 +128,7 @@ def main() -> None:
     subjects = [subject(entry) for entry in options.entries]
     study = Study(subjects=subjects, metrics=metrics(options), seeds=options.seeds, folder=options.folder)
     study.begin()
-    todo = study.pending()
+    todo = [] if options.table else study.pending()
     for n, task in enumerate(todo):
         print(
             f"{n + 1} of {len(todo)}: {task.metric.name} of {task.subject.name}, seed {task.seed}",
@@ -130,6 +136,8 @@ def main() -> None:
             flush=True,
         )
         study.run(task)
+    if options.metrics and not options.table:
+        return
     results = study.results()
     table = claims(results, options.lengths)
     print(json.dumps(table, indent=2))
