@@ -132,7 +132,7 @@ def test_a_field_of_a_field_is_set_and_nothing_else() -> None:
     }
     found = resolve(default(), options)
     assert found.optimization == replace(default().optimization, learning_rate=1e-4)
-    assert found.transformer == replace(default().transformer, num_layers=4)
+    assert found.transformer == replace(default().transformer, num_layers=4, memory_size=None)
     assert found.curriculum[1].objectives[1] == replace(default().curriculum[1].objectives[1], batch_size=5)
     assert found.curriculum[:1] == default().curriculum[:1]
     assert (found.frame_size, found.actions, found.compile) == ((32, 48), ("steering", "throttle"), False)
@@ -151,6 +151,8 @@ def test_the_number_of_steps_alone_stretches_the_stages_and_with_the_stages_it_d
     [
         ("optimization.learning-rat", ["1"], "did you mean --optimization.learning-rate"),
         ("optimizer.learning-rate", ["1"], "did you mean --optimization.learning-rate"),
+        ("optimizer.lr", ["1"], "did you mean --optimization.learning-rate"),
+        ("autoencoder-optimization.lr", ["1"], "did you mean --autoencoder-optimization.learning-rate"),
         ("transformer.layers", ["1"], "did you mean --transformer.num-layers"),
         ("optimization.num-steps", ["many"], "--optimization.num-steps takes a whole number, not 'many'"),
         ("optimization.num-steps", [], "takes a whole number, not 'nothing'"),
