@@ -179,9 +179,6 @@ def test_the_socket_is_guarded_too(address: str) -> None:
         connect(address.replace("http", "ws") + "/v1/realtime/video", origin="https://evil.example")  # type: ignore[arg-type]
 
 
-@pytest.mark.xfail(
-    strict=False, reason="known: sockets may be closed before the last event is sent, about every second time"
-)
 def test_when_the_server_stops_streams_end_in_order(tmp_path: Path) -> None:
     ended: list[dict[str, Any]] = []
 

@@ -71,6 +71,11 @@ class Conversation:
             if self._live is not None:
                 self._live.close()
 
+    async def told_all(self) -> None:
+        """Wait until the last video's end has been told, if there was one; without a video under way, not at all."""
+        if self._showing is not None:
+            await asyncio.wait([self._showing])
+
     async def _listen(self) -> None:
         while True:
             try:

@@ -1,6 +1,5 @@
 """Runs the server until it is told to stop; then streams end, jobs are saved where they stand, and it comes to rest."""
 
-import asyncio
 import socket
 import sys
 from typing import Any
@@ -36,8 +35,8 @@ class Server(uvicorn.Server):
             )
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Let the worker come to rest, so that every stream ends, and then the connections."""
-        await asyncio.to_thread(self._service.worker.close)
+        """Let the worker come to rest, so that every stream ends and says so, and then the connections."""
+        await self._service.rest(GRACE_SECONDS)
         await super().shutdown(sockets=sockets)
 
 

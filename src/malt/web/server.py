@@ -60,6 +60,13 @@ class Service:
         self.desk, self.metrics = Desk(self.pipe, self.name, limits), Metrics(self.worker)
         self.jobs = VideoJobs(self.worker, self.desk, shelf, self.metrics, scale=self.scale, notes=self.notes)
         self.stage = Stage(self.worker, self.desk, self.metrics, scale=self.scale)
+        self.conversations: set[Conversation] = set()
+
+    async def rest(self, seconds: float) -> None:
+        """End all work; then wait, at most so long, until those who talk to us have been told so."""
+        await asyncio.to_thread(self.worker.close)
+        if told := [asyncio.create_task(each.told_all()) for each in self.conversations]:
+            await asyncio.wait(told, timeout=seconds)
 
 
 def create_app(service: Service) -> FastAPI:
@@ -97,7 +104,12 @@ def _add_watching(app: FastAPI, service: Service) -> None:
 
     @app.websocket("/v1/realtime/video")
     async def realtime(socket: WebSocket) -> None:
-        await Conversation(socket, service.stage).run()
+        conversation = Conversation(socket, service.stage)
+        service.conversations.add(conversation)
+        try:
+            await conversation.run()
+        finally:
+            service.conversations.discard(conversation)
 
 
 def _add_complaints(app: FastAPI, metrics: Metrics) -> None:
