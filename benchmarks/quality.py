@@ -60,10 +60,20 @@ def wear(pipe: MaltPipeline, count: int, late: int = 3000) -> dict:
             windows["first"].append(segment.frames[:, : 100 - segment.start])
         if stop > late:
             windows["last"].append(segment.frames[:, max(0, late - segment.start) :])
-    figures = {}
-    for name, parts in windows.items():
-        videos = torch.cat(parts, dim=1)
-        readings = [read_shapes(video) for video in videos]
+    return _worn({name: torch.cat(parts, dim=1) for name, parts in windows.items()}, late)
+
+
+def wear_of_the_world(count: int, late: int = 3000) -> dict:
+    """The same of rendered films of `count` scenes: they begin with both shapes in full sight, and later half of them hides."""
+    scenes = sample_scenes(count, WEAR_SEED)
+    return _worn({name: render(scenes, start, 100) for name, start in (("first", 0), ("last", late))}, late)
+
+
+def _worn(windows: dict[str, torch.Tensor], late: int) -> dict:
+    """Well-formed shapes and motion of both windows of every video, and last over first."""
+    figures: dict[str, dict[str, float]] = {}
+    for name, videos in windows.items():
+        readings, count = [read_shapes(video) for video in videos], len(videos)
         figures[name] = {
             "shapes_a_frame": sum(map(well_formed, readings)) / count,
             "motion": sum(map(motion, videos)) / count,
@@ -90,10 +100,14 @@ def main() -> None:
     parser.add_argument("--without", type=Path)
     parser.add_argument("--count", type=int, default=64)
     parser.add_argument("--wear", type=int, default=16, help="number of videos of 3,100 frames")
+    parser.add_argument("--world", type=int, help="measure nothing but the wear of so many rendered films")
     parser.add_argument("--steps", type=int)
     parser.add_argument("--guidance", type=float)
     parser.add_argument("--out", type=Path, default=Path("docs/results/quality.json"))
     options = parser.parse_args()
+    if options.world:
+        write(options.out, {"wear of the world": say("wear of the world", wear_of_the_world(options.world))})
+        return
     pipe = _load(options.checkpoint, options)
     figures: dict = {"steps": pipe.config.num_inference_steps, "guidance": pipe.config.guidance_scale}
     with timed(figures, "seconds"):

@@ -105,7 +105,7 @@ def test_folders_that_hold_no_videos_or_none_that_can_be_read_are_refused(
     for name in ("a", "b"):
         Path(f"videos/{name}.mp4").write_bytes(b"only words")
     assert encode() == 2
-    assert "none of the 2 videos can be read" in capsys.readouterr().err
+    assert "none of the 2 videos can be used" in capsys.readouterr().err
 
 
 def test_a_folder_of_other_shards_or_at_work_is_left_alone(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

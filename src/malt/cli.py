@@ -41,10 +41,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         complain("interrupted")
         return INTERRUPTED
-    except OSError as error:
-        if error.errno != errno.ENOSPC:
+    except Exception as error:
+        if not _is_disk_full(error):
             raise
-        complain(f"the disk is full ({error.filename or 'no space left'}); make room and try again")
+        complain(f"the disk is full ({getattr(error, 'filename', None) or 'no space left'}); make room and try again")
         return MaltError.exit_code
 
 
@@ -94,6 +94,11 @@ def help_text() -> str:
             *lines,
         ]
     )
+
+
+def _is_disk_full(error: Exception) -> bool:
+    """Whether there was no room to write; libraries that are not written in Python say so in words only."""
+    return getattr(error, "errno", None) == errno.ENOSPC or f"os error {errno.ENOSPC}" in str(error)
 
 
 def complain(sentence: str) -> None:

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from film_subjects import SEGMENT, FilmSubject
 from malt.data.worlds.passage import SIZE
+from malt.errors import UsageError
 from malt.evaluation.driving import driving_files, driving_windows
 from malt.evaluation.measures.cost import Cost, resident_bytes
 from malt.evaluation.measures.prediction import FROZEN, START, Prediction, distances, psnr, ssim
@@ -76,8 +77,9 @@ def test_driving_is_cut_into_windows_with_what_was_done(tmp_path: Path, monkeypa
     windows = driving_windows(1, 10, (16, 16), 0, driving_files())
     assert windows.frames.shape == (1, 10, 3, 16, 16)
     assert windows.actions[0, 3].tolist() == pytest.approx([0.03, -0.5])
-    with pytest.raises(ValueError, match="there are 1"):
-        driving_windows(2, 10, (16, 16), 0, driving_files())
+    assert len(driving_windows(2, 10, (16, 16), 0, driving_files()).frames) == 1
+    with pytest.raises(UsageError, match="none of the 2 true drives has 13 frames"):
+        driving_windows(2, 13, (16, 16), 0, driving_files())
 
 
 def stepping(request: Request, num_frames: int, memory: MemoryUse) -> Tensor:

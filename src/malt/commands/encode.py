@@ -115,7 +115,7 @@ class Command:
             broken = self._write(share, codec, encoding, writer, device)
             writer.close()
         if len(broken) == len(films):
-            raise UsageError(f"none of the {len(films)} videos can be read: {_listed(broken)}")
+            raise UsageError(f"none of the {len(films)} videos can be used: {_listed(broken)}")
         others = f"; {len(films) - len(share)} more were done or are another rank's" if len(share) < len(films) else ""
         print(f"malt: encoded {len(share) - len(broken)} videos into {self.out}{others}")
         return broken

@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from malt.errors import UsageError
 from malt.evaluation.features import data_folder
 from malt.generation.pixels import to_tensor
 from malt.generation.source import read_video
@@ -33,10 +34,10 @@ def driving_files() -> list[Path]:
 
 
 def driving_windows(num: int, num_frames: int, size: tuple[int, int], seed: int, files: list[Path]) -> Windows:
-    """Windows of `num_frames` frames, one from the beginning of each of `num` files drawn from those long enough.
+    """Windows of `num_frames` frames, one from the beginning of each of at most `num` files drawn from those long enough.
 
     Raises:
-        ValueError: fewer than `num` files are long enough.
+        UsageError: no file is long enough.
     """
     draw = random.Random(seed)
     frames, actions = [], []
@@ -47,8 +48,10 @@ def driving_windows(num: int, num_frames: int, size: tuple[int, int], seed: int,
         frames.append(to_tensor(np.stack(list(read_video(path, size, max_frames=num_frames)))))
         actions.append(done[:num_frames])
         if len(frames) == num:
-            return Windows(frames=torch.stack(frames), actions=torch.stack(actions))
-    raise ValueError(f"asked for {num} windows of {num_frames} frames; there are {len(frames)}")
+            break
+    if not frames:
+        raise UsageError(f"none of the {len(files)} true drives has {num_frames} frames; ask for a shorter horizon")
+    return Windows(frames=torch.stack(frames), actions=torch.stack(actions))
 
 
 def read_actions(path: Path) -> Float[Tensor, "t a"]:

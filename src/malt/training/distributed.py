@@ -15,7 +15,7 @@ import torch.distributed as dist
 from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 from torch.distributed.device_mesh import init_device_mesh
-from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard, register_fsdp_forward_method
+from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard, register_fsdp_forward_method
 from torch.distributed.tensor import DTensor
 
 from malt.errors import UsageError
@@ -187,6 +187,13 @@ def compile_blocks(blocks: Iterable[nn.Module]) -> None:
 def is_sharded(module: nn.Module) -> bool:
     """Whether any of its parameters is spread over the ranks."""
     return any(isinstance(parameter, DTensor) for parameter in module.parameters())
+
+
+def give_back(module: nn.Module) -> None:
+    """Let go of gathered weights: a pass without gradients, unlike a backward pass, leaves the outermost ones gathered."""
+    for part in module.modules():
+        if isinstance(part, FSDPModule):
+            part.reshard()
 
 
 def local(tensor: Tensor) -> Tensor:

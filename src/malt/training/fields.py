@@ -139,10 +139,17 @@ def _kinds(arguments: tuple[Any, ...], count: int, name: str) -> tuple[Any, ...]
     return arguments
 
 
+def _by_initials(wanted: str, known: Sequence[str]) -> list[str]:
+    """The name whose last word's parts begin with the letters that were given, as lr is learning_rate; the nearest one."""
+    last = wanted.rsplit(".", 1)[-1]
+    spelt = [name for name in known if "".join(part[0] for part in name.rsplit(".", 1)[-1].split("_")) == last]
+    return get_close_matches(wanted, spelt, n=1, cutoff=0.0) if len(last) > 1 else []
+
+
 def _no_such_option(option: str, known: Sequence[str]) -> str:
     """A sentence that names what was probably meant: the whole name, or else its last word, is near."""
     wanted = option.replace("-", "_")
-    near = get_close_matches(wanted, known, n=1, cutoff=0.75)
+    near = _by_initials(wanted, known) or get_close_matches(wanted, known, n=1, cutoff=0.75)
     last = {name.rsplit(".", 1)[-1]: name for name in sorted(known, key=len, reverse=True)}
     near = near or [last[name] for name in get_close_matches(wanted.rsplit(".", 1)[-1], list(last), n=1, cutoff=0.6)]
     near = near or get_close_matches(wanted, known, n=1, cutoff=0.4)

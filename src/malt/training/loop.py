@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from malt.training.average import Average
 from malt.training.checkpoint import Progress, Saver, resume
-from malt.training.distributed import clip_gradients, current_ranks, is_sharded, local
+from malt.training.distributed import clip_gradients, current_ranks, give_back, is_sharded, local
 from malt.training.journal import Journal
 from malt.training.learner import Learner
 from malt.training.optimizer import Optimization, build_optimizers, set_rate
@@ -112,6 +112,7 @@ def _with_average(module: nn.Module, average: Average, action: Action, step: int
     learning = {name: local(p.detach()).clone() for name, p in module.named_parameters()}
     average.copy_to(module)
     action(step, module)
+    give_back(module)
     for name, parameter in module.named_parameters():
         local(parameter).copy_(learning[name])
 

@@ -4,6 +4,7 @@ import json
 import shutil
 from collections.abc import Callable
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -23,6 +24,7 @@ from malt.training.experiment import Experiment
 from malt.training.export import build_captioned, write_pipeline
 from malt.training.folder import claimed, read_words, write_experiment, write_words
 from malt.training.loop import fit
+from malt.training.optimizer import Optimization
 from malt.training.passage_source import Passage
 from malt.training.reconstruction import reconstruction
 from malt.training.source import Material, Source, Tell
@@ -154,7 +156,7 @@ def train_transformer(
     )
     watch = Watch(experiment, material, autoencoder, out, tell)
     milestones = tuple(stage.until for stage in experiment.curriculum)
-    plan = experiment.optimization
+    plan = _plan(experiment, tell)
     average = fit(
         task,
         plan,
@@ -170,6 +172,15 @@ def train_transformer(
         captioned.load_state_dict(learned, strict=False)
         watch.finish(plan.num_steps, captioned)
     return captioned
+
+
+def _plan(experiment: Experiment, tell: Tell) -> Optimization:
+    """How the transformer is learned: a run that was begun sharded without Muon, also where it goes on alone."""
+    plan = experiment.optimization
+    if not experiment.scale.sharded or plan.muon_learning_rate is None:
+        return plan
+    tell("the model is sharded, so AdamW learns all of it; Muon needs whole matrices")
+    return replace(plan, muon_learning_rate=None)
 
 
 def _tell_reconstruction(model: AutoencoderMalt, held_out: Tensor | None, folder: Path, tell: Tell) -> None:

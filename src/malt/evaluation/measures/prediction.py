@@ -86,9 +86,9 @@ class Prediction:
 
     def _of_driving(self, subject: Subject, seed: int, num: int) -> Iterator[tuple[Request, Tensor]]:
         drives = driving_windows(num, self.given + self.horizon, subject.frame_size, seed, driving_files())
-        for part in batches(num):
+        for part in batches(len(drives.frames)):
             first, future = drives.frames[part].split([self.given, self.horizon], dim=1)
-            captions, actions = ["a drive"] * len(first), drives.actions[part]
+            captions, actions = [""] * len(first), drives.actions[part]
             yield Request(captions=captions, seed=seed + part.start, first=first, actions=actions), future
 
     def _add(self, outcome: Outcome, domain: str, made: Tensor, true: Tensor, last: Tensor) -> Outcome:
