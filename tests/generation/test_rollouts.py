@@ -21,6 +21,7 @@ from malt.generation.rollout import Rollout, Segment, held_bytes
 from malt.generation.rollouts import ROLLOUTS, build_rollout
 from malt.generation.sliding_window import SlidingWindowRollout
 from malt.memory.kinds import KINDS
+from malt.memory.state import Recalled
 from tiny_pipeline import SEGMENT
 
 RIVALS = [name for name in ROLLOUTS if name != "malt"]
@@ -173,7 +174,8 @@ def test_a_model_of_any_memory_serves_every_way_and_its_memory_is_never_looked_a
     seen: list[bool] = []
 
     def note(module: nn.Module, given: tuple[Any, ...]) -> None:
-        seen.extend(bool(state.valid.any()) for state in given[2])
+        states = (known.state if isinstance(known, Recalled) else known for known in given[2])
+        seen.extend(bool(state.valid.any()) for state in states)
 
     base.transformer.register_forward_pre_hook(note)
     collect(rollout, 2 * SEGMENT)

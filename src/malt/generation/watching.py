@@ -14,7 +14,7 @@ from torch import Tensor
 
 from malt.errors import UsageError
 from malt.generation.session import Session
-from malt.models.attention import MaltAttention
+from malt.models.attention import KeysValues, MaltAttention
 from malt.models.positions import rotate
 
 
@@ -91,18 +91,17 @@ def _shares(
     source: Tensor,
     turns: Any = None,
     mask: Tensor | None = None,
+    before: KeysValues | None = None,
     *,
     moments: int,
 ) -> Float[Tensor, " moments"]:
     """softmax(q k^T / sqrt(d)), summed over the places of each remembered moment."""
-    places = source.shape[1] - hidden.shape[1]
-    if places <= 0 or places % moments:
+    places = 0 if before is None else before[0].shape[1]
+    if before is None or places % moments:
         return torch.zeros(moments)
-    query, key = attention.to_q(hidden), attention.to_k(source)
-    query = attention.norm_q(query.unflatten(-1, (attention.heads, -1)).float())
-    key = attention.norm_k(key.unflatten(-1, (attention.heads, -1)).float())
-    if turns is not None:
-        query, key = rotate(query, turns[0]), rotate(key, turns[1])
+    query = attention.norm_q(attention.to_q(hidden).unflatten(-1, (attention.heads, -1)).float())
+    query = query if turns is None else rotate(query, turns[0])
+    key = torch.cat([before[0], attention.keys_values(source, None if turns is None else turns[1])[0]], dim=1)
     scores = torch.einsum("bnkd,bmkd->bknm", query, key) * query.shape[-1] ** -0.5
     if mask is not None:
         scores = scores.masked_fill(~mask[:, None, None, :], float("-inf"))
