@@ -1,6 +1,6 @@
 """Does the default model obey its caption, remember what is hidden, and not wear out? Read by the oracle of `passage`.
 
-    python benchmarks/quality.py [--checkpoint DIR] [--without DIR] [--out docs/results/quality.json]
+    python benchmarks/quality.py [--checkpoint DIR] [--without DIR] [--parts caption recall wear] [--out FILE]
 
 `--without` is the pipeline of the same network that was trained with memory `none` (see docs/log.md).
 """
@@ -18,12 +18,15 @@ from malt.evaluation.moments import BINS
 from malt.evaluation.oracle import read_shapes
 from malt.evaluation.outcome import summarise
 from malt.evaluation.recall import obeyed
+from malt.evaluation.sheet import contact_sheet
 from malt.evaluation.subject import Request, make, subject_of
 from malt.evaluation.wear import motion, track_motion, well_formed
 from malt.pipelines.loading import load_pipeline
 from malt.pipelines.malt import MaltPipeline
 
 CAPTION_SEED, WEAR_SEED = 1_000_000, 3_000_000  # scenes never trained on
+PARTS = ("caption", "recall", "wear")
+SHOWN = 4  # long videos on a sheet
 
 
 def captions_obeyed(pipe: MaltPipeline, count: int) -> dict:
@@ -48,10 +51,15 @@ def recall(pipe: MaltPipeline, count: int) -> dict:
     return {**found["figures"], "by_hidden_frames": by_hiding}
 
 
-def wear(pipe: MaltPipeline, count: int, late: int = 3000) -> dict:
-    """Well-formed shapes and motion in frames `late` ... `late + 100` against those in frames 0 ... 100."""
+def wear(pipe: MaltPipeline, count: int, sheet: Path | None, late: int = 3000) -> dict:
+    """Well-formed shapes and motion in frames `late` ... `late + 100` against those in frames 0 ... 100.
+
+    The same of rendered films of the scenes that the captions describe says how much of it is chance. `sheet` is written
+    where it is given: both windows of the first films.
+    """
     scenes = sample_scenes(count, WEAR_SEED)
-    rollout = pipe.rollout([describe(scenes, n, WEAR_SEED + n).text for n in range(count)])
+    captions = [describe(scenes, n, WEAR_SEED + n).text for n in range(count)]
+    rollout = pipe.rollout(captions)
     windows: dict[str, list[torch.Tensor]] = {"first": [], "last": []}
     progress = rollout.begin(seed=0)
     for segment in rollout.stream(late + 100, progress):
@@ -60,16 +68,15 @@ def wear(pipe: MaltPipeline, count: int, late: int = 3000) -> dict:
             windows["first"].append(segment.frames[:, : 100 - segment.start])
         if stop > late:
             windows["last"].append(segment.frames[:, max(0, late - segment.start) :])
-    return _worn({name: torch.cat(parts, dim=1) for name, parts in windows.items()}, late)
+    made = {name: torch.cat(parts, dim=1) for name, parts in windows.items()}
+    true = {name: render(scenes, start, 100) for name, start in (("first", 0), ("last", late))}
+    if sheet is not None:
+        for name, videos in made.items():
+            contact_sheet(videos[:SHOWN], captions[:SHOWN], scale=1).save(sheet.with_stem(f"{sheet.stem}-{name}"))
+    return {"videos": count, "frames": [late, late + 100], **_worn(made), "of_rendered_films": _worn(true)}
 
 
-def wear_of_the_world(count: int, late: int = 3000) -> dict:
-    """The same of rendered films of `count` scenes: they begin with both shapes in full sight, and later half of them hides."""
-    scenes = sample_scenes(count, WEAR_SEED)
-    return _worn({name: render(scenes, start, 100) for name, start in (("first", 0), ("last", late))}, late)
-
-
-def _worn(windows: dict[str, torch.Tensor], late: int) -> dict:
+def _worn(windows: dict[str, torch.Tensor]) -> dict:
     """Well-formed shapes and motion of both windows of every video, and last over first."""
     figures: dict[str, dict[str, float]] = {}
     for name, videos in windows.items():
@@ -80,7 +87,7 @@ def _worn(windows: dict[str, torch.Tensor], late: int) -> dict:
             "pixels_a_frame": sum(map(track_motion, readings)) / count,
         }
     kept = {key: figures["last"][key] / max(figures["first"][key], 1e-9) for key in figures["first"]}
-    return {"videos": count, "frames": [late, late + 100], **figures, "last_over_first": kept}
+    return {**figures, "last_over_first": kept}
 
 
 def _telling(scenes: Scenes, index: int) -> Caption:
@@ -100,23 +107,23 @@ def main() -> None:
     parser.add_argument("--without", type=Path)
     parser.add_argument("--count", type=int, default=64)
     parser.add_argument("--wear", type=int, default=16, help="number of videos of 3,100 frames")
-    parser.add_argument("--world", type=int, help="measure nothing but the wear of so many rendered films")
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS)
+    parser.add_argument("--sheet", type=Path, help="PNG for frames of the first long videos")
     parser.add_argument("--steps", type=int)
     parser.add_argument("--guidance", type=float)
     parser.add_argument("--out", type=Path, default=Path("docs/results/quality.json"))
     options = parser.parse_args()
-    if options.world:
-        write(options.out, {"wear of the world": say("wear of the world", wear_of_the_world(options.world))})
-        return
     pipe = _load(options.checkpoint, options)
     figures: dict = {"steps": pipe.config.num_inference_steps, "guidance": pipe.config.guidance_scale}
     with timed(figures, "seconds"):
-        figures["caption"] = say("caption", captions_obeyed(pipe, options.count))
-        figures["recall"] = {"memory": say("recall", recall(pipe, options.count)), "chance": CHANCE}
-        if options.without:
-            figures["recall"]["none"] = say("recall, none", recall(_load(options.without, options), options.count))
-        if options.wear:
-            figures["wear"] = say("wear", wear(pipe, options.wear))
+        if "caption" in options.parts:
+            figures["caption"] = say("caption", captions_obeyed(pipe, options.count))
+        if "recall" in options.parts:
+            figures["recall"] = {"memory": say("recall", recall(pipe, options.count)), "chance": CHANCE}
+            if options.without:
+                figures["recall"]["none"] = say("recall, none", recall(_load(options.without, options), options.count))
+        if "wear" in options.parts:
+            figures["wear"] = say("wear", wear(pipe, options.wear, options.sheet))
     write(options.out, figures)
 
 

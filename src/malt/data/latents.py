@@ -18,8 +18,8 @@ Return = tuple[int, int]  # video, and the latent frame in which a shape comes o
 class LatentBank:
     """Standardised latents of many videos (videos, frames, c, h, w), in half precision from frame 0 on, and their scenes.
 
-    Where something hidden comes out is where a memory is needed, and such moments are rare: a share `return_share` of the
-    windows that begin no film is chosen to have one in its last `return_frames` latent frames.
+    Where something hidden comes out is where a memory is needed, and few windows end so by chance: of those that begin no
+    film, a share `return_share` is chosen to have such a moment in its last `return_frames` latent frames.
     """
 
     def __init__(

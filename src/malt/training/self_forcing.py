@@ -6,7 +6,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from malt.diffusion.flow import interpolate
-from malt.memory.state import Memory
+from malt.memory.state import Memory, Recollection
 from malt.models.transformer import MaltTransformer3DModel
 from malt.training.chance import Chance
 from malt.training.no_gradients import no_gradients
@@ -39,9 +39,12 @@ class OwnSegments:
         noisy, levels = self._start(window, index, seen)
         step = levels[:, context:] / objective.own_steps
         actions = window.actions_of(index, with_context=True)
+        known: Memory | Recollection = memory
         for number in range(objective.own_steps):
             left = torch.cat([levels[:, :context], levels[:, context:] - number * step], dim=1)
-            v, _ = self.model(noisy, left, memory, *window.caption, actions=actions, num_context_frames=context)
+            v, known = self.model(
+                noisy, left, known, *window.caption, actions=actions, num_context_frames=context, renew=False
+            )
             made = noisy[:, context:] - step[:, :, None, None, None] * v[:, context:].float()
             noisy = torch.cat([noisy[:, :context], made], dim=1)
         return noisy[:, context:]

@@ -83,6 +83,7 @@ def _loss(captioned: Captioned, window: Window, index: int, memory: tuple, eps: 
         *window.caption,
         actions=window.actions_of(index, with_context=True),
         num_context_frames=model.context_frames,
+        renew=False,
     )
     error = prediction.float() - velocity(clean, eps)
     return error[:, model.context_frames :].square().mean()
