@@ -5,7 +5,9 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 PROMPT := a red circle and a blue square pass behind a wall
 
-.PHONY: help demo test test-slow check format bench train clean
+BROWSERS := chromium chromium-browser google-chrome
+
+.PHONY: help demo test test-slow test-browser check format bench train clean
 
 help:  ## say what can be made
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -18,6 +20,11 @@ test: $(READY)  ## the fast tests
 
 test-slow: $(READY)  ## the slow tests
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 -m slow
+
+test-browser: $(READY)  ## the studio's page in a real browser; Debian's Chromium is installed where there is none
+	@command -v $(BROWSERS) >/dev/null || { apt-get update -qq && apt-get install -yqq --no-install-recommends chromium >/dev/null; } \
+		|| echo "there is no Chromium and it could not be installed: the tests in a browser are skipped" >&2
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -rs -m browser tests/browser
 
 check: $(READY)  ## formatting, lint, types
 	$(BIN)/ruff format --check .

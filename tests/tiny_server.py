@@ -56,4 +56,5 @@ if __name__ == "__main__":
     from malt.web.run import serve
 
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        serve(service(Path(sys.argv[1]), {"stall_seconds": 3.0}), listener)
+        of = service(Path(sys.argv[1]), {"stall_seconds": 3.0})
+        serve(create_app(of), of, listener)

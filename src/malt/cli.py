@@ -21,6 +21,7 @@ VERBS = {
     "rewind": "take a video back to an earlier frame",
     "branch": "give a video another future from one of its frames on",
     "inspect": "say what a video's session holds, and picture what its memory attends to",
+    "studio": "open a page to make, watch, rewind, branch and steer videos on",
     "serve": "make videos over HTTP, as jobs and as streams that play while they are made",
     "encode": "turn a folder of videos into latents that a model learns from",
     "train": "train a model by a recipe, from nothing or from your own videos",

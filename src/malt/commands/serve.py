@@ -3,15 +3,13 @@
 import os
 import socket
 from dataclasses import dataclass, field
-from importlib.util import find_spec
 from pathlib import Path
 
 from malt.commands.checks import check_count
 from malt.commands.interruption import interruptible
+from malt.commands.listening import TOKEN, check_libraries, check_openness, listen
 from malt.commands.model import bring_up, find_model
-from malt.errors import MaltError, UsageError
 
-TOKEN = "MALT_TOKEN"
 LIBRARIES = ("fastapi", "uvicorn", "websockets", "python_multipart", "prometheus_client")
 
 
@@ -62,7 +60,7 @@ class Command:
         token = os.environ.get(TOKEN) or None
         self._check(token)
         try:
-            with interruptible(), self._listen() as listener:
+            with interruptible(), listen(self.host, self.port) as listener:
                 self._serve(listener, token)
         except KeyboardInterrupt:
             return
@@ -70,30 +68,13 @@ class Command:
     def _check(self, token: str | None) -> None:
         for option in ("scale", "most_frames", "most_running", "most_waiting", "most_stored", "threads"):
             check_count(f"--{option.replace('_', '-')}", getattr(self, option))
-        if not 0 <= self.port < 2**16:
-            raise UsageError(f"asked for the port {self.port}; give one from 0 to 65535")
-        missing = [name for name in LIBRARIES if find_spec(name) is None]
-        if missing:
-            raise UsageError(f"a server needs {', '.join(missing)}: pip install 'malt-diffusion[serve]'")
-        from malt.web.guard import is_loopback_address
-
-        if not is_loopback_address(self.host) and not self.public:
-            raise UsageError(f"others can reach {self.host}; pass --public if that is meant, or leave --host out")
-        if self.public and token is None:
-            raise UsageError(f"with --public everybody could come in; put a long random token into {TOKEN}")
-
-    def _listen(self) -> socket.socket:
-        try:
-            family, *_, address = socket.getaddrinfo(self.host, self.port, type=socket.SOCK_STREAM)[0]
-            return socket.create_server(address[:2], family=family, backlog=128)
-        except OSError as error:
-            reason = error.strerror or error
-            raise MaltError(f"cannot listen at {self.host}:{self.port} ({reason}); choose another --port") from error
+        check_libraries(LIBRARIES, "a server", extra="serve")
+        check_openness(self.host, self.port, public=self.public, token=token)
 
     def _serve(self, listener: socket.socket, token: str | None) -> None:
         from malt.web.limits import Limits
         from malt.web.run import serve
-        from malt.web.server import Service
+        from malt.web.server import Service, create_app
 
         checkpoint = find_model(self.model, self.checkpoint)
         limits = Limits(
@@ -109,4 +90,4 @@ class Command:
             scale=self.scale,
             notes={"checkpoint": None if checkpoint is None else str(checkpoint.resolve())},
         )
-        serve(service, listener)
+        serve(create_app(service), service, listener)

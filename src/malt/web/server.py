@@ -62,6 +62,13 @@ class Service:
         self.stage = Stage(self.worker, self.desk, self.metrics, scale=self.scale)
         self.conversations: set[Conversation] = set()
 
+    def greeting(self, address: str) -> str:
+        """What is said once the server can be reached at an address."""
+        return (
+            f"serving {self.name} at {address} (API at {address}/docs)\n"
+            f"videos are kept in {self.data}; Ctrl-C stops, and what is unfinished goes on at the next start"
+        )
+
     async def rest(self, seconds: float) -> None:
         """End all work; then wait, at most so long, until those who talk to us have been told so."""
         await asyncio.to_thread(self.worker.close)

@@ -1,0 +1,106 @@
+"""`malt studio`: a page on which videos are made, watched, changed, rewound and branched."""
+
+import os
+import socket
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from malt.commands.checks import check_count
+from malt.commands.interruption import interruptible
+from malt.commands.listening import TOKEN, check_libraries, check_openness, listen
+from malt.commands.model import bring_up, find_model
+from malt.errors import MaltError
+
+LIBRARIES = ("gradio", "fastapi", "uvicorn", "websockets", "python_multipart")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Command:
+    """Open a page to make videos on: watch them grow, change the prompt, stop, rewind, branch, steer. Visitors share the
+    model, each with videos of their own, which are gone a while after their page is closed: download what is to stay."""
+
+    host: str = "127.0.0.1"
+    """The address to listen at; one that others can reach needs --public."""
+    port: int = 7860
+    """The port to listen at; 0 takes a free one."""
+    public: bool = False
+    """Let other machines in; needs the token in MALT_TOKEN (browsers ask for it as a password)."""
+    data: Path | None = None
+    """Folder for the videos of those who are here; a temporary one if left out."""
+    model: str | None = None
+    """The model to begin with, by its name, or a folder with model_index.json; the others can be chosen on the page."""
+    checkpoint: Path | None = None
+    """Folder of a model (with model_index.json) to begin with; the default model comes with the package."""
+    scale: int = 4
+    """Every pixel is written this many times each way into the videos to download."""
+    most_frames: int = 4096
+    """How long a video may be, in frames."""
+    most_running: int = 8
+    """How many videos take turns."""
+    most_waiting: int = 32
+    """How many more may wait; any beyond are refused."""
+    most_visitors: int = 64
+    """How many pages may be open."""
+    device: str = "auto"
+    """Where to compute: auto, cpu, cuda, cuda:1, mps."""
+    threads: int | None = None
+    """How many processor threads to use."""
+
+    def run(self) -> None:
+        """Check, open the socket, load the model, and serve until Ctrl-C or SIGTERM.
+
+        Raises:
+            UsageError: the options do not fit, or the libraries of a studio are not installed.
+            MaltError: the port is taken, or the folder cannot be made.
+        """
+        token = os.environ.get(TOKEN) or None
+        for option in ("scale", "most_frames", "most_running", "most_waiting", "most_visitors", "threads"):
+            check_count(f"--{option.replace('_', '-')}", getattr(self, option))
+        check_libraries(LIBRARIES, "a studio", extra="studio")
+        check_openness(self.host, self.port, public=self.public, token=token)
+        try:
+            with interruptible(), listen(self.host, self.port) as listener, self._folder() as folder:
+                self._serve(listener, token, Path(folder))
+        except KeyboardInterrupt:
+            return
+
+    def _folder(self) -> TemporaryDirectory:
+        try:
+            if self.data is not None:
+                self.data.mkdir(parents=True, exist_ok=True)
+            return TemporaryDirectory(prefix="malt-studio-", dir=self.data, ignore_cleanup_errors=True)
+        except OSError as error:
+            raise MaltError(f"cannot make a folder in {self.data} ({error.strerror}); give another --data") from error
+
+    def _serve(self, listener: socket.socket, token: str | None, folder: Path) -> None:
+        chosen = find_model(self.model, self.checkpoint)
+        from malt.studio.app import create_app
+        from malt.studio.models import Models
+        from malt.studio.studio import Studio
+        from malt.web.limits import Limits
+        from malt.web.run import serve
+
+        models = Models(_offered(chosen), lambda place: bring_up(place, device=self.device, threads=self.threads))
+        models.get(models.names[0])
+        studio = Studio(
+            models,
+            folder,
+            limits=Limits(frames=self.most_frames, running=self.most_running, waiting=self.most_waiting),
+            token=token,
+            loopback_only=not self.public,
+            scale=self.scale,
+            most_visits=self.most_visitors,
+        )
+        serve(create_app(studio), studio, listener)
+
+
+def _offered(chosen: Path | None) -> dict[str, Path | None]:
+    """The models to choose from by name, the chosen one first."""
+    from malt.pipelines.loading import packaged_models
+
+    rest: dict[str, Path | None] = {"default": None, **packaged_models()}
+    rest["default"] = None  # sessions of the default model are known by no folder
+    if chosen is None:
+        return rest
+    return {chosen.resolve().name: chosen} | {name: place for name, place in rest.items() if place != chosen}

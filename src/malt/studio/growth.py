@@ -1,0 +1,99 @@
+"""How a take grows: one job on the worker at a time, how fast it goes, and why it ended."""
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterable
+
+from malt.errors import MaltError
+from malt.generation.rollout import Segment
+from malt.studio.take import Take
+from malt.studio.wheel import Wheel
+from malt.web.worker import Job, State, Worker
+
+LEAD_SEGMENTS = 2  # how far a video that is steered may be ahead of what is seen of it
+STOP_SECONDS = 120.0
+
+
+class Growth:
+    """What is being made for one visitor; `changed` is called, from any thread, whenever there is something new.
+
+    goal: the frame at which it ends. head: the frame that is seen. problem: why it broke off, a sentence, or "".
+    """
+
+    def __init__(self, worker: Worker, changed: Callable[[], None]) -> None:
+        self.goal, self.head, self.problem = 0, 0, ""
+        self._worker, self._changed = worker, changed
+        self._job: Job | None = None
+        self._pace: deque[tuple[float, int]] = deque(maxlen=8)  # (seconds, frames)
+
+    @property
+    def is_going(self) -> bool:
+        """Whether a take is growing, or waits for its place."""
+        return self._job is not None and not self._job.is_over
+
+    @property
+    def state(self) -> str:
+        """resting, waiting or making."""
+        if self._job is None or self._job.is_over:
+            return "resting"
+        return "waiting" if self._job.state == State.WAITING else "making"
+
+    @property
+    def rate(self) -> float:
+        """Frames a second over the last few segments."""
+        pace = tuple(self._pace)
+        if not self.is_going or len(pace) < 2:
+            return 0.0
+        return (pace[-1][1] - pace[0][1]) / max(pace[-1][0] - pace[0][0], 1e-6)
+
+    def start(self, take: Take, goal: int, wheel: Wheel | None, given: Iterable[Segment] = ()) -> None:
+        """Let a take grow, by whole segments, until it has `goal` frames; `given` ones come first.
+
+        Raises:
+            BusyError: there is no room.
+        """
+        self.goal, self.problem, self.head = goal, "", min(self.head, take.made)
+        self._pace.clear()
+        self._pace.append((time.monotonic(), take.made))
+        known = threading.Event()
+
+        def add(segment: Segment) -> None:
+            take.write(segment)
+            self._pace.append((time.monotonic(), take.made))
+            if take.made >= goal:
+                known.wait()
+                self._worker.cancel(job)
+            self._changed()
+
+        def has_room() -> bool:
+            return wheel is None or take.made - self.head < LEAD_SEGMENTS * take.session.frames_ahead
+
+        job = self._job = self._worker.start(
+            take.session, None, add, given=given, driver=wheel, has_room=has_room, on_end=self._end
+        )
+        known.set()
+        self._changed()
+
+    def look(self, frame: int) -> None:
+        """Say which frame is seen: what is steered waits for it."""
+        self.head = frame
+        self._worker.wake()
+
+    def halt(self) -> None:
+        """End it behind the segment in the making, and wait for that.
+
+        Raises:
+            MaltError: the segment does not end.
+        """
+        job = self._job
+        if job is None or job.is_over:
+            return
+        self._worker.cancel(job)
+        if not job.wait(STOP_SECONDS):
+            raise MaltError("the segment in the making does not end; try again in a while")
+
+    def _end(self, job: Job) -> None:
+        if job.state in (State.FAILED, State.STOPPED):
+            self.problem = job.error or "the studio was stopped"
+        self._changed()

@@ -1,0 +1,164 @@
+"""A take: one of a visitor's videos, with its session, its file, and where in the file every segment stands."""
+
+import bisect
+import io
+import shutil
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import NamedTuple
+
+import av
+import numpy as np
+from PIL import Image
+
+from malt.errors import UsageError
+from malt.generation.pixels import to_pixels
+from malt.generation.rollout import Segment
+from malt.generation.session import Session
+from malt.generation.session_state import SessionState
+from malt.generation.sink import VideoSink
+
+JPEG = {"quality": 92, "subsampling": 0}
+
+
+class Border(NamedTuple):
+    """The frame that comes next behind a segment, and where the segment ends in the file."""
+
+    frame: int
+    byte: int
+
+
+class Strip(NamedTuple):
+    """A segment as one JPEG: its frames side by side, `length` of them from frame `start` on."""
+
+    start: int
+    length: int
+    jpeg: bytes
+
+
+@dataclass(frozen=True)
+class Kept:
+    """A session's state and the length of the file that belongs to it, in frames and bytes."""
+
+    state: SessionState
+    border: Border
+
+
+class Take:
+    """Grows by whole segments, can be cut at any border between them, and shows any of its frames.
+
+    number: the first take of a visitor is 1. parent: the take that it branched off from, and at which frame. revision:
+    rises with every cut, so that what was seen of a frame before is not taken for what it is now.
+    """
+
+    def __init__(self, number: int, session: Session, path: Path, *, model: str, scale: int) -> None:
+        self.number, self.session, self.path, self.model = number, session, path, model
+        self.parent: tuple[int, int] | None = None
+        self.revision, self.memory_bytes = 0, 0
+        self.frame_rate, self._scale = session.pipe.frame_rate, scale
+        self._borders: list[Border] = []
+        self._sink = VideoSink(path, frame_rate=self.frame_rate, scale=scale)
+        self.kept = Kept(session.state, Border(0, 0))
+
+    @property
+    def made(self) -> int:
+        """How many frames there are."""
+        return self.kept.border.frame
+
+    def write(self, segment: Segment) -> None:
+        """Add a segment of the session to the file."""
+        self._sink.write(to_pixels(segment.frames[0]))
+        self.memory_bytes = segment.memory_bytes
+        self._borders.append(Border(self._sink.num_frames, self._sink.end_in_file))
+        self.kept = Kept(self.session.state, self._borders[-1])
+
+    def cut(self, frame: int) -> None:
+        """Take the video back to the border at `frame`, or the last before it. Uses the model.
+
+        Raises:
+            UsageError: `frame` has not been made yet, or lies within the frames that were given.
+        """
+        at = self.session.rewind(frame)
+        self._borders = [border for border in self._borders if border.frame <= at]
+        self.revision += 1
+        self._open_again()
+
+    def branch(self, number: int, path: Path, frame: int, seed: int) -> "Take":
+        """Another take, with this one's video up to the border at `frame`, or the last before it. Uses the model.
+
+        Raises:
+            UsageError: `frame` has not been made yet, or lies within the frames that were given.
+        """
+        session = self.session.branch(seed, at=frame)
+        other = Take(number, session, path, model=self.model, scale=self._scale)
+        other._borders = [border for border in self._borders if border.frame <= session.num_frames]
+        with self.path.open("rb") as source, path.open("wb") as target:
+            target.write(source.read(other._end.byte))
+        other.parent, other.memory_bytes = (self.number, session.num_frames), self.memory_bytes
+        other._open_again()
+        return other
+
+    def strip(self, frame: int) -> Strip:
+        """The segment that shows a frame.
+
+        Raises:
+            UsageError: there is no such frame.
+        """
+        borders = self._borders
+        index = bisect.bisect_right([border.frame for border in borders], frame)
+        if frame < 0 or index == len(borders):
+            raise UsageError(f"there is no frame {frame}")
+        start, begin = borders[index - 1] if index else (0, 0)
+        with self.path.open("rb") as file:
+            header = _header(file.read(4096))
+            file.seek(max(begin, len(header)))
+            fragment = file.read(borders[index].byte - file.tell())
+        return Strip(start, borders[index].frame - start, _side_by_side(header + fragment, self._scale))
+
+    def notes(self, seed: int, checkpoint: Path | None) -> None:
+        """Keep with the session what `malt resume` asks for."""
+        self.session.note(
+            planned=None,
+            frame_rate=str(Fraction(self.frame_rate).limit_denominator(1001)),
+            scale=self._scale,
+            shown=0,
+            seed=seed,
+            checkpoint=None if checkpoint is None else str(checkpoint.resolve()),
+            actions=None,
+            driver="cruise" if self.session.pipe.action_names else None,
+        )
+
+    def remove(self) -> None:
+        """Let go of the file, and delete it."""
+        self._sink.close()
+        shutil.rmtree(self.path.parent, ignore_errors=True)
+
+    @property
+    def _end(self) -> Border:
+        return self._borders[-1] if self._borders else Border(0, 0)
+
+    def _open_again(self) -> None:
+        """Go on writing behind the last border."""
+        self._sink.close()
+        height, width = (self.session.state.settings[side] for side in ("height", "width"))
+        place = {"frame_rate": self.frame_rate, "scale": self._scale}
+        if self._end.frame:
+            self._sink = VideoSink.go_on(self.path, self._end.frame, size=(height, width), **place)
+        else:
+            self._sink = VideoSink(self.path, overwrite=True, **place)
+        self.kept = Kept(self.session.state, self._end)
+
+
+def _header(head: bytes) -> bytes:
+    return head[: head.index(b"moof") - 4]
+
+
+def _side_by_side(mp4: bytes, scale: int) -> bytes:
+    with av.open(io.BytesIO(mp4), "r", format="mp4") as container:
+        pictures = [frame.to_image() for frame in container.decode(video=0)]
+    if scale > 1:
+        pictures = [picture.reduce(scale) for picture in pictures]
+    file = io.BytesIO()
+    Image.fromarray(np.concatenate([np.asarray(picture) for picture in pictures], axis=1)).save(file, "JPEG", **JPEG)
+    return file.getvalue()
