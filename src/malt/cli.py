@@ -69,13 +69,12 @@ def dispatch(arguments: list[str]) -> int:
 
 def run_verb(verb: str, options: list[str]) -> int:
     """Read the verb's options from the command line and run it."""
-    import tyro
+    from malt.commands.parsing import read_options
 
     command = import_module(f"malt.commands.{verb}").Command
-    config = (tyro.conf.DisallowNone, tyro.conf.FlagCreatePairsOff)
     take = getattr(command, "take", None)  # a verb may read some of its options itself
     options, overrides = take(options) if take else (options, ())
-    parsed = tyro.cli(command, prog=f"malt {verb}", args=options, config=config)
+    parsed = read_options(command, verb, options)
     if overrides:
         parsed = replace(parsed, overrides=overrides)
     parsed.run()
