@@ -12,7 +12,14 @@ import tiny_pipeline
 from malt.web.limits import Limits
 from malt.web.server import Service, create_app
 
-LIMITS = {"frames": 256, "running": 2, "waiting": 3, "upload_bytes": 2**20, "upload_pixels": 512 * 512}
+LIMITS = {
+    "frames": 256,
+    "running": 2,
+    "waiting": 3,
+    "upload_bytes": 2**20,
+    "upload_pixels": 512 * 512,
+    "upload_decoded": 2**22,
+}
 
 
 def service(data: Path, limits: dict[str, Any] | None = None, **settings: Any) -> Service:

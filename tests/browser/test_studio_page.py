@@ -16,6 +16,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tiny_uploads import film, many_in_few
+
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 PICTURES = os.environ.get("MALT_SCREENSHOTS")  # a folder for pictures of the page
 PATIENCE = 60_000  # milliseconds: machines that test may be slow
@@ -213,6 +215,8 @@ def test_the_keyboard_alone_makes_stops_and_plays_a_video(page: Page) -> None:
     [
         ("empty.mp4", b"", "is empty"),
         ("words.mp4", b"this is no film at all, whatever it is called", "neither a picture nor a video"),
+        ("long.mp4", film(2, seconds_between=36_000), "lasts 36000 s"),
+        ("bomb.gif", many_in_few(30_000, (8, 8)), "lasts 3000 s"),
         ("broken.png", b"\x89PNG\r\n\x1a\n and then nothing", "is damaged"),
     ],
 )

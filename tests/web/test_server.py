@@ -7,16 +7,15 @@ from pathlib import Path
 from typing import Any
 
 import av
-import numpy as np
 import pytest
 from fastapi.testclient import TestClient
-from PIL import Image
 
 import tiny_pipeline
 from malt.generation.pixels import to_pixels
 from malt.generation.session import Session
 from malt.generation.sink import VideoSink
 from tiny_server import service, wait_until
+from tiny_uploads import NO_USE, film, picture
 
 PIPE = tiny_pipeline.pipeline()
 SEGMENT, PROMPT = tiny_pipeline.SEGMENT, tiny_pipeline.PROMPT
@@ -51,26 +50,6 @@ def complaint(answer: Any, status: int) -> str:
 def num_frames(data: bytes) -> int:
     with av.open(io.BytesIO(data)) as container:
         return sum(1 for _ in container.decode(video=0))
-
-
-def film(length: int, seconds_between: float = 0.125, size: tuple[int, int] = (48, 64)) -> bytes:
-    file = io.BytesIO()
-    with av.open(file, "w", format="mp4") as container:
-        stream = container.add_stream("libx264", rate=8)
-        stream.height, stream.width = size
-        stream.pix_fmt = "yuv420p"
-        for index in range(length):
-            frame = av.VideoFrame.from_ndarray(np.full((*size, 3), 20 * index % 255, np.uint8), format="rgb24")
-            frame.pts = round(index * seconds_between * 8)
-            container.mux(stream.encode(frame))
-        container.mux(stream.encode(None))
-    return file.getvalue()
-
-
-def picture(size: tuple[int, int] = (64, 48), kind: str = "PNG") -> bytes:
-    file = io.BytesIO()
-    Image.new("RGB", size, (200, 60, 30)).save(file, kind)
-    return file.getvalue()
 
 
 def test_a_video_is_what_its_session_alone_would_have_made(client: TestClient, tmp_path: Path) -> None:
@@ -149,21 +128,7 @@ def test_a_video_goes_on_from_a_picture_or_a_film_that_was_sent(client: TestClie
         assert (done["status"], done["frames_made"]) == ("completed", 24), done
 
 
-@pytest.mark.parametrize(
-    ("content", "about"),
-    [
-        (b"", "is empty"),
-        (b"this is a text, whatever its name says, and long enough", "neither a picture nor a video"),
-        (b"#EXTM3U\nfile:///etc/passwd\n#EXT-X-ENDLIST", "neither a picture nor a video"),
-        (picture()[:60], "damaged"),
-        (film(12)[:600], "damaged"),
-        (b"\0\0\0\x18ftypmp42" + bytes(64), "damaged"),
-        (picture((4000, 4000)), "4000x4000"),
-        (film(2, size=(1024, 1024)), "1024x1024"),
-        (film(2, seconds_between=36_000), "lasts 36000 s"),
-        (film(1), "has 1 frames"),
-    ],
-)
+@pytest.mark.parametrize(("content", "about"), NO_USE)
 def test_uploads_that_are_no_use_are_refused_and_leave_nothing(
     client: TestClient, tmp_path: Path, content: bytes, about: str
 ) -> None:
@@ -172,6 +137,12 @@ def test_uploads_that_are_no_use_are_refused_and_leave_nothing(
     )
     assert about in complaint(answer, 400)
     assert [path.name for path in tmp_path.rglob("*")] == ["data"]
+
+
+def test_few_bytes_that_become_many_large_frames_are_refused(client: TestClient) -> None:
+    fields = {"prompt": PROMPT, "num_frames": "256", "size": "512x512"}
+    answer = client.post("/v1/videos", data=fields, files={"video": ("a.mp4", film(2, seconds_between=300))})
+    assert "becomes more than 85 frames of 512x512" in complaint(answer, 400)
 
 
 def test_a_request_that_is_too_large_or_of_no_known_kind_is_refused(client: TestClient) -> None:

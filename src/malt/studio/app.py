@@ -17,7 +17,8 @@ from malt.web.guard import Guard
 
 
 def create_app(studio: Studio) -> FastAPI:
-    """The application; visits end with it."""
+    """The application; visits end with it. What visitors send lies in the studio's folder, until it is done with."""
+    os.environ["GRADIO_TEMP_DIR"] = str(studio.uploads)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -39,6 +40,7 @@ def create_app(studio: Studio) -> FastAPI:
         return {"status": "ok", "running": studio.worker.num_running, "waiting": studio.worker.num_waiting}
 
     page = build_page(studio)
+    page.has_launched = True  # only then does Gradio refuse paths that a visitor names and never sent
     page.queue(default_concurrency_limit=8, max_size=64)
     return gr.mount_gradio_app(
         app,

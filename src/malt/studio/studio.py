@@ -3,6 +3,7 @@
 import asyncio
 import time
 from pathlib import Path
+from shutil import rmtree
 from tempfile import mkdtemp
 from typing import IO
 
@@ -22,8 +23,9 @@ STOP_AFTER, FORGET_AFTER = 20.0, 600.0  # seconds without a page that watches
 class Studio:
     """All that one studio is made of.
 
-    folder: where the takes of those who are here are kept. token: what visitors have to show; None lets everybody in.
-    scale: every pixel is written this many times each way. most_visits: how many pages may be open, or have been lately.
+    folder: where the takes of those who are here are kept, and under `uploads` what they sent. token: what visitors have to
+    show; None lets everybody in. scale: every pixel is written this many times each way. most_visits: how many pages may be
+    open, or have been lately.
     """
 
     def __init__(
@@ -40,6 +42,7 @@ class Studio:
         forget_after: float = FORGET_AFTER,
     ) -> None:
         self.models, self.folder, self.limits = models, folder, limits or Limits()
+        self.uploads = folder / "sent"
         self.token, self.loopback_only, self.scale = token, loopback_only, scale
         self.worker = Worker(None, max_running=self.limits.running, max_waiting=self.limits.waiting)
         self._most_visits, self._stop_after, self._forget_after = most_visits, stop_after, forget_after
@@ -108,3 +111,4 @@ class Studio:
             visit.ring()
             await asyncio.to_thread(visit.leave)
         self._visits.clear()
+        await asyncio.to_thread(rmtree, self.uploads, ignore_errors=True)

@@ -95,7 +95,7 @@ class VideoJobs:
             if first is not None:
                 self._shelf.put_first(record, first)
             self._shelf.put(record)
-            self._start(record, order, self._record(record, session, first))
+            self._start(record, order, self._record(record, session, self._shelf.first(record)))
         except MaltError:
             self._shelf.remove(record)
             raise

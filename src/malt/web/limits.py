@@ -13,8 +13,9 @@ class Limits:
 
     frames: of a video, given ones included. stream_frames: of a stream that is sent as it is made. pixels: of a frame that
     is made. steps: denoising steps. prompt_length: characters. running, waiting: videos and streams that take turns, and
-    that wait for their place. stored: videos kept on disk. upload_bytes, upload_pixels, upload_seconds, upload_frames: of
-    a first image or video. stall_seconds: how long a reader may take nothing.
+    that wait for their place. stored: videos kept on disk. upload_bytes, upload_pixels (of a frame), upload_seconds,
+    upload_frames, upload_decoded (pixels of all frames together): of a first image or video. first_bytes: of the frames
+    that it becomes. stall_seconds: how long a reader may take nothing.
     """
 
     frames: int = 4096
@@ -29,6 +30,8 @@ class Limits:
     upload_pixels: int = 4096 * 4096
     upload_seconds: float = 600.0
     upload_frames: int = 20_000
+    upload_decoded: int = 2**33
+    first_bytes: int = 64 * MEBIBYTE
     stall_seconds: float = 60.0
 
     def __post_init__(self) -> None:

@@ -98,9 +98,9 @@ class Shelf:
             raise MaltError(f"could not keep the first frames ({error.strerror}); make room") from error
 
     def first(self, record: Record) -> UInt8[np.ndarray, "t h w 3"] | None:
-        """The frames that a video begins with, if it was given any."""
+        """The frames that a video begins with, if it was given any; they stay on the disk until they are used."""
         file = self._folder / record.id / FIRST
-        return np.load(file, allow_pickle=False) if file.is_file() else None
+        return np.load(file, mmap_mode="r", allow_pickle=False) if file.is_file() else None
 
     def video(self, record: Record) -> Path:
         """Where its video is, or will be."""

@@ -1,6 +1,7 @@
 """Reads a first image or video that somebody sent: told by what it holds, never by its name, and bounded in every way."""
 
 from collections.abc import Iterator
+from os import SEEK_END
 from typing import IO, NamedTuple
 
 import av
@@ -14,6 +15,7 @@ from malt.web.limits import Limits
 READABLE = "send a PNG, JPEG or WebP picture, or an MP4, WebM or GIF video"
 PICTURES = {b"\x89PNG\r\n\x1a\n": "PNG", b"\xff\xd8\xff": "JPEG"}
 FILMS = {b"\x1aE\xdf\xa3": "matroska", b"GIF87a": "gif", b"GIF89a": "gif"}
+MOST_BOXES = 1000
 
 
 class Wanted(NamedTuple):
@@ -58,12 +60,18 @@ def _read_picture(file: IO[bytes], kind: str, wanted: Wanted, limits: Limits) ->
 def _read_film(file: IO[bytes], kind: str, wanted: Wanted, limits: Limits) -> UInt8[np.ndarray, "t h w 3"]:
     # The container is named, as FFmpeg's own guess may be a playlist that opens other files.
     frames: list[np.ndarray] = []
+    bounds = {"max_pixels": str(limits.upload_pixels)}  # held to by the decoder, whatever the header says
+    claimed = _claimed_seconds(file)
+    file.seek(0)
     try:
-        with av.open(file, "r", format=kind) as container:
-            stream = _check_header(container, limits)
+        with av.open(file, "r", format=kind, options=bounds) as container:
+            stream = _check_header(container, claimed, limits)
+            stream.codec_context.options = bounds
             for picture, time in _pictures(container, stream, limits):
-                while len(frames) < wanted.most and len(frames) / wanted.frame_rate <= time + 1e-3:
-                    frames.append(_fit(picture.to_image(), wanted.size))
+                due = min(wanted.most, 1 + int((time + 1e-3) * wanted.frame_rate)) - len(frames)
+                _check_room(len(frames) + due, wanted, limits)
+                if due > 0:
+                    frames += [_fit(picture.to_image(), wanted.size)] * due
                 if len(frames) == wanted.most:
                     break
     except av.FFmpegError as error:
@@ -73,12 +81,12 @@ def _read_film(file: IO[bytes], kind: str, wanted: Wanted, limits: Limits) -> UI
     return np.stack(frames)
 
 
-def _check_header(container: "av.container.InputContainer", limits: Limits) -> av.VideoStream:
+def _check_header(container: "av.container.InputContainer", claimed: float, limits: Limits) -> av.VideoStream:
     if not container.streams.video:
         raise UsageError(f"the video that was sent has no picture; {READABLE}")
     stream = container.streams.video[0]
     _check_pixels(stream.width, stream.height, limits)
-    seconds = (container.duration or 0) / av.time_base
+    seconds = max(claimed, (container.duration or 0) / av.time_base)
     if stream.duration and stream.time_base:
         seconds = max(seconds, float(stream.duration * stream.time_base))
     if seconds > limits.upload_seconds:
@@ -86,13 +94,38 @@ def _check_header(container: "av.container.InputContainer", limits: Limits) -> a
     return stream
 
 
+def _claimed_seconds(file: IO[bytes]) -> float:
+    """How long an MP4's header says that it lasts, where FFmpeg goes by the frames; 0 if it does not say."""
+    place, end = 0, file.seek(0, SEEK_END)
+    for _ in range(MOST_BOXES):
+        file.seek(place)
+        box = file.read(48)
+        if box[4:8] == b"moov" and box[12:16] == b"mvhd":
+            return _length_in(box[16:])
+        size = int.from_bytes(box[8:16] if box[:4] == b"\0\0\0\1" else box[:4], "big")
+        place += size
+        if size < 8 or place >= end:
+            break
+    return 0.0
+
+
+def _length_in(mvhd: bytes) -> float:
+    dates = (
+        16 if mvhd[:1] == b"\1" else 8
+    )  # bytes, behind version and flags; then the clock's ticks a second, and the length
+    clock, length = mvhd[4 + dates : 8 + dates], mvhd[8 + dates : 8 + dates + dates // 2]
+    unknown = not length.strip(b"\xff")
+    return 0.0 if unknown else int.from_bytes(length, "big") / max(1, int.from_bytes(clock, "big"))
+
+
 def _pictures(
     container: "av.container.InputContainer", stream: av.VideoStream, limits: Limits
 ) -> Iterator[tuple[av.VideoFrame, float]]:
     """Every frame and the seconds since the first."""
-    first_time: float | None = None
+    first_time, pixels = None, 0
     for count, frame in enumerate(container.decode(stream)):
         _check_pixels(frame.width, frame.height, limits)
+        pixels += frame.width * frame.height
         time = 0.0 if frame.time is None else frame.time
         first_time = time if first_time is None else first_time
         if count >= limits.upload_frames or time - first_time > limits.upload_seconds:
@@ -100,12 +133,27 @@ def _pictures(
                 f"the video that was sent is too long; send at most {limits.upload_seconds:g} s "
                 f"and {limits.upload_frames} frames"
             )
+        if pixels > limits.upload_decoded:
+            raise UsageError(
+                f"the first {count} frames that were sent hold as much as may be; send fewer or smaller ones"
+            )
         yield frame, time - first_time
 
 
 def _check_pixels(width: int, height: int, limits: Limits) -> None:
-    if not 0 < width * height <= limits.upload_pixels:
+    if not width * height:
+        raise UsageError(f"what was sent is damaged, or far too large; {READABLE}")
+    if width * height > limits.upload_pixels:
         raise UsageError(f"a picture of {width}x{height} was sent; send at most {limits.upload_pixels} pixels")
+
+
+def _check_room(num_frames: int, wanted: Wanted, limits: Limits) -> None:
+    height, width = wanted.size
+    room = limits.first_bytes // (3 * height * width)
+    if num_frames > room:
+        raise UsageError(
+            f"the video that was sent becomes more than {room} frames of {width}x{height}; send a shorter one"
+        )
 
 
 def _fit(image: Image.Image, size: tuple[int, int]) -> UInt8[np.ndarray, "h w 3"]:
