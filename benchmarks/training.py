@@ -1,11 +1,13 @@
-"""How much of the machine training uses, how that compares with a plain loop, and whether long videos cost memory.
+"""How much of the machine training uses, how that compares with plain loops, and whether long videos cost memory.
 
     python benchmarks/training.py [--device cpu] [--dtype float32] [--threads 1] [--out docs/results/training.json]
 
-Peak, our step and the plain step are timed in turn, round after round in one process, so that what disturbs one disturbs
-all. Only the matrix products (attention's among them) that a step needs are counted as work, by torch's own counter; the
-time is that of the whole step: forward, backward, clipping, optimizer and average. The memory of each stage of the
-curriculum is that of a process of its own.
+The plain loops learn whole videos with diffusers' own transformers of the same size: Latte (attention within frames and
+along time by turns) and Wan (attention from everything to everything). Peak, our step and theirs are timed in turn, round
+after round in one process, so that what disturbs one disturbs all; longer videos come in smaller batches. Only the matrix
+products (attention's among them) that a step needs are counted as work, by torch's own counter; the time is that of the
+whole step: forward, backward, clipping, optimizer and average. The memory of each stage of the curriculum is that of a
+process of its own.
 """
 
 import argparse
@@ -15,12 +17,13 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
-from diffusers import LatteTransformer3DModel
+from diffusers import LatteTransformer3DModel, WanTransformer3DModel
 from results import say, write
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
@@ -36,7 +39,7 @@ from malt.training.transformer import Captioned, Objective, Stage, TransformerTa
 
 PLAN = Optimization(num_steps=1000, learning_rate=1e-4)
 CAPTION = "a red circle and a blue square pass behind a wall"
-CAPTION_TOKENS = 16
+CAPTION_TOKENS, CAPTION_DIM = 16, 128
 TIME_COMPRESSION = 4  # video frames of a latent frame
 
 
@@ -68,8 +71,8 @@ def examples(size: Size) -> Callable[..., Batch]:
     return draw
 
 
-def ours(size: Size, options: argparse.Namespace) -> TransformerTask:
-    """Our transformer with its text encoder, learning with its memory."""
+def ours(size: Size, options: argparse.Namespace, denoise_segments: int | None = None) -> TransformerTask:
+    """Our transformer with its text encoder, learning with its memory: all segments, or the last so many."""
     torch.manual_seed(0)
     tokenizer = build_tokenizer(vocabulary())
     model = MaltTransformer3DModel(
@@ -84,41 +87,71 @@ def ours(size: Size, options: argparse.Namespace) -> TransformerTask:
         num_segments=size.segments,
         batch_size=size.batch,
         bptt_segments=options.bptt_segments,
-        denoise_segments=options.denoise_segments,
+        denoise_segments=denoise_segments,
     )
     stage = Stage(until=PLAN.num_steps, objectives=(objective,))
     return TransformerTask(module, examples(size), (stage,), 0, getattr(torch, options.dtype))
 
 
-class Plain:
-    """A plain task: diffusers' Latte, as near to `weights` in size as its depth allows, denoises whole videos."""
+def latte(size: Size, weights: int) -> nn.Module:
+    """Diffusers' Latte, as near to `weights` as its depth allows: a Latte layer is two, space and then time."""
 
-    def __init__(self, size: Size, weights: int, options: argparse.Namespace) -> None:
-        self.size, self.dtype, self.device = size, getattr(torch, options.dtype), options.device
-        models = [self._build(depth) for depth in range(1, size.layers + 1)]  # a Latte layer is two: space, then time
-        self.module = min(models, key=lambda model: abs(count(model) - weights)).to(self.device).train()
-        if options.compile:
-            compile_blocks([*self.module.transformer_blocks, *self.module.temporal_transformer_blocks])
-
-    def _build(self, depth: int) -> LatteTransformer3DModel:
+    def build(depth: int) -> nn.Module:
         torch.manual_seed(0)
         return LatteTransformer3DModel(
-            num_attention_heads=self.size.heads,
-            attention_head_dim=self.size.head_dim,
+            num_attention_heads=size.heads,
+            attention_head_dim=size.head_dim,
             in_channels=16,
             out_channels=16,
             num_layers=depth,
-            cross_attention_dim=self.size.heads * self.size.head_dim,
+            cross_attention_dim=size.heads * size.head_dim,
             attention_bias=True,
-            sample_size=self.size.side,
+            sample_size=size.side,
             patch_size=2,
             activation_fn="gelu-approximate",
             num_embeds_ada_norm=1000,
             norm_type="ada_norm_single",
             norm_elementwise_affine=False,
-            caption_channels=128,
-            video_length=self.size.frames,
+            caption_channels=CAPTION_DIM,
+            video_length=size.frames,
         )
+
+    return nearest(map(build, range(1, size.layers + 1)), weights)
+
+
+def wan(size: Size, weights: int) -> nn.Module:
+    """Diffusers' Wan of as many layers, as near to `weights` as the width of its feed-forward layers allows."""
+
+    def build(ffn_dim: int) -> nn.Module:
+        torch.manual_seed(0)
+        return WanTransformer3DModel(
+            patch_size=(1, 2, 2),
+            num_attention_heads=size.heads,
+            attention_head_dim=size.head_dim,
+            in_channels=16,
+            out_channels=16,
+            text_dim=CAPTION_DIM,
+            ffn_dim=ffn_dim,
+            num_layers=size.layers,
+        )
+
+    width = size.heads * size.head_dim
+    return nearest((build(width * eighths // 8) for eighths in range(4, 33)), weights)
+
+
+def nearest(models: Iterable[nn.Module], weights: int) -> nn.Module:
+    """The model whose size is nearest."""
+    return min(models, key=lambda model: abs(count(model) - weights))
+
+
+class Plain:
+    """A plain task: another's transformer denoises whole videos."""
+
+    def __init__(self, module: nn.Module, blocks: Iterable[nn.Module], size: Size, options: argparse.Namespace) -> None:
+        self.size, self.dtype, self.device = size, getattr(torch, options.dtype), options.device
+        self.module = module.to(self.device).train()
+        if options.compile:
+            compile_blocks(blocks)
 
     def loss(self, step: int) -> tuple[Tensor, dict[str, float]]:
         """Flow matching on whole videos (b, c, s, h, w)."""
@@ -127,11 +160,21 @@ class Plain:
         clean, eps = (torch.randn(shape, generator=chance, device=self.device) for _ in range(2))
         level = torch.rand(size.batch, generator=chance, device=self.device)
         t = level[:, None, None, None, None]
-        caption = torch.randn(size.batch, CAPTION_TOKENS, 128, generator=chance, device=self.device)
+        caption = torch.randn(size.batch, CAPTION_TOKENS, CAPTION_DIM, generator=chance, device=self.device)
         with torch.autocast(self.device, self.dtype, enabled=self.dtype != torch.float32):
-            noisy = (1 - t) * clean + t * eps
-            velocity = self.module(noisy, (1000 * level).long(), caption, return_dict=False)[0]
+            noisy, when = (1 - t) * clean + t * eps, (1000 * level).long()
+            velocity = self.module(noisy, timestep=when, encoder_hidden_states=caption, return_dict=False)[0]
         return (velocity.float() - (eps - clean)).square().mean(), {}
+
+
+def plain_tasks(size: Size, weights: int, options: argparse.Namespace) -> dict[str, Plain]:
+    """The plain loops that ours is compared with."""
+    space_time, joint = latte(size, weights), wan(size, weights)
+    layers: Any = [*space_time.transformer_blocks, *space_time.temporal_transformer_blocks]  # type: ignore[misc]
+    return {
+        "latte": Plain(space_time, layers, size, options),
+        "wan": Plain(joint, joint.blocks, size, options),  # type: ignore[arg-type]
+    }
 
 
 def count(module: nn.Module) -> int:
@@ -183,7 +226,7 @@ def peak(options: argparse.Namespace) -> float:
 def throughput(size: Size, options: argparse.Namespace) -> dict:
     """Ours and the plain loop, side by side."""
     tasks: dict[str, TransformerTask | Plain] = {"ours": ours(size, options)}
-    tasks["latte"] = Plain(size, count(tasks["ours"].module.transformer), options)
+    tasks |= plain_tasks(size, count(tasks["ours"].module.transformer), options)
     needed, steps = {name: work(task) for name, task in tasks.items()}, {n: trainer(t) for n, t in tasks.items()}
     for step in steps.values():
         for number in range(2):  # compiles
@@ -204,19 +247,24 @@ def throughput(size: Size, options: argparse.Namespace) -> dict:
             "samples_per_second": size.batch / middle,
             "share_of_peak": needed[name] / middle / highest,
         }
-    ratio = figures["ours"]["samples_per_second"] / figures["latte"]["samples_per_second"]
-    return {"peak_operations_per_second": highest, **figures, "ours_over_latte": ratio}
+    ratios = {f"ours_over_{name}": _pairwise(times["ours"], times[name]) for name in tasks if name != "ours"}
+    return {"batch": size.batch, "peak_operations_per_second": highest, **figures, **ratios}
+
+
+def _pairwise(own: list[float], other: list[float]) -> float:
+    """Samples a second of ours over the other's: the median over rounds, each of which times one after the other."""
+    return statistics.median(theirs / ours for ours, theirs in zip(own, other, strict=True))
 
 
 def stage_memory(size: Size, options: argparse.Namespace) -> dict:
     """Peak memory of two steps, in a process that does nothing else: before, and at the highest."""
     if options.device == "cuda":
-        take = trainer(ours(size, options))
+        take = trainer(ours(size, options, options.denoise_segments))
         before = torch.cuda.memory_allocated()
         for number in range(2):
             take(number)
         return {"before": before, "peak": torch.cuda.max_memory_allocated()}
-    take = trainer(ours(size, options))
+    take = trainer(ours(size, options, options.denoise_segments))
     before = _resident()
     for number in range(2):
         take(number)
@@ -249,12 +297,13 @@ def main() -> None:
     parser.add_argument("--heads", type=int, default=8)
     parser.add_argument("--head-dim", type=int, default=32)
     parser.add_argument("--side", type=int, default=8, help="latent pixels a side")
-    parser.add_argument("--batch", type=int, default=8, help="videos a step")
-    parser.add_argument("--segments", type=int, default=4, help="segments of a video, for the throughput")
+    parser.add_argument("--batch", type=int, default=8, help="videos a step, of the shortest")
+    parser.add_argument("--segments", type=int, nargs="+", default=[4, 16, 64], help="of a video, for the throughput")
     parser.add_argument("--memory", default="recurrent")
     parser.add_argument("--bptt-segments", type=int, default=2)
-    parser.add_argument("--denoise-segments", type=int, default=4)
+    parser.add_argument("--denoise-segments", type=int, default=4, help="of a video, for the stages' memory")
     parser.add_argument("--stages", type=int, nargs="+", default=[64, 128, 256, 512, 1024], help="video frames")
+    parser.add_argument("--parts", nargs="+", choices=("memory", "throughput"), default=["memory", "throughput"])
     parser.add_argument("--rounds", type=int, default=10)
     parser.add_argument("--repeat", type=int, default=5, help="matrix products of a size in a round")
     parser.add_argument("--compile", action=argparse.BooleanOptionalAction, default=True)
@@ -262,14 +311,22 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("docs/results/training.json"))
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    size = Size(options.layers, options.heads, options.head_dim, options.side, options.batch, options.segments)
+    first = options.segments[0]
+    size = Size(options.layers, options.heads, options.head_dim, options.side, options.batch, first)
     if options.only_stage:
-        segments = options.only_stage // TIME_COMPRESSION // 4
-        print(json.dumps(stage_memory(Size(*[*vars(size).values()][:-1], segments), options)))
+        print(json.dumps(stage_memory(replace(size, segments=options.only_stage // TIME_COMPRESSION // 4), options)))
         return
-    figures = {"settings": {name: value for name, value in vars(options).items() if name not in ("out", "only_stage")}}
-    figures["memory"] = stages(options)
-    figures["throughput"] = say("throughput", throughput(size, options))
+    figures: dict = {
+        "settings": {name: value for name, value in vars(options).items() if name not in ("out", "only_stage")}
+    }
+    if "memory" in options.parts:
+        figures["memory"] = stages(options)
+    if "throughput" in options.parts:
+        figures["throughput"] = {}
+        for segments in options.segments:
+            longer = replace(size, segments=segments, batch=max(1, options.batch * first // segments))
+            frames = f"{longer.frames * TIME_COMPRESSION} frames"
+            figures["throughput"][frames] = say(f"throughput, {frames}", throughput(longer, options))
     write(options.out, figures)
 
 
