@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from malt.errors import UsageError
-from malt.generation.drivers import COURSES, Script, arrange, build_driver
+from malt.generation.drivers import COURSES, TURN_FRAMES, Hand, Script, arrange, build_driver
 
 NAMES = ("throttle", "steering")
 
@@ -35,6 +35,18 @@ def test_a_script_is_followed_row_by_row_and_its_last_row_held() -> None:
     script = Script(torch.arange(5.0)[:, None], start=1)
     assert script(None, 2)[0, :, 0].tolist() == [1, 2]
     assert script(None, 4)[0, :, 0].tolist() == [3, 4, 4, 4]
+
+
+def test_a_hand_is_followed_evenly_and_holds_what_is_not_said_anew() -> None:
+    hand = Hand(("steering", "horn"))
+    assert hand(None, 2).tolist() == [[[0, 0], [0, 0]]]
+    hand.hold({"steering": 1.0})
+    turning = [(n + 1) / TURN_FRAMES for n in range(TURN_FRAMES)]
+    assert hand(None, TURN_FRAMES + 1)[0, :, 0].tolist() == [*turning, 1]
+    hand.hold({"horn": 1.0})
+    assert hand(None, TURN_FRAMES)[0, -1].tolist() == [1, 1]
+    with pytest.raises(UsageError, match="no action jump; it has steering, horn"):
+        hand.hold({"jump": 1.0})
 
 
 def test_columns_are_found_by_their_names() -> None:

@@ -15,12 +15,13 @@ from PIL import Image
 
 import tiny_pipeline
 from malt.errors import UsageError
-from malt.studio.growth import LEAD_SEGMENTS
+from malt.generation.drivers import TURN_FRAMES
 from malt.studio.models import Model, Models
 from malt.studio.studio import Studio
 from malt.studio.visit import MOST_TAKES, Visit, Wish
-from malt.studio.wheel import TURN_FRAMES, Wheel
+from malt.studio.wheel import Wheel
 from malt.web.limits import Limits
+from malt.web.live import LEAD_SEGMENTS
 from malt.web.worker import BusyError
 from tiny_server import wait_until
 
@@ -81,6 +82,15 @@ def test_the_video_is_the_one_that_its_seed_makes_anywhere(visit: Visit) -> None
     alone = torch.cat([segment.frames[0] for segment in Session.begin(PIPE, PROMPT, seed=5).stream(3 * SEGMENT)])
     made = torch.cat([segment.frames[0] for segment in visit.take.session.replay(0)])
     assert torch.equal(made, alone)
+
+
+def test_other_ways_to_make_a_video_can_be_chosen(visit: Visit) -> None:
+    visit.begin(MODEL, wish(2, rollout="sliding_window"))
+    assert rested(visit).scene()["takes"][0]["rollout"] == "sliding_window"
+    before = film(visit, 1)
+    visit.begin(MODEL, wish(2))
+    after = film(rested(visit), 2)
+    assert len(before) == len(after) and not np.array_equal(before[-1], after[-1])
 
 
 def test_any_frame_is_shown_with_its_segment(visit: Visit) -> None:

@@ -1,5 +1,6 @@
 """Laws of video that is sent while it is made, on a real server on the loopback: streams and the WebSocket."""
 
+import asyncio
 import io
 import json
 import threading
@@ -16,6 +17,7 @@ from websockets.sync.client import ClientConnection, connect
 
 import tiny_pipeline
 from malt.generation.session import Session
+from malt.web.live import LEAD_SEGMENTS, Live, Stage
 from malt.web.server import Service
 from tiny_server import served, service, wait_until
 
@@ -147,12 +149,14 @@ def test_a_connection_serves_one_video_after_another(socket: ClientConnection) -
     [
         ("{", "cannot read the event"),
         ("[1]", "cannot read the event"),
-        ('{"type": "dance"}', "type start, prompt, ping or stop"),
+        ('{"type": "dance"}', "type start, prompt, action, ping or stop"),
         ('{"type": "start", "prompt": "x", "evil": 1}', "evil"),
         ('{"type": "start", "prompt": ""}', "prompt is empty"),
         ('{"type": "start", "prompt": "x", "num_frames": 1000000000}', "1000000000 frames"),
         ('{"type": "stop"}', "there is no video"),
         ('{"type": "prompt", "prompt": "x"}', "there is no video"),
+        ('{"type": "action", "actions": {"steering": 1}}', "there is no video"),
+        ('{"type": "action", "actions": {"steering": 1e300}}', "less than or equal to 100"),
         (b"\0\1", "binary"),
     ],
 )
@@ -172,6 +176,60 @@ def test_an_empty_prompt_in_mid_video_changes_nothing(socket: ClientConnection) 
     assert "empty" in watch(socket, until="error")[1][-1]["message"]
     say(socket, type="start", prompt=PROMPT)
     assert "already" in watch(socket, until="error")[1][-1]["message"]
+
+
+@pytest.fixture(scope="module")
+def acting(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Service, str]]:
+    pipe = tiny_pipeline.pipeline(settings={"action_names": ["steering", "throttle"]}, action_dim=8)
+    of = service(tmp_path_factory.mktemp("acting"), pipe=pipe)
+    with served(of) as address:
+        yield of, address.replace("http", "ws") + "/v1/realtime/video"
+
+
+def next_segment(socket: ClientConnection) -> dict[str, Any]:
+    event = watch(socket, until="segment")[1][-1]
+    socket.recv(timeout=60)
+    return event
+
+
+def test_a_video_is_steered_while_it_is_made_and_waits_for_what_is_seen(acting: tuple[Service, str]) -> None:
+    of, place = acting
+    with connect(place, max_size=None) as socket:
+        say(socket, type="start")
+        assert hear(socket)["actions"] == ["steering", "throttle"]
+        say(socket, type="action", actions={"steering": -1.0}, frame=0)
+        say(socket, type="ping")
+        watch(socket, until="pong")  # all before it has been heard
+        (conversation,) = of.conversations
+        live = conversation._live
+        assert live is not None
+        wait_until(lambda: not live._has_room())
+        made = live.job.frames_made
+        for segment in range(made // SEGMENT + 1, made // SEGMENT + 4):
+            say(socket, type="action", actions={}, frame=(segment - LEAD_SEGMENTS) * SEGMENT + 1)
+            wait_until(lambda: live.job.frames_made >= segment * SEGMENT)  # noqa: B023
+        say(socket, type="stop")
+        watch(socket)
+        done = live._session.state.actions
+    assert done is not None and len(done) == made + 3 * SEGMENT
+    assert done[-1, 0] == -1 and done[0, 1] > 0 and done[:, 1].unique().numel() == 1
+
+
+@pytest.mark.parametrize(
+    ("start", "actions", "about"),
+    [({"driver": "cruise"}, {"steering": 1}, "start without a driver"), ({}, {"jump": 1}, "no action jump")],
+)
+def test_what_cannot_be_done_is_said(acting: tuple[Service, str], start: Any, actions: Any, about: str) -> None:
+    with connect(acting[1], max_size=None) as socket:
+        say(socket, type="start", **start)
+        say(socket, type="action", actions=actions)
+        assert about in watch(socket, until="error")[1][-1]["message"]
+
+
+def test_a_model_that_takes_no_actions_says_so(socket: ClientConnection) -> None:
+    say(socket, type="start", prompt=PROMPT)
+    say(socket, type="action", actions={"steering": 1})
+    assert "take a model that acts" in watch(socket, until="error")[1][-1]["message"]
 
 
 def test_the_socket_is_guarded_too(address: str) -> None:
@@ -197,6 +255,27 @@ def test_when_the_server_stops_streams_end_in_order(tmp_path: Path) -> None:
             reader.start()
         reader.join(60)
     assert ended and ended[-1]["state"] == "stopped"
+
+
+def test_a_stream_that_was_about_to_begin_when_the_server_stops_is_told_of_its_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened, real = threading.Event(), Stage.open
+
+    async def open_slowly(stage: Stage, order: Any) -> Live:
+        live = await real(stage, order)
+        opened.set()
+        await asyncio.sleep(1)
+        return live
+
+    monkeypatch.setattr(Stage, "open", open_slowly)
+    with ExitStack() as stack:
+        with served(service(tmp_path)) as address:
+            socket = stack.enter_context(connect(address.replace("http", "ws") + "/v1/realtime/video", max_size=None))
+            say(socket, type="start", prompt=PROMPT)
+            assert opened.wait(60)
+        events = watch(socket)[1]
+    assert (events[0]["type"], events[-1]["state"]) == ("started", "stopped")
 
 
 def test_what_is_streamed_is_what_the_session_makes(socket: ClientConnection) -> None:

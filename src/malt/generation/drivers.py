@@ -5,7 +5,7 @@ each, (b, t, a). Those here look at nothing and start from a seed, so that a run
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -18,6 +18,7 @@ from malt.generation.rollout import Driver, Segment
 CRUISE_SECONDS = (3.0, 12.0)  # the periods of the slow waves that make up a smooth random course
 WEAVE_SECONDS = 4.0
 STEER, THROTTLE = 0.5, 0.3
+TURN_FRAMES = 4  # how long it takes to follow a hand
 
 
 @dataclass
@@ -50,6 +51,32 @@ class Course:
         steering = self.steering(frames / self.frame_rate)
         columns = {"steering": steering, "throttle": torch.full_like(steering, THROTTLE)}
         return torch.stack([columns.get(name, torch.zeros_like(steering)) for name in self.names], dim=1)[None]
+
+
+class Hand:
+    """A driver that somebody holds: it does what they do while the video is made; at first, nothing but go on straight."""
+
+    def __init__(self, names: Sequence[str]) -> None:
+        self.names = tuple(names)
+        self._wanted = {name: THROTTLE if name == "throttle" else 0.0 for name in names}
+        self._held = self._wanted
+
+    def hold(self, actions: Mapping[str, float]) -> None:
+        """Do this from the next segment on; what is not named stays as it is.
+
+        Raises:
+            UsageError: the model has no such action.
+        """
+        if unknown := [name for name in actions if name not in self.names]:
+            raise UsageError(f"this model has no action {', '.join(unknown)}; it has {', '.join(self.names)}")
+        self._wanted = {**self._wanted, **actions}
+
+    def __call__(self, segment: Segment | None, num_frames: int) -> Float[Tensor, "1 n a"]:
+        """What is done in the next frames: evenly from how it was held to how it is held now."""
+        share = ((torch.arange(num_frames) + 1) / TURN_FRAMES).clamp(max=1)
+        held, self._held = self._held, self._wanted
+        columns = [held[name] + share * (self._held[name] - held[name]) for name in self.names]
+        return torch.stack(columns, dim=1)[None]
 
 
 def cruise(seed: int) -> Callable[[Tensor], Tensor]:

@@ -9,9 +9,9 @@ from malt.errors import MaltError
 from malt.generation.rollout import Segment
 from malt.studio.take import Take
 from malt.studio.wheel import Wheel
+from malt.web.live import LEAD_SEGMENTS
 from malt.web.worker import Job, State, Worker
 
-LEAD_SEGMENTS = 2  # how far a video that is steered may be ahead of what is seen of it
 STOP_SECONDS = 120.0
 
 

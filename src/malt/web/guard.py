@@ -38,7 +38,7 @@ class Guard:
         headers = Headers(scope=scope)
         host = headers.get("host", "")
         if self._loopback_only and not _is_loopback(host):
-            return 403, f"the host {host!r} is not this machine; start malt serve with --public to be reached by others"
+            return 403, f"the host {host!r} is not this machine; start with --public to be reached by others"
         origin = headers.get("origin")
         is_foreign = origin is not None and urlsplit(origin).netloc != host
         if is_foreign or (headers.get("sec-fetch-site") == "cross-site" and scope["path"].startswith("/v1")):

@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
 
@@ -9,6 +10,7 @@ from starlette.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from malt.errors import UsageError
+from malt.generation.drivers import Hand
 from malt.generation.rollout import Segment
 from malt.generation.session import Session
 from malt.web.channel import Channel
@@ -16,6 +18,8 @@ from malt.web.metrics import Metrics
 from malt.web.orders import Desk, Order
 from malt.web.pieces import Piece, PieceMaker
 from malt.web.worker import Job, Worker
+
+LEAD_SEGMENTS = 2  # how far a video that is steered may be ahead of what is seen of it
 
 
 class Live:
@@ -29,12 +33,16 @@ class Live:
         self._pieces = Channel[Piece](worker.wake)
         self._maker = PieceMaker(desk.pipe.frame_rate, scale)
         self._asked = time.monotonic()
+        self._seen: int | None = None
+        self._ahead = 0  # frames that the last segment had
+        driver, names = desk.driver(order), desk.pipe.action_names
+        self._hand = Hand(names) if names and driver is None else None
         self.job: Job = worker.start(
             session,
             order.num_frames,
             self._put,
-            driver=desk.driver(order),
-            has_room=self._pieces.has_room,
+            driver=driver or self._hand,
+            has_room=self._has_room,
             on_end=self._end,
         )
 
@@ -46,6 +54,18 @@ class Live:
         """
         self._limits.check_prompt(prompt)
         self._session.say(prompt)
+
+    def act(self, actions: Mapping[str, float], seen: int | None = None) -> None:
+        """Do this from the next segment on; once it is told which frame is `seen`, the video keeps close to that.
+
+        Raises:
+            UsageError: the model has no such action, or a driver acts already.
+        """
+        if self._hand is None:
+            raise UsageError("this video is not steered; take a model that acts, and start without a driver")
+        self._hand.hold(actions)
+        self._seen = self._seen if seen is None else seen
+        self._worker.wake()
 
     async def take(self) -> Piece | None:
         """The next piece; None when there is no more, and `job` says why."""
@@ -60,7 +80,12 @@ class Live:
         self._pieces.close()
         self._worker.cancel(self.job)
 
+    def _has_room(self) -> bool:
+        is_close = self._seen is None or self.job.frames_made - self._seen < LEAD_SEGMENTS * self._ahead
+        return self._pieces.has_room() and is_close
+
     def _put(self, segment: Segment) -> None:
+        self._ahead = segment.frames.shape[1]
         if segment.start == 0:
             self._metrics.first_piece(time.monotonic() - self._asked)
         self._metrics.segment(segment)

@@ -41,8 +41,8 @@ class Desk:
     def __init__(self, pipe: Any, name: str, limits: Limits) -> None:
         self.pipe, self.name, self.limits = pipe, name, limits
 
-    def take(self, request: VideoRequest, *, streams: bool = False) -> Order:
-        """The order that a request amounts to; `streams` is for one that is sent as it is made.
+    def take(self, request: VideoRequest, *, streams: bool = False, steered: bool = False) -> Order:
+        """The order that a request amounts to; `streams` is for one that is sent as it is made, `steered` by hand.
 
         Raises:
             UsageError: it cannot be met.
@@ -53,7 +53,7 @@ class Desk:
         self.limits.check_steps(request.num_inference_steps)
         size = self.pipe.frame_size if request.size is None else _read_size(request.size)
         self.limits.check_size(size[1], size[0])
-        self._check_driver(request)
+        self._check_driver(request, steered)
         return Order(request, size, self._num_frames(request, streams))
 
     def begin(self, order: Order) -> Session:
@@ -105,9 +105,9 @@ class Desk:
         self.limits.check_frames(num_frames, most)
         return num_frames
 
-    def _check_driver(self, request: VideoRequest) -> None:
+    def _check_driver(self, request: VideoRequest, steered: bool) -> None:
         names = self.pipe.action_names
-        if names and request.driver is None:
+        if names and request.driver is None and not steered:
             raise UsageError(f"this model acts ({', '.join(names)}); say what drives it: cruise or weave")
         if request.driver is not None and not names:
             raise UsageError("this model takes no actions; leave driver out")

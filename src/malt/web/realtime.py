@@ -1,6 +1,6 @@
 """The WebSocket: JSON events both ways, and the video as binary pieces of fragmented MP4 while it is made.
 
-A client sends start, prompt, ping and stop; it hears started, segment (a binary piece follows), done, pong and error.
+A client sends start, prompt, action, ping and stop; it hears started, segment (a binary piece follows), done, pong and error.
 """
 
 import asyncio
@@ -18,6 +18,7 @@ from malt.web.worker import State
 
 IDLE_SECONDS = 600.0  # without a video and without a word
 TOO_SLOW = 1008  # RFC 6455: the server's rules were not kept
+MOST_ACTION = 100.0
 MAX_REASON = 120  # bytes; RFC 6455 has room for 123
 
 
@@ -35,6 +36,15 @@ class Say(BaseModel):
     prompt: str
 
 
+class Act(BaseModel):
+    """Do this from the next segment on; `frame` is the one that is seen, close to which the video is then made."""
+
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
+    type: Literal["action"]
+    actions: dict[str, Annotated[float, Field(ge=-MOST_ACTION, le=MOST_ACTION)]]
+    frame: int | None = Field(None, ge=0)
+
+
 class Signal(BaseModel):
     """`ping` is answered by `pong`, `stop` ends the video behind the segment in the making."""
 
@@ -42,8 +52,8 @@ class Signal(BaseModel):
     type: Literal["ping", "stop"]
 
 
-Event = Annotated[Start | Say | Signal, Field(discriminator="type")]
-EVENT: TypeAdapter[Start | Say | Signal] = TypeAdapter(Event)
+AnyEvent = Start | Say | Act | Signal
+EVENT: TypeAdapter[AnyEvent] = TypeAdapter(Annotated[AnyEvent, Field(discriminator="type")])
 
 
 class Conversation:
@@ -55,6 +65,7 @@ class Conversation:
         self._live: Live | None = None
         self._showing: asyncio.Task[None] | None = None
         self._turn = asyncio.Lock()  # an event and its piece stay together
+        self._answering = asyncio.Lock()
 
     async def run(self) -> None:
         """Answer events until the client leaves, stalls or says nothing for long."""
@@ -72,7 +83,9 @@ class Conversation:
                 self._live.close()
 
     async def told_all(self) -> None:
-        """Wait until the last video's end has been told, if there was one; without a video under way, not at all."""
+        """Wait until what was asked has been answered, and the last video's end told, if there was one."""
+        async with self._answering:  # a video may be about to begin
+            pass
         if self._showing is not None:
             await asyncio.wait([self._showing])
 
@@ -94,13 +107,14 @@ class Conversation:
             text = message.get("text")
             if text is None:
                 raise UsageError("got a binary message; send events as JSON text")
-            await self._act(_read_event(text))
+            async with self._answering:
+                await self._act(_read_event(text))
         except StallError:
             raise
         except MaltError as error:
             await self._tell(type="error", message=str(error))
 
-    async def _act(self, event: Start | Say | Signal) -> None:
+    async def _act(self, event: AnyEvent) -> None:
         if isinstance(event, Start):
             await self._start(event)
         elif event.type == "ping":
@@ -109,6 +123,8 @@ class Conversation:
             raise UsageError("there is no video; send start first")
         elif isinstance(event, Say):
             self._live.say(event.prompt)
+        elif isinstance(event, Act):
+            self._live.act(event.actions, event.frame)
         else:
             self._live.stop()
 
@@ -117,14 +133,15 @@ class Conversation:
             raise UsageError("a video is being made already; stop it first, or open another connection")
         if self._showing is not None:
             await self._showing
-        order = self._stage.desk.take(VideoRequest(**event.model_dump(exclude={"type"})), streams=True)
+        desk = self._stage.desk
+        order = desk.take(VideoRequest(**event.model_dump(exclude={"type"})), streams=True, steered=True)
         self._live = await self._stage.open(order)
-        rate = self._stage.desk.pipe.frame_rate
         await self._tell(
             type="started",
-            model=self._stage.desk.name,
+            model=desk.name,
             size=order.size_text,
-            frame_rate=rate,
+            frame_rate=desk.pipe.frame_rate,
+            actions=list(desk.pipe.action_names),
             num_frames=order.num_frames,
             state=self._live.job.state.value,
         )
@@ -153,14 +170,15 @@ class Conversation:
                 raise StallError(f"nothing was read for {self._stall_seconds:g} s") from error
 
 
-def _read_event(text: str) -> Start | Say | Signal:
+def _read_event(text: str) -> AnyEvent:
     try:
         return EVENT.validate_json(text)
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
         raise UsageError(
-            f"cannot read the event ({where or 'JSON'}: {first['msg']}); send a JSON object with type start, prompt, ping or stop"
+            f"cannot read the event ({where or 'JSON'}: {first['msg']}); "
+            "send a JSON object with type start, prompt, action, ping or stop"
         ) from error
 
 

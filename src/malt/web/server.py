@@ -31,8 +31,8 @@ ABOUT = """Videos of any length from a sentence.
 
 `/v1/videos` makes videos as jobs. `/v1/stream` is a video that plays while it is made. The WebSocket
 `/v1/realtime/video` does the same and takes events: `{"type": "start", "prompt": ...}`, `{"type": "prompt", ...}`,
-`{"type": "ping"}`, `{"type": "stop"}`; it answers with `started`, `segment` (and behind it a binary piece of fragmented
-MP4), `done`, `pong` and `error`.
+`{"type": "action", "actions": {"steering": -1}}` for models that act, `{"type": "ping"}`, `{"type": "stop"}`; it answers
+with `started`, `segment` (and behind it a binary piece of fragmented MP4), `done`, `pong` and `error`.
 """
 
 
