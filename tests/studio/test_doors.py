@@ -15,6 +15,7 @@ import tiny_pipeline
 from malt.generation.session import Session
 from malt.studio.app import create_app
 from malt.studio.models import Model, Models
+from malt.studio.page import EXAMPLE, build_page
 from malt.studio.studio import Studio
 from malt.studio.visit import Visit, Wish
 from tiny_server import wait_until
@@ -50,6 +51,14 @@ def test_the_page_is_there(client: TestClient) -> None:
     page = client.get("/")
     assert page.status_code == 200 and "malt studio" in page.text
     assert client.get("/healthz").json()["status"] == "ok"
+
+
+def test_the_page_of_a_model_that_acts_begins_without_words(tmp_path: Path) -> None:
+    acting = tiny_pipeline.pipeline(settings={"action_names": ["steering", "throttle"]}, action_dim=8)
+    for pipe, words in ((PIPE, EXAMPLE), (acting, "")):
+        page = build_page(Studio(Models({"first": None}, lambda place, pipe=pipe: pipe), tmp_path))
+        (prompt,) = [block for block in page.blocks.values() if getattr(block, "elem_id", None) == "prompt"]
+        assert prompt.value == words  # type: ignore[attr-defined]
 
 
 def test_frames_come_by_take_revision_and_number(studio: Studio, client: TestClient) -> None:

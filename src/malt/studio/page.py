@@ -38,7 +38,7 @@ def build_page(studio: Studio) -> gr.Blocks:
                 screen = _screen()
             with gr.Column(scale=2, min_width=320):
                 prompt = gr.Textbox(
-                    value=EXAMPLE,
+                    value=_fitting(studio, studio.models.names[0], EXAMPLE),
                     label="What the video shows",
                     info="One thing, or several in turn: a red circle [4s] | a blue square [8s]. Enter goes on with it.",
                     max_lines=1,
