@@ -7,16 +7,17 @@ from typing import Annotated
 
 import tyro
 
-from malt.commands.checks import check_count, check_seed
+from malt.commands.checks import check_count, check_one_of, check_seed
 from malt.commands.interruption import interruptible
 from malt.commands.making import load_session_of
+from malt.commands.model import Where
 from malt.commands.resume import go_on
 from malt.commands.rewind import check_copy, copy_beginning, take_back
 from malt.errors import UsageError
 
 
 @dataclass(frozen=True, kw_only=True)
-class Command:
+class Command(Where):
     """Write a video that begins as another does and goes its own way from the border at a frame, or the last before it."""
 
     video: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="VIDEO")]
@@ -37,14 +38,6 @@ class Command:
     """What acts instead: cruise or weave; the same as before by default."""
     overwrite: bool = False
     """Replace files that exist."""
-    model: str | None = None
-    """The model that made it, if it is no longer where it was: its name or folder."""
-    checkpoint: Path | None = None
-    """Folder of the model that made it, if it is no longer where it was."""
-    device: str = "auto"
-    """Where to compute: auto, cpu, cuda, cuda:1, mps."""
-    threads: int | None = None
-    """How many processor threads to use."""
 
     def run(self) -> None:
         """Check, load the session and its model, write the common beginning, and go on."""
@@ -66,7 +59,8 @@ class Command:
             go_on(session, self.out, end, actions=self.actions, driver=self.driver)
 
     def _check(self) -> None:
-        for option in ("at", "frames", "threads"):
+        check_one_of(actions=self.actions, driver=self.driver)
+        for option in ("at", "frames"):
             check_count(f"--{option}", getattr(self, option))
         if self.seed is not None:
             check_seed(self.seed)

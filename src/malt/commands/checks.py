@@ -5,6 +5,13 @@ import math
 from malt.errors import UsageError
 
 
+def check_one_of(**options: object) -> None:
+    """Raise a `UsageError` if more than one of these options was given."""
+    given = [f"--{name}" for name, value in options.items() if value not in (None, False)]
+    if len(given) > 1:
+        raise UsageError(f"{' and '.join(given)} were given; give one of them")
+
+
 def check_count(option: str, value: int | None) -> None:
     """Raise a `UsageError` unless `value` is at least 1."""
     if value is not None and value < 1:

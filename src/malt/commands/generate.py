@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
-from malt.commands.checks import check_above_zero, check_count, check_finite, check_seed
+from malt.commands.checks import check_above_zero, check_count, check_finite, check_one_of, check_seed
 from malt.commands.interruption import interruptible
 from malt.commands.model import bring_up, find_model, takes_actions
 from malt.errors import UsageError
@@ -116,8 +116,7 @@ class Command:
         return read_lines(self.prompt) if self.prompt.strip() else ()
 
     def _check_numbers(self) -> None:
-        if sum(given is not None for given in (self.frames, self.seconds)) + self.forever > 1:
-            raise UsageError("more than one of --frames, --seconds and --forever were given; give one of them")
+        check_one_of(frames=self.frames, seconds=self.seconds, forever=self.forever)
         for option in ("frames", "steps", "scale", "threads"):
             check_count(f"--{option}", getattr(self, option))
         for option in ("seconds", "fps"):
@@ -129,9 +128,8 @@ class Command:
     def _check_inputs(self) -> None:
         from malt.generation.source import read_image, read_video
 
-        for one, other in (("image", "video"), ("actions", "driver")):
-            if getattr(self, one) is not None and getattr(self, other) is not None:
-                raise UsageError(f"both --{one} and --{other} were given; give one of them")
+        check_one_of(image=self.image, video=self.video)
+        check_one_of(actions=self.actions, driver=self.driver)
         if self.prompts is not None and self.prompt.strip():
             raise UsageError("both a prompt and --prompts were given; give one of them")
         checkpoint = self._checkpoint

@@ -11,10 +11,11 @@ import tyro
 
 from malt.commands.checks import check_count
 from malt.commands.interruption import interruptible
+from malt.commands.model import Where
 
 
 @dataclass(frozen=True, kw_only=True)
-class Command:
+class Command(Where):
     """Say what a session holds: prompts with their times, length, model, memory, snapshots."""
 
     video: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="VIDEO")]
@@ -25,14 +26,6 @@ class Command:
     """How many of the last segments the picture shows; they are made again for it."""
     overwrite: bool = False
     """Replace a picture that exists."""
-    model: str | None = None
-    """The model that made it, if it is no longer where it was: its name or folder."""
-    checkpoint: Path | None = None
-    """Folder of the model that made it, if it is no longer where it was."""
-    device: str = "auto"
-    """Where to compute: auto, cpu, cuda, cuda:1, mps."""
-    threads: int | None = None
-    """How many processor threads to use."""
 
     def run(self) -> None:
         """Print what the session says; load the model only for a picture."""

@@ -5,8 +5,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
+from malt.commands.checks import check_count
+from malt.commands.model import Where, bring_up, find_model
 from malt.errors import MaltError, UsageError
 
 if TYPE_CHECKING:
@@ -142,19 +144,6 @@ def open_sink(video: Path, session: "Session") -> "VideoSink":
     return VideoSink.go_on(video, session.num_frames, frame_rate=rate, scale=scale, size=size)
 
 
-class Where(Protocol):
-    """What a verb was told of where the model is and where it computes."""
-
-    @property
-    def model(self) -> str | None: ...  # noqa: D102
-    @property
-    def checkpoint(self) -> Path | None: ...  # noqa: D102
-    @property
-    def device(self) -> str: ...  # noqa: D102
-    @property
-    def threads(self) -> int | None: ...  # noqa: D102
-
-
 def read_session_of(video: Path) -> dict[str, Any]:
     """What the session beside a video says of itself, without loading it.
 
@@ -177,10 +166,10 @@ def load_session_of(video: Path, where: Where) -> "Session":
         UsageError: there is no session, or its model is gone.
         MaltError: it is damaged, or the model is another.
     """
-    from malt.commands.model import bring_up, find_model
     from malt.generation.session import Session
     from malt.generation.session_file import session_folder
 
+    check_count("--threads", where.threads)
     noted = read_session_of(video)["notes"]["checkpoint"]
     checkpoint = find_model(where.model, where.checkpoint)
     if checkpoint is None and noted is not None:

@@ -1,13 +1,29 @@
 """Finds and brings up a model for a verb: where it computes, with how many threads, and without the libraries' chatter."""
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from malt.commands.checks import check_one_of
 from malt.errors import UsageError
 
 if TYPE_CHECKING:
     from malt.pipelines.malt import MaltPipeline
+
+
+@dataclass(frozen=True, kw_only=True)
+class Where:
+    """Options of every verb that goes on with a video: where the model that made it is, and where it computes."""
+
+    model: str | None = None
+    """The model that made it, if it is no longer where it was: its name or folder."""
+    checkpoint: Path | None = None
+    """Folder of the model that made it, if it is no longer where it was."""
+    device: str = "auto"
+    """Where to compute: auto, cpu, cuda, cuda:1, mps."""
+    threads: int | None = None
+    """How many processor threads to use."""
 
 
 def find_model(model: str | None, checkpoint: Path | None) -> Path | None:
@@ -20,8 +36,7 @@ def find_model(model: str | None, checkpoint: Path | None) -> Path | None:
     from malt.pipelines.checkpoint import check_checkpoint
     from malt.pipelines.loading import packaged_models
 
-    if model is not None and checkpoint is not None:
-        raise UsageError("both --model and --checkpoint were given; give one of them")
+    check_one_of(model=model, checkpoint=checkpoint)
     packaged = packaged_models()
     folder = checkpoint if model is None else packaged.get(model, Path(model))
     if model is not None and model not in packaged and not Path(model).is_dir():

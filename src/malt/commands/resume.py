@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
-from malt.commands.checks import check_above_zero, check_count
+from malt.commands.checks import check_above_zero, check_count, check_one_of
 from malt.commands.interruption import interruptible
 from malt.commands.making import Making, choose_driver, load_session_of, open_sink
+from malt.commands.model import Where
 from malt.errors import UsageError
 
 if TYPE_CHECKING:
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Command:
+class Command(Where):
     """Go on with a video that malt generate wrote with its session: to its planned end, or beyond."""
 
     video: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="VIDEO")]
@@ -35,16 +36,8 @@ class Command:
     """A CSV file with what is done in each frame, from the video's first on; the same as before by default."""
     driver: str | None = None
     """What acts instead: cruise or weave; the same as before by default."""
-    model: str | None = None
-    """The model that made it, if it is no longer where it was: its name or folder."""
-    checkpoint: Path | None = None
-    """Folder of the model that made it, if it is no longer where it was."""
     report: Path | None = None
     """Where to write figures of the run, as JSON."""
-    device: str = "auto"
-    """Where to compute: auto, cpu, cuda, cuda:1, mps."""
-    threads: int | None = None
-    """How many processor threads to use."""
 
     def run(self) -> None:
         """Check, load the session and its model, and make what is missing."""
@@ -58,12 +51,9 @@ class Command:
             go_on(session, self.video, end, actions=self.actions, driver=self.driver, report_to=self.report)
 
     def _check(self) -> None:
-        if sum(given is not None for given in (self.frames, self.seconds)) + self.forever > 1:
-            raise UsageError("more than one of --frames, --seconds and --forever were given; give one of them")
-        if self.actions is not None and self.driver is not None:
-            raise UsageError("both --actions and --driver were given; give one of them")
+        check_one_of(frames=self.frames, seconds=self.seconds, forever=self.forever)
+        check_one_of(actions=self.actions, driver=self.driver)
         check_count("--frames", self.frames)
-        check_count("--threads", self.threads)
         check_above_zero("--seconds", self.seconds)
         if self.report is not None:
             from malt.generation.output import check_output

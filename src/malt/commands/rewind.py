@@ -11,6 +11,7 @@ import tyro
 from malt.commands.checks import check_count
 from malt.commands.interruption import interruptible
 from malt.commands.making import load_session_of, open_sink
+from malt.commands.model import Where
 from malt.errors import MaltError, UsageError
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ CHUNK = 2**20  # bytes copied at a time
 
 
 @dataclass(frozen=True, kw_only=True)
-class Command:
+class Command(Where):
     """Take a video back to the border between segments at a frame, or the last before it."""
 
     video: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="VIDEO")]
@@ -31,14 +32,6 @@ class Command:
     """Leave the video as it is, and write its beginning here."""
     overwrite: bool = False
     """Replace files that exist."""
-    model: str | None = None
-    """The model that made it, if it is no longer where it was: its name or folder."""
-    checkpoint: Path | None = None
-    """Folder of the model that made it, if it is no longer where it was."""
-    device: str = "auto"
-    """Where to compute: auto, cpu, cuda, cuda:1, mps."""
-    threads: int | None = None
-    """How many processor threads to use."""
 
     def run(self) -> None:
         """Check, load the session and its model, and cut session and video."""
@@ -46,7 +39,6 @@ class Command:
 
         with interruptible():
             check_count("--to", self.to)
-            check_count("--threads", self.threads)
             if self.out is not None:
                 check_copy(self.video, self.out, overwrite=self.overwrite)
             session = load_session_of(self.video, self)
