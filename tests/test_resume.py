@@ -189,6 +189,11 @@ def test_a_video_that_is_not_the_sessions_is_left_alone(
         ("rewind", ["walk.mp4", "--to", "8", "--out", "walk.mp4"], "is the video itself"),
         ("branch", ["walk.mp4", "--at", "8", "--out", "b.mp4", "--frames", "8"], "the ways part at frame 8"),
         ("branch", ["walk.mp4", "--at", "8", "--out", "b.webm"], "ending"),
+        (
+            "branch",
+            ["walk.mp4", "--at", "8", "--out", "b.mp4", "--driver", "weave", "--actions", "a"],
+            "give one of them",
+        ),
         ("generate", ["a red circle", "--out", "walk.mp4"], "exists"),
         ("generate", ["a red circle", "--out", "new.mp4", "--rollout", "mallt"], "did you mean 'malt'"),
     ],
@@ -229,6 +234,11 @@ def test_inspecting_says_what_there_is(walk: Path, capsys: pytest.CaptureFixture
     assert "at frames 8, 16, 24, 32, 40, 48" in said
 
 
+def test_a_picture_by_no_thread_is_refused(short: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["inspect", "walk.mp4", "--picture", "a.png", "--threads", "0"]) == 2
+    assert "asked for 0 as --threads" in capsys.readouterr().err
+
+
 def test_the_memorys_picture_is_drawn_with_a_column_for_each_segment(walk: Path, run: Run) -> None:
     for name, segments in (("two", 2), ("six", 9)):
         assert run("inspect", "walk.mp4", "--picture", f"{name}.png", "--segments", segments) == 0
@@ -256,8 +266,13 @@ def test_a_run_without_end_is_stopped_and_kept(
     assert Path("walk.mp4").read_bytes() == whole
 
 
-def killed_run(arguments: list[str], moment: float) -> None:
-    """Run the command in a process of its own, and kill it `moment` seconds after its first session was saved."""
+def run_and_kill(arguments: list[str], moment: float | None) -> tuple[bool, float]:
+    """Run the command in a process of its own, and kill it `moment` seconds after its first session was saved.
+
+    Gives whether it was still at work, and how many seconds after that it ended.
+    """
+    for file in [*Path("walk.session").glob("*"), *Path().glob("walk.mp4")]:
+        file.unlink()
     child = os.fork()
     if child == 0:
         torch.set_num_threads(1)
@@ -265,22 +280,27 @@ def killed_run(arguments: list[str], moment: float) -> None:
     began = time.monotonic()
     while not Path("walk.session/session.json").is_file() and time.monotonic() < began + 60:
         time.sleep(0.001)
-    time.sleep(moment)
-    os.kill(child, signal.SIGKILL)
-    os.waitpid(child, 0)
+    saved = time.monotonic()
+    if moment is not None:
+        time.sleep(moment)
+        os.kill(child, signal.SIGKILL)
+    return os.WIFSIGNALED(os.waitpid(child, 0)[1]), time.monotonic() - saved
 
 
 def check_kills(run: Run, models: Path, whole: bytes, num_kills: int) -> None:
     """Kill a run again and again, at random moments, going on each time: the video is the unbroken one."""
-    chance, options = random.Random(num_kills), ["--device", "cpu", "--threads", "1"]
-    begin = ["generate", PROMPTS, "--checkpoint", str(models / "tiny"), "--frames", str(WHOLE), "--out", "walk.mp4"]
+    chance, frames = random.Random(num_kills), set[int]()
+    options = ["--frames", str(WHOLE), "--out", "walk.mp4", "--overwrite", "--device", "cpu", "--threads", "1"]
+    begin = ["generate", PROMPTS, "--checkpoint", str(models / "tiny"), *options]
+    lasts = run_and_kill(begin, None)[1]
     for kill in range(num_kills):
-        for file in [*Path("walk.session").glob("*"), *Path().glob("walk.mp4")]:
-            file.unlink()
-        killed_run([*begin, "--overwrite", *options], chance.uniform(0, 0.2))
+        while not run_and_kill(begin, chance.uniform(0, lasts))[0]:
+            continue  # it had ended before
         saved = json.loads(Path("walk.session/session.json").read_text())["session"]["num_frames"]
+        frames.add(saved)
         assert run("resume", "walk.mp4") == 0, kill
         assert Path("walk.mp4").read_bytes() == whole, f"kill {kill}, at frame {saved}"
+    assert len(frames) > num_kills // 10
 
 
 def test_a_killed_run_goes_on_as_if_it_had_never_stopped(run: Run, models: Path, whole: bytes) -> None:
