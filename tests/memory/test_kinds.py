@@ -18,7 +18,6 @@ from malt.memory.state import (
     from_tensors,
     join,
     num_bytes,
-    perturb,
     select,
     to_tensors,
     without_places,
@@ -79,7 +78,6 @@ def test_a_memory_is_never_changed_in_place(kind: str) -> None:
     model, memory = tiny.transformer(memory=kind), written(kind, 2)
     kept = copied(memory)
     once = model(memory=memory, **tiny.segment(level=0.0))
-    perturb(memory, torch.ones(tiny.BATCH))
     forget(memory, torch.tensor([True] * tiny.BATCH))
     assert equal(memory, kept)
     again = model(memory=memory, **tiny.segment(level=0.0))
@@ -105,18 +103,6 @@ def test_a_forgotten_memory_reads_and_writes_as_an_empty_one(kind: str) -> None:
     found = model(memory=renewed, **tiny.segment())[0]
     torch.testing.assert_close(found[0], model(memory=expected, **tiny.segment())[0][0])
     torch.testing.assert_close(found[1], model(memory=kept, **tiny.segment())[0][1])
-
-
-@pytest.mark.parametrize("kind", REMEMBERING)
-def test_noise_on_a_memory_has_its_scale_for_each_video_and_comes_from_its_generator(kind: str) -> None:
-    memory, scale = written(kind), torch.tensor([0.0, 0.5])
-    once, again = (perturb(memory, scale, torch.Generator().manual_seed(5)) for _ in range(2))
-    assert equal(once, again)
-    for before, after in zip(memory, once, strict=True):
-        difference = after.tokens - before.tokens
-        assert not difference[0].any()
-        assert 0.4 < difference[1].std() < 0.6
-        assert torch.equal(after.valid, before.valid)
 
 
 @pytest.mark.parametrize("kind", REMEMBERING)

@@ -6,7 +6,7 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from malt.memory.protocol import Grid, unit_rms
-from malt.memory.state import State
+from malt.memory.state import State, concatenate
 
 
 class BankMemory(nn.Module):
@@ -46,7 +46,7 @@ class BankMemory(nn.Module):
         """Append the encoded segment; the oldest tokens fall out."""
         queries = self.queries.to(hidden).expand(hidden.shape[0], -1, -1)
         new = unit_rms(self.encode_out(self._attend(queries, self.encode_kv(unit_rms(hidden)), None)))
-        tokens = torch.cat([state.tokens[:, new.shape[1] :], new.to(state.tokens.dtype)], dim=1)
+        tokens = concatenate([state.tokens[:, new.shape[1] :], new.to(state.tokens.dtype)], dim=1)
         valid = torch.cat([state.valid[:, new.shape[1] :], torch.ones_like(state.valid[:, : new.shape[1]])], dim=1)
         return State(tokens, valid)
 

@@ -43,6 +43,11 @@ def detach(memory: Memory) -> Memory:
     return _map(memory, torch.Tensor.detach)
 
 
+def move(memory: Memory, device: torch.device) -> Memory:
+    """The same memory on a device."""
+    return _map(memory, lambda tensor: tensor.to(device))
+
+
 def select(memory: Memory, index: Tensor | slice) -> Memory:
     """The memories of some videos of the batch."""
     return _map(memory, lambda tensor: tensor[index])
@@ -51,9 +56,15 @@ def select(memory: Memory, index: Tensor | slice) -> Memory:
 def join(memories: Iterable[Memory]) -> Memory:
     """Memories of several batches as those of one."""
     return tuple(
-        State(torch.cat([s.tokens for s in layer]), torch.cat([s.valid for s in layer]))
+        State(concatenate([s.tokens for s in layer]), concatenate([s.valid for s in layer]))
         for layer in zip(*memories, strict=True)
     )
+
+
+def concatenate(tensors: list[Tensor], dim: int = 0) -> Tensor:
+    """Tensors one behind the other as they are: autocast takes none in half precision on a processor."""
+    with torch.autocast(tensors[0].device.type, enabled=False):
+        return torch.cat(tensors, dim)
 
 
 def forget(memory: Memory, which: Bool[Tensor, " b"]) -> Memory:
@@ -64,17 +75,6 @@ def forget(memory: Memory, which: Bool[Tensor, " b"]) -> Memory:
 def without_places(memory: Memory) -> Memory:
     """A memory with room for nothing: what an empty memory amounts to, at no cost."""
     return tuple(State(state.tokens[:, :0], state.valid[:, :0]) for state in memory)
-
-
-def perturb(memory: Memory, scale: Float[Tensor, " b"], generator: torch.Generator | None = None) -> Memory:
-    """Add Gaussian noise of standard deviation `scale` (one a video) to what is remembered; stored tokens have unit RMS."""
-
-    def noisy(tokens: Tensor) -> Tensor:
-        device = generator.device if generator else tokens.device
-        noise = torch.randn(tokens.shape, generator=generator, dtype=torch.float32, device=device).to(tokens)
-        return tokens + scale[:, None, None].to(tokens) * noise
-
-    return tuple(State(noisy(state.tokens), state.valid) for state in memory)
 
 
 def in_half(memory: Memory) -> Memory:
