@@ -13,6 +13,7 @@ import tiny_pipeline
 from malt.diffusion.guidance import Guidance
 from malt.diffusion.sampling import noise_levels
 from malt.errors import MaltError, UsageError
+from malt.generation.chance import video_seeds
 from malt.generation.diffusion_forcing import DiffusionForcingRollout
 from malt.generation.full import FullRollout
 from malt.generation.keyframes import KeyframesRollout
@@ -90,6 +91,31 @@ def test_the_same_seed_is_the_same_video_and_another_seed_another(name: str, set
     once = collect(rollout, 2 * SEGMENT)
     assert torch.equal(collect(build(name, settings), 2 * SEGMENT), once)
     assert not torch.allclose(collect(rollout, 2 * SEGMENT, rollout.begin(4)), once, atol=1e-3)
+
+
+@pytest.mark.parametrize(("name", "settings"), WAYS)
+def test_a_video_of_a_batch_is_the_video_that_it_would_be_alone(name: str, settings: dict[str, Any]) -> None:
+    together, alone = build(name, settings, prompts=3), build(name, settings)
+    videos = collect(together, 2 * SEGMENT, together.begin((3, 4, 3)))
+    for seed, video in zip((3, 4, 3), videos, strict=True):
+        torch.testing.assert_close(collect(alone, 2 * SEGMENT, alone.begin(seed))[0], video, rtol=0, atol=1e-3)
+    assert not torch.allclose(videos[0], videos[1], atol=1e-2)
+
+
+@pytest.mark.parametrize("name", ROLLOUTS)
+def test_a_batch_of_one_seed_begins_with_the_video_of_that_seed(name: str) -> None:
+    together, alone = build(name, prompts=2), build(name)
+    one, other = collect(together, SEGMENT)
+    torch.testing.assert_close(collect(alone, SEGMENT)[0], one, rtol=0, atol=1e-3)
+    second = alone.begin(video_seeds(3, batch=2)[1])
+    torch.testing.assert_close(collect(alone, SEGMENT, second)[0], other, rtol=0, atol=1e-3)
+
+
+@pytest.mark.parametrize("name", ROLLOUTS)
+def test_seeds_that_are_not_one_a_video_are_refused(name: str) -> None:
+    rollout = build(name, prompts=3)
+    with pytest.raises(UsageError, match="there are 2 seeds for 3 videos; give one for each"):
+        rollout.advance(rollout.begin((1, 2)))
 
 
 @pytest.mark.parametrize(("name", "settings"), [way for way in WAYS if way[0] in STREAMING])

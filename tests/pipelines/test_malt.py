@@ -1,12 +1,15 @@
 """Laws of `MaltPipeline`, on tiny random models."""
 
 from collections.abc import Callable
+from itertools import chain
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from accelerate import cpu_offload_with_hook
 from diffusers import AutoencoderKL, AutoencoderKLWan, DPMSolverMultistepScheduler, UniPCMultistepScheduler
 from PIL.Image import Image
 from torch import Tensor, nn
@@ -15,6 +18,7 @@ import tiny
 import tiny_pipeline
 from malt.data.worlds.captions import vocabulary
 from malt.errors import MaltError, UsageError
+from malt.memory.kinds import KINDS
 from malt.pipelines.loading import load_pipeline
 from malt.pipelines.malt import MaltPipeline, MaltPipelineOutput
 from tiny_pipeline import PROMPT, SEGMENT, SIDE
@@ -61,6 +65,21 @@ def test_a_stream_that_is_cut_off_and_asked_again_shows_the_same(pipe: MaltPipel
 def test_the_same_seed_is_the_same_video_and_another_another(pipe: MaltPipeline) -> None:
     assert torch.equal(make(pipe), make(pipe))
     assert not torch.allclose(make(pipe), make(pipe, seed=1), atol=1e-3)
+
+
+def test_a_video_of_a_batch_is_the_video_that_it_would_be_alone(pipe: MaltPipeline) -> None:
+    prompts = [PROMPT, "a blue square", PROMPT]
+    chances = [[torch.Generator().manual_seed(seed) for seed in (5, 6, 7)] for _ in range(2)]
+    together = pipe(prompts, 2 * SEGMENT, generator=chances[0], output_type="pt").frames
+    for video, prompt, chance in zip(together, prompts, chances[1], strict=True):
+        alone = pipe(prompt, 2 * SEGMENT, generator=chance, output_type="pt").frames
+        torch.testing.assert_close(alone[0], video, rtol=0, atol=1e-3)
+    torch.testing.assert_close(make(pipe, 2 * SEGMENT, seed=5, prompt=prompts)[:1], together[:1], rtol=0, atol=1e-3)
+
+
+def test_generators_that_are_not_one_a_video_are_refused(pipe: MaltPipeline) -> None:
+    with pytest.raises(UsageError, match="there are 1 generators for 2 videos; give one, or one for each"):
+        pipe.stream([PROMPT, PROMPT], generator=[torch.Generator()])
 
 
 def test_without_a_generator_the_global_seed_decides(pipe: MaltPipeline) -> None:
@@ -110,6 +129,34 @@ def test_a_pipeline_kept_in_half_precision_is_loaded_in_full(tmp_path: Path) -> 
 def test_a_pipeline_in_bfloat16_makes_videos_too(pipe: MaltPipeline) -> None:
     expected = make(pipe, SEGMENT)
     torch.testing.assert_close(make(pipe.to(torch.bfloat16), SEGMENT), expected, rtol=0, atol=0.3)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_autocast_makes_the_same_video_but_for_rounding(kind: str) -> None:
+    pipe = tiny_pipeline.pipeline(memory=kind, settings={"memory_guidance_scale": 1.5})
+    expected = make(pipe, 2 * SEGMENT)
+    with torch.autocast("cpu", torch.bfloat16):
+        made = make(pipe, 2 * SEGMENT)
+    assert made.dtype == torch.float32
+    torch.testing.assert_close(made, expected, rtol=0, atol=0.3)
+    assert (made - expected).abs().mean() < 0.03
+
+
+def test_an_offloaded_model_is_handed_tensors_where_it_computes() -> None:
+    def encode(tokens: Tensor, attention_mask: Tensor) -> SimpleNamespace:
+        return SimpleNamespace(last_hidden_state=torch.zeros(*tokens.shape, tiny.CAPTION, device=tokens.device))
+
+    pipe = tiny_pipeline.pipeline(action_dim=8)
+    pipe.text_encoder.forward = encode
+    for part in (pipe.text_encoder, pipe.transformer, pipe.vae):
+        cpu_offload_with_hook(part, "meta")  # a device that every machine has
+    assert pipe.device.type == "cpu"
+    rollout = pipe.rollout(PROMPT)
+    progress = rollout.begin(0)
+    noise = rollout.noise(rollout.chance(progress), SEGMENT)
+    done = rollout.fold(torch.zeros(1, SEGMENT, 2), tiny.FRAMES, SEGMENT)
+    handed = [*rollout.caption, *rollout.uncaptioned, *chain(*progress.memory), noise, done]
+    assert {tensor.device.type for tensor in handed if tensor is not None} == {"meta"}
 
 
 @pytest.mark.parametrize("kind", [UniPCMultistepScheduler, DPMSolverMultistepScheduler])

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from malt.diffusion.partial import sample_part
 from malt.errors import UsageError
+from malt.generation.chance import Chance
 from malt.generation.malt import with_context
 from malt.generation.memoryless import Memoryless, Standing
 
@@ -55,7 +56,7 @@ class KeyframesRollout(Memoryless):
         return self._frames(progress, self.levels, self.chance(progress), actions)
 
     def _frames(
-        self, progress: Standing, level: int, chance: torch.Generator, actions: Tensor | None = None
+        self, progress: Standing, level: int, chance: Chance, actions: Tensor | None = None
     ) -> tuple[Tensor, Standing]:
         """The next frames of a level, from the sparsest key frames, level 0, to the video itself, level `levels`."""
         if level == 0:
@@ -73,7 +74,7 @@ class KeyframesRollout(Memoryless):
         self,
         progress: Standing,
         level: int,
-        chance: torch.Generator,
+        chance: Chance,
         count: int,
         key: Tensor | None,
         actions: Tensor | None = None,
@@ -97,4 +98,4 @@ class KeyframesRollout(Memoryless):
             return with_context(progress.tail_actions, actions, self.num_context)
         width = self.base.transformer.config.action_dim
         nothing = (self.base.batch, self.num_context + count, width or 0)
-        return None if width is None else torch.zeros(nothing, device=self.base.transformer.device)
+        return None if width is None else torch.zeros(nothing, device=self.base.device)

@@ -16,12 +16,14 @@ from jaxtyping import Float
 from torch import Tensor
 
 from malt.codecs.base import Codec
+from malt.codecs.placement import execution_device
 from malt.diffusion.flow import interpolate
 from malt.diffusion.guidance import Guidance
 from malt.diffusion.partial import sample_part
 from malt.errors import MaltError, UsageError
+from malt.generation.chance import Chance, Seed, chance_of, draw_noise
 from malt.generation.rollout import Driver, Segment, stream_segments
-from malt.memory.state import Memory, Recollection, in_half, num_bytes
+from malt.memory.state import Memory, Recollection, in_half, move, num_bytes
 from malt.models.transformer import MaltTransformer3DModel
 
 Caption = tuple[Tensor, Tensor]  # encoder states (b, n, e) and which of them count (b, n)
@@ -32,12 +34,13 @@ Denoiser = Callable[[Tensor, Tensor], Tensor]  # (x_t (b, s, c, h, w), noise lev
 class Progress:
     """Where a video stands, a value: everything that the next segment depends on.
 
-    tail: the latest latents, at least those of the last segment and of the next one's context; None before there are any.
-    tail_actions: what was done in them, for models that take actions. memory_before: what was remembered before the last
-    segment, where that was remembered. The caches are the codec's.
+    seed: what chance starts from, for each video of the batch (see `chance`). tail: the latest latents, at least those of
+    the last segment and of the next one's context; None before there are any. tail_actions: what was done in them, for
+    models that take actions. memory_before: what was remembered before the last segment, where that was remembered. The
+    caches are the codec's.
     """
 
-    seed: int
+    seed: Seed
     memory: Memory
     tail: Float[Tensor, "b s c h w"] | None = None
     tail_actions: Float[Tensor, "b s a"] | None = None
@@ -74,9 +77,10 @@ class MaltRollout:
         if self.memory_update_interval < 1:
             raise UsageError(f"asked for a memory update every {self.memory_update_interval} segments; give at least 1")
 
-    def begin(self, seed: int) -> Progress:
+    def begin(self, seed: Seed) -> Progress:
         """A video of which there is nothing yet."""
-        return Progress(seed=seed, memory=in_half(self.transformer.empty_memory(self.batch, *self.latent_size)))
+        empty = in_half(self.transformer.empty_memory(self.batch, *self.latent_size))
+        return Progress(seed=seed, memory=move(empty, self.device))
 
     def frames_ahead(self, progress: Progress) -> int:
         """How many frames the next segment has."""
@@ -147,6 +151,11 @@ class MaltRollout:
         return [end - start for start, end in pairwise([*starts, num_frames])]
 
     @property
+    def device(self) -> torch.device:
+        """Where the transformer computes."""
+        return execution_device(self.transformer)
+
+    @property
     def batch(self) -> int:
         """How many videos are made at once."""
         return self.caption[0].shape[0]
@@ -173,22 +182,26 @@ class MaltRollout:
             num_latents * self.codec.time_compression - num_frames
         )  # a codec's first latent frame may stand for fewer
         padded = torch.cat([actions[:, :1].expand(-1, missing, -1), actions], dim=1)
-        return rearrange(padded, "b (s t) a -> b s (t a)", s=num_latents).to(self.transformer.device)
+        return rearrange(padded, "b (s t) a -> b s (t a)", s=num_latents).to(self.device)
 
     def _denoise(self, progress: Progress, actions: Tensor | None) -> Tensor:
         """Latents of the next segment, integrated from noise behind the context."""
         model = self.transformer
-        count, chance = model.context_frames, torch.Generator().manual_seed(progress.seed + progress.index)
-        noise = self.noise(chance, count + model.segment_frames)
+        count = model.context_frames
+        noise = self.noise(self.chance(progress), count + model.segment_frames)
         context, level = self.context(progress.tail, noise[:, :count])
         done = with_context(progress.tail_actions, actions, count)
         velocity = self.denoiser(progress.memory, done, num_context_frames=count)
         return sample_part(velocity, noise[:, count:], self.scheduler, self.num_steps, before=(context, level))
 
-    def noise(self, chance: torch.Generator, num_latents: int) -> Float[Tensor, "b s c h w"]:
+    def chance(self, progress: Progress) -> Chance:
+        """The source of all noise that is drawn for the next segment."""
+        return chance_of(progress.seed, self.batch, progress.index)
+
+    def noise(self, chance: Chance, num_latents: int) -> Float[Tensor, "b s c h w"]:
         """So many latent frames of noise, drawn on the CPU: the same on every device."""
         size = (self.codec.latent_channels, *self.latent_size)
-        return torch.randn(self.batch, num_latents, *size, generator=chance).to(self.transformer.device)
+        return draw_noise(chance, num_latents, *size).to(self.device)
 
     def denoiser(self, memory: Memory, actions: Tensor | None, num_context_frames: int) -> Denoiser:
         """The guided velocity of latents at the noise levels of their frames, beside a memory and what is done in them."""

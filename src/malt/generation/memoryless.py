@@ -13,9 +13,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from malt.generation.chance import Chance, Seed
 from malt.generation.malt import Denoiser, MaltRollout, Progress, check_finite, last
 from malt.generation.rollout import Driver, Segment, held_bytes, stream_segments
-from malt.memory.state import Memory, without_places
+from malt.memory.state import Memory, move, without_places
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,7 @@ class Memoryless(ABC):
     def make(self, progress: Standing, actions: Tensor | None) -> tuple[Tensor, Standing]:
         """Latents of the next segment, and the progress with what has been begun beyond them."""
 
-    def begin(self, seed: int) -> Standing:
+    def begin(self, seed: Seed) -> Standing:
         """A video of which there is nothing yet."""
         return Standing(seed=seed, memory=())
 
@@ -100,13 +101,13 @@ class Memoryless(ABC):
         unguided = replace(self.base.guidance, memory=1.0)
         return replace(self.base, guidance=unguided).denoiser(self._nothing(), actions, num_context_frames)
 
-    def chance(self, progress: Standing) -> torch.Generator:
+    def chance(self, progress: Standing) -> Chance:
         """The source of all noise that is drawn for the next segment."""
-        return torch.Generator().manual_seed(progress.seed + progress.index)
+        return self.base.chance(progress)
 
     def _nothing(self) -> Memory:
         """An empty memory. Places that only a segment could fill cost attention, so they are left out."""
-        empty = self.base.transformer.empty_memory(self.base.batch, *self.base.latent_size)
+        empty = move(self.base.transformer.empty_memory(self.base.batch, *self.base.latent_size), self.base.device)
         blocks: Any = self.base.transformer.blocks
         return tuple(
             without_places((state,))[0] if block.memory.positioned else state

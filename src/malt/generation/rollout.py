@@ -7,6 +7,8 @@ from typing import Protocol, TypeVar, runtime_checkable
 from jaxtyping import Float
 from torch import Tensor
 
+from malt.generation.chance import Seed
+
 
 @dataclass(frozen=True)
 class Segment:
@@ -45,8 +47,8 @@ P = TypeVar("P", bound=Position)
 class Rollout(Protocol[P]):
     """A way to make a long video. Where a video stands is a progress, a value: keep it, go on later, or from there twice."""
 
-    def begin(self, seed: int) -> P:
-        """A video of which there is nothing yet; all chance in it comes from the seed."""
+    def begin(self, seed: Seed) -> P:
+        """A video of which there is nothing yet; all chance in it comes from the seed, or each video's from its own."""
         ...
 
     def frames_ahead(self, progress: P) -> int:

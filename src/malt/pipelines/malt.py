@@ -16,11 +16,13 @@ from malt.codecs.base import Codec
 from malt.codecs.choose import codec_of
 from malt.diffusion.guidance import Guidance
 from malt.errors import UsageError
+from malt.generation.chance import seeds_from
 from malt.generation.malt import Caption, Driver, MaltRollout, Progress
 from malt.generation.rollout import Segment
 from malt.models.transformer import MaltTransformer3DModel
 
 Words = str | list[str]
+Generators = torch.Generator | list[torch.Generator] | None
 MAX_CAPTION_TOKENS = 256  # for tokenizers that state no bound of their own, such as UMT5's
 Value = TypeVar("Value")
 
@@ -140,7 +142,7 @@ class MaltPipeline(DiffusionPipeline):
         """Encoder states (b, n, e) of the prompts, and which of their tokens count (b, n)."""
         length = min(self.tokenizer.model_max_length, MAX_CAPTION_TOKENS)
         padded = {"padding": "max_length", "max_length": length, "truncation": True}
-        tokens = self.tokenizer(prompts, **padded, return_tensors="pt").to(self.device)
+        tokens = self.tokenizer(prompts, **padded, return_tensors="pt").to(self._execution_device)
         states = self.text_encoder(tokens.input_ids, attention_mask=tokens.attention_mask).last_hidden_state
         return states, tokens.attention_mask.bool()
 
@@ -149,7 +151,7 @@ class MaltPipeline(DiffusionPipeline):
         prompt: Words,
         num_frames: int = 128,
         *,
-        generator: torch.Generator | None = None,
+        generator: Generators = None,
         image: Float[Tensor, "3 H W"] | None = None,
         video: Float[Tensor, "t 3 H W"] | None = None,
         actions: Float[Tensor, "t a"] | None = None,
@@ -161,7 +163,8 @@ class MaltPipeline(DiffusionPipeline):
         Args:
             prompt: what the video shows; a list makes several videos at once.
             num_frames: length of the video, given frames included.
-            generator: source of the video's one seed; the same seed gives the same video, however it is cut or stopped.
+            generator: source of each video's one seed, or one generator for each; the same seed gives the same video, however
+                it is cut or stopped, and whatever is made beside it.
             image: a first image in [-1, 1] to go on from.
             video: a first video in [-1, 1] to go on from; as many frames as fill a latent frame, or more.
             actions: what was done in each frame of the first video or image, for models that take actions; None for nothing.
@@ -176,7 +179,7 @@ class MaltPipeline(DiffusionPipeline):
             raise UsageError(f"asked for {num_frames} frames; give at least 1")
         rollout = self.rollout(prompt, **settings)
         first = self._first_frames(image, video, rollout)
-        progress = rollout.begin(_draw_seed(generator))
+        progress = rollout.begin(seeds_from(generator, rollout.batch))
         if self.action_names and driver is None:
             raise UsageError(f"this model acts ({', '.join(self.action_names)}); give a driver that says what is done")
         done = None if first is None else self._first_actions(actions, first)
@@ -220,7 +223,7 @@ class MaltPipeline(DiffusionPipeline):
         guidance_scale: float | None = None,
         memory_guidance_scale: float | None = None,
         memory_update_interval: int = 1,
-        generator: torch.Generator | None = None,
+        generator: Generators = None,
         image: Float[Tensor, "3 H W"] | None = None,
         video: Float[Tensor, "t 3 H W"] | None = None,
         actions: Float[Tensor, "t a"] | None = None,
@@ -267,13 +270,8 @@ class MaltPipeline(DiffusionPipeline):
             raise UsageError(f"got first frames of {first.shape[-1]}x{first.shape[-2]}; this video is {width}x{height}")
         if first.shape[0] < fewest:
             raise UsageError(f"the first video has {first.shape[0]} frames; give at least {fewest}")
-        return first[None].expand(len(rollout.caption[0]), -1, -1, -1, -1).to(self.device)
+        return first[None].expand(len(rollout.caption[0]), -1, -1, -1, -1).to(rollout.device)
 
 
 def _given(value: Value | None, default: Value) -> Value:
     return default if value is None else value
-
-
-def _draw_seed(generator: torch.Generator | None) -> int:
-    device = None if generator is None else generator.device
-    return int(torch.randint(2**62, (), generator=generator, device=device).item())

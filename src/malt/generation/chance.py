@@ -1,0 +1,57 @@
+"""Where noise comes from: every video of a batch draws its own, and so is the video that it would be alone."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from malt.errors import UsageError
+
+Seed = int | tuple[int, ...]  # one for each video of a batch, or one from which those of all its videos follow
+Chance = tuple[torch.Generator, ...]  # one for each video of a batch
+
+
+def chance_of(seed: Seed, batch: int, index: int) -> Chance:
+    """The source of all noise that is drawn for segment `index` of the videos of a batch.
+
+    Raises:
+        UsageError: there are not as many seeds as videos.
+    """
+    return tuple(torch.Generator().manual_seed(each + index) for each in video_seeds(seed, batch))
+
+
+def video_seeds(seed: Seed, batch: int) -> tuple[int, ...]:
+    """The seed of each video; where there is one for all, it is that of the first, and the others are drawn from it.
+
+    Raises:
+        UsageError: there are not as many seeds as videos.
+    """
+    if isinstance(seed, int):
+        chance = torch.Generator().manual_seed(seed)
+        return (seed, *(draw_seed(chance) for _ in range(batch - 1)))
+    if len(seed) != batch:
+        raise UsageError(f"there are {len(seed)} seeds for {batch} videos; give one for each")
+    return seed
+
+
+def seeds_from(generator: torch.Generator | Sequence[torch.Generator] | None, batch: int) -> tuple[int, ...]:
+    """A seed for each video: from its own generator, or one after the other from one for all, None for torch's own.
+
+    Raises:
+        UsageError: there are not as many generators as videos.
+    """
+    generators = [generator] * batch if generator is None or isinstance(generator, torch.Generator) else [*generator]
+    if len(generators) != batch:
+        raise UsageError(f"there are {len(generators)} generators for {batch} videos; give one, or one for each")
+    return tuple(draw_seed(each) for each in generators)
+
+
+def draw_seed(generator: torch.Generator | None) -> int:
+    """A seed from a generator, None for torch's own."""
+    device = None if generator is None else generator.device
+    return int(torch.randint(2**62, (), generator=generator, device=device).item())
+
+
+def draw_noise(chance: Chance, *size: int) -> Tensor:
+    """Noise of this size for each video (b, *size), drawn where its generator is."""
+    return torch.stack([torch.randn(size, generator=generator) for generator in chance])
