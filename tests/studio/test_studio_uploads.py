@@ -106,6 +106,11 @@ def test_files_that_nobody_sent_are_not_read_for_a_visitor(client: TestClient, p
     assert "secret.png" not in files(place / "data")
 
 
+def test_nothing_is_fetched_from_elsewhere_for_a_visitor(client: TestClient) -> None:
+    for given in ({"file": named("https://elsewhere.example/a.png")}, {"textbox": named("http://127.0.0.1/a.png")}):
+        assert "fetches nothing from elsewhere" in call(client, "New video", **given)["error"]
+
+
 def test_an_own_film_begins_a_video(client: TestClient, studio: Studio) -> None:
     assert "error" not in call(client, "New video", file=sent(client, "own.mp4", film(12)))
     (visit,) = studio._visits.values()

@@ -4,6 +4,7 @@ import asyncio
 import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
+from pathlib import Path
 
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")  # before Gradio is imported: it would ask the network
 
@@ -14,6 +15,13 @@ from malt.studio.doors import doors
 from malt.studio.page import build_page, theme
 from malt.studio.studio import Studio
 from malt.web.guard import Guard
+
+
+async def _as_it_was_sent(place: str | Path | None) -> str | None:
+    """In place of Gradio's own way with a file that a visitor names, which fetches what an address names."""
+    if "://" in str(place):
+        raise gr.Error("this studio fetches nothing from elsewhere; send the file itself", print_exception=False)
+    return None if place is None else str(place)
 
 
 def create_app(studio: Studio) -> FastAPI:
@@ -41,6 +49,8 @@ def create_app(studio: Studio) -> FastAPI:
 
     page = build_page(studio)
     page.has_launched = True  # only then does Gradio refuse paths that a visitor names and never sent
+    for block in page.blocks.values():
+        block.async_move_resource_to_block_cache = _as_it_was_sent  # type: ignore[method-assign, assignment]
     page.queue(default_concurrency_limit=8, max_size=64)
     return gr.mount_gradio_app(
         app,
