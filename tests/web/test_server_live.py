@@ -194,24 +194,28 @@ def next_segment(socket: ClientConnection) -> dict[str, Any]:
 
 def test_a_video_is_steered_while_it_is_made_and_waits_for_what_is_seen(acting: tuple[Service, str]) -> None:
     of, place = acting
+    idle = Session.begin(of.pipe)
+    others = [of.worker.start(idle, has_room=lambda: False) for _ in range(of.limits.running)]
     with connect(place, max_size=None) as socket:
         say(socket, type="start")
         assert hear(socket)["actions"] == ["steering", "throttle"]
         say(socket, type="action", actions={"steering": -1.0}, frame=0)
         say(socket, type="ping")
-        watch(socket, until="pong")  # all before it has been heard
+        assert hear(socket)["type"] == "pong"  # nothing has been made yet, as others have the places
+        for other in others:
+            of.worker.cancel(other)
         (conversation,) = of.conversations
         live = conversation._live
         assert live is not None
         wait_until(lambda: not live._has_room())
-        made = live.job.frames_made
-        for segment in range(made // SEGMENT + 1, made // SEGMENT + 4):
-            say(socket, type="action", actions={}, frame=(segment - LEAD_SEGMENTS) * SEGMENT + 1)
-            wait_until(lambda: live.job.frames_made >= segment * SEGMENT)  # noqa: B023
+        assert live.job.frames_made == LEAD_SEGMENTS * SEGMENT
+        for segment in range(LEAD_SEGMENTS + 1, LEAD_SEGMENTS + 4):
+            say(socket, type="action", actions={}, frame=(segment - LEAD_SEGMENTS) * SEGMENT)
+            wait_until(lambda: live.job.frames_made == segment * SEGMENT)  # noqa: B023
         say(socket, type="stop")
         watch(socket)
         done = live._session.state.actions
-    assert done is not None and len(done) == made + 3 * SEGMENT
+    assert done is not None and len(done) == (LEAD_SEGMENTS + 3) * SEGMENT
     assert done[-1, 0] == -1 and done[0, 1] > 0 and done[:, 1].unique().numel() == 1
 
 

@@ -81,8 +81,8 @@ class Live:
         self._worker.cancel(self.job)
 
     def _has_room(self) -> bool:
-        is_close = self._seen is None or self.job.frames_made - self._seen < LEAD_SEGMENTS * self._ahead
-        return self._pieces.has_room() and is_close
+        lead = 0 if self._seen is None else self.job.frames_made - self._seen
+        return self._pieces.has_room() and (not self._ahead or lead < LEAD_SEGMENTS * self._ahead)
 
     def _put(self, segment: Segment) -> None:
         self._ahead = segment.frames.shape[1]
