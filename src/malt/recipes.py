@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from malt.errors import UsageError
 from malt.training.autoencoder import AutoencoderObjective
@@ -77,6 +78,32 @@ def proof_trunk() -> Experiment:
         curriculum=(Stage(until=steps, objectives=(alone, BEGIN)),),
         sampling=Sampling(),
         watching=Watching(validate_every=0, sample_every=0),
+    )
+
+
+# What walks may learn by beside their own objective: a little more of `further` with and without it says whether it helps.
+HELPS: dict[str, dict[str, Any]] = {
+    "as-it-is": {},
+    "own-segments": {"own_share": 0.5},
+    "regularised": {"memory_regularisation": 0.1},
+    "regularised-plain": {"memory_regularisation": 2e-6, "normalize_memory": False},
+}
+
+
+def more(**changes: Any) -> Experiment:
+    """150 steps on the packaged model (`--start`), in turn on returns and beginnings; `changes` are those of the returns."""
+    return replace(
+        further(),
+        optimization=Optimization(
+            num_steps=150,
+            learning_rate=7e-4,
+            muon_learning_rate=7e-4,
+            warmup_steps=20,
+            decay_from=0.3,
+            ema_decay=0.98,
+        ),
+        curriculum=(Stage(until=150, objectives=(replace(RETURN, **changes), BEGIN)),),
+        watching=Watching(validate_every=150, validation_videos=32, sample_every=0),
     )
 
 
@@ -194,7 +221,9 @@ RECIPES = {
     "drive": drive,
     "tiny": tiny,
     "proof-trunk": proof_trunk,
-} | {f"proof-{way}": partial(proof, way) for way in PROOF}
+}
+RECIPES |= {f"proof-{way}": partial(proof, way) for way in PROOF}
+RECIPES |= {f"more-{way}": partial(more, **changes) for way, changes in HELPS.items()}
 
 
 def resolve(experiment: Experiment, options: Mapping[str, Sequence[str]], others: Sequence[str] = ()) -> Experiment:
