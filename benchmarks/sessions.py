@@ -142,15 +142,20 @@ def main() -> None:
     parser.add_argument("--checkpoint", type=Path)
     parser.add_argument("--segments", type=int, default=40)
     parser.add_argument("--switches", type=int, default=32)
+    parser.add_argument("--parts", nargs="+", help="cost, resume, switch, switch_not_retold, from_the_beginning")
     parser.add_argument("--out", type=Path, default=Path("docs/results/sessions.json"))
     options = parser.parse_args()
     pipe, figures = load_pipeline(options.checkpoint), {}
+    parts = {
+        "cost": lambda: cost(pipe, options.segments),
+        "resume": lambda: resume(options.checkpoint),
+        "switch": lambda: switches(pipe, options.switches, retold=True),
+        "switch_not_retold": lambda: switches(pipe, options.switches, retold=False),
+        "from_the_beginning": lambda: unswitched(pipe, options.switches),
+    }
     with timed(figures, "seconds"):
-        figures["cost"] = say("cost", cost(pipe, options.segments))
-        figures["resume"] = say("resume", resume(options.checkpoint))
-        figures["switch"] = say("switch", switches(pipe, options.switches, retold=True))
-        figures["switch_not_retold"] = say("switch, not retold", switches(pipe, options.switches, retold=False))
-        figures["from_the_beginning"] = say("from the beginning", unswitched(pipe, options.switches))
+        for name in options.parts or parts:
+            figures[name] = say(name, parts[name]())
     write(options.out, figures)
 
 
