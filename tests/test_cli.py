@@ -258,6 +258,9 @@ def test_prompts_over_time_follow_one_another_and_say_how_long_the_video_is(gene
     assert generate("--out", "a.mp4", prompt="red [1s] | circle [12f]") == 0
     assert count_frames(Path("a.mp4")) == 20
     assert pipe.asked["prompts"] == ["red", "circle"]
+    for number, words in enumerate((["--prompt", "red [1s] | circle [12f]"], ["--prompt=red [1s] | circle [12f]"])):
+        assert main(["generate", *words, "--device", "cpu", "--out", f"p{number}.mp4"]) == 0
+        assert Path(f"p{number}.mp4").read_bytes() == Path("a.mp4").read_bytes()
     Path("prompts.yaml").write_text("- prompt: circle\n  frames: 4\n- red [1s]\n")
     assert generate("--out", "b.mp4", "--prompts", "prompts.yaml", prompt="") == 0
     assert count_frames(Path("b.mp4")) == 12

@@ -1,7 +1,7 @@
 """`malt generate`: a video of any length from a sentence, written as it is made."""
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -31,7 +31,8 @@ class Command:
 
     prompt: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="PROMPT")] = ""
     """What the video shows, for example "a red circle and a blue square pass behind a wall"; or several in turn, each for
-    its time: "a red circle [4s] | a blue square [64f] | two shapes". Models that take actions need none."""
+    its time: "a red circle [4s] | a blue square [64f] | two shapes". Models that take actions need none. It may follow
+    --prompt, as with the other verbs."""
     prompts: Path | None = None
     """A YAML file with what the video shows in turn: a list of `prompt:` with `seconds:` or `frames:`."""
     out: Path = Path("video.mp4")
@@ -78,6 +79,11 @@ class Command:
     """Where to compute: auto, cpu, cuda, cuda:1, mps."""
     threads: int | None = None
     """How many processor threads to use."""
+
+    @classmethod
+    def take(cls, options: Sequence[str]) -> tuple[list[str], tuple[()]]:
+        """Read --prompt as what it stands before."""
+        return [word.removeprefix("--prompt=") for word in options if word != "--prompt"], ()
 
     def check(self) -> None:
         """Find out, before any work, whether what was asked for can be done.
