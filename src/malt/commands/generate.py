@@ -243,7 +243,7 @@ class Command:
         if frames is None:
             return iter(())
         done = frames.new_zeros(len(frames), len(pipe.action_names)) if pipe.action_names else None
-        return session.absorb(frames.to(pipe.device), done)
+        return session.absorb(frames, done)
 
     def _first_image(self, pipe: "MaltPipeline") -> "Tensor | None":
         from malt.generation.pixels import to_tensor

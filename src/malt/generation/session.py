@@ -14,6 +14,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from malt.codecs.placement import execution_device
 from malt.errors import UsageError
 from malt.generation.identity import identify
 from malt.generation.prompts import Prompts, read_lines, schedule
@@ -162,7 +163,7 @@ class Session:
         if self.num_frames:
             raise UsageError(f"{self.num_frames} frames have been made; give first frames to a session that has none")
         state, prompt = self.state, self.state.prompts.at(0)
-        done = None if actions is None else actions[None]
+        done, frames = None if actions is None else actions[None], frames.to(execution_device(self.pipe.transformer))
         for segment, progress in self._rollout_of(prompt).absorb(state.now.progress, frames[None], done):
             made = None if actions is None else actions[segment.start : progress.start]
             after = Snapshot(replace(progress, encoder_cache=None), told=prompt)
@@ -244,7 +245,7 @@ class Session:
         """One segment from `here`; where the prompt changes, the tail is told again under the new one."""
         prompt = state.prompts.at(here.start)
         rollout = self._rollout_of(prompt)
-        progress = map_tensors(here.progress, lambda tensor: tensor.to(self.pipe.device))
+        progress = map_tensors(here.progress, lambda tensor: tensor.to(execution_device(self.pipe.transformer)))
         progress = replace(progress, seed=state.seeds.at(here.start))
         if here.told not in (None, prompt):
             progress = rollout.retell(progress)

@@ -272,7 +272,7 @@ def _session(pipe: Any, wish: Wish) -> Session:
 
 def _absorb(session: Session, first: np.ndarray) -> Iterator[Segment]:
     """The segments that given frames become, one by one."""
-    given = to_tensor(first).to(session.pipe.device)
+    given = to_tensor(first)
     names = session.pipe.action_names
     yield from session.absorb(given, given.new_zeros(len(given), len(names)) if names else None)
 

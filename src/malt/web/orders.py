@@ -88,7 +88,7 @@ class Desk:
 
     def absorb(self, session: Session, frames: UInt8[np.ndarray, "t h w 3"]) -> Iterator[Segment]:
         """The segments that given frames become."""
-        given = to_tensor(frames).to(self.pipe.device)
+        given = to_tensor(frames)
         done = given.new_zeros(len(given), len(self.pipe.action_names)) if self.pipe.action_names else None
         return session.absorb(given, done)
 
