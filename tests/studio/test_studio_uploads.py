@@ -43,6 +43,7 @@ def client(studio: Studio) -> Iterator[TestClient]:
     with TestClient(create_app(studio), base_url="http://127.0.0.1") as client:
         call(client, "load")
         yield client
+    assert list(studio.folder.iterdir()) == []  # what was sent is gone with the studio
 
 
 def call(client: TestClient, trigger: str, **given: Any) -> dict[str, Any]:
