@@ -186,9 +186,9 @@ class _FilmEncoder:
         return self.codec.frames_of(self._room(done), first=not done)
 
     def _encode(self, pixels: np.ndarray, cache: Any) -> tuple[Tensor, Any]:
-        frames = rearrange(torch.from_numpy(pixels).to(self.device), "t h w c -> 1 t c h w")
+        frames = torch.from_numpy(pixels).to(self.device).float().div_(127.5).sub_(1)
         with torch.autocast(self.device.type, torch.bfloat16):
-            latents, cache = self.codec.encode(frames.float() / 127.5 - 1, cache)
+            latents, cache = self.codec.encode(rearrange(frames, "t h w c -> 1 t c h w"), cache)
         return latents[0].half().cpu(), cache
 
     def _acts(self, sources: np.ndarray, num_latents: int) -> Tensor:

@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import av
 import numpy as np
+from av.video.reformatter import VideoReformatter
 from jaxtyping import Int, UInt8
 from PIL import Image, ImageOps
 
@@ -19,6 +20,7 @@ from malt.errors import UsageError
 
 VIDEO_ENDINGS = {".mp4", ".webm", ".avi", ".mov", ".mkv", ".gif"}
 PICTURE_ENDINGS = {".png", ".jpg", ".jpeg"}
+SMALL = 256 * 256  # pixels of a frame up to which one thread decodes faster than several
 
 
 class BrokenVideoError(UsageError):
@@ -117,15 +119,15 @@ def _pictures(folder: Path, size: tuple[int, int] | None) -> Iterator[tuple[np.n
 
 
 def _film(path: Path, size: tuple[int, int] | None, fps: float | None) -> Iterator[tuple[np.ndarray, int]]:
-    shots = _shots(path)
+    shots, reformatter = _shots(path), VideoReformatter()
     if fps is None:
         for index, shot in enumerate(shots):
-            yield fit(_upright(shot.frame), size), index
+            yield _picture(shot.frame, reformatter, size), index
         return
     last: tuple[int, np.ndarray] | None = None
     for index, shot in _at_rate(shots, fps):
         if last is None or last[0] != index:  # a frame that is shown twice is cut to size once
-            last = index, fit(_upright(shot.frame), size)
+            last = index, _picture(shot.frame, reformatter, size)
         yield last[1], index
 
 
@@ -134,7 +136,7 @@ def _shots(path: Path) -> Iterator[_Shot]:
     try:
         with av.open(str(path)) as container:
             stream = _picture_stream(container, path)
-            stream.thread_type = "AUTO"
+            stream.thread_type = "AUTO" if stream.width * stream.height > SMALL else "NONE"
             rate = float(stream.average_rate or 25)
             for frame in container.decode(stream):
                 time = count / rate if frame.time is None else frame.time
@@ -171,7 +173,12 @@ def _at_rate(shots: Iterator[_Shot], fps: float) -> Iterator[tuple[int, _Shot]]:
         taken += 1
 
 
-def _upright(frame: av.VideoFrame) -> Image.Image:
-    """The picture as it is meant to be seen: telephones film on their side and say so."""
-    image = frame.to_image()
-    return image.rotate(frame.rotation, expand=True) if frame.rotation % 360 else image
+def _picture(frame: av.VideoFrame, reformatter: VideoReformatter, size: tuple[int, int] | None) -> np.ndarray:
+    """The frame in RGB, as it is meant to be seen (telephones film on their side and say so), cut to `size`.
+
+    One reformatter for all frames: a frame's own would be set up anew each time, which takes longer than its work.
+    """
+    pixels = reformatter.reformat(frame, format="rgb24").to_ndarray()
+    if not frame.rotation % 360 and size in (None, pixels.shape[:2]):
+        return pixels
+    return fit(Image.fromarray(pixels).rotate(frame.rotation, expand=True), size)
