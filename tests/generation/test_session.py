@@ -17,6 +17,7 @@ from malt.generation.session import Session
 from malt.generation.session_file import INDEX
 from malt.generation.snapshots import MAX_SNAPSHOTS, Snapshot, thin
 from malt.generation.watching import watch_memory
+from malt.pipelines.loading import load_pipeline
 from malt.pipelines.malt import MaltPipeline
 from tiny_pipeline import SEGMENT
 
@@ -166,6 +167,15 @@ def test_a_session_is_as_large_after_many_segments_as_after_few(session: Session
         sizes.append(sum(file.stat().st_size for file in folder.iterdir()))
     assert max(sizes[MAX_SNAPSHOTS:]) < 1.01 * sizes[MAX_SNAPSHOTS]
     assert len(list(folder.iterdir())) == MAX_SNAPSHOTS + 1
+
+
+def test_a_session_of_the_packaged_model_stays_below_8_megabytes(tmp_path: Path) -> None:
+    session, folder = Session.begin(load_pipeline(), "two shapes", num_inference_steps=1), tmp_path / "walk.session"
+    for _ in range(2):
+        session.advance()
+    session.save(folder)
+    *_, latest = sorted(file.stat().st_size for file in folder.iterdir())
+    assert MAX_SNAPSHOTS * latest < 8e6
 
 
 def test_a_session_of_another_model_is_refused(session: Session, tmp_path: Path) -> None:

@@ -185,7 +185,7 @@ class Session:
         before = tuple(snapshot for snapshot in self.state.snapshots if snapshot.start < there.start)
         actions = None if self.state.actions is None else self.state.actions[: there.start]
         self._said.clear()
-        self.state = replace(self.state, snapshots=thin((*before, there)), actions=actions)
+        self.state = replace(self.state, snapshots=thin((*before, there), self.state.origin), actions=actions)
         return there.start
 
     def replay(self, frame: int) -> Iterator[Segment]:
@@ -257,7 +257,7 @@ class Session:
         done = state.actions
         if actions is not None:
             done = actions.cpu() if done is None else torch.cat([done, actions.cpu()])
-        self.state = replace(state, snapshots=thin((*past, after)), actions=done)
+        self.state = replace(state, snapshots=thin((*past, after), state.origin), actions=done)
         return self.state
 
     def _reach(self, frame: int) -> Snapshot:

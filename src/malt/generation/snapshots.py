@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from uuid import uuid4
 
-MAX_SNAPSHOTS = 6  # the present among them; with them a session of the default model stays below 8 MB
+MAX_SNAPSHOTS = 5  # the present among them; with them a session of the default model stays below 8 MB
 
 
 @dataclass(frozen=True)
@@ -25,12 +25,14 @@ class Snapshot:
         return int(self.progress.start)
 
 
-def thin(snapshots: Sequence[Snapshot], most: int = MAX_SNAPSHOTS) -> tuple[Snapshot, ...]:
+def thin(snapshots: Sequence[Snapshot], origin: Snapshot | None = None) -> tuple[Snapshot, ...]:
     """The snapshots to keep of these, oldest first, so that their ages stay in about one proportion to one another.
 
     While there are too many, that one goes whose neighbours' ages are nearest one another in proportion; the beginning
     counts as a neighbour that is always there (it is made anew at no cost, not kept), the latest snapshot always stays.
+    `origin` is kept beside them where there is one, and takes a place of theirs.
     """
+    most = MAX_SNAPSHOTS - (origin is not None)
     kept = [snapshot for snapshot in snapshots[:-1] if snapshot.progress.index] + [snapshots[-1]]
     while len(kept) > most:
         now = kept[-1].progress.index + 1
