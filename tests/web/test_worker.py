@@ -14,7 +14,7 @@ from malt.errors import MaltError
 from malt.generation.rollout import Segment
 from malt.generation.session import Session
 from malt.web.channel import Channel
-from malt.web.worker import BusyError, State, Worker
+from malt.web.worker import BusyError, State, Worker, aside
 
 SEGMENT = tiny_pipeline.SEGMENT
 PIPE = tiny_pipeline.pipeline()
@@ -134,3 +134,14 @@ def test_a_channel_brings_what_a_thread_puts_in_to_a_coroutine() -> None:
 def test_a_channel_says_when_nothing_came() -> None:
     with pytest.raises(TimeoutError):
         Channel[int](lambda: None).get(0.01)
+
+
+def test_what_is_done_aside_is_done_in_a_thread_that_is_gone_afterwards() -> None:
+    used = aside(threading.current_thread)
+    assert used is not threading.current_thread() and not used.is_alive()
+    with pytest.raises(MaltError):
+        aside(_fail)
+
+
+def _fail() -> None:
+    raise MaltError("it cannot be loaded")

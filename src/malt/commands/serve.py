@@ -75,13 +75,14 @@ class Command:
         from malt.web.limits import Limits
         from malt.web.run import serve
         from malt.web.server import Service, create_app
+        from malt.web.worker import aside
 
         checkpoint = find_model(self.model, self.checkpoint)
         limits = Limits(
             frames=self.most_frames, running=self.most_running, waiting=self.most_waiting, stored=self.most_stored
         )
         service = Service(
-            pipe=bring_up(checkpoint, device=self.device, threads=self.threads),
+            pipe=aside(lambda: bring_up(checkpoint, device=self.device, threads=self.threads)),
             name="default" if checkpoint is None else checkpoint.resolve().name,
             data=self.data,
             limits=limits,

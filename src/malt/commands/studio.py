@@ -5,12 +5,16 @@ import socket
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
 
 from malt.commands.checks import check_count
 from malt.commands.interruption import interruptible
 from malt.commands.listening import TOKEN, check_libraries, check_openness, listen
 from malt.commands.model import bring_up, find_model
 from malt.errors import MaltError
+
+if TYPE_CHECKING:
+    from malt.pipelines.malt import MaltPipeline
 
 LIBRARIES = ("gradio", "fastapi", "uvicorn", "websockets", "python_multipart")
 
@@ -80,8 +84,12 @@ class Command:
         from malt.studio.studio import Studio
         from malt.web.limits import Limits
         from malt.web.run import serve
+        from malt.web.worker import aside
 
-        models = Models(_offered(chosen), lambda place: bring_up(place, device=self.device, threads=self.threads))
+        def load(place: Path | None) -> "MaltPipeline":
+            return aside(lambda: bring_up(place, device=self.device, threads=self.threads))
+
+        models = Models(_offered(chosen), load)
         models.get(models.names[0])
         studio = Studio(
             models,
