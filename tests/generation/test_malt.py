@@ -285,10 +285,12 @@ def test_a_model_without_actions_takes_none(rollout: MaltRollout) -> None:
 
 
 @pytest.mark.parametrize("kind", MEMORIES)
-def test_what_is_told_again_in_the_same_words_is_remembered_the_same(kind: str) -> None:
+def test_of_what_is_told_again_only_the_tail_is_remembered(kind: str) -> None:
     rollout = tiny_pipeline.rollout(memory=kind)
-    here = after(rollout, 3)
-    assert equal(rollout.retell(here).memory, here.memory)
+    here, other = after(rollout, 3), after(rollout, 1)
+    assert not equal(here.memory, other.memory)
+    there = replace(other, tail=here.tail)
+    assert equal(rollout.retell(here).memory, rollout.retell(there).memory)
 
 
 @pytest.mark.parametrize("kind", MEMORIES)

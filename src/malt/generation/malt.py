@@ -36,15 +36,13 @@ class Progress:
 
     seed: what chance starts from, for each video of the batch (see `chance`). tail: the latest latents, at least those of
     the last segment and of the next one's context; None before there are any. tail_actions: what was done in them, for
-    models that take actions. memory_before: what was remembered before the last segment, where that was remembered. The
-    caches are the codec's.
+    models that take actions. The caches are the codec's.
     """
 
     seed: Seed
     memory: Memory
     tail: Float[Tensor, "b s c h w"] | None = None
     tail_actions: Float[Tensor, "b s a"] | None = None
-    memory_before: Memory | None = None
     encoder_cache: Any = None
     decoder_cache: Any = None
     index: int = 0
@@ -79,8 +77,7 @@ class MaltRollout:
 
     def begin(self, seed: Seed) -> Progress:
         """A video of which there is nothing yet."""
-        empty = in_half(self.transformer.empty_memory(self.batch, *self.latent_size))
-        return Progress(seed=seed, memory=move(empty, self.device))
+        return Progress(seed=seed, memory=self._nothing())
 
     def frames_ahead(self, progress: Progress) -> int:
         """How many frames the next segment has."""
@@ -124,13 +121,15 @@ class MaltRollout:
 
     @torch.no_grad()
     def retell(self, progress: Progress) -> Progress:
-        """The same video with its tail remembered again, under this rollout's caption: how a new prompt takes over."""
-        if progress.tail is None or progress.memory_before is None:
-            return progress
+        """The same video with its tail remembered again under this rollout's caption, and nothing before it.
+
+        So a new prompt takes over: what was remembered under the old one would bring back what that one named.
+        """
         count, actions = self.transformer.segment_frames, progress.tail_actions
+        if progress.tail is None or progress.tail.shape[1] < count:
+            return progress
         told = last(progress.tail, count), None if actions is None else last(actions, count)
-        memory = self._remember(progress.memory_before, *told)
-        return replace(progress, memory=memory)
+        return replace(progress, memory=self._remember(self._nothing(), *told))
 
     def encode(
         self, frames: Float[Tensor, "b t 3 H W"], actions: Float[Tensor, "b t a"] | None, cache: Any
@@ -226,6 +225,9 @@ class MaltRollout:
         level = repeat(level, "s -> b s", b=self.batch)
         return interpolate(torch.cat([noise[:, :missing], known], dim=1), noise, level), level
 
+    def _nothing(self) -> Memory:
+        return move(in_half(self.transformer.empty_memory(self.batch, *self.latent_size)), self.device)
+
     def _remember(self, memory: Memory, latents: Tensor, actions: Tensor | None) -> Memory:
         clean = torch.zeros(latents.shape[:2], device=latents.device)
         return in_half(self.transformer(latents, clean, memory, *self.caption, actions)[1])
@@ -237,13 +239,12 @@ class MaltRollout:
     def _finish(self, progress: Progress, latents: Tensor, actions: Tensor | None) -> tuple[Segment, Progress]:
         """Decode a finished segment and, when it is due and whole, remember it."""
         frames, cache = self.codec.decode(latents, progress.decoder_cache)
-        memory, before = progress.memory, None
+        memory = progress.memory
         if latents.shape[1] == self.transformer.segment_frames and progress.index % self.memory_update_interval == 0:
-            memory, before = self._remember(memory, latents, actions), memory
+            memory = self._remember(memory, latents, actions)
         after = replace(
             progress,
             memory=memory,
-            memory_before=before,
             tail=self._tail(progress.tail, latents),
             tail_actions=None if actions is None else self._tail(progress.tail_actions, actions),
             decoder_cache=cache,

@@ -23,7 +23,7 @@ from malt.generation.snapshots import Snapshot
 from malt.generation.timeline import Timeline
 from malt.generation.tree import put_together, take_apart
 
-FORMAT = 1
+FORMAT = 2
 INDEX = "session.json"
 DAMAGES = (AttributeError, IndexError, KeyError, OSError, SafetensorError, TypeError, ValueError)
 
@@ -64,7 +64,7 @@ def load_session(folder: Path, pipe: Any) -> SessionState:
 
     Raises:
         UsageError: there is none.
-        MaltError: it is damaged, of a later version of malt, or was made by another model.
+        MaltError: it is damaged, of another version of malt, or was made by another model.
     """
     index = read_index(folder)
     made_by, here = ModelIdentity(**index["model"]), identify(pipe)
@@ -82,7 +82,7 @@ def read_index(folder: Path) -> dict[str, Any]:
 
     Raises:
         UsageError: there is no session.
-        MaltError: it is damaged, or of a later version of malt.
+        MaltError: it is damaged, or of another version of malt.
     """
     if not (folder / INDEX).is_file():
         raise UsageError(
@@ -91,8 +91,8 @@ def read_index(folder: Path) -> dict[str, Any]:
     try:
         stored = json.loads((folder / INDEX).read_text(encoding="utf-8"))
         content = stored["session"]
-        if stored["format"] > FORMAT:
-            raise MaltError(f"the session {folder} is of a later version of malt ({stored['malt']}); use that")
+        if stored["format"] != FORMAT:
+            raise MaltError(f"the session {folder} is of another version of malt ({stored['malt']}); use that")
         if stored["sha256"] != _digest(content):
             raise ValueError(f"{INDEX} is not as it was written")
     except DAMAGES as error:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from uuid import uuid4
 
-MAX_SNAPSHOTS = 5  # the present among them; with them a session of the default model stays below 8 MB
+MAX_SNAPSHOTS = 8  # the present among them; with them a session of the default model stays below 8 MB
 
 
 @dataclass(frozen=True)
