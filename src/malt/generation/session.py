@@ -163,7 +163,7 @@ class Session:
         if self.num_frames:
             raise UsageError(f"{self.num_frames} frames have been made; give first frames to a session that has none")
         state, prompt = self.state, self.state.prompts.at(0)
-        done, frames = None if actions is None else actions[None], frames.to(execution_device(self.pipe.transformer))
+        done = None if actions is None else actions[None]
         for segment, progress in self._rollout_of(prompt).absorb(state.now.progress, frames[None], done):
             made = None if actions is None else actions[segment.start : progress.start]
             after = Snapshot(replace(progress, encoder_cache=None), told=prompt)
