@@ -72,7 +72,7 @@ class Page:
         self.tab.on("request", lambda request: self.hosts.add(request.url.split("/")[2]))
         self.tab.goto(address)
         self.tab.wait_for_function("window.maltFrame !== undefined")
-        self.until("document.querySelector('#screen .status') !== null")
+        self.until("document.querySelector('#screen .status')?.dataset.visit === 'begun'")
 
     def until(self, condition: str) -> None:
         self.tab.wait_for_function(condition, timeout=PATIENCE)

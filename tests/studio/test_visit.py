@@ -304,3 +304,10 @@ def test_what_fails_in_the_making_is_a_sentence_on_the_page(visit: Visit, monkey
     visit.begin(MODEL, wish(1))
     wait_until(lambda: not visit.growth.is_going)
     assert "could not be made (ValueError)" in visit.scene()["problem"]
+
+
+def test_a_page_that_is_not_set_up_yet_is_told_from_one_whose_visit_has_ended(studio: Studio) -> None:
+    with pytest.raises(UsageError, match="still being set up"):
+        studio.find(None)
+    with pytest.raises(UsageError, match="has ended"):
+        studio.find("nobody")

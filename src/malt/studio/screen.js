@@ -235,6 +235,7 @@ for (const button of element.querySelectorAll(".wheel button")) {
 function begin() {
   if (!props.value || props.value.key === key) return;
   key = props.value.key;
+  find(".status").dataset.visit = "begun";
   connect();
   requestAnimationFrame(step);
 }

@@ -65,9 +65,11 @@ class Studio:
         """The visit with this key.
 
         Raises:
-            UsageError: there is none, or no longer.
+            UsageError: there is none, not yet or no longer.
         """
-        visit = self._visits.get(key or "")
+        if key is None:
+            raise UsageError("the page is still being set up; try again in a moment")
+        visit = self._visits.get(key)
         if visit is None:
             raise UsageError("this visit has ended; load the page again")
         return visit
