@@ -103,3 +103,24 @@ def test_without_regularisation_there_is_no_figure_of_it_and_nothing_else_change
 
 def test_where_nothing_is_written_nothing_is_regularised() -> None:
     assert task(num_segments=1, memory_regularisation=0.5).loss(0)[1].keys() == {"segment_0"}
+
+
+def test_with_several_draws_a_segment_meets_as_many_noises_after_one_walk() -> None:
+    model, walks, passes = captioned(memory="hierarchical"), [], []
+
+    def count(module: Any, arguments: tuple[Any, ...], keywords: dict[str, Any]) -> None:
+        (walks if keywords.get("renew", True) else passes).append(len(arguments[0]))
+
+    model.transformer.register_forward_pre_hook(count, with_kwargs=True)
+    once, often = (task(model=model, num_segments=4, denoise_segments=2, draws=n) for n in (1, 3))
+    for learner in (once, often):
+        assert list(learner.loss(0)[1]) == ["segment_2", "segment_3"]
+    assert walks[:3] == walks[3:]
+    assert passes == [6, 18]
+
+
+def test_where_a_film_begins_no_draw_sees_the_context() -> None:
+    first = {"num_segments": 1, "draws": 2, **NOTHING_LOST}
+    for begins in (True, False):
+        usual, changed = (losses(task(Examples(change, begins), **first)) for change in (None, jolt(0)))
+        assert (usual == changed) is begins

@@ -16,7 +16,7 @@ from malt.training.window import Window
 
 
 class Learned(NamedTuple):
-    """errors: mean squared error of each denoised segment's velocity, over the videos. regularisation: see `Walked`."""
+    """errors: mean squared error of each denoised segment's velocity, over videos and draws. regularisation: see `Walked`."""
 
     errors: Float[Tensor, " k"]
     regularisation: Float[Tensor, ""] | None
@@ -27,18 +27,19 @@ class Lesson:
 
     def __init__(self, model: MaltTransformer3DModel, objective: Objective, chance: Chance) -> None:
         self.model, self.objective, self.chance = model, objective, chance
-        self.denoised = range(objective.first_denoised, objective.num_segments)
+        self.denoised = objective.draws * (*range(objective.first_denoised, objective.num_segments),)
 
     def learn(self, window: Window) -> Learned:
         """The errors of the segments from `objective.first_denoised` on, and the regularisation where it is asked for."""
         walked = Walk(self.model, self.objective, self.chance).over(window)
         prediction, target = self._denoise(window, walked)
         squared = (prediction.float() - target).square()
-        errors = rearrange(squared, "(k b) s c h w -> k (b s c h w)", k=len(self.denoised)).mean(dim=1)
+        sizes = {"draw": self.objective.draws, "k": self.objective.num_denoised}
+        errors = rearrange(squared, "(draw k b) s c h w -> k (draw b s c h w)", **sizes).mean(dim=1)
         return Learned(errors, walked.regularisation)
 
     def _denoise(self, window: Window, walked: Walked) -> tuple[Tensor, Tensor]:
-        """Predicted and true velocity of all segments, context left out, in one batch (segment, video)."""
+        """Predicted and true velocity of all segments, context left out, in one batch (draw, segment, video)."""
         groups, context = len(self.denoised), window.context_frames
         clean = torch.cat([window.behind(walked.seen, index) for index in self.denoised])
         level = self._levels(window)
@@ -60,15 +61,15 @@ class Lesson:
         return prediction[:, unknown], velocity(clean, eps)[:, unknown]
 
     def _levels(self, window: Window) -> Tensor:
-        """Noise levels (segments, frames): the context's slight, or 1 where there is none; the segment's logit-normal."""
+        """Noise levels (draw and segment, frame): the context's slight, or 1 where there is none; the segment's logit-normal."""
         objective, groups = self.objective, len(self.denoised)
         num_unknown = window.segment_frames - objective.known_first - objective.known_last
         drawn = self.chance.normal(groups, (num_unknown if objective.level_per_frame else 1,))
         segment = logit_normal(drawn, objective.level_mean).expand(-1, num_unknown)
         context = known = objective.context_noise * self.chance.uniform(groups)
         none = self.chance.uniform(groups) < objective.context_dropout
-        if self.denoised[0] == 0:
-            none[: len(window.begins)] |= window.begins
+        begin = torch.tensor([index == 0 for index in self.denoised], device=none.device)
+        none |= (begin[:, None] & window.begins).flatten()
         context = torch.where(none, 1.0, context)
         counts = (window.context_frames, objective.known_first, objective.known_last)
         before, first, last = (repeat(x, "n -> n s", s=n) for x, n in zip((context, known, known), counts, strict=True))

@@ -26,6 +26,7 @@ class Objective:
     batch_size: int = 32  # videos a step, of all processes together
     bptt_segments: int | None = None  # memory writes, the last ones, that gradients flow through; None for all
     denoise_segments: int | None = None  # the last so many are denoised, those before only walked; None for all
+    draws: int = 1  # of noise for every denoised segment and for the memory before it: they share what one walk costs
     level_mean: float = 0.3  # of the logit of a segment's noise level
     context_noise: float = 0.3  # the context's noise level is uniform up to this
     remembered_noise: float = 0.2  # so is that of the segment that is remembered
@@ -45,7 +46,7 @@ class Objective:
     own_noise: tuple[float, float] = (0.5, 1.0)  # bounds of the noise level that an own segment starts from
 
     def __post_init__(self) -> None:
-        for name in ("num_segments", "batch_size", "denoise_segments", "own_steps", "frame_stride"):
+        for name in ("num_segments", "batch_size", "denoise_segments", "draws", "own_steps", "frame_stride"):
             if (value := getattr(self, name)) is not None and value < 1:
                 raise ValueError(f"{name} is {value}; give at least 1")
         if self.bptt_segments is not None and self.bptt_segments < 0:

@@ -22,7 +22,7 @@ from malt.training.window import Window
 class Walked(NamedTuple):
     """What a walk leaves behind.
 
-    memory: before every segment that is denoised, as one batch (segment, video). seen: the window's frames before the last
+    memory: before every segment that is denoised, as one batch (draw, segment, video). seen: the window's frames before the last
     segment as the model knows them. regularisation: of the memory, averaged over the writes that carry gradients; None
     where it was not asked for or nothing was written.
     """
@@ -56,7 +56,7 @@ class Walk:
             if self.remembers and learned and objective.memory_regularisation:
                 penalties.append(memory_regularisation(memory, objective.normalize_memory))
         regularisation = torch.stack(penalties).mean() if penalties else None
-        return Walked(self._as_met(window, [*before, memory]), seen, regularisation)
+        return Walked(self._as_met(window, objective.draws * [*before, memory]), seen, regularisation)
 
     def _empty(self, window: Window, groups: int) -> Memory:
         """Memories in which nothing is written; with no places to attend to where nothing ever will be."""
