@@ -33,7 +33,7 @@ from malt.evaluation.subject import Subject, subject_of
 from malt.pipelines.loading import default_checkpoint, load_pipeline
 
 LONGEST_HIDDEN = f"same after {BINS[-1].name} hidden frames"
-COST_AT = "seconds a frame at {} frames"
+COSTS = {"one more second": "seconds for one more second at 1024 frames", "a frame": "seconds a frame at 1024 frames"}
 
 
 class Entry(NamedTuple):
@@ -97,11 +97,12 @@ def claims(results: dict[str, Any], lengths: list[int]) -> dict[str, Any]:
         return {each: value["mean"] for each, value in found.items() if value and value["mean"] is not None}
 
     table: dict[str, Any] = {"subject": first}
-    costs = means([first, *rivals], "cost", COST_AT.format(1024))
-    if first in costs:
-        table["cost of a frame at 1,024 frames, rival over subject"] = {
-            r: costs[r] / costs[first] for r in costs if r != first
-        }
+    for what, name in COSTS.items():
+        costs = means([first, *rivals], "cost", name)
+        if first in costs:
+            table[f"cost of {what} at 1,024 frames, rival over subject"] = {
+                r: costs[r] / costs[first] for r in costs if r != first
+            }
     for name in results["metrics"].get("frechet", {"headlines": []})["headlines"]:
         others = means(rivals, "frechet", name)
         own = means([first], "frechet", name)

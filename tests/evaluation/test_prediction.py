@@ -134,6 +134,7 @@ def test_who_must_begin_anew_pays_for_the_whole_video_and_stops_at_the_limit() -
     outcome = Cost(lengths=(64, 128, 256), clock=clock, limit_s=7).run(subject, 0)
     (seconds,) = [curve for curve in outcome.curves if curve.chart == "seconds for one more second"]
     assert (seconds.x, seconds.samples) == ([64.0, 128.0], [[5.0], [9.0]])
+    assert outcome.whole["seconds for one more second at 128 frames"] == 9
     assert outcome.whole["seconds a frame at 64 frames"] == pytest.approx(5 / 80)
     assert any("ended at 128 frames" in note for note in outcome.notes)
 

@@ -47,6 +47,9 @@ class Cost:
         """The figures for the table."""
         longest = self.lengths[-1]
         return {
+            f"seconds for one more second at {longest} frames": Meaning(
+                words=f"seconds for one more second at {longest} frames", better="lower"
+            ),
             f"seconds a frame at {longest} frames": Meaning(words=f"seconds a frame at {longest}", better="lower"),
             "seconds for one more second, longest over shortest": Meaning(
                 words=f"cost at {longest} over {self.lengths[0]} frames", better="lower"
@@ -87,7 +90,9 @@ class Cost:
 
     def _whole(self, found: dict[int, tuple[float, int, int]], charts: dict[str, list[float]]) -> dict[str, float]:
         whole = {
-            f"seconds a frame at {n} frames": value for n, value in zip(found, charts["seconds a frame"], strict=True)
+            f"{chart} at {n} frames": value
+            for chart in ("seconds for one more second", "seconds a frame")
+            for n, value in zip(found, charts[chart], strict=True)
         }
         seconds, resident = charts["seconds for one more second"], charts["resident, MiB"]
         return whole | {
