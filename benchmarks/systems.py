@@ -74,15 +74,26 @@ class NoImageEncoder:
         return SimpleNamespace(to=lambda **_: {}, last_hidden_state=torch.zeros(1, 1, CAPTION_DIM))
 
 
-def malt(steps: int, num_frames: int, segment_frames: int = 4, context_frames: int = 1) -> System:
-    """This project's rollout; segments are handed to a caller who lets them go, as `malt generate` does."""
+def malt(
+    steps: int,
+    num_frames: int,
+    segment_frames: int = 4,
+    context_frames: int = 1,
+    memory: str = "recurrent",
+    layers: int = 6,
+) -> System:
+    """This project's rollout; segments are handed to a caller who lets them go, as `malt generate` does.
+
+    `slots` have weights of their own, which work once a segment and not in every step, so there are fewer layers beside.
+    """
     model = MaltTransformer3DModel(
         in_channels=CHANNELS,
         patch_size=PATCH,
-        num_layers=6,
+        num_layers=layers,
         num_attention_heads=HEADS,
         attention_head_dim=HEAD_DIM,
         caption_dim=CAPTION_DIM,
+        memory=memory,
         segment_frames=segment_frames,
         context_frames=context_frames,
     )
