@@ -110,7 +110,9 @@ def claims(results: dict[str, Any], lengths: list[int]) -> dict[str, Any]:
             best = min(others, key=lambda each: others[each])
             table[f"Frechet of 128 frames ({name}), subject over {best}"] = own[first] / others[best]
             floor = means([first], "frechet", f"floor, {name}")[first]
-            table[f"the same above the floor ({name}), subject over {best}"] = (own[first] - floor) / (others[best] - floor)
+            table[f"the same above the floor ({name}), subject over {best}"] = (own[first] - floor) / (
+                others[best] - floor
+            )
     for length in sorted(lengths):
         kept = ("well-formed shapes kept", "moving shapes kept", "sharpness kept", "motion kept")
         table[f"kept at {length} frames"] = {name: figure(first, f"wear-{length}", name) for name in kept}

@@ -171,7 +171,7 @@ def videos() -> Experiment:
 
 
 def drive() -> Experiment:
-    """On-board video with steering and throttle (`--data`): an hour and a half on one core of a CPU with bfloat16 matrix units."""
+    """On-board video with steering and throttle (`--data`): an hour and a half on one core with bfloat16 matrix units."""
     alone = Objective(num_segments=1, batch_size=32)
     short = Objective(num_segments=3, batch_size=10)
     # Long enough that every place of the memory is written; what comes before the last three is only walked.
@@ -187,7 +187,7 @@ def drive() -> Experiment:
         ),
         clip_frames=8,
         optimization=Optimization(num_steps=3300, learning_rate=1.5e-3, muon_learning_rate=1.5e-3, decay_from=0.6),
-        curriculum=(Stage(until=2000, objectives=(alone,)), Stage(until=3300, objectives=(alone, short, long))),
+        curriculum=(Stage(until=2300, objectives=(alone,)), Stage(until=3300, objectives=(alone, short, long))),
         transformer=TransformerSize(memory="hierarchical"),
         sampling=Sampling(guidance_scale=1.0),  # nothing is captioned, so there is nothing to be guided by
     )
