@@ -53,6 +53,7 @@ def test_it_writes_figures_a_page_and_videos_and_does_nothing_twice(evaluate: Ru
         (["--rollouts", "mal"], "did you mean 'malt'"),
         (["--metrics", "fvd"], "--i3d"),
         (["--metrics", "wear", "--frames", "64"], "at least 128"),
+        (["--metrics", "frechet", "--count", "1"], "at least 2 videos"),
         (["--seeds", "0"], "--seeds"),
         (["nowhere"], "there is no checkpoint folder nowhere"),
     ],

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from film_subjects import FilmSubject, of_asked_scenes, spoilt
 from malt.data.worlds.passage import KINDS, fully_visible, render, sample_scenes
 from malt.errors import UsageError
+from malt.evaluation.catalogue import Extent, build_metrics
 from malt.evaluation.features import (
     ImageNetDifferences,
     ImageNetFrames,
@@ -158,9 +159,25 @@ def test_what_is_no_i3d_file_is_refused(tmp_path: Path) -> None:
             load_i3d(tmp_path / name)
 
 
+def test_clips_are_as_long_as_the_protocol_has_them_and_short_ones_where_it_must_be_quick(tmp_path: Path) -> None:
+    path = saved(StandIn(), tmp_path / "i3d.pt")
+    careful, quick = (build_metrics(["fvd"], Extent(i3d=path, quick=quick))[0].settings() for quick in (False, True))
+    assert (careful["clips"], careful["frames"], careful["stride"], careful["side"]) == (2048, [16, 128], 1, 224)
+    assert quick["frames"] == [16]
+
+
+def test_a_single_video_has_no_frechet_distance(tmp_path: Path) -> None:
+    path = saved(StandIn(), tmp_path / "i3d.pt")
+    for name in ("frechet", "fvd"):
+        with pytest.raises(UsageError, match="at least 2 videos"):
+            build_metrics([name], Extent(i3d=path, count=1))
+
+
 def test_fvd_is_told_with_its_network_and_with_n(tmp_path: Path) -> None:
-    metric = Fvd(i3d=saved(StandIn(), tmp_path / "i3d.pt"), num_videos=6)
+    metric = Fvd(i3d=saved(StandIn(), tmp_path / "i3d.pt"), num_videos=6, lengths=(16, 24))
     outcome = metric.run(FilmSubject(), seed=0)
-    assert outcome.whole["FVD, 16 frames"] >= 0
+    assert set(outcome.whole) == set(metric.headlines)
+    assert all(value >= 0 for value in outcome.whole.values())
+    assert outcome.whole["FVD, 16 frames"] != outcome.whole["FVD, 24 frames"]
     assert metric.settings()["sha256"] == load_i3d(metric.i3d).sha256
     assert any("the protocol asks for 2048" in note for note in outcome.notes)

@@ -6,6 +6,7 @@ from difflib import get_close_matches
 from pathlib import Path
 
 from malt.errors import UsageError
+from malt.evaluation.fvd import PROTOCOL_FRAMES
 from malt.evaluation.measures.cost import Cost
 from malt.evaluation.measures.frechet import Frechet
 from malt.evaluation.measures.fvd import Fvd
@@ -44,7 +45,8 @@ def _cost(extent: Extent) -> Cost:
 def _fvd(extent: Extent) -> Fvd:
     if extent.i3d is None:
         raise UsageError("FVD needs the I3D network of its authors; give its TorchScript file with --i3d")
-    return Fvd(i3d=extent.i3d, num_videos=extent.videos(2048, 64))
+    lengths = PROTOCOL_FRAMES[:1] if extent.quick else PROTOCOL_FRAMES
+    return Fvd(i3d=extent.i3d, num_videos=extent.videos(2048, 64), lengths=lengths)
 
 
 METRICS: dict[str, Callable[[Extent], Metric]] = {

@@ -19,7 +19,8 @@ from torch import Tensor
 from malt.errors import UsageError
 
 PROTOCOL_CLIPS, SIDE = 2048, 224
-AT_ONCE = 4  # clips of 224x224 that go through the network together
+PROTOCOL_FRAMES = (16, 128)  # lengths of clips, each with a figure of its own
+FRAMES_AT_ONCE = 64  # frames of 224x224 that go through the network together, in whole clips
 OWN_SCALING = {"rescale": True, "resize": True, "return_features": True}  # options of StyleGAN-V's file
 
 Layout = Literal["n c t h w", "n t c h w"]
@@ -38,7 +39,8 @@ class I3D:
     @torch.no_grad()
     def __call__(self, videos: Float[Tensor, "b t 3 h w"]) -> Float[Tensor, "n d"]:
         """One feature a clip."""
-        return torch.cat([self._features(part) for part in videos.split(AT_ONCE)])
+        at_once = max(1, FRAMES_AT_ONCE // videos.shape[1])
+        return torch.cat([self._features(part) for part in videos.split(at_once)])
 
     def _features(self, clips: Tensor) -> Tensor:
         if self.scales_itself:

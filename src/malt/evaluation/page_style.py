@@ -15,7 +15,7 @@ table { border-collapse: collapse; } th { text-align: left; font-weight: 600; }
 .figures th, .figures td { padding: 7px 16px 7px 6px; border-bottom: 1px solid var(--rule); vertical-align: top; }
 .figures tbody th { font-weight: 400; } .figures td b { display: block; font-variant-numeric: tabular-nums; }
 .figures small { white-space: nowrap; } .best { background: var(--best); }
-.of { display: inline-block; min-width: 84px; font-size: 13px; }
+.of { display: block; font-size: 13px; }
 .chip { display: inline-block; width: 11px; height: 11px; border-radius: 3px; margin-right: 7px; }
 .videos th { padding: 0 10px 4px 0; } .videos td { padding: 0 10px 8px 0; }
 .videos video { width: 192px; display: block; border-radius: 4px; image-rendering: pixelated; }
@@ -24,7 +24,7 @@ table { border-collapse: collapse; } th { text-align: left; font-weight: 600; }
 .bar input { flex: 1; max-width: 420px; } #time { font-variant-numeric: tabular-nums; color: var(--faint); }
 button { font: inherit; padding: 5px 16px; border-radius: 6px; border: 1px solid var(--rule); cursor: pointer;
   background: transparent; color: inherit; }
-.charts { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 400px), 1fr)); gap: 18px 26px; }
+.charts { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 400px), 1fr)); gap: 18px 26px; }
 figure { margin: 0; } figcaption { font-size: 14px; font-weight: 600; }
 figure > svg { width: 100%; font: 12px system-ui, sans-serif; } figure > svg text { fill: var(--faint); }
 .grid { stroke: var(--rule); stroke-width: 1; }

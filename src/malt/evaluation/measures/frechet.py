@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from malt.errors import UsageError
 from malt.evaluation.features import Features, available_features
 from malt.evaluation.frechet import frechet_of
 from malt.evaluation.metric import Axes, Meaning, batches
@@ -26,6 +27,11 @@ class Frechet:
         "How far a set of videos is from a set of the world's own films: look and motion together. "
         "The floor is what two sets of films are apart at the same n; lower is better, at the floor is perfect."
     )
+
+    def __post_init__(self) -> None:
+        """Refuse so few videos that there is no covariance."""
+        if self.num_videos < 2:
+            raise UsageError("a Frechet distance needs at least 2 videos; give a larger --count, or other --metrics")
 
     @property
     def headlines(self) -> dict[str, Meaning]:

@@ -1,40 +1,47 @@
 """FVD against the world's own films, with the I3D network that a user brings."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
+from malt.errors import UsageError
 from malt.evaluation.frechet import frechet_of
-from malt.evaluation.fvd import I3D, PROTOCOL_CLIPS, SIDE, load_i3d
+from malt.evaluation.fvd import I3D, PROTOCOL_CLIPS, PROTOCOL_FRAMES, SIDE, load_i3d
 from malt.evaluation.metric import Axes, Meaning, batches
 from malt.evaluation.outcome import Outcome
 from malt.evaluation.scenery import captions_of, film, scenes_of
 from malt.evaluation.subject import Request, Subject, make
 
 REAL, OTHER_REAL = 1, 2  # rooms of scenes that no video was asked for
+ByLength = dict[int, Tensor]  # features (n, d) of clips of so many frames
 
 
 @dataclass(frozen=True, kw_only=True)
 class Fvd:
-    """FVD of clips of `num_frames` consecutive frames from the start of each video."""
+    """FVD of clips of consecutive frames from the start of each video, a figure for each of `lengths`."""
 
     i3d: Path
     num_videos: int = PROTOCOL_CLIPS
-    num_frames: int = 16
+    lengths: tuple[int, ...] = PROTOCOL_FRAMES
     name: str = "fvd"
     says: str = "FVD by the protocol of StyleGAN-V and PVDM, against films of this world; the floor is that of two sets of films."
 
     def __post_init__(self) -> None:
-        """Refuse a file that is no I3D network."""
+        """Refuse so few videos that there is no covariance, and a file that is no I3D network."""
+        if self.num_videos < 2:
+            raise UsageError("FVD needs at least 2 videos; give a larger --count, or other --metrics")
         load_i3d(self.i3d)
 
     @property
     def headlines(self) -> dict[str, Meaning]:
         """The figures for the table."""
-        name = f"FVD, {self.num_frames} frames"
-        return {name: Meaning(words=name, better="lower"), f"floor, {name}": Meaning(words=f"its floor, {name}")}
+        made = {name: Meaning(words=name, better="lower") for name in map(_named, self.lengths)}
+        floor = {f"floor, {name}": Meaning(words=f"its floor, {name}") for name in made}
+        return {name: meaning for pair in zip(made.items(), floor.items(), strict=True) for name, meaning in pair}
 
     @property
     def axes(self) -> dict[str, Axes]:
@@ -44,25 +51,39 @@ class Fvd:
     def settings(self) -> dict[str, object]:
         """What the numbers depend on, the network's hash included."""
         i3d = load_i3d(self.i3d)
-        protocol = {"clips": self.num_videos, "frames": self.num_frames, "stride": 1, "side": SIDE}
+        protocol = {"clips": self.num_videos, "frames": list(self.lengths), "stride": 1, "side": SIDE}
         return protocol | {"sha256": i3d.sha256, "layout": i3d.layout, "scales_itself": i3d.scales_itself}
 
     def run(self, subject: Subject, seed: int) -> Outcome:
         """Make clips and films, and compare what the network says of them."""
-        i3d, name = load_i3d(self.i3d), f"FVD, {self.num_frames} frames"
-        made = self._of_made(i3d, subject, seed)
-        real, other = (self._of_films(i3d, subject, seed, room) for room in (REAL, OTHER_REAL))
+        i3d = load_i3d(self.i3d)
+        made = self._features(i3d, self._made(subject, seed))
+        real, other = (self._features(i3d, self._films(subject, seed, room)) for room in (REAL, OTHER_REAL))
+        whole = {_named(n): frechet_of(made[n], real[n]) for n in self.lengths}
+        whole |= {f"floor, {_named(n)}": frechet_of(other[n], real[n]) for n in self.lengths}
         notes = [f"{self.num_videos} clips, stride 1, {SIDE}x{SIDE}, network sha256 {i3d.sha256[:12]}"]
         if self.num_videos != PROTOCOL_CLIPS:
             notes.append(f"the protocol asks for {PROTOCOL_CLIPS} clips: do not compare with published figures")
-        return Outcome(whole={name: frechet_of(made, real), f"floor, {name}": frechet_of(other, real)}, notes=notes)
+        return Outcome(whole=whole, notes=notes)
 
-    def _of_made(self, i3d: I3D, subject: Subject, seed: int) -> Tensor:
+    def _features(self, i3d: I3D, videos: Iterable[Float[Tensor, "b t 3 h w"]]) -> ByLength:
+        """Features of the first frames of every video, by how many frames a clip has."""
+        parts: dict[int, list[Tensor]] = {n: [] for n in self.lengths}
+        for part in videos:
+            for n in self.lengths:
+                parts[n].append(i3d(part[:, :n]))
+        return {n: torch.cat(of_batches) for n, of_batches in parts.items()}
+
+    def _made(self, subject: Subject, seed: int) -> Iterable[Tensor]:
         captions = captions_of(self.num_videos, seed)
-        requests = [Request(captions=captions[part], seed=seed + part.start) for part in batches(self.num_videos)]
-        return torch.cat([i3d(make(subject, request, self.num_frames)) for request in requests])
+        for part in batches(self.num_videos):
+            yield make(subject, Request(captions=captions[part], seed=seed + part.start), max(self.lengths))
 
-    def _of_films(self, i3d: I3D, subject: Subject, seed: int, room: int) -> Tensor:
+    def _films(self, subject: Subject, seed: int, room: int) -> Iterable[Tensor]:
         scenes = scenes_of(self.num_videos, seed, room=room)
-        films = (film(scenes[part], 0, self.num_frames, subject.frame_size) for part in batches(self.num_videos))
-        return torch.cat([i3d(each) for each in films])
+        for part in batches(self.num_videos):
+            yield film(scenes[part], 0, max(self.lengths), subject.frame_size)
+
+
+def _named(num_frames: int) -> str:
+    return f"FVD, {num_frames} frames"
