@@ -68,6 +68,15 @@ def test_what_cannot_be_done_is_said_in_one_sentence(
     assert os.listdir() == []
 
 
+def test_of_a_model_that_takes_actions_the_page_says_what_its_figures_are_good_for(
+    evaluate: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    acting = tiny_pipeline.pipeline(action_dim=8)
+    monkeypatch.setattr(importlib.import_module("malt.pipelines.loading"), "load_pipeline", lambda checkpoint: acting)
+    assert evaluate("--metrics", "seams", "--out", "seen") == 0
+    assert "It takes actions" in Path("seen/index.html").read_text()
+
+
 def test_the_folder_of_another_run_is_refused(evaluate: Run, capsys: pytest.CaptureFixture[str]) -> None:
     Path("mine").mkdir()
     Path("mine/thesis.txt").write_text("")

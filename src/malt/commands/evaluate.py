@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from malt.pipelines.malt import MaltPipeline
 
 SHOWN = {True: (3, 128), False: (6, 512)}  # videos on the page, and their frames; the first where it must be quick
+ACTING = (
+    "It takes actions, which nobody takes in this world: of its videos only prediction, seams and cost say something."
+)
 USUAL = "recall,wear,frechet,prediction,seams,cost"
 
 
@@ -131,7 +134,9 @@ class Command:
         left = len(study.pending())
         state = f"; {left} of {len(study.tasks())} runs are still missing" if left else ""
         quick = "; a quick look at few videos, so read the intervals" if self.quick else ""
-        return f"{model}, by {ways}; {self.seeds} seed{'s' if self.seeds > 1 else ''}{quick}{state}."
+        seeds = f"{self.seeds} seed{'s' if self.seeds > 1 else ''}"
+        acting = f" {ACTING}" if any(subject.takes_actions for subject in study.subjects) else ""
+        return f"{model}, by {ways}; {seeds}{quick}{state}.{acting}"
 
 
 class _Counted:

@@ -19,6 +19,7 @@ from malt.evaluation.world_features import CLIP_FRAMES, load_world_features
 START = 64  # frame at which films begin, when shapes are anywhere
 FROZEN = "last true frame kept"
 EVERY = 8  # frames between two of which features are compared
+DRIVING = ", driving"  # ends the name of every figure of true driving
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,10 +39,14 @@ class Prediction:
     def headlines(self) -> dict[str, Meaning]:
         """The figures for the table."""
         return {
-            "PSNR": Meaning(words=f"PSNR over {self.horizon} frames, dB", better="higher"),
-            f"PSNR, {FROZEN}": Meaning(words="PSNR of the last true frame, dB"),
-            "SSIM": Meaning(words=f"SSIM over {self.horizon} frames", better="higher"),
-            "feature distance": Meaning(words="feature distance", better="lower"),
+            figure: meaning
+            for domain in ("", DRIVING)
+            for figure, meaning in {
+                f"PSNR{domain}": Meaning(words=f"PSNR over {self.horizon} frames, dB{domain}", better="higher"),
+                f"PSNR{domain}, {FROZEN}": Meaning(words=f"PSNR of the last true frame, dB{domain}"),
+                f"SSIM{domain}": Meaning(words=f"SSIM over {self.horizon} frames{domain}", better="higher"),
+                f"feature distance{domain}": Meaning(words=f"feature distance{domain}", better="lower"),
+            }.items()
         }
 
     @property
@@ -49,7 +54,7 @@ class Prediction:
         """The charts' axes."""
         words = {"PSNR": "PSNR, dB", "SSIM": "SSIM", "feature distance": f"cosine distance ({_feature_name()})"}
         charts = {chart: Axes(x="frames ahead", y=label) for chart, label in words.items()}
-        return charts | {f"{chart}, driving": axes for chart, axes in charts.items()}
+        return charts | {f"{chart}{DRIVING}": axes for chart, axes in charts.items()}
 
     def settings(self) -> dict[str, object]:
         """What the numbers depend on."""
@@ -74,7 +79,7 @@ class Prediction:
         if not subject.takes_actions:
             yield "", self._of_world(subject, seed)
         elif files := driving_files():
-            yield ", driving", self._of_driving(subject, seed, min(self.num_videos, len(files) // 2))
+            yield DRIVING, self._of_driving(subject, seed, min(self.num_videos, len(files) // 2))
 
     def _of_world(self, subject: Subject, seed: int) -> Iterator[tuple[Request, Tensor]]:
         scenes = scenes_of(self.num_videos, seed)
