@@ -8,7 +8,7 @@ from html import escape
 from malt.evaluation.metric import Axes
 
 WIDTH, HEIGHT = 460, 280
-LEFT, RIGHT, TOP, BOTTOM = 58, 14, 14, 46
+LEFT, RIGHT, TOP, BOTTOM = 58, 22, 14, 46
 COLOURS = ("#2f6fde", "#d9672b", "#2a9d74", "#a64fc4", "#b8940f", "#c73e5c", "#3aa3b8", "#7a6a58")
 GREY = "#8a8a8a"
 DASHES = ("", "7 4", "2 3", "9 3 2 3")

@@ -9,12 +9,12 @@ body { background: var(--paper); color: var(--ink); font: 16px/1.5 system-ui, sa
 main { max-width: 1060px; margin: 0 auto; padding: 28px 20px 60px; }
 h1 { font-size: 30px; margin: 0 0 4px; } h2 { font-size: 21px; margin: 40px 0 6px; }
 p { margin: 4px 0 12px; max-width: 74ch; } .lead, .small, ul, small, .of, .none { color: var(--faint); }
-ul { padding-left: 20px; font-size: 14px; } .small { font-size: 13px; }
+ul { padding-left: 20px; font-size: 14px; overflow-wrap: anywhere; } .small { font-size: 13px; }
 .wide { overflow-x: auto; }
 table { border-collapse: collapse; } th { text-align: left; font-weight: 600; }
 .figures th, .figures td { padding: 7px 16px 7px 6px; border-bottom: 1px solid var(--rule); vertical-align: top; }
 .figures tbody th { font-weight: 400; } .figures td b { display: block; font-variant-numeric: tabular-nums; }
-.figures small { white-space: nowrap; } .best { background: var(--best); }
+.figures small, .figures thead th { white-space: nowrap; } .best { background: var(--best); }
 .of { display: block; font-size: 13px; }
 .chip { display: inline-block; width: 11px; height: 11px; border-radius: 3px; margin-right: 7px; }
 .videos th { padding: 0 10px 4px 0; } .videos td { padding: 0 10px 8px 0; }
