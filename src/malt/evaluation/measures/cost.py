@@ -62,8 +62,10 @@ class Cost:
     def axes(self) -> dict[str, Axes]:
         """The charts' axes."""
         return {
-            "seconds for one more second": Axes(x="frames already there", y="seconds", log_x=True),
-            "seconds a frame": Axes(x="frames already there", y="seconds", log_x=True),
+            "seconds for one more second": Axes(
+                x="frames already there", y="seconds for one more second of video", log_x=True
+            ),
+            "seconds a frame": Axes(x="frames already there", y="seconds a frame", log_x=True),
             "resident, MiB": Axes(x="frames already there", y="MiB held by the process", log_x=True),
         }
 
