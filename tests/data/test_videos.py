@@ -36,6 +36,11 @@ def test_every_frame_of_every_format_is_read_in_its_order(tmp_path: Path, ending
     assert np.allclose(levels, [grey(n) for n in range(10)], atol=18 if ending == ".gif" else 4)
 
 
+@pytest.mark.parametrize("ending", [".mp4", ".webm", ".avi", ".mov", ".mkv", ".gif"])
+def test_its_own_rate_takes_every_frame_of_every_format_once(tmp_path: Path, ending: str) -> None:
+    assert sources(write_video(tmp_path / f"video{ending}", 12, rate=10), fps=10.0) == list(range(12))
+
+
 def test_another_rate_takes_the_frame_nearest_in_time(tmp_path: Path) -> None:
     path = write_video(tmp_path / "video.mp4", 12, rate=8)
     assert sources(path, fps=8.0) == list(range(12))
@@ -113,6 +118,21 @@ def test_captions_that_match_nothing_or_lack_a_column_are_refused(tmp_path: Path
         find_films(tmp_path / "films", table)
     with pytest.raises(UsageError, match="there is no file"):
         find_films(tmp_path / "films", tmp_path / "none.csv")
+
+
+def test_captions_for_videos_that_are_not_there_are_told_of(tmp_path: Path) -> None:
+    write_video(tmp_path / "x.mp4", 2)
+    (tmp_path / "captions.csv").write_text("file,caption\nx.mp4,words\ny.mp4,more\nz,others\n")
+    told = list[str]()
+    assert [film.caption for film in find_films(tmp_path, tell=told.append)] == ["words"]
+    [sentence] = told
+    assert sentence.endswith("captions.csv has captions for 2 videos that are not there, such as y.mp4")
+
+
+def test_a_link_that_leads_in_a_circle_is_walked_once(tmp_path: Path) -> None:
+    write_video(tmp_path / "films/x.mp4", 2)
+    (tmp_path / "films/again").symlink_to("..")
+    assert [film.name for film in find_films(tmp_path)] == ["films/x.mp4"]
 
 
 def test_an_empty_folder_and_one_that_is_not_there_are_refused(tmp_path: Path) -> None:

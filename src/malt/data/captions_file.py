@@ -2,7 +2,7 @@
 
 import csv
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -22,9 +22,18 @@ class CaptionTable:
 
     def of(self, name: str) -> str | None:
         """The caption of the video `name`, a path within its folder; found with its ending or without, None if not there."""
-        within = PurePosixPath(name)
-        keys = (name, str(within.with_suffix("")), within.name, within.stem)
-        return next((self.captions[key] for key in keys if key in self.captions), None)
+        return next((self.captions[key] for key in _keys(name) if key in self.captions), None)
+
+    def unused(self, names: Iterable[str]) -> list[str]:
+        """What the file has captions for and none of these videos is called."""
+        used = {key for name in names for key in _keys(name)}
+        return [key for key in self.captions if key not in used]
+
+
+def _keys(name: str) -> tuple[str, ...]:
+    """By which names a video may stand in a table, the most exact one first."""
+    within = PurePosixPath(name)
+    return name, str(within.with_suffix("")), within.name, within.stem
 
 
 def find_captions(folder: Path) -> Path | None:

@@ -1,6 +1,6 @@
 """The videos of a folder, however deep, each with what was said of it and what was done in it."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,11 +22,11 @@ class Film:
     actions: Path | None = None  # NAME.actions.csv: a row a frame
 
 
-def find_films(folder: Path, captions: Path | None = None) -> list[Film]:
+def find_films(folder: Path, captions: Path | None = None, tell: Callable[[str], None] = print) -> list[Film]:
     """All videos under `folder` (or the one file that it is), sorted by name, with their captions and actions.
 
     A caption comes from `captions` or a captions.csv, captions.jsonl or metadata.csv in the folder, else from NAME.txt beside
-    the video, else there is none.
+    the video, else there is none. `tell` is told of captions for videos that are not there.
 
     Raises:
         UsageError: there is no such folder or no video in it, or a table of captions cannot be read or matches nothing.
@@ -40,11 +40,8 @@ def find_films(folder: Path, captions: Path | None = None) -> list[Film]:
         raise UsageError(f"{folder} holds no videos; give a folder with {endings} files or folders of pictures")
     table = _table(captions or (None if folder.is_file() else find_captions(folder)))
     films = [_film(path, root, table) for path in paths]
-    if table is not None and not any(table.of(film.name) is not None for film in films):
-        raise UsageError(
-            f"the captions in {table.path} name none of the {len(films)} videos under {folder}; "
-            "its column file is to hold their paths within that folder"
-        )
+    if table is not None:
+        _check_captions(table, films, folder, tell)
     return films
 
 
@@ -72,19 +69,31 @@ def shared_actions(films: Sequence[Film]) -> tuple[str, ...]:
     return first
 
 
-def _walk(folder: Path) -> Iterator[Path]:
+def _walk(folder: Path, above: frozenset[Path] = frozenset()) -> Iterator[Path]:
+    """Videos and folders of pictures; a link back to a folder that it lies in is not followed."""
+    inside = above | {folder.resolve()}
     entries = [entry for entry in folder.iterdir() if not entry.name.startswith(".")]
     videos = [entry for entry in entries if entry.is_file() and entry.suffix.lower() in VIDEO_ENDINGS]
     yield from videos
     if not videos and pictures_in(folder):
         yield folder
     for entry in entries:
-        if entry.is_dir():
-            yield from _walk(entry)
+        if entry.is_dir() and entry.resolve() not in inside:
+            yield from _walk(entry, inside)
 
 
 def _table(path: Path | None) -> CaptionTable | None:
     return None if path is None else read_captions(path)
+
+
+def _check_captions(table: CaptionTable, films: list[Film], folder: Path, tell: Callable[[str], None]) -> None:
+    if not any(table.of(film.name) is not None for film in films):
+        raise UsageError(
+            f"the captions in {table.path} name none of the {len(films)} videos under {folder}; "
+            "its column file is to hold their paths within that folder"
+        )
+    if unused := table.unused(film.name for film in films):
+        tell(f"{table.path} has captions for {len(unused)} videos that are not there, such as {unused[0]}")
 
 
 def _film(path: Path, root: Path, table: CaptionTable | None) -> Film:

@@ -138,8 +138,9 @@ def _shots(path: Path) -> Iterator[_Shot]:
             stream = _picture_stream(container, path)
             stream.thread_type = "AUTO" if stream.width * stream.height > SMALL else "NONE"
             rate = float(stream.average_rate or 25)
+            timed = container.format.name != "avi"  # which knows when a frame is decoded, and not when it is shown
             for frame in container.decode(stream):
-                time = count / rate if frame.time is None else frame.time
+                time = frame.time if timed and frame.time is not None else count / rate
                 duration = float(frame.duration * frame.time_base) if frame.duration and frame.time_base else None
                 yield _Shot(time, duration, frame)
                 count += 1
