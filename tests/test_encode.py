@@ -115,6 +115,8 @@ def test_a_folder_of_other_shards_or_at_work_is_left_alone(folder: Path, capsys:
     tiny_pipeline.autoencoder(latent_mean=(1.0, 0.0, 0.0)).save_pretrained("codec")
     assert encode() == 2
     assert "were made with another codec" in capsys.readouterr().err
+    assert main(["encode", "videos", "--out", "videos/a.mp4/shards", "--codec", "codec"]) == 2
+    assert "the folder videos/a.mp4/shards cannot be made (Not a directory)" in capsys.readouterr().err
     with shard_writer(folder / "shards", 0):
         assert encode() == 2
     assert "another process encodes into shards as rank 0" in capsys.readouterr().err

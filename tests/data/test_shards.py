@@ -150,6 +150,19 @@ def test_a_shard_that_is_deleted_is_made_anew(videos: Path, tmp_path: Path) -> N
     assert set(json.loads((out / "index-00000.json").read_text())["films"]) == {"a.mp4", "b.mp4", "c.mp4"}
 
 
+def test_a_damaged_ledger_is_named_and_without_it_all_is_made_anew(videos: Path, tmp_path: Path) -> None:
+    encode(videos, tmp_path / "out")
+    before, ledger = shards(tmp_path / "out"), tmp_path / "out" / "ledger-00000.jsonl"
+    ledger.write_bytes(b"[]\n" + ledger.read_bytes())
+    with pytest.raises(
+        UsageError, match=r"ledger-00000.jsonl is damaged in line 1; delete it and run malt encode again"
+    ):
+        encode(videos, tmp_path / "out")
+    ledger.unlink()
+    encode(videos, tmp_path / "out")
+    assert shards(tmp_path / "out") == before
+
+
 def test_a_broken_video_is_dropped_and_the_others_go_on(videos: Path, tmp_path: Path) -> None:
     (videos / "aa.mp4").write_bytes(b"only words")
     write_actions(videos / "aa.mp4", 3)

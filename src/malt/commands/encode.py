@@ -153,7 +153,7 @@ class Command:
             for progress in encode_films(films, codec, encoding, writer, device=device, **settings):
                 bar.update(task, advance=progress.num_frames, description=progress.film.name)
                 if progress.broken:
-                    bar.console.print(f"skipped: {progress.broken}", markup=False, highlight=False)
+                    bar.console.print(f"skipped: {progress.broken}", markup=False, highlight=False, soft_wrap=True)
                     broken.append(progress.broken)
         return broken
 

@@ -193,15 +193,15 @@ def _read_folder(folder: Path, skip_damaged: bool, tell: Callable[[str], None]) 
 
 
 def _read_checked(path: Path, sha256: str) -> list[Sample]:
-    remedy = "delete it and run malt encode again, which makes what it held anew"
+    anew = "run malt encode again (of a run's own shards: malt train --resume), which makes what it held anew"
     if not path.is_file():
-        raise UsageError(f"the shard {path} is missing; run malt encode again, which makes what it held anew")
+        raise UsageError(f"the shard {path} is missing; {anew}")
     if checksum(path) != sha256:
-        raise UsageError(f"the shard {path} is damaged (its checksum is another); {remedy}")
+        raise UsageError(f"the shard {path} is damaged (its checksum is another); delete it and {anew}")
     try:
         return list(read_shard(path))
     except (ValueError, KeyError, tarfile.TarError) as error:
-        raise UsageError(f"the shard {path} cannot be read ({error}); {remedy}") from error
+        raise UsageError(f"the shard {path} cannot be read ({error}); delete it and {anew}") from error
 
 
 def _agreed(infos: list[dict[str, Any]], codec: CodecIdentity | None) -> tuple[CodecIdentity, tuple[str, ...]]:

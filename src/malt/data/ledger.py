@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from malt.errors import UsageError
+
 
 class Stretch(NamedTuple):
     """A sample as the ledger knows it: bytes `begin` to `end` of a shard."""
@@ -34,11 +36,20 @@ class Ledger:
 
     @classmethod
     def read(cls, path: Path) -> "Ledger":
-        """The ledger in a file; an empty one if there is none."""
+        """The ledger in a file; an empty one if there is none.
+
+        Raises:
+            UsageError: a whole line of it tells of no event.
+        """
         ledger = cls(path)
-        if path.exists():
-            for line in path.read_bytes().rpartition(b"\n")[0].splitlines():
+        lines = path.read_bytes().rpartition(b"\n")[0].splitlines() if path.exists() else []
+        for number, line in enumerate(lines, start=1):
+            try:
                 ledger._follow(json.loads(line))
+            except (ValueError, KeyError, TypeError, AttributeError) as error:
+                raise UsageError(
+                    f"{path} is damaged in line {number}; delete it and run malt encode again, which makes what it told of anew"
+                ) from error
         return ledger
 
     def mend(self) -> None:

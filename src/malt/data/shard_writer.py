@@ -147,9 +147,12 @@ def shard_writer(folder: Path, rank: int, shard_bytes: int = SHARD_BYTES) -> Ite
     """The writer of a rank's shards in a folder, while no other process has it.
 
     Raises:
-        UsageError: another process writes there as the same rank.
+        UsageError: another process writes there as the same rank, or there can be no such folder.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"the folder {folder} cannot be made ({error.strerror}); name another") from error
     with (folder / f"lock-{rank:05d}").open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -170,8 +173,8 @@ def check_encoding(folder: Path, told: dict[str, Any]) -> None:
     if not path.exists():
         write_whole(path, json.dumps(told, indent=1))
     try:
-        noted = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
+        noted = dict(json.loads(path.read_text(encoding="utf-8")).items())
+    except (ValueError, AttributeError) as error:
         raise UsageError(f"{path} is damaged; name another folder, or delete this one") from error
     for name, asked in told.items():
         if noted.get(name) != asked:
