@@ -1,12 +1,14 @@
 """Laws of `malt train` on one's own videos, and of `malt export`, by the command line."""
 
 import json
+import shutil
 from pathlib import Path
 
 import av
 import numpy as np
 import pytest
 import torch
+from diffusers import AutoencoderTiny
 from safetensors.torch import load_file
 
 from malt.cli import main
@@ -15,6 +17,7 @@ from malt.data.identity import identify
 from malt.generation.sink import VideoSink
 from malt.pipelines.autoencoder import load_autoencoder
 from malt.pipelines.loading import load_pipeline
+from malt.training.checkpoint import saved_states
 
 ACTING = ["--actions", "steering", "throttle"]
 SMALL = ["--frame-size", "32", "48", "--frame-rate", "20", "--watching.sample-frames", "20"]
@@ -139,6 +142,7 @@ def test_what_cannot_be_exported_is_said(tmp_path: Path, capsys: pytest.CaptureF
         (["drive", "--data", "nowhere"], "there is no folder"),
         (["tiny", "--frame-size", "32", "48"], "the world passage has frames of 64x64"),
         (["tiny", "--actions", "steering"], "nobody acts in the world passage"),
+        (["tiny", "--bank-frames", "48"], "bank_frames is 48; give a multiple of 4 that is at least 52"),
         (["tiny", "--optimizer.learning-rate", "1"], "did you mean --optimization.learning-rate"),
         (["tiny", "--ressume"], "did you mean --resume"),
         (["tiny", "--optimization.num-steps", "many"], "takes a whole number, not 'many'"),
@@ -158,6 +162,59 @@ def test_actions_that_the_videos_have_not_are_refused(tmp_path: Path, capsys: py
     data = films(tmp_path / "films", count=2, acting=False)
     assert train(data, tmp_path / "run", *ACTING) == 2
     assert "have the actions none and steering, throttle are asked for" in capsys.readouterr().err
+
+
+def test_videos_shorter_than_a_segment_are_refused_before_an_autoencoder_is_trained_on_them(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "films").mkdir()
+    for seed in range(2):
+        film(tmp_path / "films" / f"film-{seed}.mp4", 16, seed, acting=False)
+    assert train(tmp_path / "films", tmp_path / "run") == 2
+    assert "the longest video has 4 latent frames and 5 are needed to learn from" in capsys.readouterr().err
+    assert not (tmp_path / "run" / "autoencoder").exists()
+
+
+def test_videos_of_which_none_can_be_used_are_refused(
+    driven: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "films").mkdir()
+    for name in ("a", "b"):
+        (tmp_path / "films" / f"{name}.mp4").write_bytes(b"only words")
+    codec = ["--codec", str(driven / "autoencoder" / "final")]
+    for number, options in enumerate(([], codec)):
+        assert train(tmp_path / "films", tmp_path / f"run-{number}", *options) == 2
+        assert "none of the" in capsys.readouterr().err
+
+
+def test_a_vocabulary_that_is_damaged_is_named(
+    captioned: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = Path(shutil.copytree(captioned, tmp_path / "run"))
+    (run / "words.json").write_text("{")
+    assert main(["export", str(run), "--out", str(tmp_path / "model")]) == 2
+    assert "words.json is damaged; copy it again" in capsys.readouterr().err
+
+
+def test_frames_that_do_not_fit_a_given_autoencoder_are_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    widths = {"encoder_block_out_channels": (4, 4), "decoder_block_out_channels": (4, 4)}
+    blocks = {"num_encoder_blocks": (1, 1), "num_decoder_blocks": (1, 1)}
+    AutoencoderTiny(latent_channels=4, **widths, **blocks).save_pretrained(tmp_path / "codec")
+    data = films(tmp_path / "films", count=2, acting=False)
+    assert train(data, tmp_path / "run", "--codec", str(tmp_path / "codec"), "--frame-size", "32", "50") == 2
+    assert "frames of 50x32 do not fit this autoencoder and transformer; give --frame-size with multiples of 4" in (
+        capsys.readouterr().err
+    )
+
+
+def test_as_many_states_are_kept_as_a_run_is_told_to_keep(driven: Path, tmp_path: Path) -> None:
+    codec = ["--codec", str(driven / "autoencoder" / "final")]
+    often = ["--watching.save-seconds", "1e-6", "--watching.keep-states", "3", "--watching.sample-every", "0"]
+    assert train(driven / "shards", tmp_path / "run", *ACTING, *codec, *often) == 0
+    names = [path.name for path in saved_states(tmp_path / "run" / "transformer")]
+    assert names == ["step-00000002", "step-00000003", "step-00000004"]
 
 
 def test_the_fields_of_a_recipe_are_listed_as_they_are_typed(capsys: pytest.CaptureFixture[str]) -> None:

@@ -5,8 +5,9 @@ from typing import Any
 import pytest
 import torch
 
+from malt.errors import UsageError
 from malt.memory.kinds import KINDS
-from malt.training.chance import Chance
+from malt.training.chance import Chance, check_part
 from malt.training.transformer import Objective, Stage, TransformerTask
 from tiny_lesson import Examples, captioned, task
 
@@ -68,3 +69,8 @@ def test_a_part_that_makes_no_sense_is_refused_in_a_sentence(part: tuple[int, in
     whole = task(batch_size=3)
     with pytest.raises(ValueError, match=sentence):
         TransformerTask(whole.module, whole.examples, whole.curriculum, 0, torch.float32, part)
+
+
+def test_that_a_batch_cannot_be_shared_is_for_a_person_to_put_right() -> None:
+    with pytest.raises(UsageError, match="give a multiple of 2"):
+        check_part((0, 2), 3)

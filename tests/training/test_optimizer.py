@@ -1,5 +1,7 @@
 """Laws of the plan by which weights are learned: which optimizer takes which weight, and how fast."""
 
+from typing import Any
+
 import pytest
 from torch import nn
 from torch.optim import AdamW, Muon
@@ -81,8 +83,13 @@ def test_a_rate_is_a_factor_on_every_groups_own() -> None:
     [
         ({"num_steps": 0}, "num_steps is 0; give at least 1"),
         ({"decay_from": 1.5}, "decay_from is 1.5; give a share between 0 and 1"),
+        ({"learning_rate": -1e-3}, "learning_rate is -0.001; give a number above 0"),
+        ({"max_gradient_norm": 0.0}, "max_gradient_norm is 0.0; give a number above 0"),
+        ({"weight_decay": -0.1}, "weight_decay is -0.1; give 0 or more"),
+        ({"betas": (0.9, 2.0)}, r"betas is \(0.9, 2.0\); give from 0 to just below 1"),
+        ({"ema_decay": 1.0}, "ema_decay is 1.0; give from 0 to just below 1"),
     ],
 )
-def test_a_plan_that_makes_no_sense_is_refused_in_a_sentence(setting: dict[str, float], sentence: str) -> None:
+def test_a_plan_that_makes_no_sense_is_refused_in_a_sentence(setting: dict[str, Any], sentence: str) -> None:
     with pytest.raises(ValueError, match=sentence):
         Optimization(**{"num_steps": 10} | setting)

@@ -162,6 +162,13 @@ def test_the_number_of_steps_alone_stretches_the_stages_and_with_the_stages_it_d
         ("compile", ["perhaps"], "takes true or false, not 'perhaps'"),
         ("optimization.decay-from", ["7"], "optimization: decay_from is 7.0; give a share between 0 and 1"),
         ("precision", ["float8"], "choose float32 or bfloat16"),
+        ("autoencoder.channels", ["0", "8", "8"], "autoencoder: channels is (0, 8, 8); give at least 1"),
+        ("transformer.attention-head-dim", ["15"], "transformer: a head of 15 channels cannot turn with time"),
+        ("transformer.context-frames", ["-1"], "transformer: context_frames is -1; give at least 0"),
+        ("sampling.num-inference-steps", ["0"], "sampling: num_inference_steps is 0; give at least 1"),
+        ("caption-tokens", ["0"], "caption_tokens is 0; give at least 1"),
+        ("watching.keep-states", ["0"], "watching: keep_states is 0; give at least 1"),
+        ("watching.save-seconds", ["0"], "watching: save_seconds is 0.0; give a number above 0"),
     ],
 )
 def test_a_wrong_field_is_a_sentence_that_says_what_to_do(option: str, words: list[str], sentence: str) -> None:

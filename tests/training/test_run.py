@@ -4,7 +4,9 @@ import json
 import math
 import signal
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +16,13 @@ import torch
 from safetensors.torch import load_file
 
 from malt.cli import main
-from malt.errors import CheckpointError
+from malt.errors import CheckpointError, UsageError
 from malt.pipelines.loading import load_pipeline
 from malt.recipes import tiny
 from malt.training import passage_source, run
 from malt.training.autoencoder import AutoencoderTask
-from malt.training.folder import claimed
+from malt.training.distributed import Ranks, Scale
+from malt.training.folder import check_unchanged, claimed
 from malt.training.transformer import TransformerTask
 
 Weights = dict[str, torch.Tensor]
@@ -200,6 +203,33 @@ def test_a_folder_with_a_run_in_it_is_not_touched_by_another(
     assert train(finished, *options) == 2
     assert complaint in capsys.readouterr().err
     assert {path: path.stat().st_mtime_ns for path in finished.rglob("*")} == before
+
+
+def test_a_run_may_go_on_computed_otherwise_but_not_learned_otherwise() -> None:
+    otherwise = replace(tiny(), compile=True, scale=Scale(copies=8, checkpointing=True))
+    check_unchanged(Path("run"), tiny(), otherwise)
+    with pytest.raises(UsageError, match="begun with another --scale.sharded"):
+        check_unchanged(Path("run"), tiny(), replace(tiny(), scale=Scale(sharded=True)))
+
+
+def test_batches_that_the_processes_cannot_share_are_refused_before_anything_is_learned(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(run, "launched", lambda on_gpu: nullcontext(Ranks(0, 4)))
+    with pytest.raises(UsageError, match="a batch of 2 videos cannot be shared equally by 4; give a multiple of 4"):
+        run.train(tiny(), tmp_path / "run")
+    assert not (tmp_path / "run" / "experiment.json").exists()
+
+
+@pytest.mark.parametrize(("rank", "order"), [(0, ["work", "wait"]), (1, ["wait", "work"])])
+def test_what_the_first_process_writes_is_waited_for_by_the_others(
+    monkeypatch: pytest.MonkeyPatch, rank: int, order: list[str]
+) -> None:
+    done: list[str] = []
+    monkeypatch.setattr(run.dist, "new_group", lambda **settings: settings["timeout"] >= timedelta(days=1))
+    monkeypatch.setattr(run.dist, "barrier", lambda group: done.append("wait") if group else None)
+    run._by_the_first(Ranks(rank, 2), lambda: done.append("work"))
+    assert done == order
 
 
 def test_a_run_is_not_written_over_a_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -7,6 +7,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from malt.errors import UsageError
+
 Part = tuple[int, int]  # (rank, world): of the videos of the batch, those numbered rank, rank + world, ...
 
 WHOLE: Part = (0, 1)
@@ -22,14 +24,15 @@ def check_part(part: Part, batch_size: int) -> None:
     """Refuse a share that is none, or that differs from the others'.
 
     Raises:
-        ValueError: when the rank is not one of the world's, or the batch cannot be shared equally.
+        ValueError: when the rank is not one of the world's.
+        UsageError: when the batch cannot be shared equally.
     """
     rank, world = part
     if not 0 <= rank < world:
         raise ValueError(f"there is no rank {rank} of {world}; ranks are 0 to {world - 1}")
     if batch_size % world:
-        raise ValueError(
-            f"a batch of {batch_size} videos cannot be shared equally by {world}; give a multiple of {world}"
+        raise UsageError(
+            f"a batch of {batch_size} videos cannot be shared equally by {world}; give a multiple of {world} as batch_size"
         )
 
 

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from malt.memory.kinds import KINDS
+from malt.models.positions import split_axes
 from malt.training.autoencoder import AutoencoderObjective
 from malt.training.distributed import Scale
 from malt.training.optimizer import Optimization
@@ -18,6 +19,12 @@ class AutoencoderSize:
     encoder_blocks: tuple[int, int] = (1, 1)
     decoder_blocks: tuple[int, int] = (1, 2)
     latent_bound: float = 3.0
+
+    def __post_init__(self) -> None:
+        for name in ("latent_channels", "channels", "encoder_blocks", "decoder_blocks"):
+            value = getattr(self, name)
+            if min(value if isinstance(value, tuple) else (value,)) < 1:
+                raise ValueError(f"{name} is {value}; give at least 1")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,13 +51,15 @@ class TransformerSize:
         if not self.attention or not set(self.attention) <= {"space_time", "space"}:
             raise ValueError(f"attention is {' '.join(self.attention)!r}; give space_time or space for layers in turn")
         for name, value in vars(self).items():
-            if isinstance(value, int) and value < 1 and name not in ("context_frames", "memory_size"):
-                raise ValueError(f"{name} is {value}; give at least 1")
+            least = 0 if name == "context_frames" else 1
+            if isinstance(value, int) and value < least:
+                raise ValueError(f"{name} is {value}; give at least {least}")
+        split_axes(self.attention_head_dim)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Watching:
-    """What is measured and shown as the run goes on, always with the averaged weights; it changes nothing of the run."""
+    """What is measured, shown and kept as the run goes on, measured by the averaged weights; it changes nothing of the run."""
 
     validate_every: int = 500  # steps; 0 for never
     validation_videos: int = 8
@@ -58,11 +67,15 @@ class Watching:
     sample_every: int = 500  # steps; 0 for never
     sample_videos: int = 4
     sample_frames: int = 96
+    save_seconds: float = 180.0  # from one saved state to the next; a stop and the end save as well
+    keep_states: int = 2  # the newest ones; those at the ends of stages are kept for good
 
     def __post_init__(self) -> None:
-        for name in ("validation_videos", "sample_videos", "sample_frames"):
+        for name in ("validation_videos", "sample_videos", "sample_frames", "keep_states"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}; give at least 1")
+        if self.save_seconds <= 0:
+            raise ValueError(f"save_seconds is {self.save_seconds}; give a number above 0")
         for name in ("validate_every", "sample_every"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} is {getattr(self, name)}; give a number of steps, or 0 for never")
@@ -79,6 +92,12 @@ class Sampling:
     memory_guidance_scale: float = 1.0
     context_noise: float = 0.05
     shift: float = 3.0  # of the schedule of noise levels: where films begin, most is decided near pure noise
+
+    def __post_init__(self) -> None:
+        if self.num_inference_steps < 1:
+            raise ValueError(f"num_inference_steps is {self.num_inference_steps}; give at least 1")
+        if self.shift <= 0:
+            raise ValueError(f"shift is {self.shift}; give a number above 0")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -132,6 +151,9 @@ class Experiment:
             raise ValueError(f"precision is {self.precision!r}; choose float32 or bfloat16")
         if self.frame_rate <= 0:
             raise ValueError(f"frame_rate is {self.frame_rate}; give a number above 0")
+        for name in ("bank_videos", "bank_frames", "caption_tokens"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} is {getattr(self, name)}; give at least 1")
         if self.start and self.codec:
             raise ValueError("start brings its own autoencoder; leave codec out")
         self._check_sizes()

@@ -14,7 +14,8 @@ from malt.training.experiment import Experiment
 from malt.training.fields import differences, from_json
 
 EXPERIMENT, LOCK, WORDS = "experiment.json", "lock", "words.json"
-HARMLESS = ("--watching.", "--sampling.", "--compile")  # what a run that goes on may do otherwise than it began
+# What a run that goes on may do otherwise than it began: it changes no weight beyond rounding.
+HARMLESS = ("--watching.", "--sampling.", "--compile", "--scale.copies", "--scale.checkpointing")
 
 
 class Begun(NamedTuple):
@@ -29,9 +30,12 @@ def claimed(folder: Path) -> Iterator[None]:
     """Have a run's folder for oneself; the kernel gives it back when the process ends, however it ends.
 
     Raises:
-        UsageError: another process trains in it.
+        UsageError: another process trains in it, or there can be no such folder.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"the folder {folder} cannot be made ({error.strerror}); name another") from error
     with (folder / LOCK).open("a") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -77,9 +81,16 @@ def check_unchanged(folder: Path, begun: Experiment, asked: Experiment) -> None:
 
 
 def read_words(folder: Path) -> tuple[str, ...] | None:
-    """The vocabulary of the run's captions, None before there is one."""
+    """The vocabulary of the run's captions, None before there is one.
+
+    Raises:
+        UsageError: it is damaged.
+    """
     path = folder / WORDS
-    return tuple(json.loads(path.read_text())) if path.exists() else None
+    try:
+        return tuple(map(str, json.loads(path.read_text()))) if path.exists() else None
+    except (ValueError, TypeError) as error:
+        raise UsageError(f"{path} is damaged; copy it again from where the run was begun") from error
 
 
 def write_words(folder: Path, words: tuple[str, ...]) -> None:

@@ -32,6 +32,15 @@ class Optimization:
             raise ValueError(f"num_steps is {self.num_steps}; give at least 1")
         if not 0 <= self.decay_from <= 1:
             raise ValueError(f"decay_from is {self.decay_from}; give a share between 0 and 1")
+        for name in ("learning_rate", "max_gradient_norm"):
+            if getattr(self, name) <= 0:
+                raise ValueError(f"{name} is {getattr(self, name)}; give a number above 0")
+        for name in ("muon_learning_rate", "text_encoder_rate", "warmup_steps", "weight_decay"):
+            if (getattr(self, name) or 0) < 0:
+                raise ValueError(f"{name} is {getattr(self, name)}; give 0 or more")
+        for name, decays in (("betas", self.betas), ("ema_decay", (self.ema_decay,))):
+            if not all(0 <= decay < 1 for decay in decays):
+                raise ValueError(f"{name} is {getattr(self, name)}; give from 0 to just below 1")
 
     def rate(self, step: int) -> float:
         """Factor on the learning rates at `step` (0-based)."""

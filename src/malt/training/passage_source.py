@@ -25,6 +25,12 @@ class Passage:
             raise UsageError(f"the world passage has frames of {SIZE}x{SIZE}, 16 a second; give --data for others")
         if experiment.actions:
             raise UsageError("nobody acts in the world passage; give --data with NAME.actions.csv beside the videos")
+        multiple, needed = AutoencoderMalt.time_compression, _frames_needed(experiment)
+        if experiment.bank_frames % multiple or experiment.bank_frames < needed:
+            raise UsageError(
+                f"bank_frames is {experiment.bank_frames}; give a multiple of {multiple} that is at least {needed}, the frames "
+                "of the longest walk"
+            )
         self.experiment, self.out, self.tell = experiment, out, tell
 
     def clips(self, device: str) -> ClipSource:
@@ -66,3 +72,11 @@ class Passage:
         count = max(watching.validation_videos, watching.sample_videos)
         latents, scenes = encode_world(autoencoder, count, frames, DATA_SEED // 2)
         return HeldOut(LatentBank(latents, scenes, seed=0), latents.shape[1])
+
+
+def _frames_needed(experiment: Experiment) -> int:
+    """Video frames of the longest walk and the context before it."""
+    size = experiment.transformer
+    objectives = [objective for stage in experiment.curriculum for objective in stage.objectives]
+    latents = [(o.num_segments * size.segment_frames + size.context_frames) * o.frame_stride for o in objectives]
+    return max(latents) * AutoencoderMalt.time_compression

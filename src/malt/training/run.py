@@ -5,8 +5,9 @@ import shutil
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
@@ -18,6 +19,7 @@ from malt.errors import CheckpointError
 from malt.models.autoencoder import AutoencoderMalt
 from malt.pipelines.autoencoder import load_autoencoder
 from malt.training.autoencoder import AutoencoderTask, latent_statistics
+from malt.training.chance import check_part
 from malt.training.curriculum import fit_to_videos
 from malt.training.distributed import Ranks, current_ranks, is_sharded, launched, prepare
 from malt.training.experiment import Experiment
@@ -34,6 +36,7 @@ from malt.training.watch import Watch
 
 Result = TypeVar("Result")
 JOURNAL_EVERY = 20  # steps
+LONGEST_WAIT = timedelta(days=7)  # of the others for what the first process does alone, such as encoding all videos
 
 
 def train(experiment: Experiment, out: Path, device: str = "cpu", tell: Tell = print, *, recipe: str = "") -> Path:
@@ -48,6 +51,7 @@ def train(experiment: Experiment, out: Path, device: str = "cpu", tell: Tell = p
         tell = tell if ranks.first else _silently
         source = open_source(experiment, out, tell)
         ready = ready_autoencoder(experiment, source, out / "autoencoder" / "final", device)
+        _check_batches(experiment, ranks, with_autoencoder=ready is None)
         if ranks.first:
             write_experiment(out, experiment, recipe)
         autoencoder = ready or train_autoencoder(experiment, source, out / "autoencoder", device, tell)
@@ -96,7 +100,7 @@ def ready_autoencoder(experiment: Experiment, source: Source, final: Path, devic
 
 def train_autoencoder(experiment: Experiment, source: Source, folder: Path, device: str, tell: Tell) -> AutoencoderMalt:
     """A new autoencoder, with the statistics of its latents; how well it reconstructs goes to `reconstruction.json`."""
-    clips = source.clips(device)
+    clips = _by_the_first(current_ranks(), lambda: source.clips(device))
     torch.manual_seed(experiment.seed)
     model = AutoencoderMalt(**vars(experiment.autoencoder)).to(device)
     tell(f"autoencoder: {experiment.autoencoder_optimization.num_steps} steps")
@@ -105,7 +109,7 @@ def train_autoencoder(experiment: Experiment, source: Source, folder: Path, devi
     if experiment.compile:
         task.compile()
     plan = experiment.autoencoder_optimization
-    fit(task, plan, folder, journal_every=min(JOURNAL_EVERY, plan.num_steps)).copy_to(model)
+    fit(task, plan, folder, **_keeping(experiment, plan)).copy_to(model)
     mean, std = latent_statistics(model, clips.typical())
     model.register_to_config(latent_mean=tuple(mean), latent_std=tuple(std))
     source.describe(model)
@@ -163,7 +167,7 @@ def train_transformer(
         out / "transformer",
         actions=watch.actions,
         milestones=milestones,
-        journal_every=min(JOURNAL_EVERY, plan.num_steps),
+        **_keeping(experiment, plan),
     )
     learned = average.whole()
     if is_sharded(captioned):
@@ -172,6 +176,16 @@ def train_transformer(
         captioned.load_state_dict(learned, strict=False)
         watch.finish(plan.num_steps, captioned)
     return captioned
+
+
+def _keeping(experiment: Experiment, plan: Optimization) -> dict[str, Any]:
+    """How often the loop tells and saves, and how many states it keeps."""
+    watching = experiment.watching
+    return {
+        "journal_every": min(JOURNAL_EVERY, plan.num_steps),
+        "save_seconds": watching.save_seconds,
+        "keep": watching.keep_states,
+    }
 
 
 def _plan(experiment: Experiment, tell: Tell) -> Optimization:
@@ -200,13 +214,25 @@ def _keep_autoencoder(autoencoder: nn.Module, folder: Path) -> None:
         shutil.rmtree(folder.parent / decoded, ignore_errors=True)
 
 
+def _check_batches(experiment: Experiment, ranks: Ranks, with_autoencoder: bool) -> None:
+    """Refuse batches that the processes cannot share equally, before hours are spent on what comes first."""
+    if with_autoencoder:
+        check_part(ranks.part, experiment.autoencoder_objective.batch_size)
+    for stage in experiment.curriculum:
+        for objective in stage.objectives:
+            check_part(ranks.part, objective.batch_size)
+
+
 def _by_the_first(ranks: Ranks, work: Callable[[], Result]) -> Result:
-    """Done by the first process, then by all others, who find what it has written."""
-    if ranks.world > 1 and not ranks.first:
-        dist.barrier()
+    """Done by the first process, then by all others, who wait however long it takes and find what it has written."""
+    if ranks.world == 1:
+        return work()
+    waiting = dist.new_group(backend="gloo", timeout=LONGEST_WAIT)
+    if not ranks.first:
+        dist.barrier(group=waiting)
     result = work()
-    if ranks.world > 1 and ranks.first:
-        dist.barrier()
+    if ranks.first:
+        dist.barrier(group=waiting)
     return result
 
 

@@ -18,7 +18,9 @@ from malt.data.frames import decode_films
 from malt.data.identity import identify
 from malt.data.shard_writer import check_encoding, finished_films, shard_writer
 from malt.errors import UsageError
+from malt.models.autoencoder import AutoencoderMalt
 from malt.models.text import build_tokenizer
+from malt.training.curriculum import fit_to_videos
 from malt.training.experiment import Experiment
 from malt.training.source import ClipSource, HeldOut, Material, Tell
 from malt.training.transformer import Examples
@@ -31,7 +33,7 @@ class Videos:
 
     def __init__(self, experiment: Experiment, folder: Path, out: Path, tell: Tell) -> None:
         self.experiment, self.out, self.tell = experiment, out, tell
-        self.films = find_films(folder)
+        self.films = find_films(folder, tell=tell)
         if experiment.actions:
             _check_actions(experiment, shared_actions(self.films), folder)
         self.held_out = held_out_names([film.name for film in self.films])
@@ -40,10 +42,18 @@ class Videos:
         """Clips of all videos but the held-out ones; of a single video, its end is held out."""
         open_clips = partial(self._open, device)
         if not self.held_out:
-            learned, held_out = open_clips(self.films, "frames").split(HELD_OUT_EVERY)
+            whole = open_clips(self.films, "frames")
+            self._check_lengths(whole)
+            learned, held_out = whole.split(HELD_OUT_EVERY)
             return ClipSource(learned, lambda: held_out.spread(32), lambda: learned.spread(64))
         learned = open_clips([film for film in self.films if film.name not in self.held_out], "frames")
+        self._check_lengths(learned)
         return ClipSource(learned, partial(self._spread_held_out, open_clips), lambda: learned.spread(64))
+
+    def _check_lengths(self, learned: VideoClips) -> None:
+        """Refuse videos that are all too short for the transformer before an autoencoder is trained on them."""
+        size, longest = self.experiment.transformer, max(map(len, learned.videos)) // AutoencoderMalt.time_compression
+        fit_to_videos(self.experiment.curriculum, longest, size.segment_frames, size.context_frames, lambda told: None)
 
     def _spread_held_out(self, open_clips: Callable[[Sequence[Film], str], VideoClips]) -> Tensor | None:
         films = [film for film in self.films if film.name in self.held_out]
@@ -64,7 +74,18 @@ class Videos:
         return clips
 
     def describe(self, autoencoder: nn.Module) -> None:
-        """The size and the rate that the videos are brought to."""
+        """The size and the rate that the videos are brought to.
+
+        Raises:
+            UsageError: frames of this size do not fit the autoencoder.
+        """
+        multiple = codec_of(autoencoder).space_compression * self.experiment.transformer.patch_size
+        if any(side % multiple for side in self.experiment.frame_size):
+            height, width = self.experiment.frame_size
+            raise UsageError(
+                f"frames of {width}x{height} do not fit this autoencoder and transformer; give --frame-size with multiples of "
+                f"{multiple}"
+            )
         _describe(autoencoder, self.experiment.frame_size, self.experiment.frame_rate)
 
     def material(self, autoencoder: nn.Module) -> Material:
@@ -87,6 +108,8 @@ class Videos:
                 if progress.broken:
                     self.tell(f"skipped: {progress.broken}")
             writer.close()
+        if not finished_films(folder):
+            raise UsageError(f"none of the {len(self.films)} videos can be used; give others")
         corpus = Corpus.open(folder, encoding.codec, seed=experiment.seed, tell=self.tell)
         return _material(corpus, self.held_out, experiment, self.tell)
 
