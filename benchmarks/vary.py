@@ -71,6 +71,8 @@ def main() -> None:
     parser.add_argument("--negate", nargs="+", default=["steering"])
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
+    if options.out.exists():
+        parser.error(f"{options.out} is there already; name another folder, or delete it")
     options.out.mkdir(parents=True)
     chance, size = random.Random(options.seed), (options.size[0], options.size[1])
     for film in find_films(options.videos):
