@@ -108,12 +108,16 @@ def more(**changes: Any) -> Experiment:
 
 
 RETURN_OFTEN = replace(RETURN, batch_size=8, draws=3)  # as many operations as RETURN, twice the noisy segments
+# Behind one to five remembered segments: what a film of 128 frames mostly is, and walks that end after ten never are.
+EARLY = replace(
+    RETURN, num_segments=6, batch_size=8, denoise_segments=5, start_share=0.5, level_mean=0.8, caption_dropout=0.4
+)
 
 # What each way to make a long video is trained with to be measured: steps, network, objectives in turn. The steps are as many as
-# 80 TFLOP of matrix products allow, by torch's own count: as much computing for every one of them. The window has as many latent
+# 80 TFLOP of matrix products allow (benchmarks/budget.py): as much computing for every one of them. The window has as many latent
 # frames in view as malt's context, segment and memory together; key frames and a rolling window see fewer, full sees all.
 PROOF: dict[str, tuple[int, TransformerSize, tuple[Objective, ...]]] = {
-    "malt": (354, POOLED, (RETURN_OFTEN, RETURN_OFTEN, BEGIN)),
+    "malt": (354, POOLED, (RETURN_OFTEN, EARLY, RETURN_OFTEN, BEGIN)),
     "sliding_window": (510, TransformerSize(memory="none", context_frames=13), (Objective(batch_size=20),)),
     "keyframes": (
         708,
