@@ -8,12 +8,14 @@ from typing import Any
 
 import pytest
 import torch
+import torch.nn.functional as F
 from peft import LoraConfig
 from torch import Tensor
 
 import tiny
 from malt.memory.kinds import KINDS
 from malt.memory.state import Memory, join, select
+from malt.models.blocks import Gelu
 from malt.models.transformer import MaltTransformer3DModel
 
 MEMORIES = [kind for kind in KINDS if kind != "none"]
@@ -98,6 +100,27 @@ def test_a_video_does_not_depend_on_its_neighbours_in_the_batch() -> None:
     ]
     torch.testing.assert_close(torch.cat([velocity for velocity, _ in alone]), whole)
     torch.testing.assert_close(join(memories for _, memories in alone), renewed)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_mask_that_leaves_nothing_out_may_be_left_out(kind: str) -> None:
+    """Making videos drops such masks; learning, which does not look, keeps them."""
+    model = tiny.transformer(memory=kind, window_size=(2, 2))
+    memory, given = tiny.remember(model, 3), tiny.segment()
+    given["encoder_attention_mask"] = torch.ones_like(given["encoder_attention_mask"])
+    learning, _ = model(memory=memory, **given)
+    with torch.no_grad():
+        making, recalled = model(memory=memory, renew=False, **given)
+        again, _ = model(memory=recalled, renew=False, **given)
+    assert recalled[0].caption.valid is None
+    torch.testing.assert_close(making, learning)
+    assert torch.equal(again, making)
+
+
+def test_gelu_is_its_tanh_approximation() -> None:
+    x = torch.linspace(-12, 12, 4001)
+    torch.testing.assert_close(Gelu()(x), F.gelu(x, approximate="tanh"), rtol=1e-5, atol=1e-6)
+    assert torch.equal(Gelu()(x.bfloat16()), F.gelu(x.bfloat16(), approximate="tanh"))
 
 
 def test_context_frames_are_not_remembered_again() -> None:

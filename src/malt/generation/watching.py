@@ -3,7 +3,7 @@
 Nothing of this runs while a video is made: the hooks are there for the time of the replay only.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -14,8 +14,9 @@ from torch import Tensor
 
 from malt.errors import UsageError
 from malt.generation.session import Session
-from malt.models.attention import KeysValues, MaltAttention
-from malt.models.positions import rotate
+from malt.memory.state import KeysValues
+from malt.models.attention import MaltAttention
+from malt.models.positions import Rotation
 
 
 @dataclass(frozen=True)
@@ -86,23 +87,14 @@ def _hooks(transformer: Any, moments: int) -> Iterator[list[list[Tensor]]]:
 
 @torch.no_grad()
 def _shares(
-    attention: MaltAttention,
-    hidden: Tensor,
-    source: Tensor,
-    turns: Any = None,
-    mask: Tensor | None = None,
-    before: KeysValues | None = None,
-    *,
-    moments: int,
+    attention: MaltAttention, hidden: Tensor, parts: Sequence[KeysValues], turn: Rotation | None = None, *, moments: int
 ) -> Float[Tensor, " moments"]:
-    """softmax(q k^T / sqrt(d)), summed over the places of each remembered moment."""
-    places = 0 if before is None else before[0].shape[1]
-    if before is None or places % moments:
+    """softmax(q k^T / sqrt(d)), summed over the places of each remembered moment, which come before the segment's own."""
+    places = parts[0].keys.shape[1] if len(parts) > 1 else 0
+    if not places or places % moments:
         return torch.zeros(moments)
-    query = attention.norm_q(attention.to_q(hidden).unflatten(-1, (attention.heads, -1)).float())
-    query = query if turns is None else rotate(query, turns[0])
-    key = torch.cat([before[0], attention.keys_values(source, None if turns is None else turns[1])[0]], dim=1)
+    query, key = attention.queries(hidden, turn), torch.cat([part.keys for part in parts], dim=1)
     scores = torch.einsum("bnkd,bmkd->bknm", query, key) * query.shape[-1] ** -0.5
-    if mask is not None:
-        scores = scores.masked_fill(~mask[:, None, None, :], float("-inf"))
+    counting = torch.cat([part.counting() for part in parts], dim=1)
+    scores = scores.masked_fill(~counting[:, None, None, :], float("-inf"))
     return scores.softmax(dim=-1)[..., :places].unflatten(-1, (moments, -1)).sum(dim=-1).mean(dim=(0, 1, 2)).cpu()

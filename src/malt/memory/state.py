@@ -21,14 +21,27 @@ class State(NamedTuple):
 Memory = tuple[State, ...]
 
 
-class Recalled(NamedTuple):
-    """A layer's state with the keys and values that its attention makes of it (b, m, heads, d), None where it makes none.
+class KeysValues(NamedTuple):
+    """Keys and values (b, m, heads, head_dim) that are made already, and which of them count (b, m); None where all do."""
 
-    It stays the same while a segment is denoised, so it is made in the first step and handed on to the others.
+    keys: Float[Tensor, "b m k c"]
+    values: Float[Tensor, "b m k c"]
+    valid: Bool[Tensor, "b m"] | None
+
+    def counting(self) -> Bool[Tensor, "b m"]:
+        """Which of the places count, written out."""
+        return self.keys.new_ones(self.keys.shape[:2], dtype=torch.bool) if self.valid is None else self.valid
+
+
+class Recalled(NamedTuple):
+    """A layer's state, and what its attentions make of it (None where they make nothing of it) and of the caption.
+
+    All of it stays the same while a segment is denoised, so it is made in the first step and handed on to the others.
     """
 
     state: State
-    keys_values: tuple[Tensor, Tensor] | None
+    remembered: KeysValues | None
+    caption: KeysValues
 
 
 Recollection = tuple[Recalled, ...]

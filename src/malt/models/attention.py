@@ -1,14 +1,15 @@
 """Attention of a segment's tokens to one another, to what is remembered, and to the caption."""
 
+from collections.abc import Sequence
+
 import torch
 from diffusers.models.attention import AttentionModuleMixin
 from diffusers.models.attention_dispatch import dispatch_attention_fn
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
+from malt.memory.state import KeysValues
 from malt.models.positions import Rotation, rotate
-
-KeysValues = tuple[Tensor, Tensor]
 
 
 class HeadNorm(nn.Module):
@@ -24,7 +25,7 @@ class HeadNorm(nn.Module):
 
 
 class MaltAttnProcessor:
-    """Projects, normalises, turns and attends; holds the attention backend that diffusers may set."""
+    """Attends; holds the attention backend that diffusers may set."""
 
     _attention_backend = None
     _parallel_config = None
@@ -33,19 +34,13 @@ class MaltAttnProcessor:
         self,
         attn: "MaltAttention",
         hidden: Tensor,
-        source: Tensor,
-        turns: tuple[Rotation, Rotation] | None,
-        mask: Tensor | None,
-        before: KeysValues | None,
+        parts: Sequence[KeysValues],
+        turn: Rotation | None,
     ) -> Tensor:
-        """Attend from `hidden` (b, n, d) to `before`, keys and values that are made already, and to `source` (b, m, e)."""
-        query = attn.norm_q(attn.to_q(hidden).unflatten(-1, (attn.heads, -1)).float())
-        query = query if turns is None else rotate(query, turns[0])
-        key, value = attn.keys_values(source, None if turns is None else turns[1])
-        if before is not None:
-            key, value = (torch.cat(pair, dim=1) for pair in zip(before, (key, value), strict=True))
-        mixed = _mix(query, key, value, mask, self._attention_backend)
-        return attn.to_out(mixed.flatten(-2))
+        """Attend from `hidden` (b, n, d), whose positions are those of `turn`, to keys and values that are made already."""
+        key, value, valid = _one_behind_the_other(parts)
+        mask = None if valid is None else valid[:, None, None, :].expand(-1, 1, hidden.shape[1], -1)
+        return attn.to_out(_mix(attn.queries(hidden, turn), key, value, mask, self._attention_backend).flatten(-2))
 
 
 class MaltAttention(nn.Module, AttentionModuleMixin):
@@ -71,20 +66,40 @@ class MaltAttention(nn.Module, AttentionModuleMixin):
     def forward(
         self,
         hidden: Float[Tensor, "b n d"],
-        source: Float[Tensor, "b m e"],
-        turns: tuple[Rotation, Rotation] | None = None,
-        mask: Bool[Tensor, "b places"] | None = None,
-        before: KeysValues | None = None,
+        parts: Sequence[KeysValues],
+        turn: Rotation | None = None,
     ) -> Float[Tensor, "b n d"]:
-        """Attend from `hidden` to `before` and `source`, of which places marked False in `mask` do not count."""
-        spread = None if mask is None else mask[:, None, None, :].expand(-1, 1, hidden.shape[1], -1)
-        return self.processor(self, hidden, source, turns, spread, before)
+        """Attend from `hidden`, whose positions are those of `turn`, to what `keys_values` made, all parts at once."""
+        return self.processor(self, hidden, parts, turn)
 
-    def keys_values(self, source: Float[Tensor, "b m e"], turn: Rotation | None = None) -> KeysValues:
-        """Keys, normalised and turned, and values of `source`, each (b, m, heads, head_dim)."""
+    def queries(self, hidden: Float[Tensor, "b n d"], turn: Rotation | None = None) -> Float[Tensor, "b n k c"]:
+        """Queries, normalised and turned."""
+        query = self.norm_q(self.to_q(hidden).unflatten(-1, (self.heads, -1)).float())
+        return query if turn is None else rotate(query, turn)
+
+    def keys_values(
+        self, source: Float[Tensor, "b m e"], turn: Rotation | None = None, valid: Bool[Tensor, "b m"] | None = None
+    ) -> KeysValues:
+        """What is attended to in `source`: keys, normalised and turned, and values; places marked False do not count."""
         key, value = (project(source).unflatten(-1, (self.heads, -1)) for project in (self.to_k, self.to_v))
         key = self.norm_k(key.float())
-        return key if turn is None else rotate(key, turn), value
+        return KeysValues(key if turn is None else rotate(key, turn), value, _unless_all(valid))
+
+
+def _unless_all(valid: Bool[Tensor, "b m"] | None) -> Bool[Tensor, "b m"] | None:
+    """The mask, or None where all places count; learning, which drops places at random, does not wait to find out."""
+    if valid is None or torch.is_grad_enabled() or torch.compiler.is_compiling():
+        return valid
+    return None if bool(valid.all()) else valid
+
+
+def _one_behind_the_other(parts: Sequence[KeysValues]) -> KeysValues:
+    if len(parts) == 1:
+        return parts[0]
+    keys, values = (torch.cat(pair, dim=1) for pair in zip(*(part[:2] for part in parts), strict=True))
+    if all(part.valid is None for part in parts):
+        return KeysValues(keys, values, None)
+    return KeysValues(keys, values, torch.cat([part.counting() for part in parts], dim=1))
 
 
 def _mix(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, backend: object) -> Tensor:
