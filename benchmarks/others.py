@@ -28,7 +28,10 @@ SYSTEMS: dict[str, Callable[[int, int], systems.System]] = {
     "malt": systems.malt,
     "malt, wide windows": partial(systems.malt, segment_frames=20, context_frames=5),
     "malt, slots": partial(systems.malt, memory="slots", layers=4),
-    "malt, slots, wide windows": partial(systems.malt, segment_frames=20, memory="slots", layers=4),
+    "malt, slots, wide windows": partial(systems.malt, segment_frames=16, memory="slots", layers=4),
+    "malt, slots, wide windows and modulation": partial(
+        systems.malt, segment_frames=16, memory="slots", layers=3, modulation_dim=1024
+    ),
     "SkyReels-V2": systems.skyreels,
     "SkyReels-V2, narrow windows": partial(systems.skyreels, base=5, overlap=1),
     "Framepack": systems.framepack,

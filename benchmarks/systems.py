@@ -81,10 +81,12 @@ def malt(
     context_frames: int = 1,
     memory: str = "recurrent",
     layers: int = 6,
+    modulation_dim: int = 128,
 ) -> System:
     """This project's rollout; segments are handed to a caller who lets them go, as `malt generate` does.
 
-    `slots` have weights of their own, which work once a segment and not in every step, so there are fewer layers beside.
+    `slots` have weights of their own, which work once a segment and not in every step, so there are fewer layers beside. A wide
+    modulation works once a frame and not for every token of it, as the modulation does that is 36 % of Framepack's weights.
     """
     model = MaltTransformer3DModel(
         in_channels=CHANNELS,
@@ -93,6 +95,7 @@ def malt(
         num_attention_heads=HEADS,
         attention_head_dim=HEAD_DIM,
         caption_dim=CAPTION_DIM,
+        modulation_dim=modulation_dim,
         memory=memory,
         segment_frames=segment_frames,
         context_frames=context_frames,
