@@ -82,6 +82,7 @@ def test_a_codec_of_diffusers_serves_as_well(folder: Path) -> None:
     [
         (["--height", "20"], "give sides that are multiples of 8"),
         (["--fps", "0"], "give a number above 0"),
+        (["--fps", "1e9"], "give at most 1000 frames a second"),
         (["--stretch", "0"], "give at least 1"),
         (["--rank", "2", "--world-size", "2"], "there is no rank 2 among 2"),
         (["--captions", "none.csv"], "there is no file none.csv of captions"),

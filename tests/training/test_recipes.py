@@ -165,6 +165,7 @@ def test_the_number_of_steps_alone_stretches_the_stages_and_with_the_stages_it_d
         ("autoencoder.channels", ["0", "8", "8"], "autoencoder: channels is (0, 8, 8); give at least 1"),
         ("transformer.attention-head-dim", ["15"], "transformer: a head of 15 channels cannot turn with time"),
         ("transformer.context-frames", ["-1"], "transformer: context_frames is -1; give at least 0"),
+        ("transformer.memory-size", ["0"], "transformer: memory_size is 0; give at least 1"),
         ("sampling.num-inference-steps", ["0"], "sampling: num_inference_steps is 0; give at least 1"),
         ("caption-tokens", ["0"], "caption_tokens is 0; give at least 1"),
         ("watching.keep-states", ["0"], "watching: keep_states is 0; give at least 1"),
@@ -176,6 +177,11 @@ def test_a_wrong_field_is_a_sentence_that_says_what_to_do(option: str, words: li
         resolve(tiny(), {option: words})
     assert sentence in str(refused.value)
     assert "\n" not in str(refused.value)
+
+
+def test_a_bank_that_cannot_be_filled_by_whole_segments_is_refused_before_anything_is_built() -> None:
+    with pytest.raises(UsageError, match="a bank of 3 tokens cannot be filled 16 at a time; give a multiple"):
+        resolve(tiny(), {"transformer.memory": ["bank"], "transformer.memory-size": ["3"]})
 
 
 def test_a_run_that_an_earlier_version_began_is_read_with_the_defaults_of_what_is_new() -> None:

@@ -4,6 +4,8 @@ import math
 
 from malt.errors import UsageError
 
+HIGHEST_RATE = 1000  # frames a second; above, something else was meant
+
 
 def check_one_of(**options: object) -> None:
     """Raise a `UsageError` if more than one of these options was given."""
@@ -22,6 +24,13 @@ def check_above_zero(option: str, value: float | None) -> None:
     """Raise a `UsageError` unless `value` is an ordinary number above 0."""
     if value is not None and not (math.isfinite(value) and value > 0):
         raise UsageError(f"asked for {value} as {option}; give a number above 0")
+
+
+def check_rate(option: str, value: float | None) -> None:
+    """Raise a `UsageError` unless `value` is a number of frames a second that a video may have."""
+    check_above_zero(option, value)
+    if value is not None and value > HIGHEST_RATE:
+        raise UsageError(f"asked for {value} as {option}; give at most {HIGHEST_RATE} frames a second")
 
 
 def check_finite(option: str, value: float | None) -> None:

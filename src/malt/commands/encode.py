@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
-from malt.commands.checks import check_above_zero, check_count
+from malt.commands.checks import check_count, check_rate
 from malt.commands.interruption import interruptible
 from malt.commands.model import choose_device, silence_libraries
 from malt.commands.progress import frame_progress
@@ -83,7 +83,7 @@ class Command:
     def _check_numbers(self) -> None:
         for option in ("height", "width", "batch", "stretch", "shard_megabytes", "world_size", "threads"):
             check_count(f"--{option.replace('_', '-')}", getattr(self, option))
-        check_above_zero("--fps", self.fps)
+        check_rate("--fps", self.fps)
         if not 0 <= self.rank < self.world_size:
             raise UsageError(
                 f"there is no rank {self.rank} among {self.world_size}; give one from 0 to {self.world_size - 1}"

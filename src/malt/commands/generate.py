@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
-from malt.commands.checks import check_above_zero, check_count, check_finite, check_one_of, check_seed
+from malt.commands.checks import check_above_zero, check_count, check_finite, check_one_of, check_rate, check_seed
 from malt.commands.interruption import interruptible
 from malt.commands.model import bring_up, find_model, takes_actions
 from malt.errors import UsageError
@@ -125,8 +125,8 @@ class Command:
         check_one_of(frames=self.frames, seconds=self.seconds, forever=self.forever)
         for option in ("frames", "steps", "scale", "threads"):
             check_count(f"--{option}", getattr(self, option))
-        for option in ("seconds", "fps"):
-            check_above_zero(f"--{option}", getattr(self, option))
+        check_above_zero("--seconds", self.seconds)
+        check_rate("--fps", self.fps)
         check_finite("--guidance-scale", self.guidance_scale)
         check_finite("--memory-guidance-scale", self.memory_guidance_scale)
         check_seed(self.seed)

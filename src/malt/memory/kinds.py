@@ -22,7 +22,7 @@ def build_memory(kind: str, width: int, num_heads: int, size: int | None = None)
     """One layer's memory of this kind; `size` is its number of slots, places or pooled segments (None: the kind's default).
 
     Raises:
-        ValueError: for a kind there is not.
+        ValueError: for a kind there is not, or a size that it cannot have.
     """
     if kind not in KINDS:
         raise ValueError(f"there is no memory called {kind!r}; choose one of {', '.join(KINDS)}")

@@ -2,7 +2,9 @@
 
 from dataclasses import dataclass
 
-from malt.memory.kinds import KINDS
+import torch
+
+from malt.memory.kinds import KINDS, build_memory
 from malt.models.positions import split_axes
 from malt.training.autoencoder import AutoencoderObjective
 from malt.training.distributed import Scale
@@ -55,6 +57,8 @@ class TransformerSize:
             if isinstance(value, int) and value < least:
                 raise ValueError(f"{name} is {value}; give at least {least}")
         split_axes(self.attention_head_dim)
+        with torch.device("meta"):  # refuses a size that does not suit the kind
+            build_memory(self.memory, self.num_attention_heads, self.num_attention_heads, self.memory_size)
 
 
 @dataclass(frozen=True, kw_only=True)

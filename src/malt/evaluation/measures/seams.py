@@ -26,7 +26,7 @@ class Seams:
     @property
     def headlines(self) -> dict[str, Meaning]:
         """The figures for the table."""
-        return {"border over inside": Meaning(words="jump at borders over inside", better="lower")}
+        return {"border over inside": Meaning(words="jump at borders over inside, 1 is seamless")}
 
     @property
     def axes(self) -> dict[str, Axes]:
