@@ -53,12 +53,14 @@ def read_entry(text: str) -> Entry:
     return Entry(name, default_checkpoint() if checkpoint == "default" else Path(checkpoint), rollout)
 
 
-def subject(entry: Entry, precision: str) -> Subject:
+def subject(entry: Entry, precision: str, guidance_scale: float | None = None) -> Subject:
     """The subject of an entry; the number of weights is told, so that equal sizes can be seen to be equal.
 
     The transformer computes in `precision`, as it did when it learned; everything else in float32.
     """
     pipe = load_pipeline(entry.checkpoint)
+    if guidance_scale is not None:
+        pipe.register_to_config(guidance_scale=guidance_scale)
     if precision != "float32":
         pipe.transformer.forward = torch.autocast("cpu", getattr(torch, precision))(pipe.transformer.forward)
     weights = sum(parameter.numel() for parameter in pipe.transformer.parameters())
@@ -67,6 +69,7 @@ def subject(entry: Entry, precision: str) -> Subject:
         "sha256": checkpoint_sha256(entry.checkpoint),
         "weights": weights,
         "precision": precision,
+        "guidance_scale": pipe.config.guidance_scale,
     }
     return subject_of(pipe, entry.rollout, called=entry.name, identity=about)
 
@@ -136,12 +139,15 @@ def main() -> None:
     parser.add_argument("--lengths", type=int, nargs="+", default=[1024, 4096])
     parser.add_argument("--limit", type=float, default=600.0, help="seconds after which a longer video is not tried")
     parser.add_argument("--precision", default="float32", choices=("float32", "bfloat16"), help="of the transformer")
+    parser.add_argument(
+        "--guidance-scale", type=float, help="towards the caption, of every subject; by default its own"
+    )
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--folder", type=Path, default=Path("runs/proof"))
     parser.add_argument("--out", type=Path, default=Path("docs/results/proof.json"))
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    subjects = [subject(entry, options.precision) for entry in options.entries]
+    subjects = [subject(entry, options.precision, options.guidance_scale) for entry in options.entries]
     study = Study(subjects=subjects, metrics=metrics(options), seeds=options.seeds, folder=options.folder)
     study.begin()
     todo = [] if options.table else study.pending()
