@@ -10,6 +10,7 @@ import pytest
 
 import tiny_pipeline
 from malt.cli import main
+from malt.models.text import build_tokenizer
 
 Run = Callable[..., int]
 
@@ -75,6 +76,16 @@ def test_of_a_model_that_takes_actions_the_page_says_what_its_figures_are_good_f
     monkeypatch.setattr(importlib.import_module("malt.pipelines.loading"), "load_pipeline", lambda checkpoint: acting)
     assert evaluate("--metrics", "seams", "--out", "seen") == 0
     assert "It takes actions" in Path("seen/index.html").read_text()
+
+
+def test_of_a_model_that_was_never_told_of_this_world_the_page_says_so(
+    evaluate: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stranger = tiny_pipeline.pipeline()
+    stranger.tokenizer = build_tokenizer(("a", "cat", "shape"), max_length=12)
+    monkeypatch.setattr(importlib.import_module("malt.pipelines.loading"), "load_pipeline", lambda checkpoint: stranger)
+    assert evaluate("--metrics", "seams", "--out", "seen") == 0
+    assert "whose words it does not know" in Path("seen/index.html").read_text()
 
 
 def test_the_folder_of_another_run_is_refused(evaluate: Run, capsys: pytest.CaptureFixture[str]) -> None:

@@ -24,6 +24,10 @@ SHOWN = {True: (3, 128), False: (6, 512)}  # videos on the page, and their frame
 ACTING = (
     "It takes actions, which nobody takes in this world: of its videos only prediction, seams and cost say something."
 )
+STRANGE = (
+    "It was never told of this world, whose words it does not know: of its videos only seams and cost say something, "
+    "and how they look."
+)
 USUAL = "recall,wear,frechet,prediction,seams,cost"
 
 
@@ -91,7 +95,7 @@ class Command:
         try:
             with _progress() as progress:
                 counted.show_on(progress)
-                self._run_all(study, progress)
+                self._run_all(study, progress, _remark(pipe))
         except KeyboardInterrupt:
             print(f"malt: stopped; what was measured is kept in {self.out}, the same command goes on", file=sys.stderr)
             raise
@@ -100,8 +104,8 @@ class Command:
             file=sys.stderr,
         )
 
-    def _run_all(self, study: "Study", progress: "Progress") -> None:
-        """Videos first, then every run that is missing; the page is written anew after each."""
+    def _run_all(self, study: "Study", progress: "Progress", remark: str) -> None:
+        """Videos first, then every run that is missing; the page is written anew after each, with a remark on the model."""
         from malt.evaluation.showing import show
 
         num_shown, num_frames = SHOWN[self.quick]
@@ -109,15 +113,15 @@ class Command:
         bar = progress.add_task("videos to look at", total=len(todo) + 1, frames="")
         for name in show(study.subjects, self.out / "videos", num_shown, num_frames):
             progress.update(bar, description=f"videos of {name}")
-        self._publish(study)
+        self._publish(study, remark)
         progress.advance(bar)
         for task in todo:
             progress.update(bar, description=f"{task.metric.name} of {task.subject.name}, seed {task.seed}")
             study.run(task)
-            self._publish(study)
+            self._publish(study, remark)
             progress.advance(bar)
 
-    def _publish(self, study: "Study") -> None:
+    def _publish(self, study: "Study", remark: str) -> None:
         """Write results.json and the page of what there is."""
         from malt.evaluation.page import write_page
         from malt.evaluation.showing import table
@@ -126,17 +130,16 @@ class Command:
         results = study.results()
         write_json(self.out / "results.json", {"command": ["malt", *sys.argv[1:]], **results})
         videos = table(study.subjects, self.out / "videos", SHOWN[self.quick][0])
-        write_text(self.out / "index.html", write_page(results, videos, self._heading(study)))
+        write_text(self.out / "index.html", write_page(results, videos, self._heading(study, remark)))
 
-    def _heading(self, study: "Study") -> str:
+    def _heading(self, study: "Study", remark: str) -> str:
         model = "the default model" if self.checkpoint is None else f"the model {self.checkpoint.name}"
         ways = ", ".join(subject.name for subject in study.subjects)
         left = len(study.pending())
         state = f"; {left} of {len(study.tasks())} runs are still missing" if left else ""
         quick = "; a quick look at few videos, so read the intervals" if self.quick else ""
         seeds = f"{self.seeds} seed{'s' if self.seeds > 1 else ''}"
-        acting = f" {ACTING}" if any(subject.takes_actions for subject in study.subjects) else ""
-        return f"{model}, by {ways}; {seeds}{quick}{state}.{acting}"
+        return f"{model}, by {ways}; {seeds}{quick}{state}. {remark}".rstrip()
 
 
 class _Counted:
@@ -154,6 +157,17 @@ class _Counted:
         if self._progress is not None:
             for task in self._progress.task_ids:
                 self._progress.update(task, frames=f"{self._frames:,} frames made")
+
+
+def _remark(pipe: "MaltPipeline") -> str:
+    """What the figures of a model that does not make this world's videos are worth; nothing of one that does."""
+    from malt.data.worlds.captions import vocabulary
+
+    if pipe.transformer.config.action_dim is not None:
+        return ACTING
+    unknown = pipe.tokenizer.unk_token_id
+    strange = any(unknown in pipe.tokenizer(word).input_ids for word in vocabulary())
+    return STRANGE if strange else ""
 
 
 def _names(given: str, option: str) -> list[str]:
