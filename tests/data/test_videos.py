@@ -81,6 +81,15 @@ def test_what_is_broken_is_said_where_it_breaks(tmp_path: Path) -> None:
         list(read_video(tmp_path))
 
 
+@pytest.mark.parametrize("ending", [".webm", ".mkv"])
+def test_a_video_that_was_cut_off_is_not_taken_for_a_shorter_one(tmp_path: Path, ending: str) -> None:
+    whole = write_video(tmp_path / f"video{ending}", 40)
+    content = whole.read_bytes()
+    whole.write_bytes(content[: len(content) * 6 // 10])
+    with pytest.raises(BrokenVideoError, match=r"is cut off after \d+ frames, \d\.\d of its 5\.0 seconds"):
+        list(read_video(whole))
+
+
 def test_videos_are_found_however_deep_with_what_was_said_of_them(tmp_path: Path) -> None:
     first, second, tenth = (write_video(tmp_path / name, 2) for name in ("a/clip2.mp4", "b/c/x.gif", "a/clip10.mp4"))
     (tmp_path / "a/clip2.txt").write_text("a red  car\nturns left\n")

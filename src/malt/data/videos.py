@@ -20,6 +20,7 @@ from malt.errors import UsageError
 
 VIDEO_ENDINGS = {".mp4", ".webm", ".avi", ".mov", ".mkv", ".gif"}
 PICTURE_ENDINGS = {".png", ".jpg", ".jpeg"}
+CUT_OFF = 0.9  # of the time that a video should take: one that ends before was cut off
 SMALL = 256 * 256  # pixels of a frame up to which one thread decodes faster than several
 
 
@@ -132,9 +133,11 @@ def _film(path: Path, size: tuple[int, int] | None, fps: float | None) -> Iterat
 
 
 def _shots(path: Path) -> Iterator[_Shot]:
-    count = 0
+    count, seen, stated = 0, 0.0, None
     try:
         with av.open(str(path)) as container:
+            if container.duration and len(container.streams) == 1:  # sound may go on for longer than the picture
+                stated = container.duration / av.time_base
             stream = _picture_stream(container, path)
             stream.thread_type = "AUTO" if stream.width * stream.height > SMALL else "NONE"
             rate = float(stream.average_rate or 25)
@@ -143,12 +146,14 @@ def _shots(path: Path) -> Iterator[_Shot]:
                 time = frame.time if timed and frame.time is not None else count / rate
                 duration = float(frame.duration * frame.time_base) if frame.duration and frame.time_base else None
                 yield _Shot(time, duration, frame)
-                count += 1
+                count, seen = count + 1, time + 1 / rate
     except (OSError, av.FFmpegError) as error:
         where = f"is damaged after {count} frames" if count else "is not a video that can be read"
         raise BrokenVideoError(f"{path} {where}") from error
     if count == 0:
         raise BrokenVideoError(f"{path} holds no frames")
+    if stated is not None and seen < CUT_OFF * stated:
+        raise BrokenVideoError(f"{path} is cut off after {count} frames, {seen:.1f} of its {stated:.1f} seconds")
 
 
 def _picture_stream(container: av.container.InputContainer, path: Path) -> av.VideoStream:
