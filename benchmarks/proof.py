@@ -79,7 +79,7 @@ def metrics(options: argparse.Namespace) -> list[Metric]:
     count = options.count
     short: list[Metric] = [
         Recall(per_bin=count),
-        Frechet(num_videos=4 * count, num_frames=128),
+        Frechet(num_videos=options.videos, num_frames=128),
         Seams(num_videos=count),
         Prediction(num_videos=count),
         Cost(lengths=(64, 128, 256, 512, 1024), limit_s=options.limit),
@@ -132,7 +132,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("entries", nargs="+", type=read_entry, metavar="NAME=CHECKPOINT:ROLLOUT")
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--count", type=int, default=16, help="videos of each metric and seed; moments of each bin")
+    parser.add_argument(
+        "--count", type=int, default=16, help="videos of each other metric and seed; moments of each bin"
+    )
+    parser.add_argument(
+        "--videos", type=int, default=256, help="of a Frechet distance; few have a floor above what is measured"
+    )
     parser.add_argument("--wear", type=int, default=4, help="videos of each length")
     parser.add_argument("--metrics", nargs="+", help="recall, frechet, seams, prediction, cost, wear-1024, ...")
     parser.add_argument("--table", action="store_true", help="measure nothing; write what is there")
