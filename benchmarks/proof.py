@@ -3,7 +3,8 @@
     python benchmarks/proof.py malt=runs/default/pipeline:malt window=runs/none/pipeline:sliding_window ...
         [--seeds 3] [--lengths 1024 4096] [--out docs/results/proof.json] [--folder runs/proof]
 
-Each subject is NAME=CHECKPOINT:ROLLOUT; CHECKPOINT `default` is the model that ships. The first is the one that claims to be
+Each subject is NAME=CHECKPOINT:ROLLOUT, or NAME=CHECKPOINT:ROLLOUT@GUIDANCE where the guidance towards the caption is not to be
+the checkpoint's own; CHECKPOINT `default` is the model that ships. The first is the one that claims to be
 better; the others are its rivals. What is finished is kept in --folder, and the same command goes on after a stop.
 The rivals are trained by the recipes proof-malt, proof-sliding_window, ...; `--metrics` measures only some, of some subjects in a
 process of their own where that is wished; `--table` measures nothing and writes what is there.
@@ -42,25 +43,28 @@ class Entry(NamedTuple):
     name: str
     checkpoint: Path
     rollout: str
+    guidance_scale: float | None
 
 
 def read_entry(text: str) -> Entry:
-    """Take NAME=CHECKPOINT:ROLLOUT apart."""
+    """Take NAME=CHECKPOINT:ROLLOUT@GUIDANCE apart; the last may be left out."""
     name, _, rest = text.partition("=")
-    checkpoint, _, rollout = rest.rpartition(":")
+    checkpoint, _, way = rest.rpartition(":")
+    rollout, _, scale = way.partition("@")
     if not (name and checkpoint and rollout):
         raise UsageError(f"cannot read {text!r}; give NAME=CHECKPOINT:ROLLOUT")
-    return Entry(name, default_checkpoint() if checkpoint == "default" else Path(checkpoint), rollout)
+    path = default_checkpoint() if checkpoint == "default" else Path(checkpoint)
+    return Entry(name, path, rollout, float(scale) if scale else None)
 
 
-def subject(entry: Entry, precision: str, guidance_scale: float | None = None) -> Subject:
+def subject(entry: Entry, precision: str) -> Subject:
     """The subject of an entry; the number of weights is told, so that equal sizes can be seen to be equal.
 
     The transformer computes in `precision`, as it did when it learned; everything else in float32.
     """
     pipe = load_pipeline(entry.checkpoint)
-    if guidance_scale is not None:
-        pipe.register_to_config(guidance_scale=guidance_scale)
+    if entry.guidance_scale is not None:
+        pipe.register_to_config(guidance_scale=entry.guidance_scale)
     if precision != "float32":
         pipe.transformer.forward = torch.autocast("cpu", getattr(torch, precision))(pipe.transformer.forward)
     weights = sum(parameter.numel() for parameter in pipe.transformer.parameters())
@@ -144,15 +148,12 @@ def main() -> None:
     parser.add_argument("--lengths", type=int, nargs="+", default=[1024, 4096])
     parser.add_argument("--limit", type=float, default=600.0, help="seconds after which a longer video is not tried")
     parser.add_argument("--precision", default="float32", choices=("float32", "bfloat16"), help="of the transformer")
-    parser.add_argument(
-        "--guidance-scale", type=float, help="towards the caption, of every subject; by default its own"
-    )
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--folder", type=Path, default=Path("runs/proof"))
     parser.add_argument("--out", type=Path, default=Path("docs/results/proof.json"))
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    subjects = [subject(entry, options.precision, options.guidance_scale) for entry in options.entries]
+    subjects = [subject(entry, options.precision) for entry in options.entries]
     study = Study(subjects=subjects, metrics=metrics(options), seeds=options.seeds, folder=options.folder)
     study.begin()
     todo = [] if options.table else study.pending()
