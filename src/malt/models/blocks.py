@@ -59,7 +59,7 @@ class MaltBlock(nn.Module):
         layout: Layout,
         renew: bool = True,
     ) -> tuple[Float[Tensor, "b n d"], State | Recalled]:
-        """The layer's output, and its memory after these tokens; if it is not to be renewed, what was recalled of it."""
+        """The layer's output, and its memory after these tokens; if it is not to be renewed, what was recalled."""
         recalled = known if isinstance(known, Recalled) else self._recall(known, caption, caption_mask, layout)
         shift1, scale1, gate1, shift3, scale3, gate3 = (modulation + self.modulation).unbind(dim=2)
         normed = _modulate(self.norm1(hidden), scale1, shift1)

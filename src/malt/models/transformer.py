@@ -110,12 +110,13 @@ class MaltTransformer3DModel(ModelMixin, ConfigMixin, PeftAdapterMixin, CacheMix
             latents: frames x_t = (1 - t) x_0 + t eps, context first.
             timestep: noise level t of every frame, in [0, 1].
             memory: of the segments before; None for an empty one. While a segment is denoised it stays the same: hand
-                in what the last step handed back.
+                in what the last step handed back. That holds the caption's keys and values too: a caption is not looked
+                at beside it.
             encoder_hidden_states, encoder_attention_mask: the caption, and which of its tokens count.
             actions: what was done during every latent frame, for models that take actions.
             num_context_frames: how many of the first frames belong to the segment that the memory saw last.
             renew: False while denoising: what is handed back is then the same memory with the keys and values that were
-                made of it (a `Recollection`), so that the next step need not make them again.
+                made of it and of the caption (a `Recollection`), so that the next step need not make them again.
 
         Raises:
             ValueError: when height or width is not a multiple of the patch size.
