@@ -90,6 +90,12 @@ def test_a_video_that_was_cut_off_is_not_taken_for_a_shorter_one(tmp_path: Path,
         list(read_video(whole))
 
 
+def test_a_last_picture_that_is_held_is_no_cut(tmp_path: Path) -> None:
+    pictures = [Image.new("RGB", (16, 16), (grey(n),) * 3) for n in range(4)]
+    pictures[0].save(tmp_path / "held.gif", save_all=True, append_images=pictures[1:], duration=[100, 100, 100, 5000])
+    assert sources(tmp_path / "held.gif") == [0, 1, 2, 3]
+
+
 def test_videos_are_found_however_deep_with_what_was_said_of_them(tmp_path: Path) -> None:
     first, second, tenth = (write_video(tmp_path / name, 2) for name in ("a/clip2.mp4", "b/c/x.gif", "a/clip10.mp4"))
     (tmp_path / "a/clip2.txt").write_text("a red  car\nturns left\n")

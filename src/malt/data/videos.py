@@ -146,7 +146,7 @@ def _shots(path: Path) -> Iterator[_Shot]:
                 time = frame.time if timed and frame.time is not None else count / rate
                 duration = float(frame.duration * frame.time_base) if frame.duration and frame.time_base else None
                 yield _Shot(time, duration, frame)
-                count, seen = count + 1, time + 1 / rate
+                count, seen = count + 1, time + (duration or 1 / rate)
     except (OSError, av.FFmpegError) as error:
         where = f"is damaged after {count} frames" if count else "is not a video that can be read"
         raise BrokenVideoError(f"{path} {where}") from error
