@@ -11,13 +11,13 @@ from film_subjects import FilmSubject, of_asked_scenes, spoilt
 from malt.data.worlds.passage import KINDS, fully_visible, render, sample_scenes
 from malt.errors import UsageError
 from malt.evaluation.catalogue import Extent, build_metrics
+from malt.evaluation.driving import data_folder
 from malt.evaluation.features import (
     ImageNetDifferences,
     ImageNetFrames,
     WorldClips,
     WorldVideos,
     available_features,
-    data_folder,
     imagenet_network,
     windows,
 )

@@ -1,6 +1,7 @@
 """True driving videos with their actions (`donkeycar/valid` of the measuring data), cut into windows to be predicted."""
 
 import csv
+import os
 import random
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,8 +11,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+import malt
 from malt.errors import UsageError
-from malt.evaluation.features import data_folder
 from malt.generation.pixels import to_tensor
 from malt.generation.source import read_video
 
@@ -25,6 +26,13 @@ class Windows:
 
     frames: Float[Tensor, "b t 3 h w"]
     actions: Float[Tensor, "b t a"]
+
+
+def data_folder() -> Path | None:
+    """The folder of measuring data: the variable MALT_DATA or `../shared/data` beside the repository; None if absent."""
+    given = os.environ.get("MALT_DATA")
+    path = Path(given) if given else Path(malt.__file__).parents[3] / "shared" / "data"
+    return path if path.is_dir() else None
 
 
 def driving_files() -> list[Path]:

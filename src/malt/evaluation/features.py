@@ -3,7 +3,6 @@
 Those of the world come with the package; the ImageNet ones are found in the folder of measuring data, where there is one.
 """
 
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
@@ -15,7 +14,7 @@ from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor
 
-import malt
+from malt.evaluation.driving import data_folder
 from malt.evaluation.world_features import CLIP_FRAMES, load_world_features
 
 IMAGENET = Path("features") / "mobilenet_v2_imagenet_96.torchscript.pt"
@@ -83,13 +82,6 @@ class ImageNetDifferences:
         """Of every eighth difference, cut off outside [-1, 1]."""
         differences = (videos[:, 1:] - videos[:, :-1])[:, ::EVERY].clamp(-1, 1)
         return _in_parts(self.network, differences.flatten(0, 1))
-
-
-def data_folder() -> Path | None:
-    """The folder of measuring data: the variable MALT_DATA or `../shared/data` beside the repository; None if absent."""
-    given = os.environ.get("MALT_DATA")
-    path = Path(given) if given else Path(malt.__file__).parents[3] / "shared" / "data"
-    return path if path.is_dir() else None
 
 
 @cache
