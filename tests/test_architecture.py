@@ -20,7 +20,7 @@ MAY_IMPORT = {
     "errors": set[str](),
     "memory": set[str](),
     "models": {"memory"},
-    "diffusion": {"memory"},
+    "diffusion": {"errors", "memory"},
     "codecs": {"models"},
     "generation": {"codecs", "diffusion", "errors", "memory", "models"},
     "pipelines": {"codecs", "diffusion", "errors", "generation", "models"},

@@ -15,6 +15,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from malt.codecs.base import Codec
 from malt.codecs.choose import codec_of
 from malt.diffusion.guidance import Guidance
+from malt.diffusion.schedulers import flow_scheduler
 from malt.errors import UsageError
 from malt.generation.chance import seeds_from
 from malt.generation.malt import Caption, Driver, MaltRollout, Progress
@@ -121,10 +122,11 @@ class MaltPipeline(DiffusionPipeline):
         if not prompts or not (all(text.strip() for text in prompts) or self.action_names):
             raise UsageError("the prompt is empty; say what the video shows, as in 'a red circle passes behind a wall'")
         settings = self.config
+        num_steps = _given(num_inference_steps, settings.num_inference_steps)
         return MaltRollout(
             transformer=self.transformer,
             codec=self.codec,
-            scheduler=self.scheduler,
+            scheduler=flow_scheduler(self.scheduler, num_steps),
             caption=self.encode_prompt(prompts),
             uncaptioned=self.encode_prompt([""] * len(prompts)),
             latent_size=self._latent_size(height, width),
@@ -132,7 +134,7 @@ class MaltPipeline(DiffusionPipeline):
                 text=_given(guidance_scale, settings.guidance_scale),
                 memory=_given(memory_guidance_scale, settings.memory_guidance_scale),
             ),
-            num_steps=_given(num_inference_steps, settings.num_inference_steps),
+            num_steps=num_steps,
             memory_update_interval=memory_update_interval,
             context_noise=settings.context_noise,
         )
