@@ -21,6 +21,7 @@ from malt.cli import main as malt
 from malt.codecs.base import Codec
 from malt.codecs.choose import codec_of
 from malt.pipelines.autoencoder import load_autoencoder
+from malt.precision import has_bfloat16
 
 SIDE, RATE, PIECE = 128, 16, 64  # pixels, frames a second, frames that are encoded at once
 
@@ -59,7 +60,7 @@ def forward(codec: Codec, num_videos: int, num_frames: int) -> float:
     for _ in range(num_videos):
         cache = None
         for _ in range(num_frames // PIECE):
-            with torch.autocast("cpu", torch.bfloat16):
+            with torch.autocast("cpu", enabled=has_bfloat16("cpu")):
                 _, cache = codec.encode(frames, cache)
     return time.perf_counter() - began
 

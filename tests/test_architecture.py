@@ -18,19 +18,29 @@ MODULES = {name.removesuffix(".__init__"): path for name, path in FILES.items() 
 # What each part may import of the others. A part is a package, or a module that stands apart from its package.
 MAY_IMPORT = {
     "errors": set[str](),
+    "precision": set[str](),
     "memory": set[str](),
     "models": {"memory"},
     "diffusion": {"errors", "memory"},
     "codecs": {"models"},
     "generation": {"codecs", "diffusion", "errors", "memory", "models"},
     "pipelines": {"codecs", "diffusion", "errors", "generation", "models"},
-    "data": {"codecs", "errors", "models"},
+    "data": {"codecs", "errors", "models", "precision"},
     "evaluation": {"data", "errors", "generation", "memory"},
-    "training": {"codecs", "data", "diffusion", "errors", "memory", "models"},
+    "training": {"codecs", "data", "diffusion", "errors", "memory", "models", "precision"},
     "training.samples": {"codecs", "data", "diffusion", "errors", "evaluation", "generation", "training"},
     "training.watch": {"codecs", "data", "training", "training.samples"},
     "training.export": {"codecs", "errors", "models", "pipelines", "training"},
-    "training.run": {"codecs", "errors", "models", "pipelines", "training", "training.export", "training.watch"},
+    "training.run": {
+        "codecs",
+        "errors",
+        "models",
+        "pipelines",
+        "precision",
+        "training",
+        "training.export",
+        "training.watch",
+    },
     "recipes": {"errors", "training"},
 }
 MAY_IMPORT_ALL = {"__main__", "cli", "commands", "studio", "web"}

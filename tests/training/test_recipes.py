@@ -161,7 +161,7 @@ def test_the_number_of_steps_alone_stretches_the_stages_and_with_the_stages_it_d
         ("frame-size", ["60", "64"], "multiples of 16"),
         ("compile", ["perhaps"], "takes true or false, not 'perhaps'"),
         ("optimization.decay-from", ["7"], "optimization: decay_from is 7.0; give a share between 0 and 1"),
-        ("precision", ["float8"], "choose float32 or bfloat16"),
+        ("precision", ["float8"], "choose auto, float32 or bfloat16"),
         ("autoencoder.channels", ["0", "8", "8"], "autoencoder: channels is (0, 8, 8); give at least 1"),
         ("transformer.attention-head-dim", ["15"], "transformer: a head of 15 channels cannot turn with time"),
         ("transformer.context-frames", ["-1"], "transformer: context_frames is -1; give at least 0"),

@@ -2,6 +2,7 @@
 
 import json
 import math
+import shutil
 import signal
 from collections.abc import Callable
 from contextlib import nullcontext
@@ -157,6 +158,16 @@ def test_a_finished_run_that_is_resumed_is_only_written_out_again(
         monkeypatch.setattr(task, "loss", lambda self, step: pytest.fail("something was learned"))
     assert train(finished, "--resume") == 0
     assert all(torch.equal(value, before[name]) for name, value in weights(finished).items())
+
+
+def test_a_run_begun_when_bfloat16_was_the_default_goes_on(finished: Path, tmp_path: Path) -> None:
+    shutil.copytree(finished, tmp_path / "run")
+    path = tmp_path / "run" / "experiment.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"precision": "bfloat16"}))
+    assert train(tmp_path / "run", "--resume") == 0
+    assert json.loads(path.read_text())["precision"] == "bfloat16"
+    assert train(tmp_path / "run", "--resume", "--precision", "auto") == 0
+    assert json.loads(path.read_text())["precision"] == "auto"
 
 
 @pytest.mark.parametrize(

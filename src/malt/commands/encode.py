@@ -4,7 +4,7 @@ import os
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
@@ -61,6 +61,8 @@ class Command:
     """How many processes share the videos; from WORLD_SIZE in the environment."""
     device: str = "auto"
     """Where to compute: auto, cpu, cuda, cuda:1."""
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    """What to compute in: bfloat16 where the device has units for it, else float32, unless one is named."""
     threads: int | None = None
     """How many processor threads to use for the network; videos are decoded in another."""
 
@@ -143,14 +145,27 @@ class Command:
         self, films: "list[Film]", codec: "Codec", encoding: "Encoding", writer: "ShardWriter", device: str
     ) -> list[str]:
         from malt.data.encoding import encode_films
+        from malt.precision import choose_precision, describe_precision
 
+        dtype = choose_precision(self.precision, device)
+        print(f"malt: encoding videos in {describe_precision(dtype, device)}")
         pixels = encoding.size[0] * encoding.size[1]
         batch = self.batch or min(64, PIXELS_AT_ONCE // pixels)
-        settings = {"piece": max(1, batch // codec.time_compression), "stretch": self.stretch}
+        piece = max(1, batch // codec.time_compression)
         broken = []
         with frame_progress() as bar:
             task = bar.add_task("encoding", total=_count_frames(films, encoding.fps))
-            for progress in encode_films(films, codec, encoding, writer, device=device, **settings):
+            encoded = encode_films(
+                films,
+                codec,
+                encoding,
+                writer,
+                device=device,
+                piece=piece,
+                stretch=self.stretch,
+                precision=self.precision,
+            )
+            for progress in encoded:
                 bar.update(task, advance=progress.num_frames, description=progress.film.name)
                 if progress.broken:
                     bar.console.print(f"skipped: {progress.broken}", markup=False, highlight=False, soft_wrap=True)

@@ -19,6 +19,7 @@ from malt.data.prefetch import prefetch
 from malt.data.shard_writer import ShardWriter
 from malt.data.videos import BrokenVideoError, Frames, look_at, read_video
 from malt.errors import UsageError
+from malt.precision import choose_precision
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,18 +63,20 @@ def encode_films(
     device: torch.device | str = "cpu",
     piece: int = 16,
     stretch: int = 256,
+    precision: str = "auto",
 ) -> Iterator[Progress]:
     """Encode the films one after the other, `piece` latent frames at a time, a sample for every `stretch` of them.
 
     The encoder's cache is carried from piece to piece, so memory does not grow with a film and no seam is seen. Frames at
     the end that do not fill a latent frame are left out. A broken film is dropped and told of; the others go on.
+    `precision` is that of the encoder: float32, bfloat16, or the one that is fast on the device.
     """
     films = sorted(films, key=lambda film: film.name != writer.ledger.film)  # the unfinished one goes on first
     decoded = _decode(films, encoding, codec.frames_of(piece, first=False))
     with closing(prefetch(decoded, depth=3)) as pieces:  # type: ignore[type-var]
         for _, of_film in groupby(pieces, key=lambda piece: piece.film.name):
             first = next(of_film)
-            encoder = _FilmEncoder(first.film, codec, encoding, writer, torch.device(device), piece, stretch)
+            encoder = _FilmEncoder(first.film, codec, encoding, writer, torch.device(device), piece, stretch, precision)
             try:
                 for num_frames in encoder.encode(_frames(chain([first], of_film))):
                     yield Progress(first.film, num_frames)
@@ -113,9 +116,10 @@ class _FilmEncoder:
         device: torch.device,
         piece: int,
         stretch: int,
+        precision: str,
     ) -> None:
         self.film, self.codec, self.encoding, self.writer, self.device = film, codec, encoding, writer, device
-        self.piece, self.stretch = piece, stretch
+        self.piece, self.stretch, self.dtype = piece, stretch, choose_precision(precision, device)
         self.rate: float | None = encoding.fps
         self.actions: Actions | None = None
         self.latents: list[Tensor] = []  # of the stretch in hand, and what was done in it
@@ -187,7 +191,7 @@ class _FilmEncoder:
 
     def _encode(self, pixels: np.ndarray, cache: Any) -> tuple[Tensor, Any]:
         frames = torch.from_numpy(pixels).to(self.device).float().div_(127.5).sub_(1)
-        with torch.autocast(self.device.type, torch.bfloat16):
+        with torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32):
             latents, cache = self.codec.encode(rearrange(frames, "t h w c -> 1 t c h w"), cache)
         return latents[0].half().cpu(), cache
 

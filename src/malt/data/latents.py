@@ -11,6 +11,7 @@ from malt.data.batch import Batch
 from malt.data.worlds.captions import describe
 from malt.data.worlds.passage import Scenes, hidden, render, sample_scenes
 from malt.models.autoencoder import AutoencoderMalt
+from malt.precision import choose_precision
 
 Return = tuple[int, int]  # video, and the latent frame in which a shape comes out from behind the wall
 
@@ -84,9 +85,10 @@ def encode_world(
 ) -> tuple[Float[Tensor, "v s c h w"], Scenes]:
     """Render and encode the first `num_frames` frames of `num_videos` scenes; standardised, in half precision."""
     scenes, codec = sample_scenes(num_videos, seed), MaltCodec(autoencoder)
+    dtype = choose_precision("auto", autoencoder.device)
     encoded = []
     for first in range(0, num_videos, batch_size):
         frames = render(scenes[first : first + batch_size].to(autoencoder.device), 0, num_frames)
-        with torch.autocast(autoencoder.device.type, torch.bfloat16):
+        with torch.autocast(autoencoder.device.type, dtype, enabled=dtype != torch.float32):
             encoded.append(codec.encode(frames)[0].half().cpu())
     return torch.cat(encoded), scenes

@@ -20,6 +20,7 @@ from torch.distributed.tensor import DTensor
 
 from malt.errors import UsageError
 from malt.models.transformer import MaltTransformer3DModel
+from malt.precision import choose_precision
 
 
 @dataclass(frozen=True)
@@ -82,6 +83,12 @@ class Ranks:
 def current_ranks() -> Ranks:
     """Those of the process group that was launched; one alone where there is none."""
     return Ranks(dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else Ranks()
+
+
+def agreed_precision(name: str, device: torch.device | str) -> torch.dtype:
+    """What a precision stands for here, alike on all ranks: float32 as soon as one of them is to compute in it."""
+    (exact,) = current_ranks().agree(choose_precision(name, device) == torch.float32)
+    return torch.float32 if exact else torch.bfloat16
 
 
 @contextmanager

@@ -6,6 +6,7 @@ import torch
 
 from malt.memory.kinds import KINDS, build_memory
 from malt.models.positions import split_axes
+from malt.precision import check_precision
 from malt.training.autoencoder import AutoencoderObjective
 from malt.training.distributed import Scale
 from malt.training.optimizer import Optimization
@@ -136,7 +137,7 @@ class Experiment:
     watching: Watching = Watching()
     sampling: Sampling = Sampling()
     seed: int = 0
-    precision: str = "bfloat16"
+    precision: str = "auto"  # bfloat16 where the device has units for it, else float32
     compile: bool = True
     scale: Scale = Scale()
 
@@ -151,8 +152,7 @@ class Experiment:
                 f"the curriculum ends at step {self.curriculum[-1].until} and the optimization at "
                 f"{self.optimization.num_steps}; make them equal"
             )
-        if self.precision not in ("float32", "bfloat16"):
-            raise ValueError(f"precision is {self.precision!r}; choose float32 or bfloat16")
+        check_precision(self.precision)
         if self.frame_rate <= 0:
             raise ValueError(f"frame_rate is {self.frame_rate}; give a number above 0")
         for name in ("bank_videos", "bank_frames", "caption_tokens"):

@@ -15,7 +15,7 @@ from malt.training.fields import differences, from_json
 
 EXPERIMENT, LOCK, WORDS = "experiment.json", "lock", "words.json"
 # What a run that goes on may do otherwise than it began: it changes no weight beyond rounding.
-HARMLESS = ("--watching.", "--sampling.", "--compile", "--scale.copies", "--scale.checkpointing")
+HARMLESS = ("--watching.", "--sampling.", "--compile", "--precision", "--scale.copies", "--scale.checkpointing")
 
 
 class Begun(NamedTuple):

@@ -7,9 +7,10 @@ from typing import Any
 import torch
 from torch import nn
 from torch.distributed.tensor import DTensor
-from torch.optim import AdamW, Muon, Optimizer
+from torch.optim import AdamW, Optimizer
 
-from malt.training.distributed import current_ranks, is_sharded
+from malt.training.distributed import agreed_precision, current_ranks, is_sharded
+from malt.training.engine.muon import Muon
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,7 +74,8 @@ def build_optimizers(module: nn.Module, plan: Optimization) -> list[Optimizer]:
         AdamW(_apart(groups), lr=plan.learning_rate, betas=plan.betas, weight_decay=plan.weight_decay, fused=True)
     ]
     if matrices:
-        optimizers.append(Muon(matrices, lr=muon_rate, weight_decay=plan.weight_decay, adjust_lr_fn="match_rms_adamw"))
+        precision = agreed_precision("auto", matrices[0].device)  # whatever that of the passes: it need not be exact
+        optimizers.append(Muon(matrices, lr=muon_rate, weight_decay=plan.weight_decay, precision=precision))
     for optimizer in optimizers:
         for group in optimizer.param_groups:
             group["base_rate"] = group["lr"]

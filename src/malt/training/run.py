@@ -18,10 +18,11 @@ from malt.codecs.choose import codec_of
 from malt.errors import CheckpointError
 from malt.models.autoencoder import AutoencoderMalt
 from malt.pipelines.autoencoder import load_autoencoder
+from malt.precision import describe_precision
 from malt.training.autoencoder import AutoencoderTask, latent_statistics
 from malt.training.chance import check_part
 from malt.training.curriculum import fit_to_videos
-from malt.training.distributed import Ranks, current_ranks, is_sharded, launched, prepare
+from malt.training.distributed import Ranks, agreed_precision, current_ranks, is_sharded, launched, prepare
 from malt.training.experiment import Experiment
 from malt.training.export import build_captioned, write_pipeline
 from malt.training.folder import claimed, read_words, write_experiment, write_words
@@ -50,17 +51,19 @@ def train(experiment: Experiment, out: Path, device: str = "cpu", tell: Tell = p
     with launched(on_gpu=device.startswith("cuda")) as ranks, claimed(out) if ranks.first else nullcontext():
         tell = tell if ranks.first else _silently
         source = open_source(experiment, out, tell)
+        precision = agreed_precision(experiment.precision, device)
+        tell(f"computing in {describe_precision(precision, device)}")
         ready = ready_autoencoder(experiment, source, out / "autoencoder" / "final", device)
         _check_batches(experiment, ranks, with_autoencoder=ready is None)
         if ranks.first:
             write_experiment(out, experiment, recipe)
-        autoencoder = ready or train_autoencoder(experiment, source, out / "autoencoder", device, tell)
+        autoencoder = ready or train_autoencoder(experiment, source, out / "autoencoder", device, precision, tell)
         if ranks.first:
             _keep_autoencoder(autoencoder, out / "autoencoder")
         material = _by_the_first(ranks, lambda: source.material(autoencoder))
         if ranks.first and read_words(out) is None:
             write_words(out, material.words)
-        captioned = train_transformer(experiment, autoencoder, material, out, device, tell)
+        captioned = train_transformer(experiment, autoencoder, material, out, device, precision, tell)
         if ranks.first:
             write_pipeline(experiment, captioned, autoencoder, out / "pipeline")
             tell(f"the model is in {out / 'pipeline'}")
@@ -98,14 +101,16 @@ def ready_autoencoder(experiment: Experiment, source: Source, final: Path, devic
     return autoencoder
 
 
-def train_autoencoder(experiment: Experiment, source: Source, folder: Path, device: str, tell: Tell) -> AutoencoderMalt:
+def train_autoencoder(
+    experiment: Experiment, source: Source, folder: Path, device: str, precision: torch.dtype, tell: Tell
+) -> AutoencoderMalt:
     """A new autoencoder, with the statistics of its latents; how well it reconstructs goes to `reconstruction.json`."""
     clips = _by_the_first(current_ranks(), lambda: source.clips(device))
     torch.manual_seed(experiment.seed)
     model = AutoencoderMalt(**vars(experiment.autoencoder)).to(device)
     tell(f"autoencoder: {experiment.autoencoder_optimization.num_steps} steps")
     objective, part = experiment.autoencoder_objective, current_ranks().part
-    task = AutoencoderTask(model, clips.clips, objective, experiment.seed, _precision(experiment), part)
+    task = AutoencoderTask(model, clips.clips, objective, experiment.seed, precision, part)
     if experiment.compile:
         task.compile()
     plan = experiment.autoencoder_optimization
@@ -137,7 +142,13 @@ def load_start(captioned: Captioned, pipeline: Path, text_encoder: bool = True) 
 
 
 def train_transformer(
-    experiment: Experiment, autoencoder: nn.Module, material: Material, out: Path, device: str, tell: Tell
+    experiment: Experiment,
+    autoencoder: nn.Module,
+    material: Material,
+    out: Path,
+    device: str,
+    precision: torch.dtype,
+    tell: Tell,
 ) -> Captioned:
     """The averaged weights at the end of the curriculum."""
     words = read_words(out) or material.words
@@ -145,7 +156,7 @@ def train_transformer(
     if experiment.start:
         load_start(captioned, Path(experiment.start), not experiment.fresh_text_encoder)
     torch._dynamo.config.recompile_limit = 64
-    prepare(captioned.transformer, experiment.scale, _precision(experiment), experiment.compile)
+    prepare(captioned.transformer, experiment.scale, precision, experiment.compile)
     tell(f"transformer: {experiment.optimization.num_steps} steps")
     ranks = current_ranks()
     size = experiment.transformer
@@ -155,10 +166,10 @@ def train_transformer(
         material.examples,
         curriculum,
         experiment.seed,
-        _precision(experiment),
+        precision,
         part=ranks.part,
     )
-    watch = Watch(experiment, material, autoencoder, out, tell)
+    watch = Watch(experiment, material, autoencoder, out, tell, precision)
     milestones = tuple(stage.until for stage in experiment.curriculum)
     plan = _plan(experiment, tell)
     average = fit(
@@ -238,8 +249,3 @@ def _by_the_first(ranks: Ranks, work: Callable[[], Result]) -> Result:
 
 def _silently(sentence: str) -> None:
     """What processes but the first say."""
-
-
-def _precision(experiment: Experiment) -> torch.dtype:
-    dtype: torch.dtype = getattr(torch, experiment.precision)
-    return dtype

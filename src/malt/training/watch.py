@@ -23,9 +23,16 @@ class Watch:
     """The loop's actions. Held-out videos are encoded when they are first looked at."""
 
     def __init__(
-        self, experiment: Experiment, material: Material, autoencoder: nn.Module, out: Path, tell: Tell
+        self,
+        experiment: Experiment,
+        material: Material,
+        autoencoder: nn.Module,
+        out: Path,
+        tell: Tell,
+        precision: torch.dtype,
     ) -> None:
         self.experiment, self.material, self.autoencoder = experiment, material, autoencoder
+        self.precision = precision
         self.out, self.tell, self.journal = out, tell, Journal(out, "validation", silent=not current_ranks().first)
 
     @property
@@ -70,8 +77,7 @@ class Watch:
     def _validation(self) -> Validation | None:
         watching, size = self.experiment.watching, self.experiment.transformer
         batch = self._batch(watching.validation_videos, self.experiment.longest_walk, size.context_frames)
-        precision: torch.dtype = getattr(torch, self.experiment.precision)
-        return None if batch is None else Validation(batch, watching.noise_levels, self.journal, precision)
+        return None if batch is None else Validation(batch, watching.noise_levels, self.journal, self.precision)
 
     @cached_property
     def _samples(self) -> Samples | None:
