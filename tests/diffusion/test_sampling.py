@@ -91,6 +91,22 @@ def test_noise_that_is_handed_in_is_not_changed(scheduler: SchedulerMixin, noise
     assert torch.equal(noise, before)
 
 
+def test_the_end_of_every_step_is_heard_and_may_change_the_latents(scheduler: SchedulerMixin, noise: Tensor) -> None:
+    heard: list[int] = []
+
+    def hear(step: int, timestep: Tensor, latents: Tensor) -> Tensor:
+        heard.append(step)
+        return latents
+
+    usual = sample(gaussian(STD), noise, scheduler, 3)
+    assert torch.equal(sample(gaussian(STD), noise, scheduler, 3, hear), usual)
+    assert heard == [*range(len(heard))]
+    assert len(heard) >= 3
+    last = heard[-1]
+    changed = sample(gaussian(STD), noise, scheduler, 3, lambda step, _, x: x * 0 if step == last else x)
+    assert not changed.any()
+
+
 @pytest.mark.parametrize("num_steps", [0, -1])
 def test_less_than_one_step_is_refused_in_a_sentence(noise: Tensor, num_steps: int) -> None:
     with pytest.raises(ValueError, match=f"asked for {num_steps} sampling steps; give at least 1"):

@@ -7,7 +7,7 @@ from diffusers import SchedulerMixin
 from jaxtyping import Float
 from torch import Tensor
 
-from malt.diffusion.sampling import sample
+from malt.diffusion.sampling import StepEnd, sample
 
 # (x_t, noise level of every frame) -> v
 FrameVelocity = Callable[[Float[Tensor, "b s c h w"], Float[Tensor, "b s"]], Float[Tensor, "b s c h w"]]
@@ -21,6 +21,7 @@ def sample_part(
     num_steps: int,
     before: Standing,
     after: Standing | None = None,
+    on_step_end: StepEnd | None = None,
 ) -> Float[Tensor, "b n c h w"]:
     """Latents in the place of `noise`, between the frames `before` and `after` it, all of them in the view of `velocity`.
 
@@ -35,4 +36,4 @@ def sample_part(
         frames, levels = (torch.cat(pieces, dim=1) for pieces in zip(*left, moving, *right, strict=True))
         return velocity(frames, levels)[:, first : first + count]
 
-    return sample(part, noise, scheduler, num_steps)
+    return sample(part, noise, scheduler, num_steps, on_step_end)

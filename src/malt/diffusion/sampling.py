@@ -10,14 +10,22 @@ from jaxtyping import Float
 from torch import Tensor
 
 Velocity = Callable[[Float[Tensor, "b s c h w"], float], Float[Tensor, "b s c h w"]]  # (x_t, noise level t) -> v
+# (number of the step, its timestep, the latents behind it) -> the latents to go on from
+StepEnd = Callable[[int, Tensor, Float[Tensor, "b s c h w"]], Float[Tensor, "b s c h w"]]
 
 
 @torch.no_grad()
-def sample(velocity: Velocity, noise: Float[Tensor, "b s c h w"], scheduler: SchedulerMixin, num_steps: int) -> Tensor:
+def sample(
+    velocity: Velocity,
+    noise: Float[Tensor, "b s c h w"],
+    scheduler: SchedulerMixin,
+    num_steps: int,
+    on_step_end: StepEnd | None = None,
+) -> Tensor:
     """Latents at noise level 0, in `num_steps` steps of a copy of `scheduler`: schedulers keep state, sessions must not.
 
     Any flow-matching scheduler of diffusers serves (FlowMatchEuler, FlowMatchHeun, UniPC or DPM-Solver with
-    `use_flow_sigmas`); its sigmas are the noise levels.
+    `use_flow_sigmas`); its sigmas are the noise levels. `on_step_end` is called behind every step, and may change its latents.
 
     Raises:
         ValueError: when num_steps is less than 1.
@@ -27,6 +35,7 @@ def sample(velocity: Velocity, noise: Float[Tensor, "b s c h w"], scheduler: Sch
     x = noise
     for index, timestep in enumerate(scheduler.timesteps):
         x = scheduler.step(velocity(x, float(sigmas[index])), timestep, x, return_dict=False)[0]
+        x = x if on_step_end is None else on_step_end(index, timestep, x)
     return x
 
 

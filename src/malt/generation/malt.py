@@ -20,6 +20,7 @@ from malt.codecs.placement import execution_device
 from malt.diffusion.flow import interpolate
 from malt.diffusion.guidance import Guidance
 from malt.diffusion.partial import sample_part
+from malt.diffusion.sampling import StepEnd
 from malt.errors import MaltError, UsageError
 from malt.generation.chance import Chance, Seed, chance_of, draw_noise
 from malt.generation.rollout import Driver, Segment, stream_segments
@@ -55,6 +56,7 @@ class MaltRollout:
 
     latent_size: (height, width) of the latents. memory_update_interval: segments between two memory writes.
     context_noise: noise level that the context is brought to, and told, before a segment is denoised behind it.
+    on_step_end: called behind every denoising step of every segment; may change the latents.
     """
 
     transformer: MaltTransformer3DModel
@@ -67,6 +69,7 @@ class MaltRollout:
     num_steps: int = 12
     memory_update_interval: int = 1
     context_noise: float = 0.0
+    on_step_end: StepEnd | None = None
 
     def __post_init__(self) -> None:
         """Refuse counts with which nothing can be made."""
@@ -191,7 +194,10 @@ class MaltRollout:
         context, level = self.context(progress.tail, noise[:, :count])
         done = with_context(progress.tail_actions, actions, count)
         velocity = self.denoiser(progress.memory, done, num_context_frames=count)
-        return sample_part(velocity, noise[:, count:], self.scheduler, self.num_steps, before=(context, level))
+        before = context, level
+        return sample_part(
+            velocity, noise[:, count:], self.scheduler, self.num_steps, before, on_step_end=self.on_step_end
+        )
 
     def chance(self, progress: Progress) -> Chance:
         """The source of all noise that is drawn for the next segment."""
