@@ -13,5 +13,9 @@ class UsageError(MaltError, ValueError):
     exit_code = 2
 
 
+class DivergedError(MaltError):
+    """Training has come to weights or losses that are no finite numbers."""
+
+
 class CheckpointError(MaltError):
     """A folder does not hold a model that can be loaded."""

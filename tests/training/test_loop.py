@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from malt.errors import CheckpointError
+from malt.errors import CheckpointError, DivergedError
 from malt.training import checkpoint
 from malt.training.average import Average
 from malt.training.checkpoint import Progress, damage, load_average, load_state, save_state, saved_states
@@ -327,3 +327,51 @@ def test_the_average_of_a_state_can_be_had_alone(tmp_path: Path) -> None:
 def test_as_many_states_are_kept_as_are_asked_for(tmp_path: Path) -> None:
     fit(Regression(), BOTH, tmp_path, save_seconds=0, keep=3)
     assert [path.name for path in saved_states(tmp_path)] == [f"step-0000000{step}" for step in (6, 7, 8)]
+
+
+def spoiled_from(step: int) -> Regression:
+    task = Regression()
+    task.happens = dict.fromkeys(range(step, 100), task.spoil)
+    return task
+
+
+def test_a_run_whose_steps_are_not_finite_ends_early_and_keeps_its_last_good_state(tmp_path: Path) -> None:
+    good = learned(Regression(), tmp_path / "good", Optimization(num_steps=3, learning_rate=0.05, decay_from=1.0))
+    task = spoiled_from(3)
+    plan = Optimization(num_steps=50, learning_rate=0.05, decay_from=1.0)
+    with pytest.raises(DivergedError, match="10 of 13 steps skipped.; the last good state is .*step-0000001"):
+        fit(task, plan, tmp_path / "run", save_seconds=0)
+    assert task.steps == list(range(13))
+    average = load_average(saved_states(tmp_path / "run")[-1])
+    assert [name for name, value in average.items() if not torch.equal(value, good[f"average of {name}"])] == []
+
+
+def test_skipped_steps_are_counted_across_a_stop(tmp_path: Path) -> None:
+    task = spoiled_from(2)
+    task.happens[6] = lambda: (task.spoil(), signal.raise_signal(signal.SIGTERM))
+    plan = Optimization(num_steps=50, learning_rate=0.05)
+    with pytest.raises(SystemExit):
+        fit(task, plan, tmp_path)
+    again = spoiled_from(2)
+    with pytest.raises(DivergedError):
+        fit(again, plan, tmp_path)
+    assert again.steps == list(range(7, 12))
+
+
+def test_a_short_run_has_diverged_when_half_of_its_steps_were_skipped(tmp_path: Path) -> None:
+    with pytest.raises(DivergedError, match="3 of 5 steps"):
+        fit(spoiled_from(2), Optimization(num_steps=5, learning_rate=0.05), tmp_path)
+
+
+def test_weights_that_are_not_finite_never_take_the_place_of_good_ones(tmp_path: Path) -> None:
+    task = Regression()
+
+    def ruin() -> None:
+        with torch.no_grad():
+            task.module["blocks"][0].weight.fill_(float("inf"))
+
+    task.happens = {4: ruin}
+    with pytest.raises(DivergedError, match="the last good state is .*step-00000004"):
+        fit(task, BOTH, tmp_path, save_seconds=0, keep=1, milestones=(2, 6))
+    assert [path.name for path in saved_states(tmp_path)] == ["step-00000004"]
+    assert [path.name for path in saved_states(tmp_path / "milestones")] == ["step-00000002"]

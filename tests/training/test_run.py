@@ -160,6 +160,19 @@ def test_a_finished_run_that_is_resumed_is_only_written_out_again(
     assert all(torch.equal(value, before[name]) for name, value in weights(finished).items())
 
 
+def test_a_run_that_diverges_ends_in_a_sentence_and_makes_no_model(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "run"
+    assert train(out, "--autoencoder-optimization.learning-rate", "1e38") == 1
+    said = capsys.readouterr().err
+    assert "training has diverged" in said
+    assert "begin again with lower learning rates" in said
+    assert "Traceback" not in said
+    assert not (out / "pipeline").exists()
+    assert not (out / "autoencoder" / "final").exists()
+
+
 def test_a_run_begun_when_bfloat16_was_the_default_goes_on(finished: Path, tmp_path: Path) -> None:
     shutil.copytree(finished, tmp_path / "run")
     path = tmp_path / "run" / "experiment.json"

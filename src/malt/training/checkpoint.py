@@ -5,7 +5,7 @@ import json
 import os
 import shutil
 import sys
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 import torch
@@ -21,14 +21,26 @@ from malt.training.distributed import current_ranks, local
 from malt.training.learner import Learner
 
 PREFIX = "step-"
+MOST_SKIPPED = 10  # steps in a row
 
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a run has come: steps taken, and how many of them were skipped because they were not finite."""
+    """How far a run has come: steps taken, how many of them were skipped as not finite, and how many of the last ones."""
 
     step: int = 0
     skipped: int = 0
+    skipped_last: int = 0
+
+    def after(self, is_finite: bool) -> "Progress":
+        """As it stands after one step more."""
+        if is_finite:
+            return Progress(self.step + 1, self.skipped)
+        return Progress(self.step + 1, self.skipped + 1, self.skipped_last + 1)
+
+    def has_diverged(self, num_steps: int) -> bool:
+        """Whether too many steps in a row, or half of a run's steps, were skipped for anything good to come of it."""
+        return self.skipped_last >= MOST_SKIPPED or 2 * self.skipped > num_steps
 
 
 def save_state(folder: Path, progress: Progress, learner: Learner, keep: int = 2) -> Path:
@@ -40,14 +52,20 @@ def save_state(folder: Path, progress: Progress, learner: Learner, keep: int = 2
 
 
 class Saver:
-    """Saves the states of one run: by one process at once, by many together and in the background."""
+    """Saves the states of one run: by one process at once, by many together and in the background.
+
+    States whose weights are not finite are not saved, so that they never take the place of good ones.
+    """
 
     def __init__(self, learner: Learner) -> None:
         self._learner = learner
         self._writer = sharded.BackgroundWriter() if current_ranks().world > 1 else None
 
-    def save(self, folder: Path, progress: Progress, keep: int = 2) -> None:
-        """Save the state as it is now; of those in `folder` the newest `keep` stay."""
+    def save(self, folder: Path, progress: Progress, keep: int = 2) -> bool:
+        """Save the state as it is now, if its weights are finite; of those in `folder` the newest `keep` stay."""
+        (is_spoilt,) = current_ranks().agree(not self._learner.is_finite)
+        if is_spoilt:
+            return False
         if self._writer is None:
             save_state(folder, progress, self._learner, keep)
         else:
@@ -55,6 +73,7 @@ class Saver:
             self._writer.write(
                 lambda: begin(folder, progress), tensors, lambda partial: complete(partial, progress, keep)
             )
+        return True
 
     def finish(self) -> None:
         """Wait until all is in place."""
@@ -121,7 +140,7 @@ def load_state(path: Path, learner: Learner) -> Progress:
                 for name, value in learner.named(file, load_file(path / f"{file}.safetensors")).items():
                     _put(learner.destination(file, name, value.shape, value.dtype), value)
         state = json.loads((path / "state.json").read_text())
-        return Progress(int(state["step"]), int(state.get("skipped", 0)))
+        return Progress(*(int(state.get(field.name, field.default)) for field in fields(Progress)))
     except (OSError, KeyError, RuntimeError, SafetensorError, TypeError, ValueError) as error:
         raise CheckpointError(f"{path} cannot be resumed ({error}); it is damaged or of another model") from error
 

@@ -5,6 +5,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from malt.training.average import Average
+from malt.training.distributed import local
 
 
 class Learner:
@@ -14,6 +15,11 @@ class Learner:
         self.module, self.average, self.optimizers = module, average, optimizers
         self._parameters = dict(module.named_parameters())
         self._names = {id(parameter): name for name, parameter in self._parameters.items()}
+
+    @property
+    def is_finite(self) -> bool:
+        """Whether all weights, of this rank's parts, are finite numbers."""
+        return all(bool(torch.isfinite(local(weight.detach())).all()) for weight in self._parameters.values())
 
     @property
     def files(self) -> list[str]:

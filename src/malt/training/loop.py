@@ -4,15 +4,15 @@ import signal
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
 
+from malt.errors import DivergedError
 from malt.training.average import Average
-from malt.training.checkpoint import Progress, Saver, resume
+from malt.training.checkpoint import Progress, Saver, resume, saved_states
 from malt.training.distributed import clip_gradients, current_ranks, give_back, is_sharded, local
 from malt.training.journal import Journal
 from malt.training.learner import Learner
@@ -55,32 +55,26 @@ def fit(
     `actions` maps a period in steps to something to do with the averaged model; the states after the steps in `milestones`
     are kept for good under `milestones/`, of the others the newest `keep`. Figures go to `journal` (None: one in `folder`).
     SIGTERM, to any rank, saves and leaves. Actions run on the first rank; of a sharded module on all of them together.
+    Weights that are not finite are never saved.
+
+    Raises:
+        DivergedError: too many steps in a row, or half of all, were not finite; the last good state is saved.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    ranks = current_ranks()
-    optimizers, average = build_optimizers(task.module, plan), Average(task.module, plan.ema_decay)
-    learner = Learner(task.module, average, optimizers)
+    ranks, module, journal = current_ranks(), task.module, journal or Journal(folder)
+    average = Average(module, plan.ema_decay)
+    learner = Learner(module, average, build_optimizers(module, plan))
     progress, saver, stop = resume(folder, learner), Saver(learner), False
-    saved_at, told_at, told_step = time.monotonic(), time.monotonic(), progress.step
-    journal = journal or Journal(folder)
+    pace, saved_at = _Pace(progress.step), time.monotonic()
     with _told_to_stop() as told, closing(journal):
         journal.rewind(progress.step)
-        while progress.step < plan.num_steps and not stop:
-            set_rate(optimizers, plan.rate(progress.step))
-            loss, figures = task.loss(progress.step)
-            loss.backward()
-            ranks.average_gradients(task.module)
-            norm = clip_gradients(task.module, plan.max_gradient_norm)
-            progress = _take_step(learner, norm, progress)
+        while progress.step < plan.num_steps and not stop and not progress.has_diverged(plan.num_steps):
+            progress, figures = _learn(task, learner, plan, progress)
             if progress.step % journal_every == 0:
-                figures = ranks.mean({"loss": float(loss.detach()), **figures})
-                now = time.monotonic()
-                pace = {"skipped": progress.skipped, "seconds": (now - told_at) / (progress.step - told_step)}
-                told_at, told_step = now, progress.step
-                journal.write(progress.step, figures | {"norm": float(norm)} | pace)
+                journal.write(progress.step, ranks.mean(figures) | pace.since(progress))
             for period, action in (actions or {}).items():
-                if progress.step % period == 0 and (ranks.first or is_sharded(task.module)):
-                    _with_average(task.module, average, action, progress.step)
+                if progress.step % period == 0 and (ranks.first or is_sharded(module)):
+                    _with_average(module, average, action, progress.step)
             if progress.step in milestones:
                 saver.save(folder / "milestones", progress, keep=len(milestones))
             is_due = ranks.first and time.monotonic() - saved_at > save_seconds
@@ -88,22 +82,55 @@ def fit(
             if is_due:
                 saver.save(folder, progress, keep)
                 saved_at = time.monotonic()
-        saver.save(folder, progress, keep)
+        is_saved = saver.save(folder, progress, keep)
         saver.finish()
+    if progress.has_diverged(plan.num_steps) or not (is_saved or stop):
+        raise DivergedError(_divergence(folder, progress))
     if stop:
         raise SystemExit(143)
     return average
 
 
-def _take_step(learner: Learner, norm: Tensor, progress: Progress) -> Progress:
-    """Change the weights by their gradients, unless these are not finite: such a step is counted and skipped."""
-    finite = bool(torch.isfinite(norm))
-    if finite:
+def _learn(task: Task, learner: Learner, plan: Optimization, progress: Progress) -> tuple[Progress, dict[str, float]]:
+    """Take one step; how far the run is after it, and its figures.
+
+    A step whose gradients are not finite changes nothing but its count.
+    """
+    set_rate(learner.optimizers, plan.rate(progress.step))
+    loss, figures = task.loss(progress.step)
+    loss.backward()
+    current_ranks().average_gradients(task.module)
+    norm = clip_gradients(task.module, plan.max_gradient_norm)
+    is_finite = bool(torch.isfinite(norm))
+    if is_finite:
         for optimizer in learner.optimizers:
             optimizer.step()
         learner.average.update(learner.module, progress.step)
     learner.module.zero_grad(set_to_none=True)
-    return replace(progress, step=progress.step + 1, skipped=progress.skipped + (not finite))
+    return progress.after(is_finite), {"loss": float(loss.detach()), **figures, "norm": float(norm)}
+
+
+class _Pace:
+    """How long the steps take."""
+
+    def __init__(self, step: int) -> None:
+        self.step, self.time = step, time.monotonic()
+
+    def since(self, progress: Progress) -> dict[str, float]:
+        """Seconds a step since this was last asked, and how many steps of the run were skipped."""
+        now, num_steps = time.monotonic(), progress.step - self.step
+        seconds, self.step, self.time = (now - self.time) / num_steps, progress.step, now
+        return {"skipped": progress.skipped, "seconds": seconds}
+
+
+def _divergence(folder: Path, progress: Progress) -> str:
+    """What to say of a run that has diverged."""
+    saved = saved_states(folder)
+    kept = f"the last good state is {saved[-1]}" if saved else "no state was saved before"
+    return (
+        f"training has diverged, its numbers are no longer finite ({progress.skipped} of {progress.step} steps skipped); {kept}; "
+        "begin again with lower learning rates"
+    )
 
 
 @torch.no_grad()
