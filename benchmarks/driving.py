@@ -53,7 +53,7 @@ class Drives:
         """All drives of a folder."""
         films = find_films(folder)
         actions = [read_actions(film.actions) for film in films if film.actions]
-        return cls(decode_films(films, size, fps=20.0), actions)
+        return cls([*decode_films(films, size, fps=20.0).values()], actions)
 
     def windows(self, num_frames: int, most: int, but: int = 0) -> Windows:
         """The beginnings of the longest drives that have so many frames, but for the first `but` of these."""

@@ -135,6 +135,48 @@ def test_what_cannot_be_exported_is_said(tmp_path: Path, capsys: pytest.CaptureF
     assert not (tmp_path / "model").exists()
 
 
+def test_it_is_said_how_many_captions_there_are_and_what_is_left_out_of_them(
+    driven: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = films(tmp_path / "films", acting=False)
+    (data / "film-0.txt").write_text("a grey square, " * 10)
+    (data / "film-1.txt").write_text("another one")
+    codec = ["--codec", str(driven / "autoencoder" / "final")]
+    few = ["--max-words", "3", "--watching.sample-every", "0", "--watching.validate-every", "0"]
+    assert train(data, tmp_path / "run", *codec, *few) == 0
+    said = capsys.readouterr().out
+    assert "2 of 3 videos have captions" in said
+    assert "1 captions are longer than 19 words and are cut there; --caption-tokens 31 learns them whole" in said
+    assert "the captions have 5 different words, of which the 3 most frequent are learned" in said
+
+
+def test_captions_that_change_after_encoding_are_noticed(
+    captioned: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = Path(shutil.copytree(captioned, tmp_path / "run"))
+    again = main(["train", "--out", str(run), "--device", "cpu", "--resume"])
+    assert (again, "have changed" in capsys.readouterr().out) == (0, False)
+    table = captioned.parent / "films" / "captions.csv"
+    before = table.read_text()
+    table.write_text(before.replace("bright", "dark"))
+    try:
+        assert main(["train", "--out", str(run), "--device", "cpu", "--resume"]) == 0
+    finally:
+        table.write_text(before)
+    assert "the captions of 1 videos have changed since they were encoded" in capsys.readouterr().out
+
+
+def test_an_unreadable_video_is_not_the_one_that_is_held_out(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = films(tmp_path / "films", acting=False)
+    (data / "film-9.mp4").write_bytes(b"only words")  # the last of so few would be held out
+    assert train(data, tmp_path / "run", "--watching.sample-every", "0") == 0
+    assert "no video is held out" not in capsys.readouterr().out
+    assert (tmp_path / "run" / "validation.jsonl").exists()
+    assert (tmp_path / "run" / "autoencoder" / "reconstruction.json").exists()
+
+
 @pytest.mark.parametrize(
     ("options", "complaint"),
     [

@@ -168,7 +168,8 @@ def videos() -> Experiment:
     alone = Objective(num_segments=1, batch_size=32, level_mean=0.7)
     return Experiment(
         autoencoder_objective=REAL_PICTURES,
-        caption_tokens=40,
+        caption_tokens=256,  # captioners write 50 to 200 words
+        max_words=4000,
         curriculum=frames_curriculum(
             METHOD_FRAMES, frames_per_segment=16, steps=(1000, 600, 500, 350, 250), walk=walk, beside=(alone,)
         ),

@@ -261,3 +261,21 @@ def test_each_frame_may_have_a_noise_level_of_its_own() -> None:
         levels = Lesson(model.transformer, objective, chance())._levels(seen)
         assert levels.shape == (6, 3)
         assert all(len(set(row.tolist())) == distinct for row in levels[:, 1:])
+
+
+def test_captions_are_padded_to_what_the_longest_needs_and_padding_changes_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    model = captioned()
+    assert model.caption(["a"])[0].shape[1] == 6  # a bound of one step is always filled
+    monkeypatch.setattr("malt.training.transformer.TOKEN_STEP", 2)
+    assert [model.caption([text])[0].shape[1] for text in ("", "a", "a red", "a red circle and two shapes")] == [
+        2,
+        2,
+        4,
+        6,
+    ]
+    learner = task(model=model)
+    short = learner.loss(0)[0]
+    monkeypatch.setattr("malt.training.transformer.TOKEN_STEP", 40)
+    torch.testing.assert_close(learner.loss(0)[0], short)

@@ -54,7 +54,7 @@ class VideoClips:
             UsageError: there is no such folder, no video in it that can be read, or none as long as a clip.
         """
         films = find_films(folder, tell=tell)
-        videos = decode_films(films, size, fps=fps, folder=cache, memory_bound=memory_bound, tell=tell)
+        videos = [*decode_films(films, size, fps=fps, folder=cache, memory_bound=memory_bound, tell=tell).values()]
         clips = cls(videos, num_frames, seed=seed, device=device)
         if clips.left_out:
             tell(f"left out {clips.left_out} videos of fewer than {num_frames} frames")

@@ -25,8 +25,8 @@ def decode_films(
     folder: Path | None = None,
     memory_bound: int = MEMORY_BOUND,
     tell: Callable[[str], None] = print,
-) -> list[Video]:
-    """The frames of every film that can be read, cut to `size` (height, width), at `fps` or the film's own rate.
+) -> dict[str, Video]:
+    """The frames of every film that can be read, by its name, cut to `size` (height, width), at `fps` or the film's own rate.
 
     Up to `memory_bound` bytes stay in memory; more go to a file in `folder`, which a later call with the same films
     finds again. A broken film is told of and left out.
@@ -41,7 +41,7 @@ def decode_films(
     try:
         for film in films:
             try:
-                shelf.add(batch.pixels for batch in read_video(film.path, size, fps=fps))
+                shelf.add(film.name, (batch.pixels for batch in read_video(film.path, size, fps=fps)))
             except BrokenVideoError as error:
                 tell(f"skipped: {error}")
         if not shelf.lengths:
@@ -56,12 +56,12 @@ class _Shelf:
 
     def __init__(self, folder: Path | None, size: tuple[int, int], memory_bound: int) -> None:
         self.folder, self.size, self.memory_bound = folder, size, memory_bound
-        self.lengths: list[int] = []
+        self.lengths: dict[str, int] = {}
         self.videos: list[Video] = []
         self.num_bytes = 0
         self.file: Any = None
 
-    def add(self, batches: Iterator[Video]) -> None:
+    def add(self, name: str, batches: Iterator[Video]) -> None:
         """Take in one video; if it breaks off, nothing of it stays."""
         begin, kept, length = self.num_bytes, list[Video](), 0
         try:
@@ -82,12 +82,12 @@ class _Shelf:
             self.videos.append(np.concatenate(kept))
         else:
             self._write(kept)
-        self.lengths.append(length)
+        self.lengths[name] = length
 
-    def finish(self, asked: dict[str, Any]) -> list[Video]:
-        """All videos that were taken in."""
+    def finish(self, asked: dict[str, Any]) -> dict[str, Video]:
+        """All videos that were taken in, by their names."""
         if self.file is None or self.folder is None:
-            return self.videos
+            return dict(zip(self.lengths, self.videos, strict=True))
         self.file.close()
         (self.folder / f"{FRAMES}.part").replace(self.folder / FRAMES)
         (self.folder / f"{INDEX}.part").write_text(json.dumps({"asked": asked, "lengths": self.lengths}))
@@ -122,16 +122,17 @@ def _asked(films: Sequence[Film], size: tuple[int, int], fps: float | None) -> d
     return {"size": list(size), "fps": fps, "films": stamps}
 
 
-def _stored(folder: Path, asked: dict[str, Any]) -> list[Video] | None:
+def _stored(folder: Path, asked: dict[str, Any]) -> dict[str, Video] | None:
     try:
         index = json.loads((folder / INDEX).read_text())
         if index["asked"] != asked:
             return None
-        return _map(folder, index["lengths"], (asked["size"][0], asked["size"][1]))
+        return _map(folder, dict(index["lengths"]), (asked["size"][0], asked["size"][1]))
     except (OSError, ValueError, KeyError, TypeError):
         return None  # nothing there, or nothing whole: decode again
 
 
-def _map(folder: Path, lengths: list[int], size: tuple[int, int]) -> list[Video]:
-    frames = np.memmap(folder / FRAMES, np.uint8, mode="r", shape=(sum(lengths), *size, 3))
-    return np.split(frames, np.cumsum(lengths)[:-1].tolist())
+def _map(folder: Path, lengths: dict[str, int], size: tuple[int, int]) -> dict[str, Video]:
+    frames = np.memmap(folder / FRAMES, np.uint8, mode="r", shape=(sum(lengths.values()), *size, 3))
+    videos = np.split(frames, np.cumsum([*lengths.values()])[:-1].tolist())
+    return dict(zip(lengths, videos, strict=True))

@@ -221,8 +221,7 @@ def _keep_autoencoder(autoencoder: nn.Module, folder: Path) -> None:
         partial = folder / "final.partial"
         autoencoder.save_pretrained(partial)  # type: ignore[operator]
         partial.rename(folder / "final")
-    for decoded in ("frames", "frames-held-out"):
-        shutil.rmtree(folder.parent / decoded, ignore_errors=True)
+    shutil.rmtree(folder.parent / "frames", ignore_errors=True)
 
 
 def _check_batches(experiment: Experiment, ranks: Ranks, with_autoencoder: bool) -> None:

@@ -22,6 +22,9 @@ __all__ = ["Captioned", "Examples", "Objective", "Stage", "TransformerTask"]
 Examples = Callable[[int, int, int, int, float], Batch]
 
 
+TOKEN_STEP = 40
+
+
 class Captioned(nn.Module):
     """The transformer and the text encoder that is trained along with it."""
 
@@ -31,10 +34,16 @@ class Captioned(nn.Module):
         super().__init__()
         self.transformer, self.text_encoder, self.tokenizer = transformer, text_encoder, tokenizer
 
-    def caption(self, captions: list[str]) -> tuple[Float[Tensor, "b n e"], Bool[Tensor, "b n"]]:
-        """Encoded captions and which of their tokens count."""
-        device = self.text_encoder.device
-        tokens = self.tokenizer(captions, padding="max_length", truncation=True, return_tensors="pt").to(device)
+    def caption(
+        self, captions: list[str], num_tokens: int | None = None
+    ) -> tuple[Float[Tensor, "b n e"], Bool[Tensor, "b n"]]:
+        """Encoded captions and which of their tokens count; as many tokens as the longest needs, where none are given."""
+        device, most = self.text_encoder.device, self.tokenizer.model_max_length
+        longest = max(map(len, self.tokenizer(captions, truncation=True).input_ids), default=1)
+        # In steps, so that few shapes are compiled; a bound of one step, as shipped models have, is always filled.
+        length = num_tokens or min(most, -(-longest // TOKEN_STEP) * TOKEN_STEP)
+        padded = {"padding": "max_length", "max_length": length, "truncation": True}
+        tokens = self.tokenizer(captions, **padded, return_tensors="pt").to(device)
         states = self.text_encoder(tokens.input_ids, attention_mask=tokens.attention_mask).last_hidden_state
         return states, tokens.attention_mask.bool()
 

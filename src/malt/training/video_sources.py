@@ -1,8 +1,7 @@
 """A folder of videos, or of shards that were made of videos, as what a run learns from."""
 
 from collections import Counter
-from collections.abc import Callable, Sequence
-from functools import partial
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from einops import rearrange
@@ -13,8 +12,8 @@ from malt.data.batch import Batch
 from malt.data.clips import VideoClips
 from malt.data.corpus import Corpus
 from malt.data.encoding import Encoding, encode_films
-from malt.data.folder import Film, find_films, shared_actions
-from malt.data.frames import decode_films
+from malt.data.folder import find_films, shared_actions
+from malt.data.frames import Video, decode_films
 from malt.data.identity import identify
 from malt.data.shard_writer import check_encoding, finished_films, shard_writer
 from malt.errors import UsageError
@@ -36,39 +35,39 @@ class Videos:
         self.films = find_films(folder, tell=tell)
         if experiment.actions:
             _check_actions(experiment, shared_actions(self.films), folder)
-        self.held_out = held_out_names([film.name for film in self.films])
 
     def clips(self, device: str) -> ClipSource:
         """Clips of all videos but the held-out ones; of a single video, its end is held out."""
-        open_clips = partial(self._open, device)
-        if not self.held_out:
-            whole = open_clips(self.films, "frames")
+        experiment = self.experiment
+        videos = decode_films(
+            self.films, experiment.frame_size, fps=experiment.frame_rate, folder=self.out / "frames", tell=self.tell
+        )
+        names = held_out_names(list(videos))
+        if not names:
+            whole = self._clips(videos.values(), device)
             self._check_lengths(whole)
             learned, held_out = whole.split(HELD_OUT_EVERY)
             return ClipSource(learned, lambda: held_out.spread(32), lambda: learned.spread(64))
-        learned = open_clips([film for film in self.films if film.name not in self.held_out], "frames")
+        learned = self._clips([video for name, video in videos.items() if name not in names], device)
         self._check_lengths(learned)
-        return ClipSource(learned, partial(self._spread_held_out, open_clips), lambda: learned.spread(64))
+        kept = [video for name, video in videos.items() if name in names]
+        return ClipSource(learned, lambda: self._spread(kept, device), lambda: learned.spread(64))
 
     def _check_lengths(self, learned: VideoClips) -> None:
         """Refuse videos that are all too short for the transformer before an autoencoder is trained on them."""
         size, longest = self.experiment.transformer, max(map(len, learned.videos)) // AutoencoderMalt.time_compression
         fit_to_videos(self.experiment.curriculum, longest, size.segment_frames, size.context_frames, lambda told: None)
 
-    def _spread_held_out(self, open_clips: Callable[[Sequence[Film], str], VideoClips]) -> Tensor | None:
-        films = [film for film in self.films if film.name in self.held_out]
+    def _spread(self, held_out: Sequence[Video], device: str) -> Tensor | None:
         try:
-            return open_clips(films, "frames-held-out").spread(32)
+            return self._clips(held_out, device).spread(32)
         except UsageError as error:
             self.tell(f"nothing is measured on held-out videos: {error}")
             return None
 
-    def _open(self, device: str, films: Sequence[Film], cache: str) -> VideoClips:
+    def _clips(self, videos: Iterable[Video], device: str) -> VideoClips:
         experiment = self.experiment
-        videos = decode_films(
-            films, experiment.frame_size, fps=experiment.frame_rate, folder=self.out / cache, tell=self.tell
-        )
-        clips = VideoClips(videos, experiment.clip_frames, seed=experiment.seed, device=device)
+        clips = VideoClips([*videos], experiment.clip_frames, seed=experiment.seed, device=device)
         if clips.left_out:
             self.tell(f"left out {clips.left_out} videos of fewer than {experiment.clip_frames} frames")
         return clips
@@ -111,7 +110,13 @@ class Videos:
         if not finished_films(folder):
             raise UsageError(f"none of the {len(self.films)} videos can be used; give others")
         corpus = Corpus.open(folder, encoding.codec, seed=experiment.seed, tell=self.tell)
-        return _material(corpus, self.held_out, experiment, self.tell)
+        encoded = {film.name: film.caption for film in corpus.films}
+        if changed := sum(encoded.get(film.name, film.caption) != film.caption for film in self.films):
+            self.tell(
+                f"the captions of {changed} videos have changed since they were encoded; the run goes on with those that it "
+                "began with, to learn from the new ones begin another"
+            )
+        return _material(corpus, experiment, self.tell)
 
 
 class Shards:
@@ -145,12 +150,14 @@ class Shards:
 
     def material(self, autoencoder: nn.Module) -> Material:
         """The shards as they are."""
-        held_out = held_out_names([film.name for film in self.corpus.films])
-        return _material(self.corpus, held_out, self.experiment, self.tell)
+        return _material(self.corpus, self.experiment, self.tell)
 
 
 def held_out_names(names: Sequence[str]) -> set[str]:
-    """Those of the videos that are never trained on; none where there is only one video."""
+    """Those of the videos that are never trained on; none where there is only one video.
+
+    To be asked with videos that could be read: one that could not is of no use where it is held out.
+    """
     every = min(HELD_OUT_EVERY, len(names))
     return set(sorted(names)[every - 1 :: every]) if every > 1 else set()
 
@@ -167,21 +174,22 @@ def _describe(autoencoder: nn.Module, size: tuple[int, int], rate: float) -> Non
     autoencoder.register_to_config(frame_size=tuple(size), frame_rate=float(rate))  # type: ignore[operator]
 
 
-def _material(corpus: Corpus, held_out: set[str], experiment: Experiment, tell: Tell) -> Material:
+def _material(corpus: Corpus, experiment: Experiment, tell: Tell) -> Material:
     """The videos of a corpus that are learned from, those that are held out, and the words of their captions."""
     if any(side % experiment.transformer.patch_size for side in corpus.latent_size[1:]):
         raise UsageError(
             f"latents of {corpus.latent_size[2]}x{corpus.latent_size[1]} cannot be cut into patches of "
             f"{experiment.transformer.patch_size}; encode the videos in another size"
         )
+    held_out = held_out_names([film.name for film in corpus.films])
     parts = [[film for film in corpus.films if (film.name in held_out) == kept] for kept in (False, True)]
     if not parts[0]:
         raise UsageError("none of the videos that are to be learned from can be used; give more videos")
     learned, kept = (Corpus(part, corpus.codec, corpus.action_names, seed=experiment.seed, tell=tell) for part in parts)
     if not kept.films:
         tell("no video is held out, so there is no validation and there are no samples; give more videos")
-    captions = learned.captions
-    words = frequent_words(captions, experiment.max_words)
+    _tell_captions(corpus.captions, experiment.caption_tokens - 1, tell)
+    words = frequent_words(learned.captions, experiment.max_words, tell)
     return Material(
         _acting(learned, experiment),
         lambda: HeldOut(_acting(kept, experiment), max(kept.lengths)) if kept.films else None,
@@ -204,10 +212,29 @@ def _acting(corpus: Corpus, experiment: Experiment) -> Examples:
     return draw
 
 
-def frequent_words(captions: Sequence[str], most: int) -> tuple[str, ...]:
-    """The words of the captions as the tokenizer cuts them, sorted; the `most` frequent ones where there are more."""
+def _tell_captions(captions: Sequence[str], most_words: int, tell: Tell) -> None:
+    """Say how many videos have captions, and how many of these are longer than what is learned of them."""
+    lengths = [len(words) for words in cut_words(captions) if words]
+    tell(f"{len(lengths)} of {len(captions)} videos have captions")
+    if cut := sum(length > most_words for length in lengths):
+        tell(
+            f"{cut} captions are longer than {most_words} words and are cut there; --caption-tokens {max(lengths) + 1} "
+            "learns them whole"
+        )
+
+
+def cut_words(captions: Iterable[str]) -> Iterator[list[str]]:
+    """The words of each caption, as the tokenizer cuts them."""
     cut = build_tokenizer(()).backend_tokenizer
-    counts = Counter[str]()
     for caption in captions:
-        counts.update(word for word, _ in cut.pre_tokenizer.pre_tokenize_str(cut.normalizer.normalize_str(caption)))
+        yield [word for word, _ in cut.pre_tokenizer.pre_tokenize_str(cut.normalizer.normalize_str(caption))]
+
+
+def frequent_words(captions: Sequence[str], most: int, tell: Tell = print) -> tuple[str, ...]:
+    """The different words of the captions, sorted; the `most` frequent ones where there are more, which is told."""
+    counts = Counter(word for words in cut_words(captions) for word in words)
+    if len(counts) > most:
+        tell(
+            f"the captions have {len(counts)} different words, of which the {most} most frequent are learned (--max-words)"
+        )
     return tuple(sorted(sorted(counts, key=lambda word: (-counts[word], word))[:most]))
