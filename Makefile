@@ -3,11 +3,12 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+SITE ?= site
 PROMPT := a red circle and a blue square pass behind a wall
 
 BROWSERS := chromium chromium-browser google-chrome
 
-.PHONY: help demo test test-slow test-browser check format bench train clean
+.PHONY: help demo test test-slow test-browser check format docs bench train clean
 
 help:  ## say what can be made
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -26,14 +27,19 @@ test-browser: $(READY)  ## the studio's page in a real browser; Debian's Chromiu
 		|| echo "there is no Chromium and it could not be installed: the tests in a browser are skipped" >&2
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -rs -m browser tests/browser
 
-check: $(READY)  ## formatting, lint, types
+check: $(READY)  ## formatting, lint, types, spelling
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+	$(BIN)/codespell
 
 format: $(READY)  ## format, and put right what lint can
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+docs: $(READY)  ## the documentation as a site, in site/; warnings are errors
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict --site-dir $(SITE)
+	@! grep -rlE '<(script|link|img|iframe)[^>]+(src|href)="?https?://' $(SITE) --include=*.html || { echo "these pages fetch something from elsewhere" >&2; exit 1; }
 
 bench: $(READY)  ## the benchmarks; results go to docs/results
 	$(BIN)/python benchmarks/run.py
@@ -42,11 +48,11 @@ train: $(READY)  ## the default model from nothing, in runs/default
 	$(BIN)/malt train default --out runs/default
 
 clean:  ## remove the environment and the caches
-	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis dist
+	rm -rf $(VENV) $(SITE) .mypy_cache .pytest_cache .ruff_cache .hypothesis dist
 
 # The stamp is written last, so that a set-up that broke off is begun again.
 $(READY): pyproject.toml constraints.txt
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "malt needs Python 3.11 or 3.12; try make PYTHON=python3.11" >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "malt needs Python 3.11 to 3.13; try make PYTHON=python3.11" >&2; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	@touch $@
