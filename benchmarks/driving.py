@@ -29,8 +29,9 @@ from malt.evaluation.turning import READ_FRAMES, TurnReader, explained, sideways
 from malt.evaluation.wear import histogram_distance, motion, sharpness
 from malt.generation.drivers import build_driver
 from malt.generation.malt import with_context
-from malt.pipelines.loading import load_pipeline, packaged_models
+from malt.pipelines.loading import load_pipeline
 from malt.pipelines.malt import MaltPipeline
+from malt.pipelines.packaged import packaged_models
 
 PARTS = ("prediction", "wear", "steering", "loss")
 GIVEN = 64  # true frames before everything that is generated

@@ -18,7 +18,7 @@ from malt.codecs.choose import codec_of
 from malt.data.folder import find_films
 from malt.data.frames import decode_films
 from malt.pipelines.autoencoder import load_autoencoder
-from malt.pipelines.loading import packaged_models
+from malt.pipelines.packaged import packaged_models
 from malt.training.reconstruction import reconstruction
 
 

@@ -14,7 +14,8 @@ from torch import nn
 
 from malt.errors import CheckpointError
 from malt.pipelines.checkpoint import COMPONENTS, MODELS, check_checkpoint
-from malt.pipelines.loading import default_checkpoint, load_pipeline, missing_tensors
+from malt.pipelines.loading import load_pipeline, missing_tensors
+from malt.pipelines.packaged import default_checkpoint
 
 WEIGHTS = "model.safetensors"
 
@@ -57,7 +58,8 @@ def test_a_whole_checkpoint_is_loaded_without_a_network_and_without_pickles(
 
     stand_in_for_the_pipeline(monkeypatch, from_pretrained)
     assert load_pipeline(checkpoint) is pipeline
-    assert asked == {"path": checkpoint, "local_files_only": True, "use_safetensors": True, "dtype": torch.float32}
+    safely = {"local_files_only": True, "use_safetensors": True}
+    assert asked == {"path": checkpoint, "dtype": torch.float32, "variant": None, **safely}
 
 
 def test_a_folder_that_is_not_there_is_said(tmp_path: Path) -> None:
@@ -147,6 +149,6 @@ def test_a_tensor_tied_to_a_stored_one_is_not_missing() -> None:
 
 
 def test_an_installation_without_a_default_model_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("malt.pipelines.loading.files", lambda package: tmp_path)
+    monkeypatch.setattr("malt.pipelines.packaged.files", lambda package: tmp_path)
     with pytest.raises(CheckpointError, match="no default model"):
         default_checkpoint()

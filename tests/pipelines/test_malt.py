@@ -33,7 +33,7 @@ def make(
     pipe: MaltPipeline, num_frames: int = SEGMENT + 3, seed: int = 0, prompt: Any = PROMPT, **settings: Any
 ) -> Tensor:
     generator = torch.Generator().manual_seed(seed)
-    frames = pipe(prompt, num_frames, generator=generator, output_type="pt", **settings).frames
+    frames = pipe(prompt, num_frames=num_frames, generator=generator, output_type="pt", **settings).frames
     assert isinstance(frames, Tensor)
     return frames
 
@@ -70,9 +70,9 @@ def test_the_same_seed_is_the_same_video_and_another_another(pipe: MaltPipeline)
 def test_a_video_of_a_batch_is_the_video_that_it_would_be_alone(pipe: MaltPipeline) -> None:
     prompts = [PROMPT, "a blue square", PROMPT]
     chances = [[torch.Generator().manual_seed(seed) for seed in (5, 6, 7)] for _ in range(2)]
-    together = pipe(prompts, 2 * SEGMENT, generator=chances[0], output_type="pt").frames
+    together = pipe(prompts, num_frames=2 * SEGMENT, generator=chances[0], output_type="pt").frames
     for video, prompt, chance in zip(together, prompts, chances[1], strict=True):
-        alone = pipe(prompt, 2 * SEGMENT, generator=chance, output_type="pt").frames
+        alone = pipe(prompt, num_frames=2 * SEGMENT, generator=chance, output_type="pt").frames
         torch.testing.assert_close(alone[0], video, rtol=0, atol=1e-3)
     torch.testing.assert_close(make(pipe, 2 * SEGMENT, seed=5, prompt=prompts)[:1], together[:1], rtol=0, atol=1e-3)
 
@@ -86,7 +86,7 @@ def test_without_a_generator_the_global_seed_decides(pipe: MaltPipeline) -> None
     videos = []
     for seed in (5, 5, 6):
         torch.manual_seed(seed)
-        videos.append(pipe(PROMPT, 4, output_type="pt").frames)
+        videos.append(pipe(PROMPT, num_frames=4, output_type="pt").frames)
     assert torch.equal(videos[0], videos[1])
     assert not torch.equal(videos[0], videos[2])
 
@@ -98,13 +98,13 @@ def test_frames_come_as_pictures_arrays_or_tensors(pipe: MaltPipeline) -> None:
     shapes = {}
     for kind in ("np", "pil"):
         generator = torch.Generator().manual_seed(0)
-        output = pipe([PROMPT, PROMPT], 5, generator=generator, output_type=kind)
+        output = pipe([PROMPT, PROMPT], num_frames=5, generator=generator, output_type=kind)
         assert isinstance(output, MaltPipelineOutput)
         shapes[kind] = output.frames
     np.testing.assert_allclose(shapes["np"], tensor.permute(0, 1, 3, 4, 2).numpy(), atol=1e-6)
     assert [len(video) for video in shapes["pil"]] == [5, 5]
     assert all(isinstance(frame, Image) and frame.size == (SIDE, SIDE) for video in shapes["pil"] for frame in video)
-    assert isinstance(pipe(PROMPT, 1, return_dict=False), tuple)
+    assert isinstance(pipe(PROMPT, num_frames=1, return_dict=False), tuple)
 
 
 def test_a_pipeline_that_was_saved_is_the_pipeline_that_is_loaded(tmp_path: Path) -> None:
@@ -279,9 +279,9 @@ def test_a_large_vocabulary_is_taken_to_know_every_word(pipe: MaltPipeline) -> N
 
 
 def test_the_words_of_the_prompt_are_heard_and_padding_is_not(pipe: MaltPipeline) -> None:
-    states, mask = pipe.encode_prompt(["a red circle", "a red circle passes behind a wall"])
+    states, mask, *_ = pipe.encode_prompt(["a red circle", "a red circle passes behind a wall"])
     assert mask.sum(dim=1).tolist() == [4, 8]  # the words and the end
-    longer, _ = tiny_pipeline.pipeline().encode_prompt(["a red circle"])
+    longer, *_ = tiny_pipeline.pipeline().encode_prompt(["a red circle"])
     torch.testing.assert_close(states[:1][mask[:1]], longer[mask[:1]])
     assert not torch.allclose(make(pipe, 4), make(pipe, 4, prompt="a blue square"), atol=1e-3)
 

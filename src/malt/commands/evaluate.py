@@ -82,7 +82,7 @@ class Command:
         from malt.evaluation.identity import checkpoint_sha256
         from malt.evaluation.study import Study
         from malt.evaluation.subject import subject_of
-        from malt.pipelines.loading import default_checkpoint
+        from malt.pipelines.packaged import default_checkpoint
 
         path = self.checkpoint or default_checkpoint()
         identity = {"checkpoint": path.name, "sha256": checkpoint_sha256(path)}

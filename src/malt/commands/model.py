@@ -34,7 +34,7 @@ def find_model(model: str | None, checkpoint: Path | None) -> Path | None:
         CheckpointError: the folder holds no whole model.
     """
     from malt.pipelines.checkpoint import check_checkpoint
-    from malt.pipelines.loading import packaged_models
+    from malt.pipelines.packaged import packaged_models
 
     check_one_of(model=model, checkpoint=checkpoint)
     packaged = packaged_models()
@@ -50,7 +50,7 @@ def find_model(model: str | None, checkpoint: Path | None) -> Path | None:
 
 def takes_actions(checkpoint: Path | None) -> bool:
     """Whether a model takes actions, found out without loading it."""
-    from malt.pipelines.loading import default_checkpoint
+    from malt.pipelines.packaged import default_checkpoint
 
     config = (checkpoint or default_checkpoint()) / "transformer" / "config.json"
     return json.loads(config.read_text(encoding="utf-8")).get("action_dim") is not None

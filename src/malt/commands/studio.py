@@ -105,7 +105,7 @@ class Command:
 
 def _offered(chosen: Path | None) -> dict[str, Path | None]:
     """The models to choose from by name, the chosen one first."""
-    from malt.pipelines.loading import packaged_models
+    from malt.pipelines.packaged import packaged_models
 
     rest: dict[str, Path | None] = {"default": None, **packaged_models()}
     rest["default"] = None  # sessions of the default model are known by no folder

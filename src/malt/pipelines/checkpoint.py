@@ -1,6 +1,7 @@
 """Whether a folder holds a whole, safe MaltPipeline checkpoint, found out without building the model."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from malt.errors import CheckpointError
 
 MODELS = ("transformer", "vae", "text_encoder")
 COMPONENTS = (*MODELS, "tokenizer", "scheduler")
+VARIANT = re.compile(r"[^.]+\.(?P<variant>[^.]+?)(-\d+-of-\d+)?\.safetensors")
 PICKLES = {".bin", ".ckpt", ".pkl", ".pickle", ".pt", ".pth"}
 
 
@@ -47,6 +49,17 @@ def tensor_names(folder: Path) -> set[str]:
         CheckpointError: a file is missing or damaged.
     """
     return {name for file in weight_files(folder) for name in _names_in(file)}
+
+
+def only_variant(path: Path) -> str | None:
+    """The variant that all weights of a checkpoint are of, such as fp16; None where there are those without one.
+
+    A variant stands before the ending: `diffusion_pytorch_model.fp16.safetensors`, and before a shard's number.
+    """
+    files = [file for name in MODELS for file in weight_files(path / name)]
+    variants = {VARIANT.fullmatch(file.name) for file in files}
+    names = {None if found is None else found["variant"] for found in variants}
+    return names.pop() if len(names) == 1 else None
 
 
 def _check_model(folder: Path) -> None:

@@ -1,6 +1,5 @@
-"""Loads a pipeline from a folder, or the default model that comes with the package; nothing is fetched."""
+"""Loads a pipeline, whole and safe, from a folder or from the package; nothing is fetched."""
 
-from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -8,7 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from malt.errors import CheckpointError
-from malt.pipelines.checkpoint import MODELS, check_checkpoint, tensor_names
+from malt.pipelines.checkpoint import MODELS, check_checkpoint, only_variant, tensor_names
+from malt.pipelines.packaged import default_checkpoint, packaged_models
 
 if TYPE_CHECKING:
     from malt.pipelines.malt import MaltPipeline
@@ -16,36 +16,23 @@ if TYPE_CHECKING:
 WHAT_LOADING_RAISES = (AttributeError, KeyError, OSError, RuntimeError, TypeError, ValueError)
 
 
-def default_checkpoint() -> Path:
-    """Give the folder of the default model inside the package.
+def load_pipeline(checkpoint: Path | str | None = None) -> "MaltPipeline":
+    """Load a pipeline in single precision; `MaltPipeline.from_pretrained` that fetches nothing and checks everything.
 
-    Raises:
-        CheckpointError: this installation has none.
-    """
-    path = Path(str(files("malt") / "assets" / "default"))
-    if not (path / "model_index.json").is_file():
-        raise CheckpointError("no default model comes with this installation; pass --checkpoint or train one")
-    return path
-
-
-def packaged_models() -> dict[str, Path]:
-    """The models that come with the package, by name."""
-    assets = Path(str(files("malt") / "assets"))
-    return {path.parent.name: path.parent for path in sorted(assets.glob("*/model_index.json"))}
-
-
-def load_pipeline(checkpoint: Path | None = None) -> "MaltPipeline":
-    """Load a pipeline with `model_index.json` and its components from a folder; None is the default model.
+    Args:
+        checkpoint: a folder with `model_index.json` and the pipeline's components, or the name of a model that comes with
+            the package, "default" or "drive"; None is "default". Where all weights are of one variant, as fp16, it is that.
 
     Raises:
         CheckpointError: the folder is missing, no checkpoint, incomplete, pickled, damaged, or its weights do not fit.
     """
-    path = default_checkpoint() if checkpoint is None else checkpoint
+    path = default_checkpoint() if checkpoint is None else packaged_models().get(str(checkpoint), Path(checkpoint))
     check_checkpoint(path)
     from malt.pipelines.malt import MaltPipeline
 
+    where = {"local_files_only": True, "use_safetensors": True, "variant": only_variant(path)}
     try:
-        pipeline = MaltPipeline.from_pretrained(path, local_files_only=True, use_safetensors=True, dtype=torch.float32)
+        pipeline = MaltPipeline.from_pretrained(path, dtype=torch.float32, **where)
     except WHAT_LOADING_RAISES as error:
         raise CheckpointError(_cannot_load(path, error)) from error
     for name in MODELS:

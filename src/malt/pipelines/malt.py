@@ -2,163 +2,90 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, TypeVar
+from os import PathLike
+from typing import TypedDict, Unpack
 
 import torch
-from diffusers import DiffusionPipeline, SchedulerMixin
+from diffusers.loaders import CogVideoXLoraLoaderMixin
 from diffusers.utils import BaseOutput
 from diffusers.video_processor import VideoProcessor
 from jaxtyping import Float
 from torch import Tensor
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from malt.codecs.base import Codec
-from malt.codecs.choose import codec_of
-from malt.diffusion.guidance import Guidance
-from malt.diffusion.schedulers import flow_scheduler
 from malt.errors import UsageError
 from malt.generation.chance import seeds_from
-from malt.generation.malt import Caption, Driver, MaltRollout, Progress
-from malt.generation.rollout import Segment
-from malt.models.transformer import MaltTransformer3DModel
+from malt.generation.malt import MaltRollout, Progress
+from malt.generation.rollout import Driver, Segment
+from malt.pipelines.first_frames import Pictures, Videos, read_images, read_videos
+from malt.pipelines.prompt_embeds import Prompt
+from malt.pipelines.rollout_pipeline import RolloutPipeline
+from malt.pipelines.settings import RolloutSettings
+from malt.pipelines.step_callback import TENSOR_INPUTS, StepCallback, step_end
 
-Words = str | list[str]
 Generators = torch.Generator | list[torch.Generator] | None
-MAX_CAPTION_TOKENS = 256  # for tokenizers that state no bound of their own, such as UMT5's
-Value = TypeVar("Value")
+OUTPUT_TYPES = ("pil", "np", "pt", "latent")
+
+
+class StreamSettings(TypedDict, total=False):
+    """What a call may say beside what other video pipelines of diffusers take; see `MaltPipeline.stream`."""
+
+    image: Pictures | None
+    video: Videos | None
+    actions: Float[Tensor, "t a"] | None
+    driver: Driver | None
+    memory_guidance_scale: float | None
+    memory_update_interval: int
 
 
 @dataclass
 class MaltPipelineOutput(BaseOutput):
-    """frames: a list of videos (lists of PIL images), an array (b, t, H, W, 3) in [0, 1] or a tensor (b, t, 3, H, W)."""
+    """What a call made, one video a prompt.
+
+    frames: lists of Pillow images, an array (b, t, H, W, 3) in [0, 1], a tensor (b, t, 3, H, W) in [0, 1], or latents
+    (b, s, c, h, w), which `pipe.codec.decode` takes.
+    """
 
     frames: object
 
 
-class MaltPipeline(DiffusionPipeline):
-    """Video of any length from a sentence, and from a first image or a first video.
+# The mixin is the plain one among diffusers' own: a LoRA of a transformer, and of nothing else.
+class MaltPipeline(RolloutPipeline, CogVideoXLoraLoaderMixin):
+    """Video of any length from a sentence, and from a first image or a first video."""
 
-    num_inference_steps, guidance_scale, memory_guidance_scale and context_noise are what the model is at its best with; a call
-    may say otherwise. action_names: what the numbers of an action mean, for models that take actions.
-    """
-
-    model_cpu_offload_seq = "text_encoder->transformer->vae"
-
-    def __init__(
-        self,
-        transformer: MaltTransformer3DModel,
-        vae: torch.nn.Module,
-        text_encoder: PreTrainedModel,
-        tokenizer: PreTrainedTokenizerBase,
-        scheduler: SchedulerMixin,
-        num_inference_steps: int = 12,
-        guidance_scale: float = 2.0,
-        memory_guidance_scale: float = 1.0,
-        context_noise: float = 0.0,
-        action_names: Sequence[str] | None = None,
-    ) -> None:
-        super().__init__()
-        self.register_modules(
-            transformer=transformer, vae=vae, text_encoder=text_encoder, tokenizer=tokenizer, scheduler=scheduler
-        )
-        self.register_to_config(
-            num_inference_steps=num_inference_steps,
-            guidance_scale=guidance_scale,
-            memory_guidance_scale=memory_guidance_scale,
-            context_noise=context_noise,
-            action_names=None if action_names is None else list(action_names),
-        )
+    _callback_tensor_inputs = list(TENSOR_INPUTS)
+    _rollout: MaltRollout | None = None
+    _interrupt = False
 
     @property
-    def codec(self) -> Codec:
-        """The autoencoder behind the codec seam."""
-        return codec_of(self.vae)
+    def guidance_scale(self) -> float | None:
+        """The guidance of the latest call; None before any."""
+        return None if self._rollout is None else self._rollout.guidance.text
 
     @property
-    def frame_rate(self) -> float:
-        """Frames a second of the videos that the model learned from."""
-        return float(getattr(self.vae.config, "frame_rate", 16.0))
+    def num_timesteps(self) -> int | None:
+        """How often a segment of the latest call goes through the model; None before any."""
+        if self._rollout is None:
+            return None
+        return (self._rollout.num_steps - 1) * int(self._rollout.scheduler.order) + 1
 
     @property
-    def frame_size(self) -> tuple[int, int]:
-        """Height and width of the videos that the model learned from."""
-        size = getattr(self.vae.config, "frame_size", None) or (64, 64)
-        return int(size[0]), int(size[1])
-
-    @property
-    def action_names(self) -> list[str]:
-        """What the numbers of an action mean; empty for models that take none."""
-        width = self.transformer.config.action_dim or 0
-        return list(self.config.action_names or [f"action {n}" for n in range(width // self.codec.time_compression)])
-
-    @property
-    def known_words(self) -> list[str]:
-        """The words of a small language, sorted; empty for a tokenizer that takes any text."""
-        vocabulary = self.tokenizer.get_vocab()
-        return sorted(word for word in vocabulary if word.isalpha()) if len(vocabulary) < 1000 else []
-
-    def unknown_words(self, prompt: str) -> list[str]:
-        """Words of the prompt that the model has never seen, in their order."""
-        known = set(self.known_words)
-        words = ("".join(c if c.isalnum() else " " for c in prompt.lower())).split()
-        return [word for word in dict.fromkeys(words) if word not in known] if known else []
-
-    def rollout(
-        self,
-        prompt: Words,
-        height: int | None = None,
-        width: int | None = None,
-        num_inference_steps: int | None = None,
-        guidance_scale: float | None = None,
-        memory_guidance_scale: float | None = None,
-        memory_update_interval: int = 1,
-    ) -> MaltRollout:
-        """The way in which these words become a video; None stands for the model's own setting.
-
-        Raises:
-            UsageError: for an empty prompt, sizes that do not fit the model, fewer than 1 step, an interval below 1.
-        """
-        prompts = [prompt] if isinstance(prompt, str) else list(prompt)
-        if not prompts or not (all(text.strip() for text in prompts) or self.action_names):
-            raise UsageError("the prompt is empty; say what the video shows, as in 'a red circle passes behind a wall'")
-        settings = self.config
-        num_steps = _given(num_inference_steps, settings.num_inference_steps)
-        return MaltRollout(
-            transformer=self.transformer,
-            codec=self.codec,
-            scheduler=flow_scheduler(self.scheduler, num_steps),
-            caption=self.encode_prompt(prompts),
-            uncaptioned=self.encode_prompt([""] * len(prompts)),
-            latent_size=self._latent_size(height, width),
-            guidance=Guidance(
-                text=_given(guidance_scale, settings.guidance_scale),
-                memory=_given(memory_guidance_scale, settings.memory_guidance_scale),
-            ),
-            num_steps=num_steps,
-            memory_update_interval=memory_update_interval,
-            context_noise=settings.context_noise,
-        )
-
-    @torch.no_grad()
-    def encode_prompt(self, prompts: list[str]) -> Caption:
-        """Encoder states (b, n, e) of the prompts, and which of their tokens count (b, n)."""
-        length = min(self.tokenizer.model_max_length, MAX_CAPTION_TOKENS)
-        padded = {"padding": "max_length", "max_length": length, "truncation": True}
-        tokens = self.tokenizer(prompts, **padded, return_tensors="pt").to(self._execution_device)
-        states = self.text_encoder(tokens.input_ids, attention_mask=tokens.attention_mask).last_hidden_state
-        return states, tokens.attention_mask.bool()
+    def interrupt(self) -> bool:
+        """Whether the latest call is to end with the segment in the making; a callback may set `_interrupt`."""
+        return self._interrupt
 
     def stream(
         self,
-        prompt: Words,
+        prompt: Prompt | None = None,
         num_frames: int = 128,
         *,
         generator: Generators = None,
-        image: Float[Tensor, "3 H W"] | None = None,
-        video: Float[Tensor, "t 3 H W"] | None = None,
+        image: Pictures | None = None,
+        video: Videos | None = None,
         actions: Float[Tensor, "t a"] | None = None,
         driver: Driver | None = None,
-        **settings: Any,
+        callback_on_step_end: StepCallback | None = None,
+        callback_on_step_end_tensor_inputs: Sequence[str] = TENSOR_INPUTS,
+        **settings: Unpack[RolloutSettings],
     ) -> Iterator[Segment]:
         """Yield decoded segments as they are made, given frames first, until there are `num_frames` frames.
 
@@ -167,10 +94,13 @@ class MaltPipeline(DiffusionPipeline):
             num_frames: length of the video, given frames included.
             generator: source of each video's one seed, or one generator for each; the same seed gives the same video, however
                 it is cut or stopped, and whatever is made beside it.
-            image: a first image in [-1, 1] to go on from.
-            video: a first video in [-1, 1] to go on from; as many frames as fill a latent frame, or more.
+            image: a first image to go on from, or one for each prompt; see `first_frames` for what is taken.
+            video: a first video to go on from, or one for each prompt; as many frames as fill a latent frame, or more.
             actions: what was done in each frame of the first video or image, for models that take actions; None for nothing.
             driver: called with the last segment (None at first) and a number of frames; says what is done in each (b, t, a).
+            callback_on_step_end: called with the pipeline, the number of the step in its segment, its timestep and a
+                dictionary, behind each denoising step of each segment; may return a dictionary with other `latents`.
+            callback_on_step_end_tensor_inputs: what the dictionary holds: `latents` or nothing.
             settings: those of `rollout`: height, width, num_inference_steps, guidance_scale, ...
 
         Raises:
@@ -179,12 +109,14 @@ class MaltPipeline(DiffusionPipeline):
         """
         if num_frames < 1:
             raise UsageError(f"asked for {num_frames} frames; give at least 1")
-        rollout = self.rollout(prompt, **settings)
-        first = self._first_frames(image, video, rollout)
+        on_step_end = step_end(self, callback_on_step_end, callback_on_step_end_tensor_inputs)
+        rollout = replace(self.rollout(prompt, **settings), on_step_end=on_step_end)
+        first = self._first_frames(image, video, rollout, rollout.batch // settings.get("num_videos_per_prompt", 1))
         progress = rollout.begin(seeds_from(generator, rollout.batch))
         if self.action_names and driver is None:
             raise UsageError(f"this model acts ({', '.join(self.action_names)}); give a driver that says what is done")
         done = None if first is None else self._first_actions(actions, first)
+        self._rollout, self._interrupt = rollout, False
         return self._segments(rollout, progress, first, done, driver, num_frames)
 
     def _first_actions(self, actions: Tensor | None, first: Tensor) -> Tensor | None:
@@ -212,68 +144,121 @@ class MaltPipeline(DiffusionPipeline):
                 yield replace(segment, frames=segment.frames[:, : num_frames - segment.start])
                 if progress.start >= num_frames:
                     return
-        yield from rollout.stream(num_frames - progress.start, progress, driver)
+        for segment in rollout.stream(num_frames - progress.start, progress, driver):
+            yield segment
+            if self.interrupt:
+                return
 
     @torch.no_grad()
     def __call__(
         self,
-        prompt: Words,
-        num_frames: int = 128,
+        prompt: Prompt | None = None,
+        negative_prompt: Prompt | None = None,
         height: int | None = None,
         width: int | None = None,
+        num_frames: int = 128,
         num_inference_steps: int | None = None,
         guidance_scale: float | None = None,
-        memory_guidance_scale: float | None = None,
-        memory_update_interval: int = 1,
+        num_videos_per_prompt: int = 1,
         generator: Generators = None,
-        image: Float[Tensor, "3 H W"] | None = None,
-        video: Float[Tensor, "t 3 H W"] | None = None,
-        actions: Float[Tensor, "t a"] | None = None,
-        driver: Driver | None = None,
+        latents: Tensor | None = None,
+        prompt_embeds: Float[Tensor, "b n e"] | None = None,
+        prompt_attention_mask: Float[Tensor, "b n"] | None = None,
+        negative_prompt_embeds: Float[Tensor, "b n e"] | None = None,
+        negative_prompt_attention_mask: Float[Tensor, "b n"] | None = None,
         output_type: str = "pil",
         return_dict: bool = True,
-    ) -> MaltPipelineOutput | tuple:
-        """Collect the whole of `stream` into one video a prompt; `output_type` is `pil`, `np` or `pt`."""
+        callback_on_step_end: StepCallback | None = None,
+        callback_on_step_end_tensor_inputs: Sequence[str] = TENSOR_INPUTS,
+        **ours: Unpack[StreamSettings],
+    ) -> MaltPipelineOutput | tuple[object]:
+        """Collect the whole of `stream` into one video for each prompt; arguments are those of `stream` and `rollout`.
+
+        They are named and ordered as in diffusers' video pipelines, but for `latents`, which are not taken: each segment
+        draws its noise from a seed. `output_type` is `pil`, `np`, `pt` or `latent`; see `MaltPipelineOutput`.
+
+        Raises:
+            UsageError: what was asked for cannot be done; nothing was made.
+            MaltError: when the model's output is not finite.
+        """
+        _check_output(output_type, latents)
         segments = self.stream(
             prompt,
             num_frames,
             generator=generator,
-            image=image,
-            video=video,
-            actions=actions,
-            driver=driver,
+            callback_on_step_end=callback_on_step_end,
+            callback_on_step_end_tensor_inputs=callback_on_step_end_tensor_inputs,
+            negative_prompt=negative_prompt,
             height=height,
             width=width,
             num_inference_steps=num_inference_steps,
             guidance_scale=guidance_scale,
-            memory_guidance_scale=memory_guidance_scale,
-            memory_update_interval=memory_update_interval,
+            num_videos_per_prompt=num_videos_per_prompt,
+            prompt_embeds=prompt_embeds,
+            prompt_attention_mask=prompt_attention_mask,
+            negative_prompt_embeds=negative_prompt_embeds,
+            negative_prompt_attention_mask=negative_prompt_attention_mask,
+            **ours,
         )
-        collected = torch.cat([segment.frames.cpu() for segment in segments], dim=1)
-        frames = VideoProcessor().postprocess_video(collected.transpose(1, 2), output_type=output_type)
+        frames = self._collect(segments, num_frames, output_type)
+        self.maybe_free_model_hooks()
         return MaltPipelineOutput(frames=frames) if return_dict else (frames,)
 
-    def _latent_size(self, height: int | None, width: int | None) -> tuple[int, int]:
-        height, width = _given(height, self.frame_size[0]), _given(width, self.frame_size[1])
-        multiple = self.codec.space_compression * self.transformer.patch_size
-        if height % multiple or width % multiple or min(height, width) < multiple:
-            raise UsageError(f"{width}x{height} does not fit this model; give sides that are multiples of {multiple}")
-        return height // self.codec.space_compression, width // self.codec.space_compression
+    def _collect(self, segments: Iterator[Segment], num_frames: int, output_type: str) -> object:
+        collected: list[Tensor] = []
+        with self.progress_bar(total=num_frames) as bar:
+            for segment in segments:
+                collected.append((segment.latents if output_type == "latent" else segment.frames).cpu())
+                bar.update(segment.frames.shape[1])
+        whole = torch.cat(collected, dim=1)
+        if output_type == "latent":
+            return whole[:, : self._num_latents(num_frames)]
+        return VideoProcessor().postprocess_video(whole.transpose(1, 2), output_type=output_type)
 
-    def _first_frames(self, image: Tensor | None, video: Tensor | None, rollout: MaltRollout) -> Tensor | None:
+    def _num_latents(self, num_frames: int) -> int:
+        """How many latent frames it takes to decode so many frames."""
+        begins = self.codec.frames_of(1, first=True)
+        return 1 + max(0, -(-(num_frames - begins) // self.codec.time_compression))
+
+    def load_lora_weights(
+        self,
+        pretrained_model_name_or_path_or_dict: str | PathLike[str] | dict[str, Tensor],
+        adapter_name: str | None = None,
+        **kwargs: object,
+    ) -> None:
+        """Add a LoRA to the transformer, from safetensors; `unload_lora_weights` takes it away.
+
+        Raises:
+            UsageError: nothing in it is of this transformer.
+        """
+        before = self.get_list_adapters().get("transformer", [])
+        kwargs = {"use_safetensors": True} | kwargs  # a pickle can run code
+        super().load_lora_weights(pretrained_model_name_or_path_or_dict, adapter_name, **kwargs)
+        if self.get_list_adapters().get("transformer", []) == before:
+            raise UsageError(
+                "there is no LoRA of this transformer in it; its tensors are named transformer.blocks. ..."
+            )
+
+    def _first_frames(
+        self, image: Pictures | None, video: Videos | None, rollout: MaltRollout, num_prompts: int
+    ) -> Float[Tensor, "b t 3 H W"] | None:
         if image is not None and video is not None:
             raise UsageError("give an image or a video to go on from, not both")
         fewest = rollout.codec.frames_of(1, first=True)
-        first = video if image is None else image[None].expand(fewest, -1, -1, -1)
-        if first is None:
-            return None
         height, width = (side * rollout.codec.space_compression for side in rollout.latent_size)
-        if tuple(first.shape[-2:]) != (height, width):
-            raise UsageError(f"got first frames of {first.shape[-1]}x{first.shape[-2]}; this video is {width}x{height}")
-        if first.shape[0] < fewest:
-            raise UsageError(f"the first video has {first.shape[0]} frames; give at least {fewest}")
-        return first[None].expand(len(rollout.caption[0]), -1, -1, -1, -1).to(rollout.device)
+        if image is not None:
+            images = read_images(image, (height, width), num_prompts, rollout.batch)
+            return images[:, None].expand(-1, fewest, -1, -1, -1).to(rollout.device)
+        if video is None:
+            return None
+        videos = read_videos(video, (height, width), num_prompts, rollout.batch)
+        if videos.shape[1] < fewest:
+            raise UsageError(f"the first video has {videos.shape[1]} frames; give at least {fewest}")
+        return videos.to(rollout.device)
 
 
-def _given(value: Value | None, default: Value) -> Value:
-    return default if value is None else value
+def _check_output(output_type: str, latents: Tensor | None) -> None:
+    if output_type not in OUTPUT_TYPES:
+        raise UsageError(f"there is no output type {output_type!r}; choose one of {', '.join(OUTPUT_TYPES)}")
+    if latents is not None:
+        raise UsageError("latents are not taken, as each segment draws its noise; give a generator for the same noise")
