@@ -16,7 +16,7 @@ from malt.errors import UsageError
 from malt.generation.chance import seeds_from
 from malt.generation.malt import MaltRollout, Progress
 from malt.generation.rollout import Driver, Segment
-from malt.pipelines.first_frames import Pictures, Videos, read_images, read_videos
+from malt.pipelines.input_frames import Pictures, Videos, read_images, read_videos
 from malt.pipelines.prompt_embeds import Prompt
 from malt.pipelines.rollout_pipeline import RolloutPipeline
 from malt.pipelines.settings import RolloutSettings
@@ -94,7 +94,7 @@ class MaltPipeline(RolloutPipeline, CogVideoXLoraLoaderMixin):
             num_frames: length of the video, given frames included.
             generator: source of each video's one seed, or one generator for each; the same seed gives the same video, however
                 it is cut or stopped, and whatever is made beside it.
-            image: a first image to go on from, or one for each prompt; see `first_frames` for what is taken.
+            image: a first image to go on from, or one for each prompt; see `input_frames` for what is taken.
             video: a first video to go on from, or one for each prompt; as many frames as fill a latent frame, or more.
             actions: what was done in each frame of the first video or image, for models that take actions; None for nothing.
             driver: called with the last segment (None at first) and a number of frames; says what is done in each (b, t, a).

@@ -19,7 +19,7 @@ from malt.models.autoencoder import AutoencoderMalt
 from malt.models.transformer import MaltTransformer3DModel
 from malt.pipelines.packaged import packaged_models
 from malt.pipelines.prompt_embeds import Embeds, Prompt, PromptEncoder, check_embeds, pair, read_texts
-from malt.pipelines.settings import GenerationSettings, RolloutSettings, check_names
+from malt.pipelines.settings import GenerationDefaults, RolloutSettings, check_names
 
 Autoencoder: TypeAlias = AutoencoderMalt | AutoencoderKL | AutoencoderKLWan | AutoencoderTiny
 Value = TypeVar("Value")
@@ -54,7 +54,7 @@ class RolloutPipeline(DiffusionPipeline):
         self.register_modules(
             transformer=transformer, vae=vae, text_encoder=text_encoder, tokenizer=tokenizer, scheduler=scheduler
         )
-        settings = GenerationSettings.of(
+        settings = GenerationDefaults.of(
             transformer,
             {
                 "num_inference_steps": num_inference_steps,

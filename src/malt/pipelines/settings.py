@@ -10,11 +10,11 @@ from torch import Tensor, nn
 from malt.errors import UsageError
 from malt.pipelines.prompt_embeds import Prompt
 
-CAME_WITH = "_generation_settings"  # the attribute of a transformer under which its settings travel with it
+CAME_WITH = "_generation_defaults"  # the attribute of a transformer under which its settings travel with it
 
 
 @dataclass(frozen=True)
-class GenerationSettings:
+class GenerationDefaults:
     """What a model is at its best with, and what the numbers of an action mean for models that take actions.
 
     They belong to the transformer and travel with it, as the `generation_config` of transformers' models does: so
@@ -28,7 +28,7 @@ class GenerationSettings:
     action_names: list[str] | None = None
 
     @classmethod
-    def of(cls, transformer: nn.Module | None, given: dict[str, object]) -> "GenerationSettings":
+    def of(cls, transformer: nn.Module | None, given: dict[str, object]) -> "GenerationDefaults":
         """Those that came with a transformer, but for what is given and not None; they go on with the transformer."""
         said = {name: value for name, value in given.items() if value is not None}
         settings = replace(getattr(transformer, CAME_WITH, cls()), **said)
