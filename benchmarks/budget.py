@@ -1,6 +1,6 @@
 """How many operations a step of a recipe takes, and the whole of it: what "equal training compute" means in the proof.
 
-    python benchmarks/budget.py proof-malt proof-full ... [--tera 240]
+    python benchmarks/budget.py experiments/baselines.py:full default ... [--tera 240]
 
 Counted are the matrix products (attention's among them) of forward and backward passes, by torch's own counter, over one step of
 every objective; what is walked without gradients counts too. `--tera` says how many steps as many operations allow.
@@ -17,10 +17,12 @@ from malt.codecs.choose import codec_of
 from malt.data.batch import Batch
 from malt.data.worlds.captions import vocabulary
 from malt.pipelines.autoencoder import load_autoencoder
-from malt.recipes import RECIPES
+from malt.recipes import find_recipe
 from malt.training.experiment import Experiment
 from malt.training.export import build_captioned
-from malt.training.transformer import Objective, Stage, TransformerTask
+from malt.training.objective import Stage
+from malt.training.objectives.objective import Objective
+from malt.training.transformer import TransformerTask
 
 SIDE, CHANNELS = 8, 16  # of the latents of the world's 64x64 frames
 CAPTION = "a red circle and a blue square pass behind a wall"
@@ -36,7 +38,7 @@ def operations(experiment: Experiment, objective: Objective) -> int:
     """Floating point operations of one step, a product and a sum being two."""
     codec = codec_of(load_autoencoder(Path(experiment.codec) if experiment.codec else None))
     captioned = build_captioned(experiment, vocabulary(), codec).train()
-    stage = Stage(until=1, objectives=(replace(objective, caption_dropout=0.0),))
+    stage = Stage(until=1, objectives=(replace(objective, dropout=replace(objective.dropout, caption_dropout=0.0)),))
     task = TransformerTask(captioned, examples, (stage,), 0, torch.float32)
     with FlopCounterMode(display=False) as counter:
         task.loss(0)[0].backward()
@@ -46,11 +48,11 @@ def operations(experiment: Experiment, objective: Objective) -> int:
 def main() -> None:
     """Count, and print a line for each recipe and stage."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("recipes", nargs="+", choices=sorted(RECIPES))
+    parser.add_argument("recipes", nargs="+", help="names, or FILE.py:NAME")
     parser.add_argument("--tera", type=float, help="operations to spend, in 10^12")
     options = parser.parse_args()
     for name in options.recipes:
-        experiment, begins, whole = RECIPES[name](), 0, 0.0
+        experiment, begins, whole = find_recipe(name)(), 0, 0.0
         for stage in experiment.curriculum:
             each = [operations(experiment, objective) / 1e12 for objective in stage.objectives]
             mean, steps = sum(each) / len(each), stage.until - begins

@@ -6,7 +6,7 @@
 Each subject is NAME=CHECKPOINT:ROLLOUT, or NAME=CHECKPOINT:ROLLOUT@GUIDANCE where the guidance towards the caption is not to be
 the checkpoint's own; CHECKPOINT `default` is the model that ships. The first is the one that claims to be
 better; the others are its rivals. What is finished is kept in --folder, and the same command goes on after a stop.
-The rivals are trained by the recipes proof-malt, proof-sliding_window, ...; `--metrics` measures only some, of some subjects in a
+The rivals are trained by the recipes of experiments/baselines.py; `--metrics` measures only some, of some subjects in a
 process of their own where that is wished; `--table` measures nothing and writes what is there.
 """
 

@@ -34,8 +34,10 @@ from malt.models.text import build_text_encoder, build_tokenizer
 from malt.models.transformer import MaltTransformer3DModel
 from malt.training.average import Average
 from malt.training.distributed import clip_gradients, compile_blocks
+from malt.training.objective import Stage
+from malt.training.objectives.objective import Objective, UnrollConfig
 from malt.training.optimizer import Optimization, build_optimizers
-from malt.training.transformer import Captioned, Objective, Stage, TransformerTask
+from malt.training.transformer import Captioned, TransformerTask
 
 PLAN = Optimization(num_steps=1000, learning_rate=1e-4)
 CAPTION = "a red circle and a blue square pass behind a wall"
@@ -83,12 +85,10 @@ def ours(size: Size, options: argparse.Namespace, denoise_segments: int | None =
     if options.compile:
         torch._dynamo.config.recompile_limit = 64
         compile_blocks(model.blocks)
-    objective = Objective(
-        num_segments=size.segments,
-        batch_size=size.batch,
-        bptt_segments=options.bptt_segments,
-        denoise_segments=denoise_segments,
+    unroll = UnrollConfig(
+        num_segments=size.segments, bptt_segments=options.bptt_segments, denoise_segments=denoise_segments
     )
+    objective = Objective(batch_size=size.batch, unroll=unroll)
     stage = Stage(until=PLAN.num_steps, objectives=(objective,))
     return TransformerTask(module, examples(size), (stage,), 0, getattr(torch, options.dtype))
 

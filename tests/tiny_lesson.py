@@ -5,6 +5,7 @@ frames 1 and 2 the first segment, frames 3 and 4 the second, whose context is fr
 """
 
 from collections.abc import Callable
+from dataclasses import fields, is_dataclass
 from functools import cache
 from typing import Any
 
@@ -15,11 +16,13 @@ import tiny
 from malt.data.batch import Batch
 from malt.models.text import build_text_encoder, build_tokenizer
 from malt.training.chance import Chance
-from malt.training.transformer import Captioned, Objective, Stage, TransformerTask
+from malt.training.objective import Stage
+from malt.training.objectives.objective import Objective
+from malt.training.transformer import Captioned, TransformerTask
 from malt.training.window import Window
 
 CAPTIONS = ["a red circle", "a blue square", "two shapes"]
-EXACT = {"context_noise": 0.0, "remembered_noise": 0.0, "memory_noise": 0.0}
+EXACT = {"context_noise": 0.0, "memory_write_noise": 0.0, "memory_noise": 0.0}
 NOTHING_LOST = {"caption_dropout": 0.0, "memory_dropout": 0.0, "context_dropout": 0.0}
 
 Change = Callable[[Tensor], Tensor]
@@ -68,8 +71,18 @@ class Examples:
 
 
 def task(examples: Examples | None = None, model: Captioned | None = None, **objective: Any) -> TransformerTask:
-    asked = Objective(**{"batch_size": 3} | objective)
-    return curriculum((Stage(until=9, objectives=(asked,)),), examples, model)
+    return curriculum((Stage(until=9, objectives=(asked(**objective),)),), examples, model)
+
+
+def asked(**settings: Any) -> Objective:
+    """An objective of 3 videos, whose settings are found by their names in whichever config has them."""
+    configs = [field for field in fields(Objective) if is_dataclass(field.type)]
+    given = {"batch_size": settings.pop("batch_size", 3)}
+    for config in configs:
+        own = {field.name for field in fields(config.type)} & settings.keys()  # type: ignore[arg-type]
+        given[config.name] = config.type(**{name: settings.pop(name) for name in own})  # type: ignore[operator]
+    assert not settings, f"no such settings: {settings}"
+    return Objective(**given)
 
 
 def curriculum(

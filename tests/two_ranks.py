@@ -16,8 +16,10 @@ from torch import Tensor
 
 from malt.training.distributed import Scale, clip_gradients, current_ranks, launched, prepare, whole
 from malt.training.loop import fit
+from malt.training.objective import Stage
+from malt.training.objectives.objective import Objective, UnrollConfig
 from malt.training.optimizer import Optimization, build_optimizers
-from malt.training.transformer import Objective, Stage, TransformerTask
+from malt.training.transformer import TransformerTask
 from tiny_lesson import Examples, captioned
 
 SCALES = {
@@ -42,7 +44,9 @@ def lesson(kind: str = "recurrent", scale: str = "replicated") -> TransformerTas
     """
     model = captioned(memory=kind).train()
     prepare(model.transformer, SCALES[scale], torch.float32, compiled=scale == "compiled")
-    stage = Stage(until=STEPS, objectives=(Objective(num_segments=3, batch_size=BATCH, bptt_segments=1),))
+    stage = Stage(
+        until=STEPS, objectives=(Objective(batch_size=BATCH, unroll=UnrollConfig(num_segments=3, bptt_segments=1)),)
+    )
     return TransformerTask(model, Examples(), (stage,), 0, torch.float32, current_ranks().part)
 
 

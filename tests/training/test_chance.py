@@ -8,14 +8,15 @@ import torch
 from malt.errors import UsageError
 from malt.memory.kinds import KINDS
 from malt.training.chance import Chance, check_part
-from malt.training.transformer import Objective, Stage, TransformerTask
-from tiny_lesson import Examples, captioned, task
+from malt.training.objective import Stage
+from malt.training.transformer import TransformerTask
+from tiny_lesson import Examples, asked, captioned, task
 
-ALL = {"num_segments": 3, "own_share": 0.5, "memory_regularisation": 0.1, "caption_dropout": 0.5, "memory_dropout": 0.5}
+ALL = {"num_segments": 3, "prob": 0.5, "memory_regularisation": 0.1, "caption_dropout": 0.5, "memory_dropout": 0.5}
 
 
 def parts(world: int, **settings: Any) -> list[TransformerTask]:
-    stage = Stage(until=9, objectives=(Objective(**{"batch_size": 4, **ALL}),))
+    stage = Stage(until=9, objectives=(asked(**{"batch_size": 4, **ALL}),))
     model, examples = captioned(action_dim=2, **settings), Examples(action_dim=2)
     return [TransformerTask(model, examples, (stage,), 0, torch.float32, part=(rank, world)) for rank in range(world)]
 

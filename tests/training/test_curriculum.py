@@ -8,8 +8,8 @@ import torch
 from malt.errors import UsageError
 from malt.recipes import RECIPES, resolve
 from malt.training.curriculum import fit_to_videos
-from malt.training.objective import METHOD_FRAMES, Objective, Stage
-from tiny_lesson import captioned, curriculum
+from malt.training.objective import METHOD_FRAMES, Stage
+from tiny_lesson import asked, captioned, curriculum
 
 SEGMENT, CONTEXT = 4, 1  # latent frames
 VIDEOS = RECIPES["videos"]()
@@ -20,7 +20,7 @@ def told(sentences: list[str], longest: int | None, stages: tuple[Stage, ...] = 
 
 
 def walks(stages: tuple[Stage, ...]) -> list[int]:
-    return [stage.objectives[-1].num_segments for stage in stages]
+    return [stage.objectives[-1].unroll.num_segments for stage in stages]
 
 
 def test_the_recipe_for_one_s_own_videos_has_the_stages_of_the_method() -> None:
@@ -53,7 +53,7 @@ def test_walks_are_cut_to_the_longest_video_and_it_is_said_once() -> None:
 
 
 def test_key_frames_need_longer_videos() -> None:
-    stages = (Stage(until=1, objectives=(Objective(num_segments=3, frame_stride=4),)),)
+    stages = (Stage(until=1, objectives=(asked(num_segments=3, frame_stride=4),)),)
     assert walks(told([], 4 * (2 * SEGMENT + CONTEXT), stages)) == [2]
 
 

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import FrozenInstanceError, asdict, replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -10,13 +11,16 @@ from malt.codecs.malt import MaltCodec
 from malt.data.worlds.captions import vocabulary
 from malt.errors import UsageError
 from malt.models.autoencoder import AutoencoderMalt
-from malt.recipes import RECIPES, default, drive, resolve, tiny, without_memory
+from malt.recipes import RECIPES, default, drive, find_recipe, resolve, tiny
 from malt.training.experiment import Experiment, TransformerSize, stretched
 from malt.training.export import build_captioned
 from malt.training.fields import from_json
+from malt.training.objective import Stage
+from malt.training.objectives.objective import Objective
 from malt.training.optimizer import Optimization
-from malt.training.transformer import Captioned, Objective, Stage
+from malt.training.transformer import Captioned
 
+EXPERIMENTS = Path(__file__).parents[2] / "experiments"
 CODEC = MaltCodec(AutoencoderMalt(channels=(4, 8, 8)))
 
 
@@ -46,8 +50,36 @@ def test_an_experiment_is_frozen(field: str) -> None:
         setattr(tiny(), field, None)
 
 
+def without_memory(experiment: Experiment) -> Experiment:
+    return replace(experiment, transformer=replace(experiment.transformer, memory="none"))
+
+
+@pytest.mark.parametrize("file", ["ablations", "baselines"])
+def test_every_experiment_of_a_file_can_be_built_and_kept(file: str) -> None:
+    path = EXPERIMENTS / f"{file}.py"
+    with pytest.raises(UsageError, match="has the recipes") as refused:
+        find_recipe(str(path))
+    names = str(refused.value).partition("has the recipes ")[2].partition(";")[0].split(", ")
+    assert len(names) >= 5
+    for name in names:
+        experiment = find_recipe(f"{path}:{name.replace('_', '-')}")()
+        assert from_json(Experiment, json.loads(json.dumps(asdict(experiment)))) == experiment, name
+
+
+def test_a_recipe_that_is_not_there_is_refused_in_a_sentence(tmp_path: Path) -> None:
+    with pytest.raises(
+        UsageError, match="there is no recipe 'finetun', did you mean 'finetune'; choose one of default"
+    ):
+        find_recipe("finetun")
+    with pytest.raises(UsageError, match="there is no file .*nothing.py; check the name"):
+        find_recipe("nothing.py:full")
+    (tmp_path / "own.py").write_text("")
+    with pytest.raises(UsageError, match="own.py has the recipes none"):
+        find_recipe(f"{tmp_path / 'own.py'}:full")
+
+
 def test_the_ablation_differs_in_nothing_but_its_memory() -> None:
-    full, ablation = default(), RECIPES["none"]()
+    full, ablation = default(), find_recipe(f"{EXPERIMENTS / 'ablations.py'}:no-memory")()
     assert ablation.transformer.memory == "none"
     assert replace(ablation, transformer=full.transformer) == full
     assert replace(full.transformer, memory="none") == ablation.transformer
@@ -81,7 +113,7 @@ def test_the_same_seed_begins_with_the_same_weights_and_another_with_others() ->
         assert not torch.equal(one[part], other[part])
 
 
-@pytest.mark.parametrize("name", ["default", "none", "further", "tiny"])
+@pytest.mark.parametrize("name", ["default", "finetune", "tiny"])
 def test_the_longest_lesson_fits_into_the_films_of_the_bank(name: str) -> None:
     experiment = RECIPES[name]()
     size = experiment.transformer
@@ -125,6 +157,7 @@ def test_a_field_of_a_field_is_set_and_nothing_else() -> None:
         "transformer.num_layers": ["4"],
         "transformer.memory-size": ["none"],
         "curriculum.1.objectives.1.batch-size": ["5"],
+        "curriculum.1.objectives.0.noise.logit-mean": ["0.25"],
         "frame-size": ["32", "48"],
         "actions": ["steering", "throttle"],
         "compile": ["false"],
@@ -134,6 +167,7 @@ def test_a_field_of_a_field_is_set_and_nothing_else() -> None:
     assert found.optimization == replace(default().optimization, learning_rate=1e-4)
     assert found.transformer == replace(default().transformer, num_layers=4, memory_size=None)
     assert found.curriculum[1].objectives[1] == replace(default().curriculum[1].objectives[1], batch_size=5)
+    assert found.curriculum[1].objectives[0].noise.logit_mean == 0.25
     assert found.curriculum[:1] == default().curriculum[:1]
     assert (found.frame_size, found.actions, found.compile) == ((32, 48), ("steering", "throttle"), False)
 

@@ -206,7 +206,7 @@ def test_a_recipe_that_is_not_there_is_said_with_those_that_are(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["train", "enormous", "--out", str(tmp_path / "run")]) == 2
-    said = "there is no recipe 'enormous'; choose one of default, none, further, videos, drive, tiny"
+    said = "there is no recipe 'enormous'; choose one of default, finetune, videos, drive, tiny, or give FILE.py:NAME"
     assert said in capsys.readouterr().err
     assert main(["train", "drve", "--out", str(tmp_path / "run")]) == 2
     assert "did you mean 'drive'" in capsys.readouterr().err

@@ -8,15 +8,16 @@ import torch
 
 from malt.errors import UsageError
 from malt.memory.kinds import KINDS
-from malt.training.lesson import Lesson
+from malt.training.lesson import denoising_loss, noise_levels
 from malt.training.loop import fit
+from malt.training.objective import Stage
 from malt.training.optimizer import Optimization
-from malt.training.transformer import Objective, Stage
 from tiny_lesson import (
     CAPTIONS,
     EXACT,
     NOTHING_LOST,
     Examples,
+    asked,
     captioned,
     chance,
     curriculum,
@@ -54,29 +55,29 @@ def test_the_loss_falls(kind: str, tmp_path: Path) -> None:
 
 
 def test_a_stage_lasts_until_its_step_and_the_last_for_ever() -> None:
-    short, long = (Objective(num_segments=n, batch_size=1) for n in (1, 3))
+    short, long = (asked(num_segments=n, batch_size=1) for n in (1, 3))
     learner = curriculum((Stage(until=2, objectives=(short,)), Stage(until=4, objectives=(long,))))
     assert [len(losses(learner, step)) for step in (0, 1, 2, 3, 4, 99)] == [1, 1, 3, 3, 3, 3]
 
 
 def test_the_objectives_of_a_stage_take_turns() -> None:
-    stage = Stage(until=9, objectives=tuple(Objective(num_segments=n, batch_size=1) for n in (1, 2, 3)))
+    stage = Stage(until=9, objectives=tuple(asked(num_segments=n, batch_size=1) for n in (1, 2, 3)))
     learner = curriculum((stage,))
     assert [len(losses(learner, step)) for step in range(5)] == [1, 2, 3, 1, 2]
 
 
 def test_examples_are_asked_for_as_the_objective_says() -> None:
     examples = Examples()
-    task(examples, batch_size=2, num_segments=3, start_share=0.25).loss(0)
+    task(examples, batch_size=2, num_segments=3, first_segment_prob=0.25).loss(0)
     assert examples.asked == (2, 6, 1, 0.25)
 
 
 def reach_of(bptt_segments: int | None, kind: str) -> list[bool]:
     """Whether the gradient of the third segment's error gets to each of the segments before it through the memory."""
     model = captioned(memory=kind)
-    objective = Objective(num_segments=3, batch_size=3, bptt_segments=bptt_segments, **NOTHING_LOST)
+    objective = asked(num_segments=3, bptt_segments=bptt_segments, **NOTHING_LOST)
     latents = Examples()(0, 3, 6, 1, 0.0).latents.requires_grad_()
-    errors, _ = Lesson(model.transformer, objective, chance()).learn(window(model, latents))
+    errors, _ = denoising_loss(model.transformer, window(model, latents), objective, chance())
     errors[2].backward()
     assert latents.grad is not None
     return [bool(latents.grad[:, frame].any()) for frame in (1, 3)]  # those that are no segment's context
@@ -238,27 +239,27 @@ def test_key_frames_are_learned_behind_the_key_frame_before_them_and_no_other_fr
         assert losses(task(Examples(jolt(frame)), **key_frames)) != plain
 
 
-@pytest.mark.parametrize(("name", "frame"), [("known_first", 1), ("known_last", 2)])
+@pytest.mark.parametrize(("name", "frame"), [("num_prefix_frames", 1), ("num_suffix_frames", 2)])
 def test_a_known_frame_is_seen_nearly_clean_and_not_learned(name: str, frame: int) -> None:
     known = {name: 1, "num_segments": 1} | EXACT | NOTHING_LOST
     model = captioned()
-    lesson = Lesson(model.transformer, Objective(batch_size=3, **known), chance())
     seen = window(model, Examples()(0, 3, 2, 1, 0.0).latents)
-    levels = lesson._levels(seen)
+    levels = noise_levels(seen, asked(**known), chance())
     assert levels.shape == (3, 3)
     assert not levels[:, [0, frame]].any()
     assert (levels[:, 3 - frame] > 0).all()
     assert losses(task(Examples(jolt(frame)), model, **known)) != losses(task(Examples(), model, **known))
-    with pytest.raises(UsageError, match="known_first and known_last are 2 of the 2 latent frames of a segment"):
-        task(known_first=1, known_last=1)
+    with pytest.raises(
+        UsageError, match="num_prefix_frames and num_suffix_frames are 2 of the 2 latent frames of a segment"
+    ):
+        task(num_prefix_frames=1, num_suffix_frames=1)
 
 
 def test_each_frame_may_have_a_noise_level_of_its_own() -> None:
     model = captioned()
     seen = window(model, Examples()(0, 3, 4, 1, 0.0).latents)
     for own, distinct in ((False, 1), (True, 2)):
-        objective = Objective(batch_size=3, num_segments=2, level_per_frame=own)
-        levels = Lesson(model.transformer, objective, chance())._levels(seen)
+        levels = noise_levels(seen, asked(num_segments=2, level_per_frame=own), chance())
         assert levels.shape == (6, 3)
         assert all(len(set(row.tolist())) == distinct for row in levels[:, 1:])
 

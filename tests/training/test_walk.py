@@ -9,7 +9,7 @@ from torch import Tensor
 from malt.memory.kinds import KINDS
 from malt.memory.regularisation import memory_regularisation
 from malt.training.transformer import TransformerTask
-from malt.training.walk import Walk
+from malt.training.walk import unroll_memory
 from tiny_lesson import EXACT, NOTHING_LOST, Examples, captioned, chance, jolt, losses, task, window
 
 SHORT = {"bptt_segments": 1, "denoise_segments": 2}
@@ -30,7 +30,7 @@ def bytes_kept(learner: TransformerTask) -> int:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("extra", [{}, {"own_share": 1.0}, {"memory_regularisation": 0.1}])
+@pytest.mark.parametrize("extra", [{}, {"prob": 1.0}, {"memory_regularisation": 0.1}])
 def test_a_step_keeps_as_much_for_16_segments_as_for_4(kind: str, extra: dict[str, Any]) -> None:
     model = captioned(memory=kind)
     few, many = (bytes_kept(task(model=model, num_segments=n, **SHORT, **extra)) for n in (4, 16))
@@ -88,7 +88,8 @@ def test_the_regularisation_is_that_of_the_written_memories(normalize: bool) -> 
 def test_the_regularisation_alone_teaches_the_weights_that_write() -> None:
     model = captioned(memory="slots")
     objective = task(num_segments=3, memory_regularisation=1.0).objective(0)
-    walked = Walk(model.transformer, objective, chance()).over(window(model, Examples()(0, 3, 6, 1, 0.0).latents))
+    seen = window(model, Examples()(0, 3, 6, 1, 0.0).latents)
+    walked = unroll_memory(model.transformer, seen, objective, chance())
     assert walked.regularisation is not None
     walked.regularisation.backward()
     assert model.transformer.blocks[0].memory.to_update.weight.grad.any()
@@ -112,7 +113,7 @@ def test_with_several_draws_a_segment_meets_as_many_noises_after_one_walk() -> N
         (walks if keywords.get("renew", True) else passes).append(len(arguments[0]))
 
     model.transformer.register_forward_pre_hook(count, with_kwargs=True)
-    once, often = (task(model=model, num_segments=4, denoise_segments=2, draws=n) for n in (1, 3))
+    once, often = (task(model=model, num_segments=4, denoise_segments=2, num_noise_samples=n) for n in (1, 3))
     for learner in (once, often):
         assert list(learner.loss(0)[1]) == ["segment_2", "segment_3"]
     assert walks[:3] == walks[3:]
@@ -120,7 +121,7 @@ def test_with_several_draws_a_segment_meets_as_many_noises_after_one_walk() -> N
 
 
 def test_where_a_film_begins_no_draw_sees_the_context() -> None:
-    first = {"num_segments": 1, "draws": 2, **NOTHING_LOST}
+    first = {"num_segments": 1, "num_noise_samples": 2, **NOTHING_LOST}
     for begins in (True, False):
         usual, changed = (losses(task(Examples(change, begins), **first)) for change in (None, jolt(0)))
         assert (usual == changed) is begins

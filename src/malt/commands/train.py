@@ -26,9 +26,9 @@ class Command:
     """
 
     recipe: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="RECIPE")] = ""
-    """What to train: default (the model that ships), none (the same without memory), further (more of the last
-    stage, from --start), videos (your own, from --data), drive (on-board videos with steering and throttle, from
-    --data), tiny (a minute, learns nothing). The default when nothing is named."""
+    """What to train: default (the model that ships), finetune (more of the last stage, from --start), videos (your own,
+    from --data), drive (on-board videos with steering and throttle, from --data), tiny (a minute, learns nothing), or a
+    function of a file, as FILE.py:NAME. The default when nothing is named."""
     out: Path = Path("runs/default")
     """The run's folder: journal, checkpoints and, at the end, the finished model under pipeline/."""
     data: Path | None = None
@@ -93,28 +93,27 @@ class Command:
 
     def _begun(self) -> tuple[str, "Experiment"]:
         """The recipe and what is to be trained, by this command line alone."""
-        from malt.recipes import RECIPES, resolve
+        from malt.recipes import find_recipe, resolve
 
         recipe = self.recipe or "default"
-        if recipe not in RECIPES:
-            raise UsageError(_no_such_recipe(recipe, list(RECIPES)))
+        experiment = find_recipe(recipe)()
         if self.start and not (self.start / "model_index.json").exists():
             raise UsageError(f"{self.start} holds no model to start from; give a folder with model_index.json")
-        experiment = resolve(RECIPES[recipe](), self._options(), self._own_names())
-        if recipe == "further" and not self.start and not self.fields:
-            raise UsageError("the recipe further goes on from a finished model; name it with --start")
+        experiment = resolve(experiment, self._options(), self._own_names())
+        if recipe == "finetune" and not self.start and not self.fields:
+            raise UsageError("the recipe finetune goes on from a finished model; name it with --start")
         if recipe in ("videos", "drive") and not self.data and not self.fields:
             raise UsageError(f"the recipe {recipe} learns from your own videos; name their folder with --data")
         return recipe, experiment
 
     def _resumed(self) -> tuple[str, "Experiment"]:
         """What the run in the folder was begun with, and what is said again must agree."""
-        from malt.recipes import RECIPES, resolve
+        from malt.recipes import find_recipe, resolve
         from malt.training.folder import check_unchanged, read_experiment
 
         begun = read_experiment(self.out)
-        if self.recipe and self.recipe not in RECIPES:
-            raise UsageError(_no_such_recipe(self.recipe, list(RECIPES)))
+        if self.recipe:
+            find_recipe(self.recipe)
         if self.recipe and begun.recipe and self.recipe != begun.recipe:
             raise UsageError(
                 f"the run in {self.out} was begun with the recipe {begun.recipe}, not {self.recipe}; leave the recipe out"
@@ -133,14 +132,6 @@ class Command:
 
     def _own_names(self) -> list[str]:
         return [field.name for field in fields(self) if field.name != "overrides"]
-
-
-def _no_such_recipe(name: str, known: list[str]) -> str:
-    from difflib import get_close_matches
-
-    near = get_close_matches(name, known, n=1)
-    meant = f", did you mean {near[0]!r}" if near else ""
-    return f"there is no recipe {name!r}{meant}; choose one of {', '.join(known)}"
 
 
 def _list_fields(experiment: "Experiment") -> None:

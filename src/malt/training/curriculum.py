@@ -3,7 +3,8 @@
 from dataclasses import replace
 
 from malt.errors import UsageError
-from malt.training.objective import Objective, Stage
+from malt.training.objective import Stage, with_segments
+from malt.training.objectives.objective import Objective
 from malt.training.source import Tell
 
 
@@ -22,16 +23,16 @@ def fit_to_videos(
     shortened = set[int]()
 
     def fit(objective: Objective) -> Objective:
-        most = (longest // objective.frame_stride - context_frames) // segment_frames
+        most = (longest // objective.baseline.frame_stride - context_frames) // segment_frames
         if most < 1:
             raise UsageError(
                 f"the longest video has {longest} latent frames and {context_frames + segment_frames} are needed to learn "
                 "from; give longer videos"
             )
-        if objective.num_segments <= most:
+        if objective.unroll.num_segments <= most:
             return objective
-        shortened.add(objective.num_segments)
-        return replace(objective, num_segments=most)
+        shortened.add(objective.unroll.num_segments)
+        return with_segments(objective, most)
 
     fitted = tuple(replace(stage, objectives=tuple(map(fit, stage.objectives))) for stage in curriculum)
     if shortened:

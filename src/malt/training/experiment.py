@@ -9,8 +9,9 @@ from malt.models.positions import split_axes
 from malt.precision import check_precision
 from malt.training.autoencoder import AutoencoderObjective
 from malt.training.distributed import Scale
+from malt.training.objective import Stage
+from malt.training.objectives.objective import Objective
 from malt.training.optimizer import Optimization
-from malt.training.transformer import Objective, Stage
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -175,7 +176,7 @@ class Experiment:
     @property
     def longest_walk(self) -> int:
         """Segments in the longest lesson of the curriculum."""
-        return max(objective.num_segments for stage in self.curriculum for objective in stage.objectives)
+        return max(objective.unroll.num_segments for stage in self.curriculum for objective in stage.objectives)
 
 
 def stretched(curriculum: tuple[Stage, ...], num_steps: int) -> tuple[Stage, ...]:

@@ -8,6 +8,7 @@ from types import UnionType
 from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from malt.errors import UsageError
+from malt.training.renamed import current_name
 
 Config = TypeVar("Config")
 KINDS = {int: "a whole number", float: "a number", str: "a word", bool: "true or false"}
@@ -33,7 +34,7 @@ def override(config: Config, options: Mapping[str, Sequence[str]], others: Seque
     """
     values, known = asdict(config), options_of(config)  # type: ignore[call-overload]
     for option, words in options.items():
-        name = option.replace("-", "_")
+        name = current_name(option.replace("-", "_"))
         if name not in known:
             raise UsageError(_no_such_option(option, [*known, *others]))
         *path, leaf = name.split(".")

@@ -12,6 +12,7 @@ from typing import NamedTuple
 from malt.errors import UsageError
 from malt.training.experiment import Experiment
 from malt.training.fields import differences, from_json
+from malt.training.renamed import RECIPES, with_current_names
 
 EXPERIMENT, LOCK, WORDS = "experiment.json", "lock", "words.json"
 # What a run that goes on may do otherwise than it began: it changes no weight beyond rounding.
@@ -60,11 +61,12 @@ def read_experiment(folder: Path) -> Begun:
     try:
         saved = json.loads((folder / EXPERIMENT).read_text())
         recipe = str(saved.pop("recipe", ""))
+        saved = with_current_names(saved)
     except FileNotFoundError as error:
         raise UsageError(f"{folder} holds no run to resume; leave --resume out to begin one") from error
     except (OSError, ValueError, AttributeError) as error:
         raise UsageError(f"{folder / EXPERIMENT} is damaged; copy it again from where the run was begun") from error
-    return Begun(recipe, from_json(Experiment, saved))
+    return Begun(RECIPES.get(recipe, recipe), from_json(Experiment, saved))
 
 
 def check_unchanged(folder: Path, begun: Experiment, asked: Experiment) -> None:

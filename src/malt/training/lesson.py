@@ -1,4 +1,4 @@
-"""One training step on one batch: walk over the clean segments, then denoise them, each with the memory before it."""
+"""The loss of a training step: unroll the memory over the clean segments, then denoise them, each with the memory before it."""
 
 from typing import NamedTuple
 
@@ -10,67 +10,76 @@ from torch import Tensor
 from malt.diffusion.flow import interpolate, logit_normal, velocity
 from malt.models.transformer import MaltTransformer3DModel
 from malt.training.chance import Chance
-from malt.training.objective import Objective
-from malt.training.walk import Walk, Walked
+from malt.training.objectives.objective import Objective
+from malt.training.walk import UnrolledMemory, unroll_memory
 from malt.training.window import Window
 
 
-class Learned(NamedTuple):
-    """errors: mean squared error of each denoised segment's velocity, over videos and draws. regularisation: see `Walked`."""
+class LossTerms(NamedTuple):
+    """What a step loses.
+
+    errors: mean squared error of each denoised segment's velocity, over videos and noise samples. regularisation: see
+    `UnrolledMemory`.
+    """
 
     errors: Float[Tensor, " k"]
     regularisation: Float[Tensor, ""] | None
 
 
-class Lesson:
-    """The noise, and the errors made in taking it away."""
+def denoising_loss(model: MaltTransformer3DModel, window: Window, objective: Objective, chance: Chance) -> LossTerms:
+    """The errors of the segments from `first_denoised` on, and the regularisation where it is asked for."""
+    unrolled = unroll_memory(model, window, objective, chance)
+    prediction, target = _denoise(model, window, unrolled, objective, chance)
+    squared = (prediction.float() - target).square()
+    sizes = {"sample": objective.noise.num_noise_samples, "k": objective.unroll.num_denoised}
+    errors = rearrange(squared, "(sample k b) s c h w -> k (sample b s c h w)", **sizes).mean(dim=1)
+    return LossTerms(errors, unrolled.regularisation)
 
-    def __init__(self, model: MaltTransformer3DModel, objective: Objective, chance: Chance) -> None:
-        self.model, self.objective, self.chance = model, objective, chance
-        self.denoised = objective.draws * (*range(objective.first_denoised, objective.num_segments),)
 
-    def learn(self, window: Window) -> Learned:
-        """The errors of the segments from `objective.first_denoised` on, and the regularisation where it is asked for."""
-        walked = Walk(self.model, self.objective, self.chance).over(window)
-        prediction, target = self._denoise(window, walked)
-        squared = (prediction.float() - target).square()
-        sizes = {"draw": self.objective.draws, "k": self.objective.num_denoised}
-        errors = rearrange(squared, "(draw k b) s c h w -> k (draw b s c h w)", **sizes).mean(dim=1)
-        return Learned(errors, walked.regularisation)
+def _denoise(
+    model: MaltTransformer3DModel, window: Window, unrolled: UnrolledMemory, objective: Objective, chance: Chance
+) -> tuple[Tensor, Tensor]:
+    """Predicted and true velocity of all segments, context left out, in one batch (noise sample, segment, video)."""
+    denoised = _denoised(objective)
+    clean = torch.cat([window.behind(unrolled.seen, index) for index in denoised])
+    level = noise_levels(window, objective, chance)
+    eps = chance.normal(len(denoised), clean.shape[1:]).to(clean)
+    states, mask = (repeat(x, "b ... -> (k b) ...", k=len(denoised)) for x in window.caption)
+    prediction, _ = model(
+        interpolate(clean, eps, level),
+        level,
+        unrolled.memory,
+        states,
+        mask,
+        actions=window.actions_of(*denoised, with_context=True),
+        num_context_frames=window.context_frames,
+        renew=False,
+    )
+    first = window.context_frames + objective.baseline.num_prefix_frames
+    last = window.context_frames + window.segment_frames - objective.baseline.num_suffix_frames
+    return prediction[:, first:last], velocity(clean, eps)[:, first:last]
 
-    def _denoise(self, window: Window, walked: Walked) -> tuple[Tensor, Tensor]:
-        """Predicted and true velocity of all segments, context left out, in one batch (draw, segment, video)."""
-        groups, context = len(self.denoised), window.context_frames
-        clean = torch.cat([window.behind(walked.seen, index) for index in self.denoised])
-        level = self._levels(window)
-        eps = self.chance.normal(groups, clean.shape[1:]).to(clean)
-        states, mask = (repeat(x, "b ... -> (k b) ...", k=groups) for x in window.caption)
-        prediction, _ = self.model(
-            interpolate(clean, eps, level),
-            level,
-            walked.memory,
-            states,
-            mask,
-            actions=window.actions_of(*self.denoised, with_context=True),
-            num_context_frames=context,
-            renew=False,
-        )
-        unknown = slice(
-            context + self.objective.known_first, context + window.segment_frames - self.objective.known_last
-        )
-        return prediction[:, unknown], velocity(clean, eps)[:, unknown]
 
-    def _levels(self, window: Window) -> Tensor:
-        """Noise levels (draw and segment, frame): the context's slight, or 1 where there is none; the segment's logit-normal."""
-        objective, groups = self.objective, len(self.denoised)
-        num_unknown = window.segment_frames - objective.known_first - objective.known_last
-        drawn = self.chance.normal(groups, (num_unknown if objective.level_per_frame else 1,))
-        segment = logit_normal(drawn, objective.level_mean).expand(-1, num_unknown)
-        context = known = objective.context_noise * self.chance.uniform(groups)
-        none = self.chance.uniform(groups) < objective.context_dropout
-        begin = torch.tensor([index == 0 for index in self.denoised], device=none.device)
-        none |= (begin[:, None] & window.begins).flatten()
-        context = torch.where(none, 1.0, context)
-        counts = (window.context_frames, objective.known_first, objective.known_last)
-        before, first, last = (repeat(x, "n -> n s", s=n) for x, n in zip((context, known, known), counts, strict=True))
-        return torch.cat([before, first, segment, last], dim=1).to(window.latents)
+def noise_levels(window: Window, objective: Objective, chance: Chance) -> Float[Tensor, "n s"]:
+    """Noise levels (noise sample and segment, frame).
+
+    The context's is slight, or 1 where there is none; the segment's is logit-normal.
+    """
+    denoised, noise, baseline = _denoised(objective), objective.noise, objective.baseline
+    groups, num_unknown = len(denoised), window.segment_frames - baseline.num_known_frames
+    drawn = chance.normal(groups, (num_unknown if baseline.level_per_frame else 1,))
+    segment = logit_normal(drawn, noise.logit_mean).expand(-1, num_unknown)
+    context = known = noise.context_noise * chance.uniform(groups)
+    none = chance.uniform(groups) < objective.dropout.context_dropout
+    begin = torch.tensor([index == 0 for index in denoised], device=none.device)
+    none |= (begin[:, None] & window.begins).flatten()
+    context = torch.where(none, 1.0, context)
+    counts = (window.context_frames, baseline.num_prefix_frames, baseline.num_suffix_frames)
+    before, first, last = (repeat(x, "n -> n s", s=n) for x, n in zip((context, known, known), counts, strict=True))
+    return torch.cat([before, first, segment, last], dim=1).to(window.latents)
+
+
+def _denoised(objective: Objective) -> tuple[int, ...]:
+    """The index of the segment of every group of the batch."""
+    unroll = objective.unroll
+    return objective.noise.num_noise_samples * (*range(unroll.first_denoised, unroll.num_segments),)

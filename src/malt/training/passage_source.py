@@ -78,5 +78,8 @@ def _frames_needed(experiment: Experiment) -> int:
     """Video frames of the longest walk and the context before it."""
     size = experiment.transformer
     objectives = [objective for stage in experiment.curriculum for objective in stage.objectives]
-    latents = [(o.num_segments * size.segment_frames + size.context_frames) * o.frame_stride for o in objectives]
+    latents = [
+        (o.unroll.num_segments * size.segment_frames + size.context_frames) * o.baseline.frame_stride
+        for o in objectives
+    ]
     return max(latents) * AutoencoderMalt.time_compression

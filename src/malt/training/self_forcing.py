@@ -10,7 +10,7 @@ from malt.memory.state import Memory, Recollection
 from malt.models.transformer import MaltTransformer3DModel
 from malt.training.chance import Chance
 from malt.training.no_gradients import no_gradients
-from malt.training.objective import Objective
+from malt.training.objectives.objective import SelfForcingConfig
 from malt.training.window import Window
 
 
@@ -20,9 +20,9 @@ class OwnSegments:
     All videos are computed and the chosen ones kept, so that every process makes the same passes, of the same sizes.
     """
 
-    def __init__(self, model: MaltTransformer3DModel, objective: Objective, chance: Chance) -> None:
-        self.model, self.objective, self.chance = model, objective, chance.apart()
-        self.which: Bool[Tensor, " b"] = self.chance.uniform() < objective.own_share
+    def __init__(self, model: MaltTransformer3DModel, config: SelfForcingConfig, chance: Chance) -> None:
+        self.model, self.config, self.chance = model, config, chance.apart()
+        self.which: Bool[Tensor, " b"] = self.chance.uniform() < config.prob
 
     def segment(
         self, window: Window, index: int, seen: Float[Tensor, "b t c h w"], memory: Memory
@@ -35,12 +35,12 @@ class OwnSegments:
 
     def _made(self, window: Window, index: int, seen: Tensor, memory: Memory) -> Tensor:
         """A few Euler steps from the true segment, noised, behind what the model has made and remembers so far."""
-        objective, context = self.objective, window.context_frames
+        num_steps, context = self.config.num_steps, window.context_frames
         noisy, levels = self._start(window, index, seen)
-        step = levels[:, context:] / objective.own_steps
+        step = levels[:, context:] / num_steps
         actions = window.actions_of(index, with_context=True)
         known: Memory | Recollection = memory
-        for number in range(objective.own_steps):
+        for number in range(num_steps):
             left = torch.cat([levels[:, :context], levels[:, context:] - number * step], dim=1)
             v, known = self.model(
                 noisy, left, known, *window.caption, actions=actions, num_context_frames=context, renew=False
@@ -52,7 +52,7 @@ class OwnSegments:
     def _start(self, window: Window, index: int, seen: Tensor) -> tuple[Tensor, Tensor]:
         """Context and noised segment with their levels: the context clean, as in generation, or noise where there is none."""
         clean = window.behind(seen, index)
-        low, high = self.objective.own_noise
+        low, high = self.config.noise_range
         level = (low + (high - low) * self.chance.uniform()).to(clean)
         nothing = (window.begins & (index == 0)).to(clean)
         levels = torch.cat(

@@ -11,11 +11,10 @@ from malt.data.batch import Batch
 from malt.errors import UsageError
 from malt.models.transformer import MaltTransformer3DModel
 from malt.training.chance import WHOLE, Chance, Part, check_part, rows
-from malt.training.lesson import Lesson
-from malt.training.objective import Objective, Stage
+from malt.training.lesson import denoising_loss
+from malt.training.objective import Stage
+from malt.training.objectives.objective import Objective
 from malt.training.window import Window
-
-__all__ = ["Captioned", "Examples", "Objective", "Stage", "TransformerTask"]
 
 # (step, number of videos, latent frames, context frames before them, share that begins a film)
 # -> windows with their context
@@ -66,10 +65,11 @@ class TransformerTask:
     ) -> None:
         for objective in (objective for stage in curriculum for objective in stage.objectives):
             check_part(part, objective.batch_size)
-            known, frames = objective.known_first + objective.known_last, module.transformer.segment_frames
+            known, frames = objective.baseline.num_known_frames, module.transformer.segment_frames
             if known >= frames:
                 raise UsageError(
-                    f"known_first and known_last are {known} of the {frames} latent frames of a segment; leave some to learn"
+                    f"num_prefix_frames and num_suffix_frames are {known} of the {frames} latent frames of a segment; "
+                    "leave some to learn"
                 )
         self.module, self.examples, self.curriculum = module, examples, curriculum
         self.seed, self.dtype, self.part = seed, dtype, part
@@ -83,16 +83,16 @@ class TransformerTask:
         objective, model = self.objective(step), self.module.transformer
         chance = Chance(self.seed, step, objective.batch_size, model.device, self.part)
         batch = self._examples(step, objective)
-        dropped = (chance.uniform() < objective.caption_dropout).tolist()
+        dropped = (chance.uniform() < objective.dropout.caption_dropout).tolist()
         captions = ["" if drop else text for text, drop in zip(batch.captions, dropped, strict=True)]
         with torch.autocast(model.device.type, self.dtype, enabled=self.dtype != torch.float32):
             window = self._window(batch, self.module.caption(captions))
-            errors, regularisation = Lesson(model, objective, chance).learn(window)
-        figures = {f"segment_{objective.first_denoised + k}": float(e) for k, e in enumerate(errors.detach())}
+            errors, regularisation = denoising_loss(model, window, objective, chance)
+        figures = {f"segment_{objective.unroll.first_denoised + k}": float(e) for k, e in enumerate(errors.detach())}
         if regularisation is None:
             return errors.mean(), figures
         figures["memory_regularisation"] = float(regularisation.detach())
-        return errors.mean() + objective.memory_regularisation * regularisation, figures
+        return errors.mean() + objective.unroll.memory_regularisation * regularisation, figures
 
     def objective(self, step: int) -> Objective:
         """What is learned by in this step."""
@@ -101,9 +101,10 @@ class TransformerTask:
 
     def _examples(self, step: int, objective: Objective) -> Batch:
         """This part's rows of the step's batch; nothing is told of what is done in key frames, as of those that are made."""
-        model, own, stride = self.module.transformer, rows(self.part), objective.frame_stride
-        context, frames = stride * model.context_frames, stride * objective.num_segments * model.segment_frames
-        batch = self.examples(step, objective.batch_size, frames, context, objective.start_share)
+        model, own, stride = self.module.transformer, rows(self.part), objective.baseline.frame_stride
+        context = stride * model.context_frames
+        frames = stride * objective.unroll.num_segments * model.segment_frames
+        batch = self.examples(step, objective.batch_size, frames, context, objective.unroll.first_segment_prob)
         seen = own, slice(stride - 1, None, stride)
         actions = None if batch.actions is None else batch.actions[seen]
         if actions is not None and stride > 1:
