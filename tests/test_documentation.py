@@ -6,6 +6,7 @@ from itertools import pairwise
 from pathlib import Path
 from unittest.mock import patch
 
+import av
 import pytest
 import torch
 
@@ -15,10 +16,12 @@ from documentation import PAGES, PAST, ROOT, commands, links, name, python_block
 from malt.cli import main
 from malt.generation.rollouts import ROLLOUTS
 from malt.pipelines.malt import MaltPipeline
+from tiny_server import served, service
 
 README = ROOT / "README.md"
 COMMANDS = [(page, words) for page in PAGES if page not in PAST for words in commands(page)]
-WITH_CODE = [page for page in PAGES if python_blocks(page) and name(page) != "docs/guide/server.md"]
+SERVER, ADDRESS = ROOT / "docs" / "guide" / "server.md", "ws://127.0.0.1:8000"
+WITH_CODE = [page for page in PAGES if python_blocks(page) and page != SERVER]
 MOST_BYTES, MOST_NUMBERS = 7000, 60
 
 
@@ -45,6 +48,17 @@ def test_the_code_on_a_page_runs(page: Path, elsewhere: Path, monkeypatch: pytes
     with patch.dict(ROLLOUTS):  # what a page registers goes again
         for code in python_blocks(page):
             exec(compile(code, str(page), "exec"), namespace)
+
+
+def test_the_program_on_the_page_of_the_server_talks_to_it(elsewhere: Path) -> None:
+    (code,) = python_blocks(SERVER)
+    assert ADDRESS in code
+    with served(service(elsewhere / "data")) as address:
+        exec(
+            compile(code.replace(ADDRESS, address.replace("http", "ws")), str(SERVER), "exec"), {"__name__": "__page__"}
+        )
+    with av.open(str(elsewhere / "talk.mp4")) as video:
+        assert sum(1 for _ in video.decode(video=0)) > 128
 
 
 @pytest.mark.slow
