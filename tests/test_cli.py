@@ -127,6 +127,20 @@ def test_every_verb_has_a_command_that_runs(verb: str) -> None:
     assert callable(importlib.import_module(f"malt.commands.{verb}").Command.run)
 
 
+@pytest.mark.parametrize("options", [["--help"], ["generate", "--help"], ["--version"], ["nonsense"]])
+def test_a_reader_that_has_gone_ends_a_command_quietly(options: list[str]) -> None:
+    read, write = os.pipe()
+    os.close(read)
+    command = [sys.executable, "-m", "malt", *options]
+    stdout = subprocess.PIPE if options == ["nonsense"] else write
+    stderr = write if options == ["nonsense"] else subprocess.PIPE
+    run = subprocess.run(command, stdout=stdout, stderr=stderr, check=False, timeout=60)
+    os.close(write)
+    assert not run.stdout
+    assert not run.stderr
+    assert run.returncode == 141
+
+
 def test_version_is_the_packages(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--version"]) == 0
     assert capsys.readouterr().out.strip() == f"malt {malt.__version__}"
@@ -207,7 +221,11 @@ def test_words_the_model_does_not_know_are_listed_with_those_it_knows(
         (["--steps", "0"], "at least 1"),
         (["--guidance-scale", "inf"], "ordinary number"),
         (["--seed", "-1"], "seed"),
-        (["--fps", "0"], "above 0"),
+        (["--fps", "0"], "give 1 to 1000 frames a second"),
+        (["--fps", "0.001"], "give 1 to 1000 frames a second"),
+        (["--fps", "nan"], "give 1 to 1000 frames a second"),
+        (["--lora", "nothing"], "there is no LoRA nothing"),
+        (["--negative-prompt", "caf\udce9"], "is not UTF-8"),
         (["--out", "walk.avi"], "ending"),
         (["--out", "nowhere/walk.mp4"], "does not exist"),
         (["--out", "kept.mp4"], "exists"),
@@ -244,6 +262,7 @@ def test_an_empty_prompt_is_wrong_usage(generate: Run, capsys: pytest.CaptureFix
         ("red [-1s] | circle", "give a number above 0"),
         ("red [1s] | ", "the prompt is empty"),
         ("red [soon] | circle", "cannot read the time"),
+        ("caf\udce9", r"the prompt 'caf\udce9' is not UTF-8; write it in UTF-8"),
     ],
 )
 def test_prompts_over_time_that_cannot_be_followed_are_wrong_usage(
@@ -264,6 +283,16 @@ def test_prompts_over_time_follow_one_another_and_say_how_long_the_video_is(gene
     Path("prompts.yaml").write_text("- prompt: circle\n  frames: 4\n- red [1s]\n")
     assert generate("--out", "b.mp4", "--prompts", "prompts.yaml", prompt="") == 0
     assert count_frames(Path("b.mp4")) == 12
+
+
+def test_no_session_keeps_none_and_its_help_says_so(generate: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    assert generate("--frames", "4", "--no-session", "--out", "walk.mp4") == 0
+    assert os.listdir() == ["walk.mp4"]
+    capsys.readouterr()
+    assert main(["generate", "--help"]) == 0
+    told = " ".join(capsys.readouterr().out.split())
+    assert "--no-session Keep no session beside" in told
+    assert "--session" not in told
 
 
 def test_a_file_is_not_read_and_written_at_once(generate: Run, capsys: pytest.CaptureFixture[str]) -> None:

@@ -12,6 +12,8 @@ from pathlib import Path
 import av
 import pytest
 import torch
+from peft import LoraConfig
+from peft.utils import get_peft_model_state_dict
 from PIL import Image
 
 import tiny_pipeline
@@ -20,6 +22,7 @@ from malt.generation.report import RunReport
 from malt.generation.session import Session
 from malt.generation.session_file import session_folder
 from malt.pipelines.loading import load_pipeline
+from malt.pipelines.malt import MaltPipeline
 from tiny_pipeline import SEGMENT
 
 Run = Callable[..., int]
@@ -100,6 +103,41 @@ def test_going_on_equals_never_having_stopped(generate: Run, run: Run, whole: by
     assert run("resume", "walk.mp4", "--frames", WHOLE, *change) == 0
     assert Path("walk.mp4").read_bytes() == whole
     assert times(Path("walk.mp4")) == [frame / 8 for frame in range(WHOLE)]
+
+
+@pytest.fixture(scope="module")
+def lora(models: Path) -> Path:
+    model = load_pipeline(models / "tiny").transformer
+    model.add_adapter(LoraConfig(r=2, target_modules=["to_q", "to_v"], init_lora_weights="gaussian"))
+    layers = {name: tensor + 0.1 for name, tensor in get_peft_model_state_dict(model).items()}
+    MaltPipeline.save_lora_weights(models / "lora", transformer_lora_layers=layers)
+    return models / "lora" / "pytorch_lora_weights.safetensors"
+
+
+def test_a_video_made_with_a_lora_goes_on_with_it(
+    generate: Run, run: Run, whole: bytes, lora: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert generate(WHOLE, "--lora", lora.parent) == 0
+    made = Path("walk.mp4").read_bytes()
+    assert made != whole
+    assert generate(3 * SEGMENT, "--lora", lora, "--out", "cut.mp4") == 0
+    assert run("resume", "cut.mp4", "--frames", WHOLE) == 0
+    assert Path("cut.mp4").read_bytes() == made
+    lora.rename("moved.safetensors")
+    assert run("rewind", "cut.mp4", "--to", SEGMENT) == 2
+    assert "is gone; say where it is, with --lora" in capsys.readouterr().err
+    assert run("rewind", "cut.mp4", "--to", SEGMENT, "--lora", "moved.safetensors") == 0
+    Path("moved.safetensors").rename(lora)
+
+
+def test_a_video_with_a_negative_prompt_goes_on_with_it(generate: Run, run: Run, whole: bytes) -> None:
+    away = "--negative-prompt", "a blue square"
+    assert generate(WHOLE, *away) == 0
+    made = Path("walk.mp4").read_bytes()
+    assert made != whole
+    assert generate(3 * SEGMENT, *away, "--out", "cut.mp4") == 0
+    assert run("resume", "cut.mp4", "--frames", WHOLE) == 0
+    assert Path("cut.mp4").read_bytes() == made
 
 
 def test_there_is_nothing_to_do_for_a_video_that_is_whole(

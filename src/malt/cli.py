@@ -12,6 +12,7 @@ from difflib import get_close_matches
 from importlib import import_module
 
 import malt
+from malt.commands.standard_streams import nobody_reads, write_any_character
 from malt.errors import MaltError, UsageError
 
 VERBS = {
@@ -29,13 +30,26 @@ VERBS = {
     "world": "look at the world that the default model learns from",
 }
 
-INTERRUPTED = 130
+INTERRUPTED, NOBODY_READS = 130, 141  # as a shell counts what SIGINT and SIGPIPE end
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one verb and give the exit code: 0 done, 2 wrong usage, 1 anything else, 130 interrupted."""
+    """Run one verb and give the exit code: 0 done, 2 wrong usage, 1 anything else, 130 interrupted, 141 nobody reads."""
+    write_any_character()
     try:
-        return dispatch(sys.argv[1:] if arguments is None else list(arguments))
+        return answer(sys.argv[1:] if arguments is None else list(arguments))
+    except BrokenPipeError:
+        if not nobody_reads():
+            raise
+        return NOBODY_READS
+
+
+def answer(arguments: list[str]) -> int:
+    """Run one verb, write out all that it printed, and say in one sentence what went wrong."""
+    try:
+        code = dispatch(arguments)
+        print(end="", flush=True)  # a reader that has gone is noticed here
+        return code
     except MaltError as error:
         complain(str(error))
         return error.exit_code
@@ -74,7 +88,10 @@ def run_verb(verb: str, options: list[str]) -> int:
     command = import_module(f"malt.commands.{verb}").Command
     take = getattr(command, "take", None)  # a verb may read some of its options itself
     options, overrides = take(options) if take else (options, ())
-    parsed = read_options(command, verb, options)
+    try:
+        parsed = read_options(command, verb, options)
+    except SystemExit:  # --help was answered
+        return 0
     if overrides:
         parsed = replace(parsed, overrides=overrides)
     parsed.run()

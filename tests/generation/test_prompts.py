@@ -97,3 +97,20 @@ def test_a_file_that_cannot_be_followed_is_refused_in_a_sentence(tmp_path: Path,
     path.write_text(content)
     with pytest.raises(UsageError, match=sentence):
         read_prompts_file(path)
+
+
+@pytest.mark.parametrize(
+    ("text", "prompts"),
+    [
+        (r"a \| b", ["a | b"]),
+        (r"a sign that says \[4s\] [4s] | two", ["a sign that says [4s]", "two"]),
+        (r"back\slash \\ stays", [r"back\slash \\ stays"]),
+    ],
+)
+def test_a_backslash_makes_a_bracket_or_a_bar_a_part_of_the_prompt(text: str, prompts: list[str]) -> None:
+    assert [line.text for line in read_lines(text)] == prompts
+
+
+def test_a_prompt_that_is_no_utf_8_is_refused_in_a_sentence() -> None:
+    with pytest.raises(UsageError, match="is not UTF-8; write it in UTF-8"):
+        read_lines("caf\udce9")

@@ -23,7 +23,7 @@ from torch import Tensor
 
 import tiny
 import tiny_pipeline
-from malt.errors import UsageError
+from malt.errors import CheckpointError, UsageError
 from malt.pipelines.loading import load_pipeline
 from malt.pipelines.malt import MaltPipeline
 from malt.pipelines.packaged import packaged_models
@@ -397,11 +397,17 @@ def test_a_lora_of_something_else_or_pickled_is_refused(pipe: MaltPipeline, tmp_
         "unet.blocks.0.to_q.lora_A.weight": torch.zeros(2, 4),
         "unet.blocks.0.to_q.lora_B.weight": torch.zeros(4, 2),
     }
-    with pytest.raises(UsageError, match="there is no LoRA of this transformer in it"):
+    with pytest.raises(CheckpointError, match="the LoRA of these tensors holds nothing of this transformer"):
         pipe.load_lora_weights(foreign)
     torch.save({}, tmp_path / "pytorch_lora_weights.bin")
-    with pytest.raises(OSError, match="safetensors"):
+    with pytest.raises(CheckpointError, match="cannot be loaded .*give safetensors that fit"):
         pipe.load_lora_weights(tmp_path)
+    (tmp_path / "cut.safetensors").write_bytes(b"cut")
+    with pytest.raises(CheckpointError, match="cannot be loaded"):
+        pipe.load_lora_weights(tmp_path / "cut.safetensors")
+    wider = tiny_pipeline.pipeline(attention_head_dim=16)
+    with pytest.raises(CheckpointError, match="cannot be loaded .*; give safetensors that fit"):
+        pipe.load_lora_weights(lora(wider, tmp_path / "wider"))
 
 
 def test_from_pipe(pipe: MaltPipeline) -> None:

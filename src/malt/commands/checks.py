@@ -4,7 +4,7 @@ import math
 
 from malt.errors import UsageError
 
-HIGHEST_RATE = 1000  # frames a second; above, something else was meant
+RATES = 1, 1000  # frames a second; below and above, something else was meant
 
 
 def check_one_of(**options: object) -> None:
@@ -28,9 +28,9 @@ def check_above_zero(option: str, value: float | None) -> None:
 
 def check_rate(option: str, value: float | None) -> None:
     """Raise a `UsageError` unless `value` is a number of frames a second that a video may have."""
-    check_above_zero(option, value)
-    if value is not None and value > HIGHEST_RATE:
-        raise UsageError(f"asked for {value} as {option}; give at most {HIGHEST_RATE} frames a second")
+    lowest, highest = RATES
+    if value is not None and not lowest <= value <= highest:
+        raise UsageError(f"asked for {value} as {option}; give {lowest} to {highest} frames a second")
 
 
 def check_finite(option: str, value: float | None) -> None:

@@ -10,7 +10,7 @@ import tyro
 
 from malt.commands.checks import check_above_zero, check_count, check_finite, check_one_of, check_rate, check_seed
 from malt.commands.interruption import interruptible
-from malt.commands.model import bring_up, find_model, takes_actions
+from malt.commands.model import bring_up, check_lora, find_model, takes_actions
 from malt.errors import UsageError
 
 if TYPE_CHECKING:
@@ -30,55 +30,57 @@ class Command:
     """Write a video of any length from a sentence."""
 
     prompt: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="PROMPT")] = ""
-    """What the video shows, for example "a red circle and a blue square pass behind a wall"; or several in turn, each for
-    its time: "a red circle [4s] | a blue square [64f] | two shapes". Models that take actions need none. It may follow
-    --prompt, as with the other verbs."""
+    """What the video shows; or several prompts in turn, each for its time: "a red circle [4s] | two shapes [64f]"."""
+    negative_prompt: str = ""
+    """What the video is led away from, where the prompt is guided."""
     prompts: Path | None = None
-    """A YAML file with what the video shows in turn: a list of `prompt:` with `seconds:` or `frames:`."""
+    """A YAML file of prompts in turn: a list of `prompt:` with `seconds:` or `frames:`."""
     out: Path = Path("video.mp4")
     """Where to write the video; its ending says the format: .mp4, .webm or .gif."""
     frames: int | None = None
-    """How many frames to make (256, or as long as prompts or actions last, if neither frames nor seconds are given)."""
+    """How many frames to make; by default as many as the prompts or the actions last, else 256."""
     seconds: float | None = None
-    """How long the video lasts, instead of the number of frames."""
+    """How long the video lasts, in place of --frames."""
     forever: bool = False
     """Go on until Ctrl-C; everything made so far is kept."""
-    session: bool = True
-    """Keep the session beside an .mp4 (walk.mp4 and walk.session), for malt resume, rewind, branch and inspect."""
+    no_session: bool = False
+    """Keep no session beside an .mp4 (walk.session for walk.mp4); malt resume, rewind, branch and inspect need one."""
     seed: int = 0
-    """What chance starts from: the same seed makes the same video."""
+    """Seed of the random numbers: the same seed makes the same video."""
     steps: int | None = None
-    """Denoising steps a segment: more are slower and finer; the model's own number by default."""
+    """Denoising steps of each segment, more being slower and finer; the model's own number by default."""
     guidance_scale: float | None = None
-    """How hard the sentence is obeyed; the model's own by default."""
+    """How closely the prompt is followed, 1 being without guidance; the model's own by default."""
     memory_guidance_scale: float | None = None
-    """How hard the memory is obeyed; the model's own by default."""
+    """How closely the memory is followed, 1 being without guidance; the model's own by default."""
     model: str | None = None
-    """A model that comes with the package, by its name, or a folder with model_index.json."""
+    """A model that comes with the package, by its name (default, drive), or the folder of one."""
     checkpoint: Path | None = None
-    """Folder of the model (with model_index.json); the default model comes with the package."""
+    """Folder of the model, with its model_index.json; the default model by default."""
+    lora: Path | None = None
+    """A LoRA of the model's transformer: a .safetensors file, or a folder with one."""
     rollout: str = "malt"
-    """The way in which the video is made: malt, or another to compare it with (see malt evaluate)."""
+    """How segments follow one another: malt, full, sliding_window, keyframes or diffusion_forcing."""
     actions: Path | None = None
-    """A CSV file with what is done in each frame, for models that take actions: a column an action, a row a frame."""
+    """A CSV file of actions, for models that take them: a column for each action, a row for each frame."""
     driver: str | None = None
-    """What acts instead of a file: cruise (a smooth random course) or weave (from side to side)."""
+    """Who acts in place of a file: cruise (a smooth random course) or weave (from side to side)."""
     image: Path | None = None
-    """A picture that the video begins with."""
+    """An image that the video begins with."""
     video: Path | None = None
-    """A video that the new one begins with and continues."""
+    """A video that this one begins with and continues."""
     fps: float | None = None
-    """Frames a second the file plays at; the model's own by default."""
+    """Frames a second of the file; the model's own by default."""
     scale: int = 4
-    """Every pixel is written this many times each way, as small videos are hard to see; 1 keeps the model's size."""
+    """Write each pixel this many times in both directions; 1 keeps the model's size."""
     overwrite: bool = False
     """Replace files that exist."""
     report: Path | None = None
-    """Where to write figures of the run, as JSON."""
+    """Where to write the run's figures, as JSON."""
     device: str = "auto"
-    """Where to compute: auto, cpu, cuda, cuda:1, mps."""
+    """Device to compute on: auto, cpu, cuda, cuda:1 or mps."""
     threads: int | None = None
-    """How many processor threads to use."""
+    """How many CPU threads to use."""
 
     @classmethod
     def take(cls, options: Sequence[str]) -> tuple[list[str], tuple[()]]:
@@ -99,7 +101,7 @@ class Command:
         """Check, load the model, and write the video."""
         with interruptible():
             self.check()
-            pipe = bring_up(self._checkpoint, device=self.device, threads=self.threads)
+            pipe = bring_up(self._checkpoint, lora=self.lora, device=self.device, threads=self.threads)
             _warn_of_unknown_words(pipe, self._lines())
             self._generate(pipe)
 
@@ -112,7 +114,7 @@ class Command:
         """Where the session is kept; nowhere for files that cannot be gone on with."""
         from malt.generation.session_file import session_folder
 
-        return session_folder(self.out) if self.session and self.out.suffix.lower() == ".mp4" else None
+        return session_folder(self.out) if not self.no_session and self.out.suffix.lower() == ".mp4" else None
 
     def _lines(self) -> "tuple[Line, ...]":
         from malt.generation.prompts import read_lines, read_prompts_file
@@ -132,14 +134,16 @@ class Command:
         check_seed(self.seed)
 
     def _check_inputs(self) -> None:
+        from malt.generation.prompts import check_text
         from malt.generation.source import read_image, read_video
 
         check_one_of(image=self.image, video=self.video)
         check_one_of(actions=self.actions, driver=self.driver)
         if self.prompts is not None and self.prompt.strip():
             raise UsageError("both a prompt and --prompts were given; give one of them")
-        checkpoint = self._checkpoint
-        if not self._lines() and not takes_actions(checkpoint):
+        check_lora(self.lora)
+        check_text(self.negative_prompt)
+        if not self._lines() and not takes_actions(self._checkpoint):
             raise UsageError('the prompt is empty; say what the video shows, as in malt generate "a red circle"')
         if self.image is not None:
             read_image(self.image)
@@ -207,6 +211,7 @@ class Command:
             num_inference_steps=self.steps,
             guidance_scale=self.guidance_scale,
             memory_guidance_scale=self.memory_guidance_scale,
+            negative_prompt=self.negative_prompt or None,
         )
         checkpoint = self._checkpoint
         session.note(
@@ -215,6 +220,7 @@ class Command:
             scale=self.scale,
             seed=self.seed,
             checkpoint=None if checkpoint is None else str(checkpoint.resolve()),
+            lora=None if self.lora is None else str(self.lora.resolve()),
             actions=None if self.actions is None else str(self.actions.resolve()),
             driver=self.driver,
         )

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from malt.commands.checks import check_count
-from malt.commands.model import Where, bring_up, find_model
+from malt.commands.model import Where, bring_up, check_lora, find_model
 from malt.errors import MaltError, UsageError
 
 if TYPE_CHECKING:
@@ -170,13 +170,25 @@ def load_session_of(video: Path, where: Where) -> "Session":
     from malt.generation.session_file import session_folder
 
     check_count("--threads", where.threads)
-    noted = read_session_of(video)["notes"]["checkpoint"]
+    check_lora(where.lora)
+    notes = read_session_of(video)["notes"]
+    noted = notes["checkpoint"]
     checkpoint = find_model(where.model, where.checkpoint)
     if checkpoint is None and noted is not None:
         if not Path(noted).is_dir():
             raise UsageError(f"the model in {noted} made {video} and is gone; say where it is, with --checkpoint")
         checkpoint = Path(noted)
-    return Session.load(session_folder(video), bring_up(checkpoint, device=where.device, threads=where.threads))
+    lora = where.lora or _noted_lora(notes.get("lora"), video)
+    pipe = bring_up(checkpoint, lora=lora, device=where.device, threads=where.threads)
+    return Session.load(session_folder(video), pipe)
+
+
+def _noted_lora(noted: str | None, video: Path) -> Path | None:
+    if noted is None:
+        return None
+    if not Path(noted).exists():
+        raise UsageError(f"the LoRA {noted} made {video} and is gone; say where it is, with --lora")
+    return Path(noted)
 
 
 def _script(pipe: Any, path: Path, start: int, end: int | None) -> "Driver":

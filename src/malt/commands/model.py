@@ -20,10 +20,12 @@ class Where:
     """The model that made it, if it is no longer where it was: its name or folder."""
     checkpoint: Path | None = None
     """Folder of the model that made it, if it is no longer where it was."""
+    lora: Path | None = None
+    """The LoRA it was made with, if it is no longer where it was."""
     device: str = "auto"
-    """Where to compute: auto, cpu, cuda, cuda:1, mps."""
+    """Device to compute on: auto, cpu, cuda, cuda:1 or mps."""
     threads: int | None = None
-    """How many processor threads to use."""
+    """How many CPU threads to use."""
 
 
 def find_model(model: str | None, checkpoint: Path | None) -> Path | None:
@@ -56,12 +58,20 @@ def takes_actions(checkpoint: Path | None) -> bool:
     return json.loads(config.read_text(encoding="utf-8")).get("action_dim") is not None
 
 
-def bring_up(checkpoint: Path | None, *, device: str = "auto", threads: int | None = None) -> "MaltPipeline":
-    """Load the checkpoint, or the default model, onto a device.
+def check_lora(lora: Path | None) -> None:
+    """Raise a `UsageError` if a LoRA is named that is not there."""
+    if lora is not None and not lora.exists():
+        raise UsageError(f"there is no LoRA {lora}; give a .safetensors file, or a folder with one")
+
+
+def bring_up(
+    checkpoint: Path | None, *, lora: Path | None = None, device: str = "auto", threads: int | None = None
+) -> "MaltPipeline":
+    """Load the checkpoint, or the default model, and its LoRA onto a device.
 
     Raises:
         UsageError: there is no such device.
-        CheckpointError: there is no such checkpoint, or it cannot be loaded.
+        CheckpointError: there is no such checkpoint or LoRA, or it cannot be loaded.
     """
     import torch
 
@@ -71,7 +81,10 @@ def bring_up(checkpoint: Path | None, *, device: str = "auto", threads: int | No
         torch.set_num_threads(threads)
     place = choose_device(device)
     silence_libraries()
-    return load_pipeline(checkpoint).to(place)
+    pipe = load_pipeline(checkpoint)
+    if lora is not None:
+        pipe.load_lora_weights(lora)
+    return pipe.to(place)
 
 
 def choose_device(name: str) -> str:

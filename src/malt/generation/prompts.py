@@ -1,6 +1,7 @@
 """Prompts over time: `a red circle [4s] | a blue square at night [128f] | two shapes`, as text, list or YAML file.
 
-Each prompt lasts for its time, the last until the end; a change takes effect with the next segment.
+Each prompt lasts for its time, the last until the end; a change takes effect with the next segment. A backslash before
+[, ] or | makes it a part of the prompt.
 """
 
 import math
@@ -14,7 +15,9 @@ from malt.errors import UsageError
 from malt.generation.timeline import Timeline
 
 SYNTAX = 'write "a red circle [4s] | a blue square [64f] | two shapes", with times in seconds or frames'
-TIMED = re.compile(r"(?P<text>[^\[\]]*)(?:\[\s*(?P<number>[^\[\]\s]*?)\s*(?P<unit>[sf])\s*\]\s*)?")
+SEPARATOR = re.compile(r"(?<!\\)\|")  # a | that no backslash stands before
+ESCAPED = re.compile(r"\\([|\[\]])")
+TIMED = re.compile(r"(?P<text>(?:\\[\[\]]|[^\[\]])*)(?:\[\s*(?P<number>[^\[\]\s]*?)\s*(?P<unit>[sf])\s*\]\s*)?")
 
 
 @dataclass(frozen=True)
@@ -26,9 +29,10 @@ class Line:
     frames: int | None = None
 
     def __post_init__(self) -> None:
-        """Refuse an empty prompt and a time that is none."""
+        """Refuse an empty prompt, one that is no text, and a time that is none."""
         if not self.text.strip():
             raise UsageError("the prompt is empty; say what the video shows, as in 'a red circle passes behind a wall'")
+        check_text(self.text)
         for time, unit in ((self.seconds, "seconds"), (self.frames, "frames")):
             if time is not None and not (math.isfinite(time) and time > 0):
                 raise UsageError(f"the prompt {self.text!r} is to last {time} {unit}; give a number above 0")
@@ -36,6 +40,19 @@ class Line:
     def num_frames(self, frame_rate: float) -> int | None:
         """How many frames it lasts, at least one; None until the end."""
         return self.frames if self.seconds is None else max(1, round(self.seconds * frame_rate))
+
+
+def check_text(text: str) -> None:
+    """Refuse what a terminal handed over that is no UTF-8.
+
+    Raises:
+        UsageError: it is not.
+    """
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        shown = text.encode(errors="backslashreplace").decode()
+        raise UsageError(f"the prompt '{shown}' is not UTF-8; write it in UTF-8, as in a file for --prompts") from error
 
 
 # One text in the syntax above; or a list of prompts, alone or with their seconds.
@@ -48,7 +65,7 @@ def read_lines(prompts: Prompts) -> tuple[Line, ...]:
     Raises:
         UsageError: for an empty prompt, a time that is none, or one that cannot be read.
     """
-    parts = prompts.split("|") if isinstance(prompts, str) else prompts
+    parts = SEPARATOR.split(prompts) if isinstance(prompts, str) else prompts
     if not parts:
         raise UsageError(f"there is no prompt; {SYNTAX}")
     return tuple(_read_line(part) for part in parts)
@@ -108,7 +125,7 @@ def _read_line(part: Any) -> Line:
     found = TIMED.fullmatch(part)
     if found is None:
         raise UsageError(f"cannot read the time in {part.strip()!r}; {SYNTAX}")
-    text, number, unit = found["text"].strip(), found["number"], found["unit"]
+    text, number, unit = ESCAPED.sub(r"\1", found["text"]).strip(), found["number"], found["unit"]
     if unit is None:
         return Line(text)
     try:

@@ -72,7 +72,7 @@ class Session:
         state = SessionState(
             model=identify(pipe),
             rollout=rollout,
-            settings=settle(first),
+            settings=settle(first, settings),
             prompts=prompts,
             seeds=Timeline.always(progress.seed),
             snapshots=(Snapshot(progress),),

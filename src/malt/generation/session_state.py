@@ -1,5 +1,6 @@
 """What a session is as a value, and what it is made of."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -7,6 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from malt.errors import UsageError
 from malt.generation.identity import ModelIdentity
 from malt.generation.snapshots import Snapshot
 from malt.generation.timeline import Timeline
@@ -60,8 +62,15 @@ def build(name: str, base: Any) -> Any:
     return build_rollout(name, base)
 
 
-def settle(rollout: Any) -> dict[str, Any]:
-    """The settings of a rollout, none of them left to a default that may change."""
+def settle(rollout: Any, given: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings of a rollout, none of them left to a default that may change.
+
+    Raises:
+        UsageError: one was given that a session does not keep, such as embeddings.
+    """
+    if unkept := sorted(given.keys() - {*SETTINGS, "negative_prompt"}):
+        raise UsageError(f"a session does not keep {', '.join(unkept)}; leave it out, or call the pipeline")
+    negative = {"negative_prompt": given["negative_prompt"]} if given.get("negative_prompt") else {}
     height, width = (side * rollout.codec.space_compression for side in rollout.latent_size)
-    given = (rollout.num_steps, rollout.guidance.text, rollout.guidance.memory, rollout.memory_update_interval)
-    return dict(zip(SETTINGS, (height, width, *given), strict=True))
+    values = (rollout.num_steps, rollout.guidance.text, rollout.guidance.memory, rollout.memory_update_interval)
+    return dict(zip(SETTINGS, (height, width, *values), strict=True)) | negative

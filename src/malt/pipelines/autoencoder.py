@@ -10,8 +10,8 @@ from torch import nn
 
 from malt.errors import CheckpointError
 from malt.models.autoencoder import AutoencoderMalt
-from malt.pipelines.checkpoint import tensor_names
-from malt.pipelines.loading import WHAT_LOADING_RAISES, missing_tensors
+from malt.pipelines.checkpoint import WHAT_LOADING_RAISES, tensor_names
+from malt.pipelines.loading import missing_tensors
 from malt.pipelines.packaged import default_checkpoint
 
 CLASSES = ("AutoencoderMalt", "AutoencoderKL", "AutoencoderTiny", "AutoencoderKLWan")

@@ -11,6 +11,8 @@ from malt.errors import CheckpointError
 
 MODELS = ("transformer", "vae", "text_encoder")
 COMPONENTS = (*MODELS, "tokenizer", "scheduler")
+# What the libraries raise over weights and configs that are damaged or do not fit.
+WHAT_LOADING_RAISES = (AttributeError, KeyError, OSError, RuntimeError, TypeError, ValueError)
 VARIANT = re.compile(r"[^.]+\.(?P<variant>[^.]+?)(-\d+-of-\d+)?\.safetensors")
 PICKLES = {".bin", ".ckpt", ".pkl", ".pickle", ".pt", ".pth"}
 

@@ -7,13 +7,11 @@ import torch
 from torch import Tensor, nn
 
 from malt.errors import CheckpointError
-from malt.pipelines.checkpoint import MODELS, check_checkpoint, only_variant, tensor_names
+from malt.pipelines.checkpoint import MODELS, WHAT_LOADING_RAISES, check_checkpoint, only_variant, tensor_names
 from malt.pipelines.packaged import default_checkpoint, packaged_models
 
 if TYPE_CHECKING:
     from malt.pipelines.malt import MaltPipeline
-
-WHAT_LOADING_RAISES = (AttributeError, KeyError, OSError, RuntimeError, TypeError, ValueError)
 
 
 def load_pipeline(checkpoint: Path | str | None = None) -> "MaltPipeline":

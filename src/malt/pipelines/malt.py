@@ -10,12 +10,14 @@ from diffusers.loaders import CogVideoXLoraLoaderMixin
 from diffusers.utils import BaseOutput
 from diffusers.video_processor import VideoProcessor
 from jaxtyping import Float
+from safetensors import SafetensorError
 from torch import Tensor
 
-from malt.errors import UsageError
+from malt.errors import CheckpointError, UsageError
 from malt.generation.chance import seeds_from
 from malt.generation.malt import MaltRollout, Progress
 from malt.generation.rollout import Driver, Segment
+from malt.pipelines.checkpoint import WHAT_LOADING_RAISES
 from malt.pipelines.input_frames import Pictures, Videos, read_images, read_videos
 from malt.pipelines.prompt_embeds import Prompt
 from malt.pipelines.rollout_pipeline import RolloutPipeline
@@ -229,15 +231,19 @@ class MaltPipeline(RolloutPipeline, CogVideoXLoraLoaderMixin):
         """Add a LoRA to the transformer, from safetensors; `unload_lora_weights` takes it away.
 
         Raises:
-            UsageError: nothing in it is of this transformer.
+            CheckpointError: it cannot be read, or nothing in it is of this transformer.
         """
+        source = pretrained_model_name_or_path_or_dict
+        name = "of these tensors" if isinstance(source, dict) else source
         before = self.get_list_adapters().get("transformer", [])
         kwargs = {"use_safetensors": True} | kwargs  # a pickle can run code
-        super().load_lora_weights(pretrained_model_name_or_path_or_dict, adapter_name, **kwargs)
+        try:
+            super().load_lora_weights(source, adapter_name, **kwargs)
+        except (*WHAT_LOADING_RAISES, SafetensorError) as error:
+            reason = str(error).strip().split("\n")[0][:200]
+            raise CheckpointError(f"the LoRA {name} cannot be loaded ({reason}); give safetensors that fit") from error
         if self.get_list_adapters().get("transformer", []) == before:
-            raise UsageError(
-                "there is no LoRA of this transformer in it; its tensors are named transformer.blocks. ..."
-            )
+            raise CheckpointError(f"the LoRA {name} holds nothing of this transformer; give one that was made for it")
 
     def _first_frames(
         self, image: Pictures | None, video: Videos | None, rollout: MaltRollout, num_prompts: int
