@@ -37,7 +37,7 @@ def examples(step: int, num_videos: int, num_frames: int, context_frames: int, s
 def operations(experiment: Experiment, objective: Objective) -> int:
     """Floating point operations of one step, a product and a sum being two."""
     codec = codec_of(load_autoencoder(Path(experiment.codec) if experiment.codec else None))
-    captioned = build_captioned(experiment, vocabulary(), codec).train()
+    captioned = build_captioned(experiment.transformer, vocabulary(), codec, seed=experiment.seed).train()
     stage = Stage(until=1, objectives=(replace(objective, dropout=replace(objective.dropout, caption_dropout=0.0)),))
     task = TransformerTask(captioned, examples, (stage,), 0, torch.float32)
     with FlopCounterMode(display=False) as counter:

@@ -253,7 +253,7 @@ def test_frames_that_do_not_fit_a_given_autoencoder_are_refused(
 
 def test_as_many_states_are_kept_as_a_run_is_told_to_keep(driven: Path, tmp_path: Path) -> None:
     codec = ["--codec", str(driven / "autoencoder" / "final")]
-    often = ["--watching.save-seconds", "1e-6", "--watching.keep-states", "3", "--watching.sample-every", "0"]
+    often = ["--checkpoint.save-seconds", "1e-6", "--checkpoint.keep-states", "3", "--watching.sample-every", "0"]
     assert train(driven / "shards", tmp_path / "run", *ACTING, *codec, *often) == 0
     names = [path.name for path in saved_states(tmp_path / "run" / "transformer")]
     assert names == ["step-00000002", "step-00000003", "step-00000004"]

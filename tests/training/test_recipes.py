@@ -33,7 +33,8 @@ def ends(experiment: Experiment) -> list[int]:
 
 
 def build(experiment: Experiment) -> Captioned:
-    return build_captioned(experiment, vocabulary(), CODEC)
+    num_actions, seed = len(experiment.actions), experiment.seed
+    return build_captioned(experiment.transformer, vocabulary(), CODEC, num_actions=num_actions, seed=seed)
 
 
 @pytest.mark.parametrize("name", RECIPES)
@@ -117,7 +118,7 @@ def test_the_same_seed_begins_with_the_same_weights_and_another_with_others() ->
 def test_the_longest_lesson_fits_into_the_films_of_the_bank(name: str) -> None:
     experiment = RECIPES[name]()
     size = experiment.transformer
-    assert 4 * (experiment.longest_walk * size.segment_frames + size.context_frames) <= experiment.bank_frames
+    assert 4 * (experiment.longest_unroll * size.segment_frames + size.context_frames) <= experiment.bank_frames
 
 
 @pytest.mark.parametrize(
@@ -202,8 +203,8 @@ def test_the_number_of_steps_alone_stretches_the_stages_and_with_the_stages_it_d
         ("transformer.memory-size", ["0"], "transformer: memory_size is 0; give at least 1"),
         ("sampling.num-inference-steps", ["0"], "sampling: num_inference_steps is 0; give at least 1"),
         ("caption-tokens", ["0"], "caption_tokens is 0; give at least 1"),
-        ("watching.keep-states", ["0"], "watching: keep_states is 0; give at least 1"),
-        ("watching.save-seconds", ["0"], "watching: save_seconds is 0.0; give a number above 0"),
+        ("checkpoint.keep-states", ["0"], "checkpoint: keep_states is 0; give at least 1"),
+        ("watching.save-seconds", ["0"], "checkpoint: save_seconds is 0.0; give a number above 0"),
     ],
 )
 def test_a_wrong_field_is_a_sentence_that_says_what_to_do(option: str, words: list[str], sentence: str) -> None:

@@ -14,6 +14,7 @@ from typing import Any
 import av
 import pytest
 import torch
+import torch.distributed as dist
 from safetensors.torch import load_file
 
 from malt.cli import main
@@ -22,7 +23,7 @@ from malt.pipelines.loading import load_pipeline
 from malt.recipes import tiny
 from malt.training import passage_source, run
 from malt.training.autoencoder import AutoencoderTask
-from malt.training.distributed import Ranks, Scale
+from malt.training.distributed import Ranks, Scale, by_the_first
 from malt.training.folder import check_unchanged, claimed
 from malt.training.transformer import TransformerTask
 
@@ -250,9 +251,9 @@ def test_what_the_first_process_writes_is_waited_for_by_the_others(
     monkeypatch: pytest.MonkeyPatch, rank: int, order: list[str]
 ) -> None:
     done: list[str] = []
-    monkeypatch.setattr(run.dist, "new_group", lambda **settings: settings["timeout"] >= timedelta(days=1))
-    monkeypatch.setattr(run.dist, "barrier", lambda group: done.append("wait") if group else None)
-    run._by_the_first(Ranks(rank, 2), lambda: done.append("work"))
+    monkeypatch.setattr(dist, "new_group", lambda **settings: settings["timeout"] >= timedelta(days=1))
+    monkeypatch.setattr(dist, "barrier", lambda group: done.append("wait") if group else None)
+    by_the_first(Ranks(rank, 2), lambda: done.append("work"))
     assert done == order
 
 
@@ -283,6 +284,6 @@ def test_a_start_that_is_no_model_or_of_another_shape_is_refused_in_a_sentence(
 
 
 def test_going_further_needs_a_model_to_start_from(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["train", "further", "--out", str(tmp_path / "run")]) == 2
+    assert main(["train", "finetune", "--out", str(tmp_path / "run")]) == 2
     assert "name it with --start" in capsys.readouterr().err
     assert not (tmp_path / "run").exists()

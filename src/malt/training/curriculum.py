@@ -8,6 +8,30 @@ from malt.training.objectives.objective import Objective
 from malt.training.source import Tell
 
 
+def unrolled_frames(curriculum: tuple[Stage, ...], segment_frames: int, context_frames: int) -> int:
+    """Latent frames of the longest unroll and the context before it."""
+    objectives = [objective for stage in curriculum for objective in stage.objectives]
+    return max((o.unroll.num_segments * segment_frames + context_frames) * o.baseline.frame_stride for o in objectives)
+
+
+def shortest_video(curriculum: tuple[Stage, ...], segment_frames: int, context_frames: int) -> int:
+    """Latent frames that a video must have for every objective to learn one segment from it."""
+    strides = [objective.baseline.frame_stride for stage in curriculum for objective in stage.objectives]
+    return max(strides) * (segment_frames + context_frames)
+
+
+def check_length(longest: int, needed: int) -> None:
+    """Refuse videos that are all shorter than one segment and its context, in latent frames.
+
+    Raises:
+        UsageError: they are.
+    """
+    if longest < needed:
+        raise UsageError(
+            f"the longest video has {longest} latent frames and {needed} are needed to learn from; give longer videos"
+        )
+
+
 def fit_to_videos(
     curriculum: tuple[Stage, ...], longest: int | None, segment_frames: int, context_frames: int, tell: Tell
 ) -> tuple[Stage, ...]:
@@ -23,12 +47,9 @@ def fit_to_videos(
     shortened = set[int]()
 
     def fit(objective: Objective) -> Objective:
-        most = (longest // objective.baseline.frame_stride - context_frames) // segment_frames
-        if most < 1:
-            raise UsageError(
-                f"the longest video has {longest} latent frames and {context_frames + segment_frames} are needed to learn "
-                "from; give longer videos"
-            )
+        stride = objective.baseline.frame_stride
+        check_length(longest, stride * (context_frames + segment_frames))
+        most = (longest // stride - context_frames) // segment_frames
         if objective.unroll.num_segments <= most:
             return objective
         shortened.add(objective.unroll.num_segments)

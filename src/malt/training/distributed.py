@@ -5,10 +5,11 @@ each rank keeps all of it). Both may stand in one module. Without torchrun there
 """
 
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from datetime import timedelta
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
@@ -21,6 +22,9 @@ from torch.distributed.tensor import DTensor
 from malt.errors import UsageError
 from malt.models.transformer import MaltTransformer3DModel
 from malt.precision import choose_precision
+
+Result = TypeVar("Result")
+LONGEST_WAIT = timedelta(days=7)  # of the others for what the first process does alone, such as encoding all videos
 
 
 @dataclass(frozen=True)
@@ -83,6 +87,19 @@ class Ranks:
 def current_ranks() -> Ranks:
     """Those of the process group that was launched; one alone where there is none."""
     return Ranks(dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else Ranks()
+
+
+def by_the_first(ranks: Ranks, work: Callable[[], Result]) -> Result:
+    """Done by the first process, then by all others, who wait however long it takes and find what it has written."""
+    if ranks.world == 1:
+        return work()
+    waiting = dist.new_group(backend="gloo", timeout=LONGEST_WAIT)
+    if not ranks.first:
+        dist.barrier(group=waiting)
+    result = work()
+    if ranks.first:
+        dist.barrier(group=waiting)
+    return result
 
 
 def agreed_precision(name: str, device: torch.device | str) -> torch.dtype:

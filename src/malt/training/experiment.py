@@ -65,7 +65,7 @@ class TransformerSize:
 
 @dataclass(frozen=True, kw_only=True)
 class Watching:
-    """What is measured, shown and kept as the run goes on, measured by the averaged weights; it changes nothing of the run."""
+    """What is measured and shown as the run goes on, by the averaged weights; it changes nothing of the run."""
 
     validate_every: int = 500  # steps; 0 for never
     validation_videos: int = 8
@@ -73,20 +73,30 @@ class Watching:
     sample_every: int = 500  # steps; 0 for never
     sample_videos: int = 4
     sample_frames: int = 96
-    save_seconds: float = 180.0  # from one saved state to the next; a stop and the end save as well
-    keep_states: int = 2  # the newest ones; those at the ends of stages are kept for good
 
     def __post_init__(self) -> None:
-        for name in ("validation_videos", "sample_videos", "sample_frames", "keep_states"):
+        for name in ("validation_videos", "sample_videos", "sample_frames"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}; give at least 1")
-        if self.save_seconds <= 0:
-            raise ValueError(f"save_seconds is {self.save_seconds}; give a number above 0")
         for name in ("validate_every", "sample_every"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} is {getattr(self, name)}; give a number of steps, or 0 for never")
         if not all(0 < level <= 1 for level in self.noise_levels):
             raise ValueError(f"noise_levels are {self.noise_levels}; give numbers above 0 and up to 1")
+
+
+@dataclass(frozen=True, kw_only=True)
+class CheckpointConfig:
+    """How often and how many states of a run are saved."""
+
+    save_seconds: float = 180.0  # from one saved state to the next; a stop and the end save as well
+    keep_states: int = 2  # the newest ones; those at the ends of stages are kept for good
+
+    def __post_init__(self) -> None:
+        if self.keep_states < 1:
+            raise ValueError(f"keep_states is {self.keep_states}; give at least 1")
+        if self.save_seconds <= 0:
+            raise ValueError(f"save_seconds is {self.save_seconds}; give a number above 0")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -136,6 +146,7 @@ class Experiment:
     start: str | None = None  # pipeline directory whose autoencoder is kept and whose other weights the run begins with
     fresh_text_encoder: bool = False  # do not keep that of `start`
     watching: Watching = Watching()
+    checkpoint: CheckpointConfig = CheckpointConfig()
     sampling: Sampling = Sampling()
     seed: int = 0
     precision: str = "auto"  # bfloat16 where the device has units for it, else float32
@@ -174,8 +185,8 @@ class Experiment:
             raise ValueError(f"clip_frames is {self.clip_frames}; give a multiple of 4")
 
     @property
-    def longest_walk(self) -> int:
-        """Segments in the longest lesson of the curriculum."""
+    def longest_unroll(self) -> int:
+        """Segments in the longest unroll of the curriculum."""
         return max(objective.unroll.num_segments for stage in self.curriculum for objective in stage.objectives)
 
 

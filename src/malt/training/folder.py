@@ -16,7 +16,15 @@ from malt.training.renamed import RECIPES, with_current_names
 
 EXPERIMENT, LOCK, WORDS = "experiment.json", "lock", "words.json"
 # What a run that goes on may do otherwise than it began: it changes no weight beyond rounding.
-HARMLESS = ("--watching.", "--sampling.", "--compile", "--precision", "--scale.copies", "--scale.checkpointing")
+HARMLESS = (
+    "--watching.",
+    "--checkpoint.",
+    "--sampling.",
+    "--compile",
+    "--precision",
+    "--scale.copies",
+    "--scale.checkpointing",
+)
 
 
 class Begun(NamedTuple):

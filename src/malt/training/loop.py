@@ -19,6 +19,7 @@ from malt.training.learner import Learner
 from malt.training.optimizer import Optimization, build_optimizers, set_rate
 
 Action = Callable[[int, nn.Module], None]
+JOURNAL_EVERY = 20  # steps; a shorter run tells of its last one
 
 
 @runtime_checkable
@@ -44,7 +45,7 @@ def fit(
     folder: Path,
     *,
     save_seconds: float = 180.0,
-    journal_every: int = 20,
+    journal_every: int | None = None,
     actions: dict[int, Action] | None = None,
     milestones: tuple[int, ...] = (),
     keep: int = 2,
@@ -62,6 +63,7 @@ def fit(
     """
     folder.mkdir(parents=True, exist_ok=True)
     ranks, module, journal = current_ranks(), task.module, journal or Journal(folder)
+    journal_every = journal_every or min(JOURNAL_EVERY, plan.num_steps)
     average = Average(module, plan.ema_decay)
     learner = Learner(module, average, build_optimizers(module, plan))
     progress, saver, stop = resume(folder, learner), Saver(learner), False

@@ -29,13 +29,14 @@ OBJECTIVE = {
     "known_last": "baseline.num_suffix_frames",
     "level_per_frame": "baseline.level_per_frame",
 }
+FIELDS = {"watching.save_seconds": "checkpoint.save_seconds", "watching.keep_states": "checkpoint.keep_states"}
 RECIPES = {"further": "finetune"}
 
 
 def current_name(name: str) -> str:
     """The dotted name of a field today, from that of this version or of an earlier one."""
     within = re.fullmatch(r"(curriculum\.\d+\.objectives\.\d+\.)(\w+)", name)
-    return within[1] + OBJECTIVE.get(within[2], within[2]) if within else name
+    return within[1] + OBJECTIVE.get(within[2], within[2]) if within else FIELDS.get(name, name)
 
 
 def with_current_names(saved: Mapping[str, object]) -> Json:

@@ -1,6 +1,7 @@
 """Where a run learns from: what every world, folder of videos or folder of shards gives. Some of each is held out."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import NamedTuple, Protocol, runtime_checkable
 
 from torch import Tensor, nn
@@ -10,6 +11,26 @@ from malt.training.autoencoder import Clips
 from malt.training.transformer import Examples
 
 Tell = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class VideoFormat:
+    """What videos are brought to before they are learned from.
+
+    size: height and width in pixels. rate: frames a second. actions: the names of what is done in every frame.
+    """
+
+    size: tuple[int, int]
+    rate: float
+    actions: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class CaptionLimits:
+    """How much of the captions is learned: their most frequent words, and so many words of each."""
+
+    max_words: int
+    caption_words: int
 
 
 class ClipSource(NamedTuple):
@@ -50,6 +71,11 @@ class Material(NamedTuple):
 @runtime_checkable
 class Source(Protocol):
     """Where a run learns from."""
+
+    @property
+    def has_clips(self) -> bool:
+        """Whether there are pictures, which an autoencoder can be learned from."""
+        ...
 
     def clips(self, device: str) -> ClipSource:
         """Short videos to learn an autoencoder from."""

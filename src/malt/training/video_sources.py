@@ -19,9 +19,8 @@ from malt.data.shard_writer import check_encoding, finished_films, shard_writer
 from malt.errors import UsageError
 from malt.models.autoencoder import AutoencoderMalt
 from malt.models.text import build_tokenizer
-from malt.training.curriculum import fit_to_videos
-from malt.training.experiment import Experiment
-from malt.training.source import ClipSource, HeldOut, Material, Tell
+from malt.training.curriculum import check_length
+from malt.training.source import CaptionLimits, ClipSource, HeldOut, Material, Tell, VideoFormat
 from malt.training.transformer import Examples
 
 HELD_OUT_EVERY = 10  # of the videos, in the order of their names, every so many-th is never trained on
@@ -30,18 +29,31 @@ HELD_OUT_EVERY = 10  # of the videos, in the order of their names, every so many
 class Videos:
     """A folder of videos: clips of them for the autoencoder, and shards of them for the transformer."""
 
-    def __init__(self, experiment: Experiment, folder: Path, out: Path, tell: Tell) -> None:
-        self.experiment, self.out, self.tell = experiment, out, tell
+    has_clips = True
+
+    def __init__(
+        self,
+        folder: Path,
+        out: Path,
+        *,
+        video_format: VideoFormat,
+        clip_frames: int,
+        num_needed: int,
+        patch_size: int,
+        captions: CaptionLimits,
+        seed: int,
+        tell: Tell,
+    ) -> None:
+        self.out, self.format, self.clip_frames, self.num_needed = out, video_format, clip_frames, num_needed
+        self.patch_size, self.captions, self.seed, self.tell = patch_size, captions, seed, tell
         self.films = find_films(folder, tell=tell)
-        if experiment.actions:
-            _check_actions(experiment, shared_actions(self.films), folder)
+        if video_format.actions:
+            _check_actions(video_format.actions, shared_actions(self.films), folder)
 
     def clips(self, device: str) -> ClipSource:
         """Clips of all videos but the held-out ones; of a single video, its end is held out."""
-        experiment = self.experiment
-        videos = decode_films(
-            self.films, experiment.frame_size, fps=experiment.frame_rate, folder=self.out / "frames", tell=self.tell
-        )
+        size, rate = self.format.size, self.format.rate
+        videos = decode_films(self.films, size, fps=rate, folder=self.out / "frames", tell=self.tell)
         names = held_out_names(list(videos))
         if not names:
             whole = self._clips(videos.values(), device)
@@ -55,8 +67,7 @@ class Videos:
 
     def _check_lengths(self, learned: VideoClips) -> None:
         """Refuse videos that are all too short for the transformer before an autoencoder is trained on them."""
-        size, longest = self.experiment.transformer, max(map(len, learned.videos)) // AutoencoderMalt.time_compression
-        fit_to_videos(self.experiment.curriculum, longest, size.segment_frames, size.context_frames, lambda told: None)
+        check_length(max(map(len, learned.videos)) // AutoencoderMalt.time_compression, self.num_needed)
 
     def _spread(self, held_out: Sequence[Video], device: str) -> Tensor | None:
         try:
@@ -66,10 +77,9 @@ class Videos:
             return None
 
     def _clips(self, videos: Iterable[Video], device: str) -> VideoClips:
-        experiment = self.experiment
-        clips = VideoClips([*videos], experiment.clip_frames, seed=experiment.seed, device=device)
+        clips = VideoClips([*videos], self.clip_frames, seed=self.seed, device=device)
         if clips.left_out:
-            self.tell(f"left out {clips.left_out} videos of fewer than {experiment.clip_frames} frames")
+            self.tell(f"left out {clips.left_out} videos of fewer than {self.clip_frames} frames")
         return clips
 
     def describe(self, autoencoder: nn.Module) -> None:
@@ -78,23 +88,23 @@ class Videos:
         Raises:
             UsageError: frames of this size do not fit the autoencoder.
         """
-        multiple = codec_of(autoencoder).space_compression * self.experiment.transformer.patch_size
-        if any(side % multiple for side in self.experiment.frame_size):
-            height, width = self.experiment.frame_size
+        multiple = codec_of(autoencoder).space_compression * self.patch_size
+        if any(side % multiple for side in self.format.size):
+            height, width = self.format.size
             raise UsageError(
                 f"frames of {width}x{height} do not fit this autoencoder and transformer; give --frame-size with multiples of "
                 f"{multiple}"
             )
-        _describe(autoencoder, self.experiment.frame_size, self.experiment.frame_rate)
+        _describe(autoencoder, self.format.size, self.format.rate)
 
     def material(self, autoencoder: nn.Module) -> Material:
         """The videos as shards, written once as `malt encode` writes them; what is there already is gone on with."""
-        experiment, folder, codec = self.experiment, self.out / "shards", codec_of(autoencoder)
+        folder, codec = self.out / "shards", codec_of(autoencoder)
         encoding = Encoding(
             codec=identify(autoencoder),
-            size=experiment.frame_size,
-            fps=experiment.frame_rate,
-            action_names=experiment.actions,
+            size=self.format.size,
+            fps=self.format.rate,
+            action_names=self.format.actions,
         )
         with shard_writer(folder, 0) as writer:
             check_encoding(folder, encoding.told())
@@ -109,24 +119,36 @@ class Videos:
             writer.close()
         if not finished_films(folder):
             raise UsageError(f"none of the {len(self.films)} videos can be used; give others")
-        corpus = Corpus.open(folder, encoding.codec, seed=experiment.seed, tell=self.tell)
+        corpus = Corpus.open(folder, encoding.codec, seed=self.seed, tell=self.tell)
         encoded = {film.name: film.caption for film in corpus.films}
         if changed := sum(encoded.get(film.name, film.caption) != film.caption for film in self.films):
             self.tell(
                 f"the captions of {changed} videos have changed since they were encoded; the run goes on with those that it "
                 "began with, to learn from the new ones begin another"
             )
-        return _material(corpus, experiment, self.tell)
+        return _material(corpus, self.format.actions, self.patch_size, self.captions, self.tell)
 
 
 class Shards:
     """A folder of shards, made by `malt encode`."""
 
-    def __init__(self, experiment: Experiment, folder: Path, tell: Tell) -> None:
-        self.experiment, self.folder, self.tell = experiment, folder, tell
-        self.corpus = Corpus.open(folder, seed=experiment.seed, tell=tell)
-        if experiment.actions:
-            _check_actions(experiment, self.corpus.action_names, folder)
+    has_clips = False
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        video_format: VideoFormat,
+        patch_size: int,
+        captions: CaptionLimits,
+        seed: int,
+        tell: Tell,
+    ) -> None:
+        self.folder, self.format, self.patch_size = folder, video_format, patch_size
+        self.captions, self.tell = captions, tell
+        self.corpus = Corpus.open(folder, seed=seed, tell=tell)
+        if video_format.actions:
+            _check_actions(video_format.actions, self.corpus.action_names, folder)
 
     def clips(self, device: str) -> ClipSource:
         """There are none: shards hold no pictures."""
@@ -146,11 +168,11 @@ class Shards:
             )
         height, width = (side * codec_of(autoencoder).space_compression for side in self.corpus.latent_size[1:])
         own = dict(autoencoder.config).get("frame_rate")  # type: ignore[arg-type]
-        _describe(autoencoder, (height, width), self.corpus.frame_rate or own or self.experiment.frame_rate)
+        _describe(autoencoder, (height, width), self.corpus.frame_rate or own or self.format.rate)
 
     def material(self, autoencoder: nn.Module) -> Material:
         """The shards as they are."""
-        return _material(self.corpus, self.experiment, self.tell)
+        return _material(self.corpus, self.format.actions, self.patch_size, self.captions, self.tell)
 
 
 def held_out_names(names: Sequence[str]) -> set[str]:
@@ -162,10 +184,10 @@ def held_out_names(names: Sequence[str]) -> set[str]:
     return set(sorted(names)[every - 1 :: every]) if every > 1 else set()
 
 
-def _check_actions(experiment: Experiment, found: tuple[str, ...], folder: Path) -> None:
-    if set(found) != set(experiment.actions):
+def _check_actions(asked: tuple[str, ...], found: tuple[str, ...], folder: Path) -> None:
+    if set(found) != set(asked):
         raise UsageError(
-            f"the videos in {folder} have the actions {', '.join(found) or 'none'} and {', '.join(experiment.actions)} are "
+            f"the videos in {folder} have the actions {', '.join(found) or 'none'} and {', '.join(asked)} are "
             "asked for; name theirs with --actions"
         )
 
@@ -174,33 +196,33 @@ def _describe(autoencoder: nn.Module, size: tuple[int, int], rate: float) -> Non
     autoencoder.register_to_config(frame_size=tuple(size), frame_rate=float(rate))  # type: ignore[operator]
 
 
-def _material(corpus: Corpus, experiment: Experiment, tell: Tell) -> Material:
+def _material(corpus: Corpus, actions: tuple[str, ...], patch_size: int, limits: CaptionLimits, tell: Tell) -> Material:
     """The videos of a corpus that are learned from, those that are held out, and the words of their captions."""
-    if any(side % experiment.transformer.patch_size for side in corpus.latent_size[1:]):
+    if any(side % patch_size for side in corpus.latent_size[1:]):
         raise UsageError(
             f"latents of {corpus.latent_size[2]}x{corpus.latent_size[1]} cannot be cut into patches of "
-            f"{experiment.transformer.patch_size}; encode the videos in another size"
+            f"{patch_size}; encode the videos in another size"
         )
     held_out = held_out_names([film.name for film in corpus.films])
     parts = [[film for film in corpus.films if (film.name in held_out) == kept] for kept in (False, True)]
     if not parts[0]:
         raise UsageError("none of the videos that are to be learned from can be used; give more videos")
-    learned, kept = (Corpus(part, corpus.codec, corpus.action_names, seed=experiment.seed, tell=tell) for part in parts)
+    learned, kept = (Corpus(part, corpus.codec, corpus.action_names, seed=corpus.seed, tell=tell) for part in parts)
     if not kept.films:
         tell("no video is held out, so there is no validation and there are no samples; give more videos")
-    _tell_captions(corpus.captions, experiment.caption_tokens - 1, tell)
-    words = frequent_words(learned.captions, experiment.max_words, tell)
+    _tell_captions(corpus.captions, limits.caption_words, tell)
+    words = frequent_words(learned.captions, limits.max_words, tell)
     return Material(
-        _acting(learned, experiment),
-        lambda: HeldOut(_acting(kept, experiment), max(kept.lengths)) if kept.films else None,
+        _acting(learned, actions),
+        lambda: HeldOut(_acting(kept, actions), max(kept.lengths)) if kept.films else None,
         words,
         longest=max(learned.lengths),
     )
 
 
-def _acting(corpus: Corpus, experiment: Experiment) -> Examples:
-    """The examples with the actions in the experiment's order, or without any where it takes none."""
-    order = [corpus.action_names.index(name) for name in experiment.actions]
+def _acting(corpus: Corpus, actions: tuple[str, ...]) -> Examples:
+    """The examples with these actions in their order, or without any where there are none."""
+    order = [corpus.action_names.index(name) for name in actions]
 
     def draw(step: int, num_videos: int, num_frames: int, context_frames: int, start_share: float) -> Batch:
         batch = corpus(step, num_videos, num_frames, context_frames, start_share)

@@ -1,20 +1,21 @@
 """What is looked at as the transformer learns: validation and samples, at their times and once more at the end."""
 
 import json
+from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
 
 import torch
 from torch import nn
 
-from malt.codecs.choose import codec_of
+from malt.codecs.base import Codec
 from malt.data.batch import Batch
 from malt.training.distributed import current_ranks
-from malt.training.experiment import Experiment
+from malt.training.experiment import Sampling, Watching
 from malt.training.journal import Journal
 from malt.training.loop import Action
 from malt.training.samples import Samples
-from malt.training.source import HeldOut, Material, Tell
+from malt.training.source import HeldOut, Tell
 from malt.training.transformer import Captioned
 from malt.training.validation import Validation
 
@@ -24,22 +25,28 @@ class Watch:
 
     def __init__(
         self,
-        experiment: Experiment,
-        material: Material,
-        autoencoder: nn.Module,
+        config: Watching,
+        held_out: Callable[[], HeldOut | None],
+        *,
+        num_segments: int,
+        segment_frames: int,
+        context_frames: int,
+        precision: torch.dtype,
+        codec: Codec,
+        sampling: Sampling,
+        frame_rate: float,
         out: Path,
         tell: Tell,
-        precision: torch.dtype,
     ) -> None:
-        self.experiment, self.material, self.autoencoder = experiment, material, autoencoder
-        self.precision = precision
-        self.out, self.tell, self.journal = out, tell, Journal(out, "validation", silent=not current_ranks().first)
+        self.config, self.load_held_out, self.out, self.tell = config, held_out, out, tell
+        self.num_segments, self.segment_frames, self.context_frames = num_segments, segment_frames, context_frames
+        self.precision, self.codec, self.sampling, self.frame_rate = precision, codec, sampling, frame_rate
+        self.journal = Journal(out, "validation", silent=not current_ranks().first)
 
     @property
     def actions(self) -> dict[int, Action]:
         """What to do every so many steps."""
-        watching = self.experiment.watching
-        wanted = ((watching.validate_every, self.validate), (watching.sample_every, self.sample))
+        wanted = ((self.config.validate_every, self.validate), (self.config.sample_every, self.sample))
         actions = dict[int, Action]()
         for period, action in wanted:
             if period:
@@ -58,10 +65,9 @@ class Watch:
 
     def finish(self, step: int, captioned: Captioned) -> None:
         """Look at the finished model, unless that was done."""
-        watching = self.experiment.watching
-        if watching.validate_every and _last_step(self.journal.path) < step:
+        if self.config.validate_every and _last_step(self.journal.path) < step:
             self.validate(step, captioned)
-        if watching.sample_every and not (self._sample_folder / f"step-{step:08d}.mp4").exists():
+        if self.config.sample_every and not (self._sample_folder / f"step-{step:08d}.mp4").exists():
             self.sample(step, captioned)
         self.journal.close()
 
@@ -71,36 +77,33 @@ class Watch:
 
     @cached_property
     def _held_out(self) -> HeldOut | None:
-        return self.material.held_out()
+        return self.load_held_out()
 
     @cached_property
     def _validation(self) -> Validation | None:
-        watching, size = self.experiment.watching, self.experiment.transformer
-        batch = self._batch(watching.validation_videos, self.experiment.longest_walk, size.context_frames)
-        return None if batch is None else Validation(batch, watching.noise_levels, self.journal, self.precision)
+        batch = self._batch(self.config.validation_videos, self.num_segments, self.context_frames)
+        return None if batch is None else Validation(batch, self.config.noise_levels, self.journal, self.precision)
 
     @cached_property
     def _samples(self) -> Samples | None:
-        watching, codec = self.experiment.watching, codec_of(self.autoencoder)
-        segment = self.experiment.transformer.segment_frames * codec.time_compression
-        batch = self._batch(watching.sample_videos, -(-watching.sample_frames // segment), 0)
+        segment = self.segment_frames * self.codec.time_compression
+        batch = self._batch(self.config.sample_videos, -(-self.config.sample_frames // segment), 0)
         if batch is None:
             return None
         return Samples(
             folder=self._sample_folder,
             held_out=batch,
-            codec=codec,
-            sampling=self.experiment.sampling,
-            num_frames=watching.sample_frames,
-            frame_rate=float(dict(self.autoencoder.config)["frame_rate"]),  # type: ignore[arg-type]
+            codec=self.codec,
+            sampling=self.sampling,
+            num_frames=self.config.sample_frames,
+            frame_rate=self.frame_rate,
             tell=self.tell,
         )
 
     def _batch(self, num_videos: int, num_segments: int, context_frames: int) -> Batch | None:
         if self._held_out is None:
             return None
-        segment = self.experiment.transformer.segment_frames
-        batch = self._held_out.batch(num_videos, num_segments, segment, context_frames)
+        batch = self._held_out.batch(num_videos, num_segments, self.segment_frames, context_frames)
         if batch is None:
             self.tell("the held-out videos are shorter than a segment, so they are not looked at; give longer ones")
         return batch

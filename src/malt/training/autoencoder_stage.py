@@ -1,0 +1,106 @@
+"""The first stage of a run: an autoencoder, the one that is given or a new one."""
+
+import json
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from malt.codecs.choose import codec_of
+from malt.models.autoencoder import AutoencoderMalt
+from malt.pipelines.autoencoder import load_autoencoder
+from malt.training.autoencoder import AutoencoderObjective, AutoencoderTask, latent_statistics
+from malt.training.chance import check_part
+from malt.training.distributed import Ranks, by_the_first
+from malt.training.experiment import AutoencoderSize, CheckpointConfig
+from malt.training.loop import fit
+from malt.training.optimizer import Optimization
+from malt.training.reconstruction import reconstruction
+from malt.training.source import ClipSource, Source, Tell
+
+
+@dataclass(frozen=True, kw_only=True)
+class AutoencoderStage:
+    """What a new autoencoder is trained with. What it comes to lies in `folder`."""
+
+    size: AutoencoderSize
+    objective: AutoencoderObjective
+    optimization: Optimization
+    checkpoint: CheckpointConfig
+    seed: int
+    precision: torch.dtype
+    is_compiled: bool
+    device: str
+    folder: Path
+
+    def check(self, ranks: Ranks) -> None:
+        """Refuse a batch that the processes cannot share equally, before hours are spent on what comes first.
+
+        Raises:
+            UsageError: they cannot.
+        """
+        check_part(ranks.part, self.objective.batch_size)
+
+    def train(self, source: Source, ranks: Ranks, tell: Tell) -> AutoencoderMalt:
+        """A new autoencoder with the statistics of its latents; how well it reconstructs goes to `reconstruction.json`."""
+        clips = by_the_first(ranks, lambda: source.clips(self.device))
+        torch.manual_seed(self.seed)
+        model = AutoencoderMalt(**vars(self.size)).to(self.device)
+        tell(f"autoencoder: {self.optimization.num_steps} steps")
+        task = AutoencoderTask(model, clips.clips, self.objective, self.seed, self.precision, ranks.part)
+        if self.is_compiled:
+            task.compile()
+        average = fit(
+            task,
+            self.optimization,
+            self.folder,
+            save_seconds=self.checkpoint.save_seconds,
+            keep=self.checkpoint.keep_states,
+        )
+        average.copy_to(model)
+        mean, std = latent_statistics(model, clips.typical())
+        model.register_to_config(latent_mean=tuple(mean), latent_std=tuple(std))
+        source.describe(model)
+        if ranks.first:
+            self._measure(model, clips, tell)
+        return model
+
+    def _measure(self, model: AutoencoderMalt, clips: ClipSource, tell: Tell) -> None:
+        held_out = clips.held_out()
+        if held_out is not None:
+            figures = reconstruction(codec_of(model), held_out.split(4))
+            (self.folder / "reconstruction.json").write_text(json.dumps(figures))
+            tell(f"autoencoder: {figures['psnr']:.1f} dB PSNR and {figures['ssim']:.3f} SSIM on held-out clips")
+
+
+def ready_autoencoder(folder: Path, given: Path | None, source: Source, device: str) -> nn.Module | None:
+    """The autoencoder that need not be trained; None where there is none.
+
+    Args:
+        folder: that of the run's own, which is ready where it is finished.
+        given: another one to use; None for none.
+        source: what is learned from; where it has no clips, the default model's autoencoder is used.
+        device: where to compute.
+
+    Raises:
+        CheckpointError: the one that was given cannot be loaded.
+        UsageError: it is not the one that made the shards.
+    """
+    if (folder / "final" / "config.json").exists():
+        return load_autoencoder(folder / "final").to(device)
+    if given is None and source.has_clips:
+        return None
+    autoencoder = load_autoencoder(given).to(device)
+    source.describe(autoencoder)
+    return autoencoder
+
+
+def keep_autoencoder(autoencoder: nn.Module, folder: Path) -> None:
+    """Keep the autoencoder with the run; what was decoded for its training is no longer needed."""
+    if not (folder / "final").exists():
+        partial = folder / "final.partial"
+        autoencoder.save_pretrained(partial)  # type: ignore[operator]
+        partial.rename(folder / "final")
+    shutil.rmtree(folder.parent / "frames", ignore_errors=True)

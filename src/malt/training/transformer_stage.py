@@ -1,0 +1,133 @@
+"""The second stage of a run: a transformer and its text encoder, trained over the curriculum."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file
+from torch import nn
+
+from malt.codecs.choose import codec_of
+from malt.errors import CheckpointError
+from malt.training.chance import check_part
+from malt.training.curriculum import fit_to_videos
+from malt.training.distributed import Ranks, Scale, is_sharded, prepare
+from malt.training.experiment import CheckpointConfig, Sampling, TransformerSize, Watching
+from malt.training.export import build_captioned
+from malt.training.loop import fit
+from malt.training.objective import Stage
+from malt.training.optimizer import Optimization
+from malt.training.source import Material, Tell
+from malt.training.transformer import Captioned, TransformerTask
+from malt.training.watch import Watch
+
+
+@dataclass(frozen=True, kw_only=True)
+class TransformerStage:
+    """What a transformer is trained with."""
+
+    size: TransformerSize
+    caption_tokens: int
+    num_actions: int
+    start: Path | None  # pipeline directory whose weights it begins with
+    is_text_encoder_new: bool  # do not begin with that of `start`
+    curriculum: tuple[Stage, ...]
+    optimization: Optimization
+    checkpoint: CheckpointConfig
+    watching: Watching
+    sampling: Sampling
+    scale: Scale
+    seed: int
+    precision: torch.dtype
+    is_compiled: bool
+    device: str
+    out: Path
+
+    def check(self, ranks: Ranks) -> None:
+        """Refuse batches that the processes cannot share equally, before hours are spent on what comes first.
+
+        Raises:
+            UsageError: they cannot.
+        """
+        for stage in self.curriculum:
+            for objective in stage.objectives:
+                check_part(ranks.part, objective.batch_size)
+
+    def train(
+        self, material: Material, words: tuple[str, ...], autoencoder: nn.Module, ranks: Ranks, tell: Tell
+    ) -> Captioned:
+        """The averaged weights at the end of the curriculum."""
+        captioned = self._build(words, autoencoder)
+        if self.start:
+            load_start(captioned, self.start, text_encoder=not self.is_text_encoder_new)
+        torch._dynamo.config.recompile_limit = 64
+        prepare(captioned.transformer, self.scale, self.precision, self.is_compiled)
+        tell(f"transformer: {self.optimization.num_steps} steps")
+        layout = self.size.segment_frames, self.size.context_frames
+        curriculum = fit_to_videos(self.curriculum, material.longest, *layout, tell)
+        watch = self._watch(material, autoencoder, tell)
+        average = fit(
+            TransformerTask(captioned, material.examples, curriculum, self.seed, self.precision, part=ranks.part),
+            self._plan(tell),
+            self.out / "transformer",
+            actions=watch.actions,
+            milestones=tuple(stage.until for stage in self.curriculum),
+            save_seconds=self.checkpoint.save_seconds,
+            keep=self.checkpoint.keep_states,
+        )
+        learned = average.whole()
+        if is_sharded(captioned):
+            captioned = self._build(words, autoencoder)
+        if ranks.first:
+            captioned.load_state_dict(learned, strict=False)
+            watch.finish(self.optimization.num_steps, captioned)
+        return captioned
+
+    def _build(self, words: tuple[str, ...], autoencoder: nn.Module) -> Captioned:
+        return build_captioned(
+            self.size,
+            words,
+            codec_of(autoencoder),
+            caption_tokens=self.caption_tokens,
+            num_actions=self.num_actions,
+            seed=self.seed,
+        ).to(self.device)
+
+    def _watch(self, material: Material, autoencoder: nn.Module, tell: Tell) -> Watch:
+        unrolls = [objective.unroll for stage in self.curriculum for objective in stage.objectives]
+        return Watch(
+            self.watching,
+            material.held_out,
+            num_segments=max(unroll.num_segments for unroll in unrolls),
+            segment_frames=self.size.segment_frames,
+            context_frames=self.size.context_frames,
+            precision=self.precision,
+            codec=codec_of(autoencoder),
+            sampling=self.sampling,
+            frame_rate=float(dict(autoencoder.config)["frame_rate"]),  # type: ignore[arg-type]
+            out=self.out,
+            tell=tell,
+        )
+
+    def _plan(self, tell: Tell) -> Optimization:
+        """How it is learned: a run that was begun sharded without Muon, also where it goes on alone."""
+        if not self.scale.sharded or self.optimization.muon_learning_rate is None:
+            return self.optimization
+        tell("the model is sharded, so AdamW learns all of it; Muon needs whole matrices")
+        return replace(self.optimization, muon_learning_rate=None)
+
+
+def load_start(captioned: Captioned, pipeline: Path, text_encoder: bool = True) -> None:
+    """Overwrite the untrained weights with those of a pipeline directory; its text encoder's only where that is asked.
+
+    Raises:
+        CheckpointError: when they are of another shape.
+    """
+    files = {"transformer": pipeline / "transformer" / "diffusion_pytorch_model.safetensors"}
+    if text_encoder:
+        files["text_encoder"] = pipeline / "text_encoder" / "model.safetensors"
+    for name, path in files.items():
+        try:
+            getattr(captioned, name).load_state_dict(load_file(path), strict=name == "transformer")
+        except (OSError, RuntimeError) as error:
+            raise CheckpointError(f"cannot start from {pipeline}: its {name} is missing or of another shape") from error
