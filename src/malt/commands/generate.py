@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -103,7 +104,8 @@ class Command:
             self.check()
             pipe = bring_up(self._checkpoint, lora=self.lora, device=self.device, threads=self.threads)
             _warn_of_unknown_words(pipe, self._lines())
-            self._generate(pipe)
+            sink = self._open_sink(self.fps or pipe.frame_rate)
+            self._write(self._begin(pipe, sink.frame_rate), sink)
 
     @property
     def _checkpoint(self) -> Path | None:
@@ -167,17 +169,45 @@ class Command:
         if self.report.resolve() == self.out.resolve():
             raise UsageError(f"{self.out} cannot be both video and report; choose another name")
 
-    def _generate(self, pipe: "MaltPipeline") -> None:
+    def _begin(self, pipe: "MaltPipeline", frame_rate: Fraction) -> "Session":
+        """A session in which nothing has been made, with what it takes to go on with it noted."""
+        from malt.generation.session import Session
+
+        end = self._num_frames(float(frame_rate))
+        session = Session.begin(
+            pipe,
+            self._lines() or "",
+            seed=self.seed,
+            num_frames=end,
+            frame_rate=float(frame_rate),
+            rollout=self.rollout,
+            num_inference_steps=self.steps,
+            guidance_scale=self.guidance_scale,
+            memory_guidance_scale=self.memory_guidance_scale,
+            negative_prompt=self.negative_prompt or None,
+        )
+        session.note(
+            planned=end,
+            frame_rate=str(frame_rate),
+            scale=self.scale,
+            seed=self.seed,
+            checkpoint=_whole(self._checkpoint),
+            lora=_whole(self.lora),
+            actions=_whole(self.actions),
+            driver=self.driver,
+        )
+        return session
+
+    def _write(self, session: "Session", sink: "VideoSink") -> None:
+        """Choose what drives the model, and write what is given and what is made."""
         from malt.commands.making import Making, choose_driver
         from malt.generation.report import RunReport
         from malt.generation.session_file import forget_session
 
-        sink = self._open_sink(self.fps or pipe.frame_rate)
         end = self._num_frames(float(sink.frame_rate))
-        session = self._begin(pipe, end, sink)
-        given = self._first_frames(pipe, session, end)
+        given = self._first_segments(session, end)
         driver = choose_driver(
-            pipe,
+            session.pipe.action_names,
             driver=self.driver,
             actions=self.actions,
             seed=self.seed,
@@ -198,34 +228,6 @@ class Command:
             report_to=self.report,
         ).run(given)
 
-    def _begin(self, pipe: "MaltPipeline", end: int | None, sink: "VideoSink") -> "Session":
-        from malt.generation.session import Session
-
-        session = Session.begin(
-            pipe,
-            self._lines() or "",
-            seed=self.seed,
-            num_frames=end,
-            frame_rate=float(sink.frame_rate),
-            rollout=self.rollout,
-            num_inference_steps=self.steps,
-            guidance_scale=self.guidance_scale,
-            memory_guidance_scale=self.memory_guidance_scale,
-            negative_prompt=self.negative_prompt or None,
-        )
-        checkpoint = self._checkpoint
-        session.note(
-            planned=end,
-            frame_rate=str(sink.frame_rate),
-            scale=self.scale,
-            seed=self.seed,
-            checkpoint=None if checkpoint is None else str(checkpoint.resolve()),
-            lora=None if self.lora is None else str(self.lora.resolve()),
-            actions=None if self.actions is None else str(self.actions.resolve()),
-            driver=self.driver,
-        )
-        return session
-
     def _open_sink(self, frame_rate: float) -> "VideoSink":
         from malt.generation.sink import VideoSink
 
@@ -243,8 +245,9 @@ class Command:
         lasts = total_frames(lines, frame_rate) if lines else None
         return self.frames or lasts or (count_actions(self.actions) if self.actions else DEFAULT_NUM_FRAMES)
 
-    def _first_frames(self, pipe: "MaltPipeline", session: "Session", end: int | None) -> "Iterator[Segment]":
-        """The segments that a given picture or video becomes."""
+    def _first_segments(self, session: "Session", end: int | None) -> "Iterator[Segment]":
+        """The segments that a given image or video becomes."""
+        pipe = session.pipe
         frames = self._first_image(pipe) if self.image is not None else self._first_video(pipe, end)
         if frames is None:
             return iter(())
@@ -280,3 +283,8 @@ def _warn_of_unknown_words(pipe: "MaltPipeline", lines: "tuple[Line, ...]") -> N
     if unknown:
         known = ", ".join(pipe.known_words)
         print(f"malt: the model does not know {', '.join(unknown)}; it knows: {known}", file=sys.stderr)
+
+
+def _whole(path: Path | None) -> str | None:
+    """A path as a session notes it, to be found from any folder."""
+    return None if path is None else str(path.resolve())

@@ -1,7 +1,7 @@
 """What the verbs that make a video share: segments go to the file, the session beside it, the progress to the screen."""
 
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from malt.generation.report import RunReport
     from malt.generation.rollout import Driver, Segment
     from malt.generation.session import Session
+    from malt.generation.session_state import SessionState
     from malt.generation.sink import VideoSink
 
 
@@ -72,7 +73,7 @@ class Making:
         self.sink.write(to_pixels(frames))
         self.report.add_segment(num_frames=len(frames), memory_bytes=segment.memory_bytes)
 
-    def _save(self, state: Any) -> None:
+    def _save(self, state: "SessionState") -> None:
         """Keep the session, behind the frames that it speaks of."""
         from malt.generation.session_file import save_session
 
@@ -101,24 +102,31 @@ class Making:
 
 
 def choose_driver(
-    pipe: Any, *, driver: str | None, actions: Path | None, seed: int, frame_rate: float, start: int, end: int | None
+    names: Sequence[str],
+    *,
+    driver: str | None,
+    actions: Path | None,
+    seed: int,
+    frame_rate: float,
+    start: int,
+    end: int | None,
 ) -> "Driver | None":
-    """What drives a model: a file of actions or a driver that comes with malt; None for models that take no actions.
+    """What drives a model whose actions have these names: a file, or a driver that comes with malt; None where none have.
 
     Raises:
         UsageError: nothing drives a model that acts, something drives one that does not, or the file does not fit.
     """
     from malt.generation.drivers import build_driver
 
-    if not pipe.action_names:
+    if not names:
         if driver or actions:
             raise UsageError("this model takes no actions; leave --actions and --driver out, or choose another --model")
         return None
     if actions is not None:
-        return _script(pipe, actions, start, end)
+        return _script(names, actions, start, end)
     if driver is None:
-        raise UsageError(f"this model acts ({', '.join(pipe.action_names)}); give --actions FILE or --driver cruise")
-    return build_driver(driver, pipe.action_names, frame_rate=frame_rate, seed=seed, start=start)
+        raise UsageError(f"this model acts ({', '.join(names)}); give --actions FILE or --driver cruise")
+    return build_driver(driver, names, frame_rate=frame_rate, seed=seed, start=start)
 
 
 def count_actions(path: Path) -> int:
@@ -191,7 +199,7 @@ def _noted_lora(noted: str | None, video: Path) -> Path | None:
     return Path(noted)
 
 
-def _script(pipe: Any, path: Path, start: int, end: int | None) -> "Driver":
+def _script(wanted: Sequence[str], path: Path, start: int, end: int | None) -> "Driver":
     import torch
 
     from malt.data.actions_file import read_actions
@@ -201,4 +209,4 @@ def _script(pipe: Any, path: Path, start: int, end: int | None) -> "Driver":
     if end is None or len(values) < end:
         how_many = "a video without end" if end is None else f"{end} frames"
         raise UsageError(f"{path} has actions for {len(values)} frames, not for {how_many}; give one row a frame")
-    return Script(arrange(names, torch.from_numpy(values), pipe.action_names), start)
+    return Script(arrange(names, torch.from_numpy(values), wanted), start)

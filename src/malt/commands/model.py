@@ -84,7 +84,8 @@ def bring_up(
     pipe = load_pipeline(checkpoint)
     if lora is not None:
         pipe.load_lora_weights(lora)
-    return pipe.to(place)
+    pipe.to(place)
+    return pipe
 
 
 def choose_device(name: str) -> str:

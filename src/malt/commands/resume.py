@@ -96,7 +96,7 @@ def go_on(
         actions, driver = notes["actions"] and Path(notes["actions"]), notes["driver"]
     sink = open_sink(video, session)
     chosen = choose_driver(
-        session.pipe,
+        session.pipe.action_names,
         driver=driver,
         actions=actions,
         seed=notes["seed"],

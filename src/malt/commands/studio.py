@@ -69,7 +69,7 @@ class Command:
         except KeyboardInterrupt:
             return
 
-    def _folder(self) -> TemporaryDirectory:
+    def _folder(self) -> "TemporaryDirectory[str]":
         try:
             if self.data is not None:
                 self.data.mkdir(parents=True, exist_ok=True)
