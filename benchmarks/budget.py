@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from malt.codecs.choose import codec_of
+from malt.codecs.registry import codec_of
 from malt.data.batch import Batch
 from malt.data.worlds.captions import vocabulary
 from malt.pipelines.autoencoder import load_autoencoder

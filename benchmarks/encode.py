@@ -19,7 +19,7 @@ from results import say, timed, write
 
 from malt.cli import main as malt
 from malt.codecs.base import Codec
-from malt.codecs.choose import codec_of
+from malt.codecs.registry import codec_of
 from malt.pipelines.autoencoder import load_autoencoder
 from malt.precision import has_bfloat16
 

@@ -14,7 +14,7 @@ from diffusers import AutoencoderTiny
 from results import say, timed, write
 
 from malt.codecs.base import Codec
-from malt.codecs.choose import codec_of
+from malt.codecs.registry import codec_of
 from malt.data.folder import find_films
 from malt.data.frames import decode_films
 from malt.pipelines.autoencoder import load_autoencoder

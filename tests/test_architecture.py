@@ -31,16 +31,16 @@ MAY_IMPORT = {
     "training.samples": {"codecs", "data", "diffusion", "errors", "evaluation", "generation", "training"},
     "training.watch": {"codecs", "data", "training", "training.samples"},
     "training.export": {"codecs", "errors", "models", "pipelines", "training"},
-    "training.autoencoder_stage": {"codecs", "models", "pipelines", "training"},
-    "training.transformer_stage": {"codecs", "errors", "training", "training.export", "training.watch"},
-    "training.assembly": {
+    "training.run": {
+        "codecs",
+        "errors",
+        "models",
+        "pipelines",
         "precision",
         "training",
-        "training.autoencoder_stage",
         "training.export",
-        "training.transformer_stage",
+        "training.watch",
     },
-    "training.run": {"training", "training.assembly"},
     "recipes": {"errors", "training"},
 }
 MAY_IMPORT_ALL = {"__main__", "cli", "commands", "studio", "web"}

@@ -11,7 +11,7 @@ from diffusers import AutoencoderKL, AutoencoderKLWan, AutoencoderTiny
 from torch import Tensor, nn
 
 from malt.codecs.base import Codec
-from malt.codecs.choose import codec_of
+from malt.codecs.registry import codec_of
 from malt.models.autoencoder import AutoencoderMalt
 
 

@@ -4,8 +4,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from malt.codecs.placement import compute_device
-from malt.codecs.standard import Standard
+from malt.codecs.device import compute_device
+from malt.codecs.normalization import Standard
 from malt.models.autoencoder import AutoencoderMalt, Cache
 
 

@@ -13,8 +13,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from malt.codecs.base import check_frame_size
-from malt.codecs.placement import compute_device
-from malt.codecs.standard import Standard
+from malt.codecs.device import compute_device
+from malt.codecs.normalization import Standard
 
 # One entry a causal convolution; the library marks one that has seen a single latent frame by a word.
 Cache = tuple[Tensor | str | None, ...]

@@ -97,7 +97,7 @@ class Command:
         """Encode this rank's share; returns what is wrong with the videos that were skipped."""
         import torch
 
-        from malt.codecs.choose import codec_of
+        from malt.codecs.registry import codec_of
         from malt.data.shard_writer import adopt, check_encoding, finished_films, shard_writer
         from malt.pipelines.autoencoder import load_autoencoder
 

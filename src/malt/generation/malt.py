@@ -16,7 +16,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from malt.codecs.base import Codec
-from malt.codecs.placement import execution_device
+from malt.codecs.device import execution_device
 from malt.diffusion.flow import interpolate
 from malt.diffusion.guidance import Guidance
 from malt.diffusion.partial import sample_part

@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from malt.codecs.placement import execution_device
+from malt.codecs.device import execution_device
 from malt.errors import UsageError
 from malt.generation.identity import identify
 from malt.generation.prompts import Prompts, read_lines, schedule

@@ -10,7 +10,7 @@ from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from malt.codecs.base import Codec
-from malt.codecs.choose import codec_of
+from malt.codecs.registry import codec_of
 from malt.diffusion.guidance import Guidance
 from malt.diffusion.schedulers import flow_scheduler
 from malt.errors import UsageError

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from malt.codecs.choose import codec_of
+from malt.codecs.registry import codec_of
 from malt.models.autoencoder import AutoencoderMalt
 from malt.pipelines.autoencoder import load_autoencoder
 from malt.training.autoencoder import AutoencoderObjective, AutoencoderTask, latent_statistics

@@ -9,7 +9,7 @@ from diffusers import FlowMatchEulerDiscreteScheduler
 from torch import nn
 
 from malt.codecs.base import Codec
-from malt.codecs.choose import codec_of
+from malt.codecs.registry import codec_of
 from malt.errors import CheckpointError
 from malt.models.text import build_text_encoder, build_tokenizer
 from malt.models.transformer import MaltTransformer3DModel

@@ -7,7 +7,7 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 
-from malt.codecs.choose import codec_of
+from malt.codecs.registry import codec_of
 from malt.errors import CheckpointError
 from malt.training.chance import check_part
 from malt.training.curriculum import fit_to_videos

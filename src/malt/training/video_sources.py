@@ -7,7 +7,7 @@ from pathlib import Path
 from einops import rearrange
 from torch import Tensor, nn
 
-from malt.codecs.choose import codec_of
+from malt.codecs.registry import codec_of
 from malt.data.batch import Batch
 from malt.data.clips import VideoClips
 from malt.data.corpus import Corpus

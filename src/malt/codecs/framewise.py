@@ -8,8 +8,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from malt.codecs.base import check_frame_size
-from malt.codecs.placement import compute_device
-from malt.codecs.standard import Standard
+from malt.codecs.device import compute_device
+from malt.codecs.normalization import Standard
 
 
 class FrameCodec:

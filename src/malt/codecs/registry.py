@@ -22,7 +22,7 @@ def _codec_of_diffusers(autoencoder: nn.Module) -> Codec:
     # Imported late: who has our own autoencoder need not wait for these.
     from diffusers import AutoencoderKL, AutoencoderKLWan, AutoencoderTiny
 
-    from malt.codecs.frames import FrameCodec
+    from malt.codecs.framewise import FrameCodec
     from malt.codecs.wan import WanCodec
 
     for kinds, codec in (((AutoencoderKL, AutoencoderTiny), FrameCodec), ((AutoencoderKLWan,), WanCodec)):
