@@ -20,10 +20,10 @@ from malt.data.worlds.captions import Caption, describe
 from malt.data.worlds.passage import sample_scenes
 from malt.evaluation.oracle import read_shapes
 from malt.evaluation.recall import obeyed
-from malt.generation.pixels import to_pixels
 from malt.generation.session import Session
 from malt.generation.session_file import session_folder
-from malt.generation.sink import VideoSink
+from malt.media.pixels import to_pixels
+from malt.media.video_writer import VideoSink
 from malt.pipelines.loading import load_pipeline
 from malt.pipelines.malt import MaltPipeline
 

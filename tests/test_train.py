@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 from malt.cli import main
 from malt.data.corpus import Corpus
 from malt.data.identity import identify
-from malt.generation.sink import VideoSink
+from malt.media.video_writer import VideoSink
 from malt.pipelines.autoencoder import load_autoencoder
 from malt.pipelines.loading import load_pipeline
 from malt.training.checkpoint import saved_states

@@ -18,8 +18,8 @@ from malt.data.folder import find_films, shared_actions
 from malt.data.identity import identify
 from malt.data.shard_writer import adopt, check_encoding, finished_films, shard_writer
 from malt.data.shards import checksum
-from malt.data.videos import read_video
 from malt.errors import UsageError
+from malt.media.video_reader import read_video
 from tiny_videos import write_actions, write_video
 
 SIZE = (16, 16)

@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from malt.data.actions_file import read_actions
 from malt.data.clips import VideoClips
 from malt.data.folder import find_films, shared_actions
 from malt.data.frames import decode_films
-from malt.data.prefetch import prefetch
-from malt.data.videos import BrokenVideoError, look_at, read_video
 from malt.errors import UsageError
+from malt.media.actions_csv import read_actions
+from malt.media.prefetch import prefetch
+from malt.media.video_reader import BrokenVideoError, look_at, read_video
 from tiny_videos import STEP, grey, write_actions, write_video
 
 

@@ -24,7 +24,7 @@ from malt.data.worlds.passage import (
     sample_scenes,
 )
 from malt.evaluation.oracle import Seen, lane, read_shapes
-from malt.generation.pixels import to_pixels
+from malt.media.pixels import to_pixels
 
 NUM_SCENES, FRAMES = 36, (0, 37, 74, 111, 148)
 

@@ -16,8 +16,8 @@ from malt.evaluation.measures.seams import Seams, jumps
 from malt.evaluation.outcome import summarise
 from malt.evaluation.scenery import film, scenes_of
 from malt.evaluation.subject import MemoryUse, Request
-from malt.generation.pixels import to_pixels
-from malt.generation.sink import VideoSink
+from malt.media.pixels import to_pixels
+from malt.media.video_writer import VideoSink
 
 GIVEN, HORIZON = 4, 16
 

@@ -12,8 +12,8 @@ from malt.evaluation.features import imagenet_network
 from malt.evaluation.measures.prediction import FROZEN, Prediction
 from malt.evaluation.outcome import summarise
 from malt.evaluation.subject import MemoryUse, Request
-from malt.generation.pixels import to_pixels
-from malt.generation.sink import VideoSink
+from malt.media.pixels import to_pixels
+from malt.media.video_writer import VideoSink
 
 GIVEN, HORIZON = 2, 16
 SIDE = 64

@@ -285,8 +285,8 @@ def test_a_stream_that_was_about_to_begin_when_the_server_stops_is_told_of_its_e
 def test_what_is_streamed_is_what_the_session_makes(socket: ClientConnection) -> None:
     from fractions import Fraction
 
-    from malt.generation.fragments import FragmentEncoder
-    from malt.generation.pixels import to_pixels
+    from malt.media.mp4_fragments import FragmentEncoder
+    from malt.media.pixels import to_pixels
 
     pipe = tiny_pipeline.pipeline()
     encoder, expected = FragmentEncoder((32, 32), Fraction(8)), b""

@@ -175,7 +175,7 @@ class Command:
 
 def _count_frames(films: "list[Film]", fps: float | None) -> int | None:
     """About how many frames there are to encode; None where too many videos would have to be asked."""
-    from malt.data.videos import BrokenVideoError, look_at
+    from malt.media.video_reader import BrokenVideoError, look_at
 
     if len(films) > MOST_LOOKED_AT:
         return None

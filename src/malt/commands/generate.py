@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from malt.generation.prompts import Line
     from malt.generation.rollout import Segment
     from malt.generation.session import Session
-    from malt.generation.sink import VideoSink
+    from malt.media.video_writer import VideoSink
     from malt.pipelines.malt import MaltPipeline
 
 DEFAULT_NUM_FRAMES = 256
@@ -137,7 +137,7 @@ class Command:
 
     def _check_inputs(self) -> None:
         from malt.generation.prompts import check_text
-        from malt.generation.source import read_image, read_video
+        from malt.media.first_frames import read_image, read_video
 
         check_one_of(image=self.image, video=self.video)
         check_one_of(actions=self.actions, driver=self.driver)
@@ -153,7 +153,7 @@ class Command:
             next(read_video(self.video))
 
     def _check_outputs(self) -> None:
-        from malt.generation.output import check_output
+        from malt.media.output_path import check_output
 
         inputs = (self.image, self.video, self.prompts, self.actions)
         read = {path.resolve() for path in inputs if path is not None}
@@ -229,7 +229,7 @@ class Command:
         ).run(given)
 
     def _open_sink(self, frame_rate: float) -> "VideoSink":
-        from malt.generation.sink import VideoSink
+        from malt.media.video_writer import VideoSink
 
         return VideoSink(self.out, frame_rate=frame_rate, scale=self.scale, overwrite=self.overwrite)
 
@@ -255,8 +255,8 @@ class Command:
         return session.absorb(frames, done)
 
     def _first_image(self, pipe: "MaltPipeline") -> "Tensor | None":
-        from malt.generation.pixels import to_tensor
-        from malt.generation.source import read_image
+        from malt.media.first_frames import read_image
+        from malt.media.pixels import to_tensor
 
         if self.image is None:
             return None
@@ -266,8 +266,8 @@ class Command:
     def _first_video(self, pipe: "MaltPipeline", end: int | None) -> "Tensor | None":
         import numpy as np
 
-        from malt.generation.pixels import to_tensor
-        from malt.generation.source import read_video
+        from malt.media.first_frames import read_video
+        from malt.media.pixels import to_tensor
 
         if self.video is None:
             return None

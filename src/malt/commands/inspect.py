@@ -42,8 +42,8 @@ class Command(Where):
     def _draw(self, picture: Path) -> None:
         from malt.commands.making import load_session_of
         from malt.generation.memory_picture import draw
-        from malt.generation.output import check_output
         from malt.generation.watching import watch_memory
+        from malt.media.output_path import check_output
 
         check_count("--segments", self.segments)
         check_output(picture, overwrite=self.overwrite, endings=[".png"])

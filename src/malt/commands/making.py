@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from malt.generation.rollout import Driver, Segment
     from malt.generation.session import Session
     from malt.generation.session_state import SessionState
-    from malt.generation.sink import VideoSink
+    from malt.media.video_writer import VideoSink
 
 
 # What malt generate notes with a session: how the file is written, how long it is planned and is, what drives the model.
@@ -67,7 +67,7 @@ class Making:
                 self.report.write(self.report_to)
 
     def _write(self, segment: "Segment") -> None:
-        from malt.generation.pixels import to_pixels
+        from malt.media.pixels import to_pixels
 
         frames = segment.frames[0] if self.end is None else segment.frames[0, : self.end - segment.start]
         self.sink.write(to_pixels(frames))
@@ -131,7 +131,7 @@ def choose_driver(
 
 def count_actions(path: Path) -> int:
     """For how many frames a file has actions."""
-    from malt.data.actions_file import read_actions
+    from malt.media.actions_csv import read_actions
 
     return len(read_actions(path).values)
 
@@ -142,7 +142,7 @@ def open_sink(video: Path, session: "Session") -> "VideoSink":
     Raises:
         MaltError: the video is not the one that the session wrote.
     """
-    from malt.generation.sink import VideoSink
+    from malt.media.video_writer import VideoSink
 
     notes, settings = session.state.notes, session.state.settings
     if not video.is_file():
@@ -202,8 +202,8 @@ def _noted_lora(noted: str | None, video: Path) -> Path | None:
 def _script(wanted: Sequence[str], path: Path, start: int, end: int | None) -> "Driver":
     import torch
 
-    from malt.data.actions_file import read_actions
     from malt.generation.drivers import Script, arrange
+    from malt.media.actions_csv import read_actions
 
     names, values = read_actions(path)
     if end is None or len(values) < end:

@@ -56,7 +56,7 @@ class Command(Where):
         check_count("--frames", self.frames)
         check_above_zero("--seconds", self.seconds)
         if self.report is not None:
-            from malt.generation.output import check_output
+            from malt.media.output_path import check_output
 
             check_output(self.report)
 

@@ -70,8 +70,8 @@ def check_copy(video: Path, out: Path, *, overwrite: bool) -> None:
     Raises:
         UsageError: it cannot.
     """
-    from malt.generation.output import check_output
     from malt.generation.session_file import session_folder
+    from malt.media.output_path import check_output
 
     if out.resolve() == video.resolve():
         raise UsageError(f"{out} is the video itself; choose another name")

@@ -39,7 +39,7 @@ class Command:
         Raises:
             UsageError: it cannot.
         """
-        from malt.generation.output import check_output
+        from malt.media.output_path import check_output
 
         for option in ("scenes", "frames", "columns", "scale"):
             check_count(f"--{option}", getattr(self, option))

@@ -12,13 +12,13 @@ from einops import rearrange
 from torch import Tensor
 
 from malt.codecs.base import Codec
-from malt.data.actions_file import Actions, read_actions
 from malt.data.folder import Film
 from malt.data.identity import CodecIdentity
-from malt.data.prefetch import prefetch
 from malt.data.shard_writer import ShardWriter
-from malt.data.videos import BrokenVideoError, Frames, look_at, read_video
 from malt.errors import UsageError
+from malt.media.actions_csv import Actions, read_actions
+from malt.media.prefetch import prefetch
+from malt.media.video_reader import BrokenVideoError, Frames, look_at, read_video
 from malt.precision import choose_precision
 
 

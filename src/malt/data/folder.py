@@ -4,10 +4,10 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from malt.data.actions_file import read_action_names
-from malt.data.captions_file import CaptionTable, find_captions, read_captions
-from malt.data.videos import VIDEO_ENDINGS, counting_order, pictures_in
 from malt.errors import UsageError
+from malt.media.actions_csv import read_action_names
+from malt.media.captions_table import CaptionTable, find_captions, read_captions
+from malt.media.video_reader import VIDEO_ENDINGS, counting_order, pictures_in
 
 ACTIONS_ENDING = ".actions.csv"
 

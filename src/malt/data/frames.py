@@ -9,8 +9,8 @@ import numpy as np
 from jaxtyping import UInt8
 
 from malt.data.folder import Film
-from malt.data.videos import BrokenVideoError, read_video
 from malt.errors import UsageError
+from malt.media.video_reader import BrokenVideoError, read_video
 
 Video = UInt8[np.ndarray, "_ h w 3"]
 MEMORY_BOUND = 2 * 1024**3  # bytes of frames that are kept in memory

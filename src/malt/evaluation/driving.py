@@ -13,8 +13,8 @@ from torch import Tensor
 
 import malt
 from malt.errors import UsageError
-from malt.generation.pixels import to_tensor
-from malt.generation.source import read_video
+from malt.media.first_frames import read_video
+from malt.media.pixels import to_tensor
 
 FOLDER = Path("donkeycar") / "valid"
 ACTIONS = ("steering", "throttle")

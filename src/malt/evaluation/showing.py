@@ -10,8 +10,8 @@ from torch import Tensor
 
 from malt.evaluation.scenery import captions_of, film, scenes_of
 from malt.evaluation.subject import Request, Subject
-from malt.generation.pixels import to_pixels
-from malt.generation.sink import VideoSink
+from malt.media.pixels import to_pixels
+from malt.media.video_writer import VideoSink
 
 WORLD = "the world itself"
 SEED, SCALE = 1000, 3  # no metric is run with so large a seed

@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 
 from malt.errors import UsageError
-from malt.generation.pixels import to_tensor
 from malt.generation.report import resident_bytes
 from malt.generation.rollout import Segment
 from malt.generation.session import Session
+from malt.media.pixels import to_tensor
 from malt.studio.growth import Growth
 from malt.studio.models import Model
 from malt.studio.take import Take

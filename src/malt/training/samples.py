@@ -17,9 +17,9 @@ from malt.diffusion.guidance import Guidance
 from malt.errors import MaltError
 from malt.evaluation.sheet import contact_sheet
 from malt.generation.malt import MaltRollout, Progress
-from malt.generation.pixels import to_pixels
 from malt.generation.rollout import Driver, Segment
-from malt.generation.sink import VideoSink
+from malt.media.pixels import to_pixels
+from malt.media.video_writer import VideoSink
 from malt.training.distributed import current_ranks
 from malt.training.experiment import Sampling
 from malt.training.transformer import Captioned

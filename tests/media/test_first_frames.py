@@ -7,12 +7,12 @@ import pytest
 from PIL import Image
 
 from malt.errors import UsageError
-from malt.generation.source import read_image, read_video
+from malt.media.first_frames import read_image, read_video
 
 
 @pytest.fixture
 def video(tmp_path: Path) -> Path:
-    from malt.generation.sink import VideoSink
+    from malt.media.video_writer import VideoSink
 
     frames = np.zeros((16, 12, 16, 3), np.uint8)
     frames[:] = (np.arange(16) * 15)[:, None, None, None]

@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-from malt.generation.pixels import to_pixels, to_tensor
+from malt.media.pixels import to_pixels, to_tensor
 
 
 def test_every_level_survives_the_way_there_and_back() -> None:

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from malt.errors import MaltError, UsageError
-from malt.generation.sink import ENDINGS, VideoSink, fit_to_encoding
+from malt.media.video_writer import ENDINGS, VideoSink, fit_to_encoding
 
 
 def moving_square(num_frames: int, *, height: int = 16, width: int = 16) -> np.ndarray:
@@ -59,7 +59,7 @@ def test_padding_to_even_sizes_repeats_the_edge() -> None:
 def test_a_killed_run_leaves_a_video_that_lacks_at_most_a_quarter_of_a_second(tmp_path: Path, ending: str) -> None:
     path = tmp_path / f"killed{ending}"
     program = (
-        "import numpy as np, os, signal, sys; from pathlib import Path; from malt.generation.sink import VideoSink\n"
+        "import numpy as np, os, signal, sys; from pathlib import Path; from malt.media.video_writer import VideoSink\n"
         "sink = VideoSink(Path(sys.argv[1]), frame_rate=16)\n"
         "for _ in range(4): sink.write(np.random.default_rng(0).integers(0, 255, (8, 16, 16, 3), dtype=np.uint8))\n"
         "os.kill(os.getpid(), signal.SIGKILL)"

@@ -17,9 +17,9 @@ import numpy as np
 from jaxtyping import UInt8
 
 from malt.errors import MaltError, UsageError
-from malt.generation.fragments import FragmentEncoder, end_of_frame
-from malt.generation.output import check_output
-from malt.generation.palette import FramePalette
+from malt.media.gif_palette import FramePalette
+from malt.media.mp4_fragments import FragmentEncoder, end_of_frame
+from malt.media.output_path import check_output
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,8 +15,8 @@ from av.video.reformatter import VideoReformatter
 from jaxtyping import Int, UInt8
 from PIL import Image, ImageOps
 
-from malt.data.pictures import fit
 from malt.errors import UsageError
+from malt.media.images import fit
 
 VIDEO_ENDINGS = {".mp4", ".webm", ".avi", ".mov", ".mkv", ".gif"}
 PICTURE_ENDINGS = {".png", ".jpg", ".jpeg"}
