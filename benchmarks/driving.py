@@ -17,8 +17,8 @@ import torch
 from results import say, timed, write
 from torch import Tensor
 
-from malt.data.folder import find_films
-from malt.data.frames import decode_films
+from malt.data.decoded_frames import decode_films
+from malt.data.video_folder import find_films
 from malt.diffusion.flow import interpolate, velocity
 from malt.evaluation.driving import ACTIONS, Windows, read_actions
 from malt.evaluation.measures.prediction import FROZEN, distances

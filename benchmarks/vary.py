@@ -15,7 +15,7 @@ from pathlib import Path
 import av
 import numpy as np
 
-from malt.data.folder import find_films
+from malt.data.video_folder import find_films
 
 ZOOM = 0.85  # of the picture's sides that the other camera sees
 

@@ -7,8 +7,8 @@ from diffusers import AutoencoderTiny
 
 import tiny_pipeline
 from malt.cli import main
-from malt.data.corpus import Corpus
-from malt.data.identity import identify
+from malt.data.codec_fingerprint import identify
+from malt.data.shard_dataset import Corpus
 from malt.data.shard_writer import shard_writer
 from tiny_videos import write_actions, write_video
 

@@ -12,8 +12,8 @@ from diffusers import AutoencoderTiny
 from safetensors.torch import load_file
 
 from malt.cli import main
-from malt.data.corpus import Corpus
-from malt.data.identity import identify
+from malt.data.codec_fingerprint import identify
+from malt.data.shard_dataset import Corpus
 from malt.media.video_writer import VideoSink
 from malt.pipelines.autoencoder import load_autoencoder
 from malt.pipelines.loading import load_pipeline

@@ -15,7 +15,7 @@ import torch
 
 import tiny_pipeline
 from malt.cli import main
-from malt.data.corpus import Corpus
+from malt.data.shard_dataset import Corpus
 from malt.data.shards import read_shard
 from tiny_videos import write_actions, write_video
 

@@ -8,7 +8,7 @@ import torch
 import tiny_pipeline
 from malt.cli import main
 from malt.codecs.malt import MaltCodec
-from malt.data.latents import encode_world
+from malt.data.world_dataset import encode_world
 from tiny_videos import write_video
 
 

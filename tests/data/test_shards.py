@@ -13,11 +13,11 @@ from torch import Tensor
 
 import tiny_pipeline
 from malt.codecs.malt import MaltCodec
+from malt.data.codec_fingerprint import identify
 from malt.data.encoding import Encoding, Progress, encode_films
-from malt.data.folder import find_films, shared_actions
-from malt.data.identity import identify
 from malt.data.shard_writer import adopt, check_encoding, finished_films, shard_writer
 from malt.data.shards import checksum
+from malt.data.video_folder import find_films, shared_actions
 from malt.errors import UsageError
 from malt.media.video_reader import read_video
 from tiny_videos import write_actions, write_video

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
     from malt.codecs.base import Codec
     from malt.data.encoding import Encoding
-    from malt.data.folder import Film
     from malt.data.shard_writer import ShardWriter
+    from malt.data.video_folder import Film
 
 PIXELS_AT_ONCE = 2**22  # of all frames that are encoded together
 MOST_LOOKED_AT = 10_000  # videos that are opened beforehand, so that the bar knows its end
@@ -73,7 +73,7 @@ class Command:
             UsageError: what was asked for cannot be done; nothing was begun.
             MaltError: some videos are broken; all others are encoded.
         """
-        from malt.data.folder import find_films
+        from malt.data.video_folder import find_films
 
         with interruptible():
             self._check_numbers()
@@ -123,9 +123,9 @@ class Command:
         return broken
 
     def _encoding(self, autoencoder: "nn.Module", codec: "Codec", films: "list[Film]") -> "Encoding":
+        from malt.data.codec_fingerprint import identify
         from malt.data.encoding import Encoding
-        from malt.data.folder import shared_actions
-        from malt.data.identity import identify
+        from malt.data.video_folder import shared_actions
 
         config = dict(autoencoder.config)  # type: ignore[arg-type]
         own = config.get("frame_size") or (None, None)

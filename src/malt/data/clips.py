@@ -11,8 +11,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from malt.data.folder import find_films
-from malt.data.frames import MEMORY_BOUND, Video, decode_films
+from malt.data.decoded_frames import MEMORY_BOUND, Video, decode_films
+from malt.data.video_folder import find_films
 from malt.errors import UsageError
 
 

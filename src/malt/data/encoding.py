@@ -12,9 +12,9 @@ from einops import rearrange
 from torch import Tensor
 
 from malt.codecs.base import Codec
-from malt.data.folder import Film
-from malt.data.identity import CodecIdentity
+from malt.data.codec_fingerprint import CodecIdentity
 from malt.data.shard_writer import ShardWriter
+from malt.data.video_folder import Film
 from malt.errors import UsageError
 from malt.media.actions_csv import Actions, read_actions
 from malt.media.prefetch import prefetch

@@ -6,7 +6,7 @@ from pathlib import Path
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from malt.data.latents import LatentBank, encode_world
+from malt.data.world_dataset import LatentBank, encode_world
 from malt.data.worlds.captions import vocabulary
 from malt.data.worlds.passage import SIZE, Scenes, render, sample_scenes
 from malt.errors import UsageError

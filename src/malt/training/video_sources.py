@@ -10,12 +10,12 @@ from torch import Tensor, nn
 from malt.codecs.registry import codec_of
 from malt.data.batch import Batch
 from malt.data.clips import VideoClips
-from malt.data.corpus import Corpus
+from malt.data.codec_fingerprint import identify
+from malt.data.decoded_frames import Video, decode_films
 from malt.data.encoding import Encoding, encode_films
-from malt.data.folder import find_films, shared_actions
-from malt.data.frames import Video, decode_films
-from malt.data.identity import identify
+from malt.data.shard_dataset import Corpus
 from malt.data.shard_writer import check_encoding, finished_films, shard_writer
+from malt.data.video_folder import find_films, shared_actions
 from malt.errors import UsageError
 from malt.models.autoencoder import AutoencoderMalt
 from malt.models.text import build_tokenizer

@@ -15,7 +15,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from malt.data.batch import Batch
-from malt.data.identity import CodecIdentity
+from malt.data.codec_fingerprint import CodecIdentity
 from malt.data.shards import Sample, checksum, read_shard
 from malt.errors import UsageError
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import UInt8
 
-from malt.data.folder import Film
+from malt.data.video_folder import Film
 from malt.errors import UsageError
 from malt.media.video_reader import BrokenVideoError, read_video
 

@@ -9,7 +9,7 @@ from torch import Tensor
 import tiny
 import tiny_pipeline
 from malt.codecs.malt import MaltCodec
-from malt.data.latents import LatentBank, encode_world, returns
+from malt.data.world_dataset import LatentBank, encode_world, returns
 from malt.data.worlds.captions import vocabulary
 from malt.data.worlds.passage import hidden, render, sample_scenes
 

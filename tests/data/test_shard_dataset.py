@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from malt.data.corpus import Corpus
-from malt.data.identity import CodecIdentity
+from malt.data.codec_fingerprint import CodecIdentity
+from malt.data.shard_dataset import Corpus
 from malt.data.shard_writer import shard_writer
 from malt.errors import UsageError
 

@@ -7,8 +7,8 @@ import pytest
 from PIL import Image
 
 from malt.data.clips import VideoClips
-from malt.data.folder import find_films, shared_actions
-from malt.data.frames import decode_films
+from malt.data.decoded_frames import decode_films
+from malt.data.video_folder import find_films, shared_actions
 from malt.errors import UsageError
 from malt.media.actions_csv import read_actions
 from malt.media.prefetch import prefetch
@@ -220,7 +220,7 @@ def test_frames_past_the_bound_go_to_a_file_that_is_found_again(
     assert isinstance(mapped["0.mp4"], np.memmap)
     assert list(whole) == list(mapped) == ["0.mp4", "1.mp4", "2.mp4"]
     assert all((whole[name] == mapped[name]).all() for name in whole)
-    monkeypatch.setattr("malt.data.frames.read_video", None)
+    monkeypatch.setattr("malt.data.decoded_frames.read_video", None)
     again = decode_films(films, (16, 16), folder=kept)
     assert all((whole[name] == again[name]).all() for name in whole)
     monkeypatch.undo()
