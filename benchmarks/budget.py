@@ -15,7 +15,6 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from malt.codecs.registry import codec_of
 from malt.data.batch import Batch
-from malt.data.worlds.captions import vocabulary
 from malt.pipelines.autoencoder import load_autoencoder
 from malt.recipes import find_recipe
 from malt.training.experiment import Experiment
@@ -23,6 +22,7 @@ from malt.training.export import build_captioned
 from malt.training.objective import Stage
 from malt.training.objectives.objective import Objective
 from malt.training.transformer import TransformerTask
+from malt.worlds.passage.captions import vocabulary
 
 SIDE, CHANNELS = 8, 16  # of the latents of the world's 64x64 frames
 CAPTION = "a red circle and a blue square pass behind a wall"

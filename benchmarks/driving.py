@@ -20,18 +20,18 @@ from torch import Tensor
 from malt.data.decoded_frames import decode_films
 from malt.data.video_folder import find_films
 from malt.diffusion.flow import interpolate, velocity
-from malt.evaluation.driving import ACTIONS, Windows, read_actions
 from malt.evaluation.measures.prediction import FROZEN, distances
 from malt.evaluation.outcome import Outcome, summarise
 from malt.evaluation.sheet import contact_sheet
 from malt.evaluation.subject import MemoryUse, Request, RolloutSubject, subject_of
-from malt.evaluation.turning import READ_FRAMES, TurnReader, explained, sideways, steering_of
-from malt.evaluation.wear import histogram_distance, motion, sharpness
 from malt.generation.drivers import build_driver
 from malt.generation.malt import with_context
 from malt.pipelines.loading import load_pipeline
 from malt.pipelines.malt import MaltPipeline
 from malt.pipelines.packaged import packaged_models
+from malt.worlds.drive.recordings import ACTIONS, Windows, read_actions
+from malt.worlds.drive.steering_probe import READ_FRAMES, TurnReader, explained, sideways, steering_of
+from malt.worlds.passage.drift_signs import histogram_distance, motion, sharpness
 
 PARTS = ("prediction", "wear", "steering", "loss")
 GIVEN = 64  # true frames before everything that is generated

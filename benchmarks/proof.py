@@ -28,11 +28,11 @@ from malt.evaluation.measures.recall import Recall
 from malt.evaluation.measures.seams import Seams
 from malt.evaluation.measures.wear import Wear
 from malt.evaluation.metric import Metric
-from malt.evaluation.moments import BINS
 from malt.evaluation.study import Study
 from malt.evaluation.subject import Subject, subject_of
 from malt.pipelines.loading import load_pipeline
 from malt.pipelines.packaged import default_checkpoint
+from malt.worlds.passage.occlusions import BINS
 
 LONGEST_HIDDEN = f"same after {BINS[-1].name} hidden frames"
 COSTS = {"one more second": "seconds for one more second at 1024 frames", "a frame": "seconds a frame at 1024 frames"}

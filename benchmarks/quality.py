@@ -11,18 +11,18 @@ from pathlib import Path
 import torch
 from results import say, timed, write
 
-from malt.data.worlds.captions import Caption, describe
-from malt.data.worlds.passage import Scenes, render, sample_scenes
 from malt.evaluation.measures.recall import CHANCE, Recall
-from malt.evaluation.moments import BINS
-from malt.evaluation.oracle import read_shapes
 from malt.evaluation.outcome import summarise
-from malt.evaluation.recall import obeyed
 from malt.evaluation.sheet import contact_sheet
 from malt.evaluation.subject import Request, make, subject_of
-from malt.evaluation.wear import motion, track_motion, well_formed
 from malt.pipelines.loading import load_pipeline
 from malt.pipelines.malt import MaltPipeline
+from malt.worlds.passage.appearances import obeyed
+from malt.worlds.passage.captions import Caption, describe
+from malt.worlds.passage.drift_signs import motion, track_motion, well_formed
+from malt.worlds.passage.occlusions import BINS
+from malt.worlds.passage.oracle import read_shapes
+from malt.worlds.passage.scenes import Scenes, render, sample_scenes
 
 CAPTION_SEED, WEAR_SEED = 1_000_000, 3_000_000  # scenes never trained on
 PARTS = ("caption", "recall", "wear")

@@ -16,16 +16,16 @@ from tempfile import TemporaryDirectory
 import torch
 from results import say, timed, write
 
-from malt.data.worlds.captions import Caption, describe
-from malt.data.worlds.passage import sample_scenes
-from malt.evaluation.oracle import read_shapes
-from malt.evaluation.recall import obeyed
 from malt.generation.session import Session
 from malt.generation.session_file import session_folder
 from malt.media.pixels import to_pixels
 from malt.media.video_writer import VideoSink
 from malt.pipelines.loading import load_pipeline
 from malt.pipelines.malt import MaltPipeline
+from malt.worlds.passage.appearances import obeyed
+from malt.worlds.passage.captions import Caption, describe
+from malt.worlds.passage.oracle import read_shapes
+from malt.worlds.passage.scenes import sample_scenes
 
 PROMPT = "a red circle and a blue square pass behind a wall"
 SWITCH_SEED = 4_000_000  # scenes never trained on

@@ -29,7 +29,6 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from malt.data.batch import Batch
-from malt.data.worlds.captions import vocabulary
 from malt.models.text import build_text_encoder, build_tokenizer
 from malt.models.transformer import MaltTransformer3DModel
 from malt.training.average import Average
@@ -38,6 +37,7 @@ from malt.training.objective import Stage
 from malt.training.objectives.objective import Objective, UnrollConfig
 from malt.training.optimizer import Optimization, build_optimizers
 from malt.training.transformer import Captioned, TransformerTask
+from malt.worlds.passage.captions import vocabulary
 
 PLAN = Optimization(num_steps=1000, learning_rate=1e-4)
 CAPTION = "a red circle and a blue square pass behind a wall"

@@ -13,8 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from malt.data.worlds.passage import Scenes, fully_visible, positions, render, sample_scenes
-from malt.evaluation.world_features import CLIP_FRAMES, LANES, WorldFeatures, save_world_features
+from malt.worlds.passage.scenes import Scenes, fully_visible, positions, render, sample_scenes
+from malt.worlds.passage.world_features import CLIP_FRAMES, LANES, WorldFeatures, save_world_features
 
 TRAIN_SEED, HELD_OUT_SEED = 50_000_000, 60_000_000
 MIN_VISIBLE = 8  # frames of a clip in which a shape must be in full sight to be asked about

@@ -7,10 +7,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from malt.data.worlds.passage import SIZE
-from malt.evaluation.scenery import film, scenes_of
 from malt.evaluation.subject import MemoryUse, Request
 from malt.generation.rollout import Segment
+from malt.worlds.passage.reference import film, scenes_of
+from malt.worlds.passage.scenes import SIZE
 
 SEGMENT = 16
 

@@ -7,11 +7,11 @@ from diffusers import FlowMatchEulerDiscreteScheduler
 from torch import Tensor
 
 import tiny
-from malt.data.worlds.captions import vocabulary
 from malt.generation.malt import MaltRollout
 from malt.models.autoencoder import AutoencoderMalt
 from malt.models.text import build_text_encoder, build_tokenizer
 from malt.pipelines.malt import MaltPipeline
+from malt.worlds.passage.captions import vocabulary
 
 SIDE = 32  # height and width of the frames, pixels
 LATENT_SIDE = SIDE // 8

@@ -10,8 +10,8 @@ import tiny
 import tiny_pipeline
 from malt.codecs.malt import MaltCodec
 from malt.data.world_dataset import LatentBank, encode_world, returns
-from malt.data.worlds.captions import vocabulary
-from malt.data.worlds.passage import hidden, render, sample_scenes
+from malt.worlds.passage.captions import vocabulary
+from malt.worlds.passage.scenes import hidden, render, sample_scenes
 
 VIDEOS, LENGTH = 5, 12
 

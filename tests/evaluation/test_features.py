@@ -8,10 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from film_subjects import FilmSubject, of_asked_scenes, spoilt
-from malt.data.worlds.passage import KINDS, fully_visible, render, sample_scenes
 from malt.errors import UsageError
 from malt.evaluation.catalogue import Extent, build_metrics
-from malt.evaluation.driving import data_folder
 from malt.evaluation.features import (
     ImageNetDifferences,
     ImageNetFrames,
@@ -25,7 +23,9 @@ from malt.evaluation.frechet import frechet_of
 from malt.evaluation.fvd import load_i3d
 from malt.evaluation.measures.frechet import Frechet
 from malt.evaluation.measures.fvd import Fvd
-from malt.evaluation.world_features import load_world_features, weights_path
+from malt.worlds.drive.recordings import data_folder
+from malt.worlds.passage.scenes import KINDS, fully_visible, render, sample_scenes
+from malt.worlds.passage.world_features import load_world_features, weights_path
 
 NUM = 24
 

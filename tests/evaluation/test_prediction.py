@@ -7,17 +7,17 @@ import torch
 from torch import Tensor
 
 from film_subjects import SEGMENT, FilmSubject
-from malt.data.worlds.passage import SIZE
 from malt.errors import UsageError
-from malt.evaluation.driving import driving_files, driving_windows
 from malt.evaluation.measures.cost import Cost, resident_bytes
 from malt.evaluation.measures.prediction import FROZEN, START, Prediction, distances, psnr, ssim
 from malt.evaluation.measures.seams import Seams, jumps
 from malt.evaluation.outcome import summarise
-from malt.evaluation.scenery import film, scenes_of
 from malt.evaluation.subject import MemoryUse, Request
 from malt.media.pixels import to_pixels
 from malt.media.video_writer import VideoSink
+from malt.worlds.drive.recordings import driving_files, driving_windows
+from malt.worlds.passage.reference import film, scenes_of
+from malt.worlds.passage.scenes import SIZE
 
 GIVEN, HORIZON = 4, 16
 

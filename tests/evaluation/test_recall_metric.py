@@ -8,12 +8,12 @@ import torch
 from torch import Tensor
 
 from film_subjects import FilmSubject
-from malt.data.worlds.passage import COLOURS, KINDS, SIZE, fully_visible, hidden, render, sample_scenes
 from malt.evaluation.measures.recall import Recall
-from malt.evaluation.moments import BINS, CONTEXT, GIVEN, HORIZON, Moment, moments, runs
 from malt.evaluation.outcome import summarise
-from malt.evaluation.scenery import first_scene
 from malt.evaluation.subject import MemoryUse, Request
+from malt.worlds.passage.occlusions import BINS, CONTEXT, GIVEN, HORIZON, Moment, moments, runs
+from malt.worlds.passage.reference import first_scene
+from malt.worlds.passage.scenes import COLOURS, KINDS, SIZE, fully_visible, hidden, render, sample_scenes
 
 PER_BIN = 2
 

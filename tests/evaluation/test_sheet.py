@@ -8,8 +8,8 @@ import torch
 from PIL import Image
 
 from malt.cli import main
-from malt.evaluation.oracle import Seen
 from malt.evaluation.sheet import contact_sheet, sampled_frames
+from malt.worlds.passage.oracle import Seen
 
 GREY = torch.zeros(2, 20, 3, 64, 64)
 

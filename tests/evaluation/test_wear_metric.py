@@ -6,12 +6,12 @@ import pytest
 import torch
 
 from film_subjects import FilmSubject, Make, blurred, frozen, of_asked_scenes, spoilt
-from malt.data.worlds.passage import render, sample_scenes
 from malt.errors import UsageError
 from malt.evaluation.measures.wear import WORLD, Wear
-from malt.evaluation.oracle import Seen
 from malt.evaluation.outcome import Outcome, summarise
-from malt.evaluation.wear import histogram_distance, moving_shapes
+from malt.worlds.passage.drift_signs import histogram_distance, moving_shapes
+from malt.worlds.passage.oracle import Seen
+from malt.worlds.passage.scenes import render, sample_scenes
 
 MAKERS: dict[str, Make] = {"true": of_asked_scenes, "frozen": spoilt(frozen), "blurred": spoilt(blurred)}
 

@@ -5,8 +5,8 @@ import torch
 from transformers import CLIPTextConfig, CLIPTextModel, T5Config, T5EncoderModel, UMT5Config, UMT5EncoderModel
 
 import tiny_pipeline
-from malt.data.worlds.captions import vocabulary
 from malt.models.text import build_tokenizer
+from malt.worlds.passage.captions import vocabulary
 
 SIZE = {"d_model": 16, "d_kv": 8, "d_ff": 16, "num_layers": 1, "num_heads": 2, "vocab_size": 64}
 

@@ -9,7 +9,6 @@ from torch import Tensor
 
 import tiny_pipeline
 from malt.codecs.malt import MaltCodec
-from malt.data.worlds.passage import render, sample_scenes
 from malt.models.autoencoder import AutoencoderMalt
 from malt.training.autoencoder import (
     AutoencoderObjective,
@@ -20,6 +19,7 @@ from malt.training.autoencoder import (
 )
 from malt.training.loop import fit
 from malt.training.optimizer import Optimization
+from malt.worlds.passage.scenes import render, sample_scenes
 
 OBJECTIVE = AutoencoderObjective(batch_size=2)
 

@@ -8,7 +8,6 @@ import pytest
 import torch
 
 from malt.codecs.malt import MaltCodec
-from malt.data.worlds.captions import vocabulary
 from malt.errors import UsageError
 from malt.models.autoencoder import AutoencoderMalt
 from malt.recipes import RECIPES, default, drive, find_recipe, resolve, tiny
@@ -19,6 +18,7 @@ from malt.training.objective import Stage
 from malt.training.objectives.objective import Objective
 from malt.training.optimizer import Optimization
 from malt.training.transformer import Captioned
+from malt.worlds.passage.captions import vocabulary
 
 EXPERIMENTS = Path(__file__).parents[2] / "experiments"
 CODEC = MaltCodec(AutoencoderMalt(channels=(4, 8, 8)))

@@ -161,7 +161,7 @@ class _Counted:
 
 def _remark(pipe: "MaltPipeline") -> str:
     """What the figures of a model that does not make this world's videos are worth; nothing of one that does."""
-    from malt.data.worlds.captions import vocabulary
+    from malt.worlds.passage.captions import vocabulary
 
     if pipe.transformer.config.action_dim is not None:
         return ACTING

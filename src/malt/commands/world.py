@@ -53,10 +53,10 @@ class Command:
         print(f"malt: wrote {self.scenes} scenes to {self.out}")
 
     def _sheet(self) -> "Image":
-        from malt.data.worlds.captions import describe
-        from malt.data.worlds.passage import render, sample_scenes
-        from malt.evaluation.oracle import read_shapes
         from malt.evaluation.sheet import contact_sheet
+        from malt.worlds.passage.captions import describe
+        from malt.worlds.passage.oracle import read_shapes
+        from malt.worlds.passage.scenes import render, sample_scenes
 
         scenes = sample_scenes(self.scenes, self.seed)
         videos = render(scenes, 0, self.frames)

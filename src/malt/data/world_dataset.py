@@ -8,10 +8,10 @@ from torch import Tensor
 
 from malt.codecs.malt import MaltCodec
 from malt.data.batch import Batch
-from malt.data.worlds.captions import describe
-from malt.data.worlds.passage import Scenes, hidden, render, sample_scenes
 from malt.models.autoencoder import AutoencoderMalt
 from malt.precision import choose_precision
+from malt.worlds.passage.captions import describe
+from malt.worlds.passage.scenes import Scenes, hidden, render, sample_scenes
 
 Return = tuple[int, int]  # video, and the latent frame in which a shape comes out from behind the wall
 

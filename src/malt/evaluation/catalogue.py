@@ -15,7 +15,7 @@ from malt.evaluation.measures.recall import Recall
 from malt.evaluation.measures.seams import Seams
 from malt.evaluation.measures.wear import Wear
 from malt.evaluation.metric import Metric
-from malt.evaluation.moments import BINS
+from malt.worlds.passage.occlusions import BINS
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,8 +14,8 @@ from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor
 
-from malt.evaluation.driving import data_folder
-from malt.evaluation.world_features import CLIP_FRAMES, load_world_features
+from malt.worlds.drive.recordings import data_folder
+from malt.worlds.passage.world_features import CLIP_FRAMES, load_world_features
 
 IMAGENET = Path("features") / "mobilenet_v2_imagenet_96.torchscript.pt"
 AT_ONCE = 32  # clips or frames that go through a network together

@@ -8,8 +8,8 @@ from jaxtyping import Float
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
-from malt.data.worlds.passage import SIZE
-from malt.evaluation.oracle import Seen
+from malt.worlds.passage.oracle import Seen
+from malt.worlds.passage.scenes import SIZE
 
 PAPER, INK, FAINT = (250, 250, 248), (20, 20, 24), (110, 110, 116)
 GAP = 4  # pixels between frames and round the sheet

@@ -8,10 +8,10 @@ from typing import Any
 from jaxtyping import Float
 from torch import Tensor
 
-from malt.evaluation.scenery import captions_of, film, scenes_of
 from malt.evaluation.subject import Request, Subject
 from malt.media.pixels import to_pixels
 from malt.media.video_writer import VideoSink
+from malt.worlds.passage.reference import captions_of, film, scenes_of
 
 WORLD = "the world itself"
 SEED, SCALE = 1000, 3  # no metric is run with so large a seed

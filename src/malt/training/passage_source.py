@@ -7,11 +7,11 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from malt.data.world_dataset import LatentBank, encode_world
-from malt.data.worlds.captions import vocabulary
-from malt.data.worlds.passage import SIZE, Scenes, render, sample_scenes
 from malt.errors import UsageError
 from malt.models.autoencoder import AutoencoderMalt
 from malt.training.source import ClipSource, HeldOut, Material, Tell, VideoFormat
+from malt.worlds.passage.captions import vocabulary
+from malt.worlds.passage.scenes import SIZE, Scenes, render, sample_scenes
 
 DATA_SEED = 10_000_000  # scenes below this seed are never trained on: they are for looking and for measuring
 FORMAT = VideoFormat((SIZE, SIZE), 16.0)

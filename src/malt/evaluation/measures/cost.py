@@ -8,9 +8,9 @@ from pathlib import Path
 
 from malt.evaluation.metric import Axes, Meaning
 from malt.evaluation.outcome import Curve, Outcome
-from malt.evaluation.scenery import captions_of
 from malt.evaluation.subject import Request, Subject
 from malt.generation.report import peak_rss_bytes
+from malt.worlds.passage.reference import captions_of
 
 STATM = Path("/proc/self/statm")
 Clock = Callable[[], float]

@@ -10,8 +10,8 @@ from malt.evaluation.features import Features, available_features
 from malt.evaluation.frechet import frechet_of
 from malt.evaluation.metric import Axes, Meaning, batches
 from malt.evaluation.outcome import Outcome
-from malt.evaluation.scenery import captions_of, film, scenes_of
 from malt.evaluation.subject import Request, Subject, make
+from malt.worlds.passage.reference import captions_of, film, scenes_of
 
 REAL, OTHER_REAL = 1, 2  # rooms of scenes that no video was asked for
 

@@ -8,13 +8,13 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-from malt.evaluation.driving import FOLDER, driving_files, driving_windows
 from malt.evaluation.features import ImageNetFrames, imagenet_network
 from malt.evaluation.metric import Axes, Meaning, batches
 from malt.evaluation.outcome import Curve, Outcome
-from malt.evaluation.scenery import UNTOLD, film, scenes_of
 from malt.evaluation.subject import Request, Subject, make
-from malt.evaluation.world_features import CLIP_FRAMES, load_world_features
+from malt.worlds.drive.recordings import FOLDER, driving_files, driving_windows
+from malt.worlds.passage.reference import UNTOLD, film, scenes_of
+from malt.worlds.passage.world_features import CLIP_FRAMES, load_world_features
 
 START = 64  # frame at which films begin, when shapes are anywhere
 FROZEN = "last true frame kept"

@@ -5,14 +5,14 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from malt.data.worlds.passage import COLOURS, KINDS, sample_scenes
 from malt.evaluation.metric import Axes, Meaning, batches
-from malt.evaluation.moments import BINS, GIVEN, HORIZON, Moment, moments
-from malt.evaluation.oracle import read_shapes
 from malt.evaluation.outcome import Curve, Outcome
-from malt.evaluation.recall import Appearance, follow
-from malt.evaluation.scenery import UNTOLD, film, first_scene
 from malt.evaluation.subject import MemoryUse, Request, Subject, collect
+from malt.worlds.passage.appearances import Appearance, follow
+from malt.worlds.passage.occlusions import BINS, GIVEN, HORIZON, Moment, moments
+from malt.worlds.passage.oracle import read_shapes
+from malt.worlds.passage.reference import UNTOLD, film, first_scene
+from malt.worlds.passage.scenes import COLOURS, KINDS, sample_scenes
 
 USES: dict[MemoryUse, str] = {"kept": "memory as it is", "emptied": "memory emptied", "swapped": "another's memory"}
 CHANCE = 1 / (len(KINDS) * len(COLOURS))

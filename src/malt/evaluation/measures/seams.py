@@ -9,9 +9,9 @@ from torch import Tensor
 
 from malt.evaluation.metric import Axes, Meaning, batches
 from malt.evaluation.outcome import Outcome
-from malt.evaluation.scenery import captions_of
 from malt.evaluation.subject import Request, Subject
 from malt.generation.rollout import Segment
+from malt.worlds.passage.reference import captions_of
 
 
 @dataclass(frozen=True, kw_only=True)

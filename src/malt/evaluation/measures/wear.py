@@ -12,11 +12,11 @@ from malt.errors import UsageError
 from malt.evaluation.features import WorldClips
 from malt.evaluation.frechet import Gaussian, frechet_distance, gaussian_of
 from malt.evaluation.metric import Axes, Meaning, batches
-from malt.evaluation.oracle import Seen, read_shapes
 from malt.evaluation.outcome import Curve, Outcome
-from malt.evaluation.scenery import captions_of, film, scenes_of
 from malt.evaluation.subject import Request, Subject, collect_spans
-from malt.evaluation.wear import histogram_distance, motion, moving_shapes, sharpness, well_formed
+from malt.worlds.passage.drift_signs import histogram_distance, motion, moving_shapes, sharpness, well_formed
+from malt.worlds.passage.oracle import Seen, read_shapes
+from malt.worlds.passage.reference import captions_of, film, scenes_of
 
 STRETCH, MOST_STRETCHES = 64, 8  # frames looked at together, and how many times in a video
 SEEDS_OF_TRUTH = 1  # the room of scenes that the reference comes from

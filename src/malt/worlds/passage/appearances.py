@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from malt.data.worlds.captions import Caption, Named
-from malt.evaluation.oracle import Seen, lane
+from malt.worlds.passage.captions import Caption, Named
+from malt.worlds.passage.oracle import Seen, lane
 
 Readings = Sequence[Sequence[Seen]]
 Identity = tuple[str, str]  # kind and colour

@@ -3,7 +3,7 @@
 import random
 from dataclasses import dataclass
 
-from malt.data.worlds.passage import COLOURS, KINDS, PLACES, SIZES, WALLS, Scenes
+from malt.worlds.passage.scenes import COLOURS, KINDS, PLACES, SIZES, WALLS, Scenes
 
 WHERE = {"night": "at night", "day": "by day", "desert": "in the desert", "meadow": "in a meadow"}
 

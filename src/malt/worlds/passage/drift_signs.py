@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from malt.evaluation.oracle import Seen, lane
+from malt.worlds.passage.oracle import Seen, lane
 
 LEAST_STEP, LARGEST_STEP = 0.2, 4.0  # pixels a frame that count as motion of a shape
 BOXES = 4  # of each colour channel

@@ -10,8 +10,8 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-from malt.data.worlds.captions import describe
-from malt.data.worlds.passage import Scenes, render, sample_scenes
+from malt.worlds.passage.captions import describe
+from malt.worlds.passage.scenes import Scenes, render, sample_scenes
 
 FIRST, APART = 900_000_000, 1_000_000  # seed of the first scene, and from one seed of a measurement to the next
 UNTOLD = "two shapes pass behind a wall"

@@ -1,7 +1,7 @@
 """Laws of the captions of `passage`."""
 
-from malt.data.worlds.captions import Caption, Named, describe, vocabulary
-from malt.data.worlds.passage import COLOURS, KINDS, PLACES, SIZES, WALLS, Scenes, sample_scenes
+from malt.worlds.passage.captions import Caption, Named, describe, vocabulary
+from malt.worlds.passage.scenes import COLOURS, KINDS, PLACES, SIZES, WALLS, Scenes, sample_scenes
 
 NUM = 300
 

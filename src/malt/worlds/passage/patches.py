@@ -14,7 +14,7 @@ from jaxtyping import Bool, Float, Int
 from scipy import ndimage
 from torch import Tensor
 
-from malt.data.worlds.passage import COLOURS, PLACES, WALLS
+from malt.worlds.passage.scenes import COLOURS, PLACES, WALLS
 
 WINDOW = 36  # height and width of a window in pixels: room for the largest shape and what is around it
 MIN_PIXELS, MAX_PIXELS = 40, 400  # of a patch that is worth a second look

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from malt.data.worlds.passage import (
+from malt.worlds.passage.scenes import (
     COLOURS,
     FRAME_RATE,
     KINDS,

@@ -3,9 +3,9 @@
 import pytest
 import torch
 
-from malt.data.worlds.passage import render, sample_scenes
-from malt.evaluation.oracle import Seen, read_shapes
-from malt.evaluation.wear import motion, sharpness, track_motion, well_formed
+from malt.worlds.passage.drift_signs import motion, sharpness, track_motion, well_formed
+from malt.worlds.passage.oracle import Seen, read_shapes
+from malt.worlds.passage.scenes import render, sample_scenes
 
 
 def seen(x: float, y: float = 17.0, colour: str = "red") -> Seen:

@@ -2,10 +2,10 @@
 
 from dataclasses import replace
 
-from malt.data.worlds.captions import Caption, Named
-from malt.data.worlds.passage import COLOURS, KINDS, render, sample_scenes
-from malt.evaluation.oracle import Seen, read_shapes
-from malt.evaluation.recall import Appearance, follow, obeyed, same_identity, vote
+from malt.worlds.passage.appearances import Appearance, follow, obeyed, same_identity, vote
+from malt.worlds.passage.captions import Caption, Named
+from malt.worlds.passage.oracle import Seen, read_shapes
+from malt.worlds.passage.scenes import COLOURS, KINDS, render, sample_scenes
 
 HEIGHTS = (17.0, 47.0)
 

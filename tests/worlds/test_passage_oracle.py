@@ -11,7 +11,9 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor
 
-from malt.data.worlds.passage import (
+from malt.media.pixels import to_pixels
+from malt.worlds.passage.oracle import Seen, lane, read_shapes
+from malt.worlds.passage.scenes import (
     COLOURS,
     KINDS,
     SIZE,
@@ -23,8 +25,6 @@ from malt.data.worlds.passage import (
     render,
     sample_scenes,
 )
-from malt.evaluation.oracle import Seen, lane, read_shapes
-from malt.media.pixels import to_pixels
 
 NUM_SCENES, FRAMES = 36, (0, 37, 74, 111, 148)
 

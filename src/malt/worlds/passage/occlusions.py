@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from malt.data.worlds.passage import COLOURS, KINDS, Scenes, fully_visible, hidden, sample_scenes
+from malt.worlds.passage.scenes import COLOURS, KINDS, Scenes, fully_visible, hidden, sample_scenes
 
 GIVEN, HORIZON = 128, 64  # frames that are given, and that are watched after them
 CONTEXT, LEFT = 4, 16

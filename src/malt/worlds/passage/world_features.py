@@ -15,8 +15,8 @@ from jaxtyping import Float
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from malt.data.worlds.passage import COLOURS, KINDS, PLACES, SIZE, WALLS
 from malt.errors import CheckpointError
+from malt.worlds.passage.scenes import COLOURS, KINDS, PLACES, SIZE, WALLS
 
 CLIP_FRAMES = 16
 NUM_FEATURES = 64

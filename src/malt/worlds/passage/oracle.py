@@ -16,8 +16,8 @@ from einops import rearrange
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from malt.data.worlds.passage import COLOURS, KINDS, SIZE, SIZES, distances
-from malt.evaluation.patches import WINDOW, Patches, find_patches
+from malt.worlds.passage.patches import WINDOW, Patches, find_patches
+from malt.worlds.passage.scenes import COLOURS, KINDS, SIZE, SIZES, distances
 
 LANE_BORDER = SIZE / 2  # shapes above it travel in lane 0, below it in lane 1
 MIN_FIT = 0.84  # intersection over union with the best kind

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from malt.evaluation.turning import LAG, READ_FRAMES, TurnReader, explained, sideways, steering_of
+from malt.worlds.drive.steering_probe import LAG, READ_FRAMES, TurnReader, explained, sideways, steering_of
 
 
 def panned(steps: list[float], seed: int = 0) -> Tensor:
