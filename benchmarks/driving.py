@@ -20,10 +20,10 @@ from torch import Tensor
 from malt.data.decoded_frames import decode_films
 from malt.data.video_folder import find_films
 from malt.diffusion.flow import interpolate, velocity
-from malt.evaluation.measures.prediction import FROZEN, distances
-from malt.evaluation.outcome import Outcome, summarise
-from malt.evaluation.sheet import contact_sheet
-from malt.evaluation.subject import MemoryUse, Request, RolloutSubject, subject_of
+from malt.evaluation.metrics.prediction import FROZEN, distances
+from malt.evaluation.report.contact_sheet import contact_sheet
+from malt.evaluation.result import Outcome, summarise
+from malt.evaluation.video_model import MemoryUse, Request, RolloutSubject, subject_of
 from malt.generation.drivers import build_driver
 from malt.generation.malt import with_context
 from malt.pipelines.loading import load_pipeline

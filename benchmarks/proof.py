@@ -20,16 +20,16 @@ import torch
 from results import write
 
 from malt.errors import UsageError
-from malt.evaluation.identity import checkpoint_sha256
-from malt.evaluation.measures.cost import Cost
-from malt.evaluation.measures.frechet import Frechet
-from malt.evaluation.measures.prediction import Prediction
-from malt.evaluation.measures.recall import Recall
-from malt.evaluation.measures.seams import Seams
-from malt.evaluation.measures.wear import Wear
-from malt.evaluation.metric import Metric
-from malt.evaluation.study import Study
-from malt.evaluation.subject import Subject, subject_of
+from malt.evaluation.checkpoint_hash import checkpoint_sha256
+from malt.evaluation.evaluation_run import Study
+from malt.evaluation.metrics.base import Metric
+from malt.evaluation.metrics.boundaries import Seams
+from malt.evaluation.metrics.cost import Cost
+from malt.evaluation.metrics.drift import Wear
+from malt.evaluation.metrics.frechet import Frechet
+from malt.evaluation.metrics.prediction import Prediction
+from malt.evaluation.metrics.recall import Recall
+from malt.evaluation.video_model import Subject, subject_of
 from malt.pipelines.loading import load_pipeline
 from malt.pipelines.packaged import default_checkpoint
 from malt.worlds.passage.occlusions import BINS

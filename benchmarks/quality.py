@@ -11,10 +11,10 @@ from pathlib import Path
 import torch
 from results import say, timed, write
 
-from malt.evaluation.measures.recall import CHANCE, Recall
-from malt.evaluation.outcome import summarise
-from malt.evaluation.sheet import contact_sheet
-from malt.evaluation.subject import Request, make, subject_of
+from malt.evaluation.metrics.recall import CHANCE, Recall
+from malt.evaluation.report.contact_sheet import contact_sheet
+from malt.evaluation.result import summarise
+from malt.evaluation.video_model import Request, make, subject_of
 from malt.pipelines.loading import load_pipeline
 from malt.pipelines.malt import MaltPipeline
 from malt.worlds.passage.appearances import obeyed

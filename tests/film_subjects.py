@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from malt.evaluation.subject import MemoryUse, Request
+from malt.evaluation.video_model import MemoryUse, Request
 from malt.generation.rollout import Segment
 from malt.worlds.passage.reference import film, scenes_of
 from malt.worlds.passage.scenes import SIZE

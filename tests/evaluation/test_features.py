@@ -9,8 +9,7 @@ from torch import Tensor, nn
 
 from film_subjects import FilmSubject, of_asked_scenes, spoilt
 from malt.errors import UsageError
-from malt.evaluation.catalogue import Extent, build_metrics
-from malt.evaluation.features import (
+from malt.evaluation.metrics.features import (
     ImageNetDifferences,
     ImageNetFrames,
     WorldClips,
@@ -19,10 +18,11 @@ from malt.evaluation.features import (
     imagenet_network,
     windows,
 )
-from malt.evaluation.frechet import frechet_of
-from malt.evaluation.fvd import load_i3d
-from malt.evaluation.measures.frechet import Frechet
-from malt.evaluation.measures.fvd import Fvd
+from malt.evaluation.metrics.frechet import Frechet
+from malt.evaluation.metrics.frechet_distance import frechet_of
+from malt.evaluation.metrics.fvd import Fvd
+from malt.evaluation.metrics.i3d import load_i3d
+from malt.evaluation.registry import Extent, build_metrics
 from malt.worlds.drive.recordings import data_folder
 from malt.worlds.passage.scenes import KINDS, fully_visible, render, sample_scenes
 from malt.worlds.passage.world_features import load_world_features, weights_path

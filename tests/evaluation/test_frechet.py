@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from malt.evaluation.frechet import Gaussian, frechet_distance, frechet_of, gaussian_of
+from malt.evaluation.metrics.frechet_distance import Gaussian, frechet_distance, frechet_of, gaussian_of
 
 
 def drawn(num: int, dim: int = 6, seed: int = 0) -> Tensor:

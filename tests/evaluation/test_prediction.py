@@ -8,11 +8,11 @@ from torch import Tensor
 
 from film_subjects import SEGMENT, FilmSubject
 from malt.errors import UsageError
-from malt.evaluation.measures.cost import Cost, resident_bytes
-from malt.evaluation.measures.prediction import FROZEN, START, Prediction, distances, psnr, ssim
-from malt.evaluation.measures.seams import Seams, jumps
-from malt.evaluation.outcome import summarise
-from malt.evaluation.subject import MemoryUse, Request
+from malt.evaluation.metrics.boundaries import Seams, jumps
+from malt.evaluation.metrics.cost import Cost, resident_bytes
+from malt.evaluation.metrics.prediction import FROZEN, START, Prediction, distances, psnr, ssim
+from malt.evaluation.result import summarise
+from malt.evaluation.video_model import MemoryUse, Request
 from malt.media.pixels import to_pixels
 from malt.media.video_writer import VideoSink
 from malt.worlds.drive.recordings import driving_files, driving_windows

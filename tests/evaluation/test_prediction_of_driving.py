@@ -8,10 +8,10 @@ import torch
 from torch import Tensor
 
 from film_subjects import FilmSubject
-from malt.evaluation.features import imagenet_network
-from malt.evaluation.measures.prediction import FROZEN, Prediction
-from malt.evaluation.outcome import summarise
-from malt.evaluation.subject import MemoryUse, Request
+from malt.evaluation.metrics.features import imagenet_network
+from malt.evaluation.metrics.prediction import FROZEN, Prediction
+from malt.evaluation.result import summarise
+from malt.evaluation.video_model import MemoryUse, Request
 from malt.media.pixels import to_pixels
 from malt.media.video_writer import VideoSink
 

@@ -15,9 +15,9 @@ from malt.errors import UsageError
 if TYPE_CHECKING:
     from rich.progress import Progress
 
-    from malt.evaluation.metric import Metric
-    from malt.evaluation.study import Study
-    from malt.evaluation.subject import Subject
+    from malt.evaluation.evaluation_run import Study
+    from malt.evaluation.metrics.base import Metric
+    from malt.evaluation.video_model import Subject
     from malt.pipelines.malt import MaltPipeline
 
 SHOWN = {True: (3, 128), False: (6, 512)}  # videos on the page, and their frames; the first where it must be quick
@@ -66,7 +66,7 @@ class Command:
             self._measure(pipe, metrics)
 
     def _check(self) -> "list[Metric]":
-        from malt.evaluation.catalogue import Extent, build_metrics, known_name
+        from malt.evaluation.registry import Extent, build_metrics, known_name
         from malt.generation.rollouts import ROLLOUTS
 
         for option in ("seeds", "count", "frames", "threads"):
@@ -79,9 +79,9 @@ class Command:
         return build_metrics(_names(self.metrics, "--metrics"), extent)
 
     def _measure(self, pipe: "MaltPipeline", metrics: "list[Metric]") -> None:
-        from malt.evaluation.identity import checkpoint_sha256
-        from malt.evaluation.study import Study
-        from malt.evaluation.subject import subject_of
+        from malt.evaluation.checkpoint_hash import checkpoint_sha256
+        from malt.evaluation.evaluation_run import Study
+        from malt.evaluation.video_model import subject_of
         from malt.pipelines.packaged import default_checkpoint
 
         path = self.checkpoint or default_checkpoint()
@@ -106,7 +106,7 @@ class Command:
 
     def _run_all(self, study: "Study", progress: "Progress", remark: str) -> None:
         """Videos first, then every run that is missing; the page is written anew after each, with a remark on the model."""
-        from malt.evaluation.showing import show
+        from malt.evaluation.report.side_by_side import show
 
         num_shown, num_frames = SHOWN[self.quick]
         todo = study.pending()
@@ -123,9 +123,9 @@ class Command:
 
     def _publish(self, study: "Study", remark: str) -> None:
         """Write results.json and the page of what there is."""
-        from malt.evaluation.page import write_page
-        from malt.evaluation.showing import table
-        from malt.evaluation.study import write_json, write_text
+        from malt.evaluation.evaluation_run import write_json, write_text
+        from malt.evaluation.report.html_page import write_page
+        from malt.evaluation.report.side_by_side import table
 
         results = study.results()
         write_json(self.out / "results.json", {"command": ["malt", *sys.argv[1:]], **results})

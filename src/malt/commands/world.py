@@ -53,7 +53,7 @@ class Command:
         print(f"malt: wrote {self.scenes} scenes to {self.out}")
 
     def _sheet(self) -> "Image":
-        from malt.evaluation.sheet import contact_sheet
+        from malt.evaluation.report.contact_sheet import contact_sheet
         from malt.worlds.passage.captions import describe
         from malt.worlds.passage.oracle import read_shapes
         from malt.worlds.passage.scenes import render, sample_scenes

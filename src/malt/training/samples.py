@@ -15,7 +15,7 @@ from malt.codecs.base import Codec
 from malt.data.batch import Batch
 from malt.diffusion.guidance import Guidance
 from malt.errors import MaltError
-from malt.evaluation.sheet import contact_sheet
+from malt.evaluation.report.contact_sheet import contact_sheet
 from malt.generation.malt import MaltRollout, Progress
 from malt.generation.rollout import Driver, Segment
 from malt.media.pixels import to_pixels

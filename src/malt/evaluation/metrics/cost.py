@@ -6,9 +6,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from malt.evaluation.metric import Axes, Meaning
-from malt.evaluation.outcome import Curve, Outcome
-from malt.evaluation.subject import Request, Subject
+from malt.evaluation.metrics.base import Axes, Meaning
+from malt.evaluation.result import Curve, Outcome
+from malt.evaluation.video_model import Request, Subject
 from malt.generation.report import peak_rss_bytes
 from malt.worlds.passage.reference import captions_of
 

@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 
 import tiny_pipeline
-from malt.evaluation.subject import Request, RolloutSubject, collect, collect_spans, make, subject_of
+from malt.evaluation.video_model import Request, RolloutSubject, collect, collect_spans, make, subject_of
 from malt.generation.rollouts import ROLLOUTS
 from tiny_pipeline import SEGMENT
 

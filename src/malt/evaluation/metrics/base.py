@@ -4,8 +4,8 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Literal, Protocol, runtime_checkable
 
-from malt.evaluation.outcome import Outcome
-from malt.evaluation.subject import Subject
+from malt.evaluation.result import Outcome
+from malt.evaluation.video_model import Subject
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,10 +8,10 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-from malt.evaluation.features import ImageNetFrames, imagenet_network
-from malt.evaluation.metric import Axes, Meaning, batches
-from malt.evaluation.outcome import Curve, Outcome
-from malt.evaluation.subject import Request, Subject, make
+from malt.evaluation.metrics.base import Axes, Meaning, batches
+from malt.evaluation.metrics.features import ImageNetFrames, imagenet_network
+from malt.evaluation.result import Curve, Outcome
+from malt.evaluation.video_model import Request, Subject, make
 from malt.worlds.drive.recordings import FOLDER, driving_files, driving_windows
 from malt.worlds.passage.reference import UNTOLD, film, scenes_of
 from malt.worlds.passage.world_features import CLIP_FRAMES, load_world_features

@@ -12,9 +12,9 @@ from typing import Any
 import torch
 
 from malt.errors import MaltError, UsageError
-from malt.evaluation.metric import Metric
-from malt.evaluation.outcome import Outcome, summarise
-from malt.evaluation.subject import Subject
+from malt.evaluation.metrics.base import Metric
+from malt.evaluation.result import Outcome, summarise
+from malt.evaluation.video_model import Subject
 from malt.generation.report import versions
 
 

@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 
 from malt.cli import main
-from malt.evaluation.sheet import contact_sheet, sampled_frames
+from malt.evaluation.report.contact_sheet import contact_sheet, sampled_frames
 from malt.worlds.passage.oracle import Seen
 
 GREY = torch.zeros(2, 20, 3, 64, 64)

@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 
 from film_subjects import FilmSubject
-from malt.evaluation.measures.recall import Recall
-from malt.evaluation.outcome import summarise
-from malt.evaluation.subject import MemoryUse, Request
+from malt.evaluation.metrics.recall import Recall
+from malt.evaluation.result import summarise
+from malt.evaluation.video_model import MemoryUse, Request
 from malt.worlds.passage.occlusions import BINS, CONTEXT, GIVEN, HORIZON, Moment, moments, runs
 from malt.worlds.passage.reference import first_scene
 from malt.worlds.passage.scenes import COLOURS, KINDS, SIZE, fully_visible, hidden, render, sample_scenes

@@ -7,9 +7,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from malt.evaluation.metric import Axes, Meaning, batches
-from malt.evaluation.outcome import Outcome
-from malt.evaluation.subject import Request, Subject
+from malt.evaluation.metrics.base import Axes, Meaning, batches
+from malt.evaluation.result import Outcome
+from malt.evaluation.video_model import Request, Subject
 from malt.generation.rollout import Segment
 from malt.worlds.passage.reference import captions_of
 

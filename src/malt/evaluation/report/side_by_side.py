@@ -8,7 +8,7 @@ from typing import Any
 from jaxtyping import Float
 from torch import Tensor
 
-from malt.evaluation.subject import Request, Subject
+from malt.evaluation.video_model import Request, Subject
 from malt.media.pixels import to_pixels
 from malt.media.video_writer import VideoSink
 from malt.worlds.passage.reference import captions_of, film, scenes_of

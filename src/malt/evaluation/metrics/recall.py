@@ -5,9 +5,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from malt.evaluation.metric import Axes, Meaning, batches
-from malt.evaluation.outcome import Curve, Outcome
-from malt.evaluation.subject import MemoryUse, Request, Subject, collect
+from malt.evaluation.metrics.base import Axes, Meaning, batches
+from malt.evaluation.result import Curve, Outcome
+from malt.evaluation.video_model import MemoryUse, Request, Subject, collect
 from malt.worlds.passage.appearances import Appearance, follow
 from malt.worlds.passage.occlusions import BINS, GIVEN, HORIZON, Moment, moments
 from malt.worlds.passage.oracle import read_shapes

@@ -7,8 +7,8 @@ import torch
 
 from film_subjects import FilmSubject, Make, blurred, frozen, of_asked_scenes, spoilt
 from malt.errors import UsageError
-from malt.evaluation.measures.wear import WORLD, Wear
-from malt.evaluation.outcome import Outcome, summarise
+from malt.evaluation.metrics.drift import WORLD, Wear
+from malt.evaluation.result import Outcome, summarise
 from malt.worlds.passage.drift_signs import histogram_distance, moving_shapes
 from malt.worlds.passage.oracle import Seen
 from malt.worlds.passage.scenes import render, sample_scenes

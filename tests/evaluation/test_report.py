@@ -11,15 +11,15 @@ import pytest
 
 from film_subjects import FilmSubject
 from malt.errors import UsageError
-from malt.evaluation.catalogue import METRICS, Extent, build_metrics
-from malt.evaluation.chart import Line, Point, line_chart, nice_ticks, short
-from malt.evaluation.identity import checkpoint_sha256
-from malt.evaluation.metric import Axes, Meaning, batches
-from malt.evaluation.outcome import Curve, Outcome
-from malt.evaluation.page import write_page
-from malt.evaluation.showing import show, table
-from malt.evaluation.study import Study
-from malt.evaluation.subject import Subject
+from malt.evaluation.checkpoint_hash import checkpoint_sha256
+from malt.evaluation.evaluation_run import Study
+from malt.evaluation.metrics.base import Axes, Meaning, batches
+from malt.evaluation.registry import METRICS, Extent, build_metrics
+from malt.evaluation.report.chart import Line, Point, line_chart, nice_ticks, short
+from malt.evaluation.report.html_page import write_page
+from malt.evaluation.report.side_by_side import show, table
+from malt.evaluation.result import Curve, Outcome
+from malt.evaluation.video_model import Subject
 
 
 @dataclass

@@ -6,15 +6,15 @@ from difflib import get_close_matches
 from pathlib import Path
 
 from malt.errors import UsageError
-from malt.evaluation.fvd import PROTOCOL_FRAMES
-from malt.evaluation.measures.cost import Cost
-from malt.evaluation.measures.frechet import Frechet
-from malt.evaluation.measures.fvd import Fvd
-from malt.evaluation.measures.prediction import Prediction
-from malt.evaluation.measures.recall import Recall
-from malt.evaluation.measures.seams import Seams
-from malt.evaluation.measures.wear import Wear
-from malt.evaluation.metric import Metric
+from malt.evaluation.metrics.base import Metric
+from malt.evaluation.metrics.boundaries import Seams
+from malt.evaluation.metrics.cost import Cost
+from malt.evaluation.metrics.drift import Wear
+from malt.evaluation.metrics.frechet import Frechet
+from malt.evaluation.metrics.fvd import Fvd
+from malt.evaluation.metrics.i3d import PROTOCOL_FRAMES
+from malt.evaluation.metrics.prediction import Prediction
+from malt.evaluation.metrics.recall import Recall
 from malt.worlds.passage.occlusions import BINS
 
 

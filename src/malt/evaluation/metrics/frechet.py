@@ -6,11 +6,11 @@ import torch
 from torch import Tensor
 
 from malt.errors import UsageError
-from malt.evaluation.features import Features, available_features
-from malt.evaluation.frechet import frechet_of
-from malt.evaluation.metric import Axes, Meaning, batches
-from malt.evaluation.outcome import Outcome
-from malt.evaluation.subject import Request, Subject, make
+from malt.evaluation.metrics.base import Axes, Meaning, batches
+from malt.evaluation.metrics.features import Features, available_features
+from malt.evaluation.metrics.frechet_distance import frechet_of
+from malt.evaluation.result import Outcome
+from malt.evaluation.video_model import Request, Subject, make
 from malt.worlds.passage.reference import captions_of, film, scenes_of
 
 REAL, OTHER_REAL = 1, 2  # rooms of scenes that no video was asked for

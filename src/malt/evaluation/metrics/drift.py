@@ -9,11 +9,11 @@ from jaxtyping import Float
 from torch import Tensor
 
 from malt.errors import UsageError
-from malt.evaluation.features import WorldClips
-from malt.evaluation.frechet import Gaussian, frechet_distance, gaussian_of
-from malt.evaluation.metric import Axes, Meaning, batches
-from malt.evaluation.outcome import Curve, Outcome
-from malt.evaluation.subject import Request, Subject, collect_spans
+from malt.evaluation.metrics.base import Axes, Meaning, batches
+from malt.evaluation.metrics.features import WorldClips
+from malt.evaluation.metrics.frechet_distance import Gaussian, frechet_distance, gaussian_of
+from malt.evaluation.result import Curve, Outcome
+from malt.evaluation.video_model import Request, Subject, collect_spans
 from malt.worlds.passage.drift_signs import histogram_distance, motion, moving_shapes, sharpness, well_formed
 from malt.worlds.passage.oracle import Seen, read_shapes
 from malt.worlds.passage.reference import captions_of, film, scenes_of

@@ -5,7 +5,7 @@ import math
 
 import pytest
 
-from malt.evaluation.outcome import Curve, Outcome, summarise
+from malt.evaluation.result import Curve, Outcome, summarise
 
 
 def figure(outcomes: list[Outcome], name: str) -> dict:

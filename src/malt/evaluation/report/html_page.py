@@ -4,10 +4,10 @@ from collections.abc import Iterable
 from html import escape
 from typing import Any
 
-from malt.evaluation.chart import COLOURS, DASHES, GREY, Line, Point, line_chart, short
-from malt.evaluation.metric import Axes
-from malt.evaluation.page_style import SCRIPT, STYLE
-from malt.evaluation.showing import WORLD
+from malt.evaluation.metrics.base import Axes
+from malt.evaluation.report.chart import COLOURS, DASHES, GREY, Line, Point, line_chart, short
+from malt.evaluation.report.html_style import SCRIPT, STYLE
+from malt.evaluation.report.side_by_side import WORLD
 
 Results = dict[str, Any]
 

@@ -9,11 +9,11 @@ from jaxtyping import Float
 from torch import Tensor
 
 from malt.errors import UsageError
-from malt.evaluation.frechet import frechet_of
-from malt.evaluation.fvd import I3D, PROTOCOL_CLIPS, PROTOCOL_FRAMES, SIDE, load_i3d
-from malt.evaluation.metric import Axes, Meaning, batches
-from malt.evaluation.outcome import Outcome
-from malt.evaluation.subject import Request, Subject, make
+from malt.evaluation.metrics.base import Axes, Meaning, batches
+from malt.evaluation.metrics.frechet_distance import frechet_of
+from malt.evaluation.metrics.i3d import I3D, PROTOCOL_CLIPS, PROTOCOL_FRAMES, SIDE, load_i3d
+from malt.evaluation.result import Outcome
+from malt.evaluation.video_model import Request, Subject, make
 from malt.worlds.passage.reference import captions_of, film, scenes_of
 
 REAL, OTHER_REAL = 1, 2  # rooms of scenes that no video was asked for
