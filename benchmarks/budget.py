@@ -15,7 +15,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from malt.codecs.registry import codec_of
 from malt.data.batch import Batch
-from malt.pipelines.autoencoder import load_autoencoder
+from malt.pipelines.autoencoder_loading import load_autoencoder
 from malt.recipes import find_recipe
 from malt.training.experiment import Experiment
 from malt.training.export import build_captioned

@@ -20,7 +20,7 @@ from results import say, timed, write
 from malt.cli import main as malt
 from malt.codecs.base import Codec
 from malt.codecs.registry import codec_of
-from malt.pipelines.autoencoder import load_autoencoder
+from malt.pipelines.autoencoder_loading import load_autoencoder
 from malt.precision import has_bfloat16
 
 SIDE, RATE, PIECE = 128, 16, 64  # pixels, frames a second, frames that are encoded at once

@@ -17,7 +17,7 @@ from malt.codecs.base import Codec
 from malt.codecs.registry import codec_of
 from malt.data.decoded_frames import decode_films
 from malt.data.video_folder import find_films
-from malt.pipelines.autoencoder import load_autoencoder
+from malt.pipelines.autoencoder_loading import load_autoencoder
 from malt.pipelines.packaged import packaged_models
 from malt.training.reconstruction import reconstruction
 

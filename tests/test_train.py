@@ -15,7 +15,7 @@ from malt.cli import main
 from malt.data.codec_fingerprint import identify
 from malt.data.shard_dataset import Corpus
 from malt.media.video_writer import VideoSink
-from malt.pipelines.autoencoder import load_autoencoder
+from malt.pipelines.autoencoder_loading import load_autoencoder
 from malt.pipelines.loading import load_pipeline
 from malt.training.checkpoint import saved_states
 

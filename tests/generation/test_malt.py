@@ -13,7 +13,7 @@ from malt.diffusion.guidance import Guidance
 from malt.errors import MaltError, UsageError
 from malt.generation.malt import MaltRollout, Progress
 from malt.generation.rollout import Segment
-from malt.memory.kinds import KINDS
+from malt.memory.registry import KINDS
 from malt.memory.state import Memory, num_bytes
 from tiny_pipeline import SEGMENT
 

@@ -21,7 +21,7 @@ from malt.generation.malt import MaltRollout
 from malt.generation.rollout import Rollout, Segment, held_bytes
 from malt.generation.rollouts import ROLLOUTS, build_rollout
 from malt.generation.sliding_window import SlidingWindowRollout
-from malt.memory.kinds import KINDS
+from malt.memory.registry import KINDS
 from malt.memory.state import Recalled
 from tiny_pipeline import SEGMENT
 

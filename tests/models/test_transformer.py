@@ -13,7 +13,7 @@ from peft import LoraConfig
 from torch import Tensor
 
 import tiny
-from malt.memory.kinds import KINDS
+from malt.memory.registry import KINDS
 from malt.memory.state import Memory, join, select
 from malt.models.blocks import Gelu
 from malt.models.transformer import MaltTransformer3DModel

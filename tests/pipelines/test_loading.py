@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from malt.errors import CheckpointError
-from malt.pipelines.checkpoint import COMPONENTS, MODELS, check_checkpoint
+from malt.pipelines.checkpoint_check import COMPONENTS, MODELS, check_checkpoint
 from malt.pipelines.loading import load_pipeline, missing_tensors
 from malt.pipelines.packaged import default_checkpoint
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from malt.errors import UsageError
-from malt.memory.kinds import KINDS
+from malt.memory.registry import KINDS
 from malt.training.chance import Chance, check_part
 from malt.training.objective import Stage
 from malt.training.transformer import TransformerTask

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from malt.memory.kinds import KINDS
+from malt.memory.registry import KINDS
 from malt.training.walk import UnrolledMemory, unroll_memory
 from tiny_lesson import EXACT, NOTHING_LOST, Examples, asked, captioned, chance, jolt, losses, task, untouched, window
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from malt.errors import UsageError
-from malt.memory.kinds import KINDS
+from malt.memory.registry import KINDS
 from malt.training.lesson import denoising_loss, noise_levels
 from malt.training.loop import fit
 from malt.training.objective import Stage

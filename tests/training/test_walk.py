@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from malt.memory.kinds import KINDS
+from malt.memory.registry import KINDS
 from malt.memory.regularisation import memory_regularisation
 from malt.training.transformer import TransformerTask
 from malt.training.walk import unroll_memory

@@ -99,7 +99,7 @@ class Command:
 
         from malt.codecs.registry import codec_of
         from malt.data.shard_writer import adopt, check_encoding, finished_films, shard_writer
-        from malt.pipelines.autoencoder import load_autoencoder
+        from malt.pipelines.autoencoder_loading import load_autoencoder
 
         device = choose_device(self.device)
         silence_libraries()

@@ -35,7 +35,7 @@ def find_model(model: str | None, checkpoint: Path | None) -> Path | None:
         UsageError: both were given, or there is no such model.
         CheckpointError: the folder holds no whole model.
     """
-    from malt.pipelines.checkpoint import check_checkpoint
+    from malt.pipelines.checkpoint_check import check_checkpoint
     from malt.pipelines.packaged import packaged_models
 
     check_one_of(model=model, checkpoint=checkpoint)

@@ -6,8 +6,8 @@ from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from malt.memory.kinds import build_memory
 from malt.memory.protocol import LayerMemory
+from malt.memory.registry import build_memory
 from malt.memory.state import KeysValues, Recalled, State
 from malt.models.attention import MaltAttention
 from malt.models.positions import Rotation, rotation, split_axes

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from malt.errors import CheckpointError
-from malt.pipelines.checkpoint import MODELS, WHAT_LOADING_RAISES, check_checkpoint, only_variant, tensor_names
+from malt.pipelines.checkpoint_check import MODELS, WHAT_LOADING_RAISES, check_checkpoint, only_variant, tensor_names
 from malt.pipelines.packaged import default_checkpoint, packaged_models
 
 if TYPE_CHECKING:

@@ -17,7 +17,7 @@ from malt.errors import CheckpointError, UsageError
 from malt.generation.chance import seeds_from
 from malt.generation.malt import MaltRollout, Progress
 from malt.generation.rollout import Driver, Segment
-from malt.pipelines.checkpoint import WHAT_LOADING_RAISES
+from malt.pipelines.checkpoint_check import WHAT_LOADING_RAISES
 from malt.pipelines.input_frames import Pictures, Videos, read_images, read_videos
 from malt.pipelines.prompt_embeds import Prompt
 from malt.pipelines.rollout_pipeline import RolloutPipeline

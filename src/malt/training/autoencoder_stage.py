@@ -10,7 +10,7 @@ from torch import nn
 
 from malt.codecs.registry import codec_of
 from malt.models.autoencoder import AutoencoderMalt
-from malt.pipelines.autoencoder import load_autoencoder
+from malt.pipelines.autoencoder_loading import load_autoencoder
 from malt.training.autoencoder import AutoencoderObjective, AutoencoderTask, latent_statistics
 from malt.training.chance import check_part
 from malt.training.distributed import Ranks, by_the_first

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import torch
 
-from malt.memory.kinds import KINDS, build_memory
+from malt.memory.registry import KINDS, build_memory
 from malt.models.positions import split_axes
 from malt.precision import check_precision
 from malt.training.autoencoder import AutoencoderObjective

@@ -13,7 +13,7 @@ from malt.codecs.registry import codec_of
 from malt.errors import CheckpointError
 from malt.models.text import build_text_encoder, build_tokenizer
 from malt.models.transformer import MaltTransformer3DModel
-from malt.pipelines.autoencoder import load_autoencoder
+from malt.pipelines.autoencoder_loading import load_autoencoder
 from malt.pipelines.malt import MaltPipeline
 from malt.training.checkpoint import damage, load_average, saved_states
 from malt.training.experiment import Sampling, TransformerSize

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 import tiny
 import tiny_pipeline
 from malt.errors import MaltError, UsageError
-from malt.memory.kinds import KINDS
+from malt.memory.registry import KINDS
 from malt.pipelines.loading import load_pipeline
 from malt.pipelines.malt import MaltPipeline, MaltPipelineOutput
 from malt.worlds.passage.captions import vocabulary

@@ -10,7 +10,7 @@ from torch import nn
 
 from malt.errors import CheckpointError
 from malt.models.autoencoder import AutoencoderMalt
-from malt.pipelines.checkpoint import WHAT_LOADING_RAISES, tensor_names
+from malt.pipelines.checkpoint_check import WHAT_LOADING_RAISES, tensor_names
 from malt.pipelines.loading import missing_tensors
 from malt.pipelines.packaged import default_checkpoint
 

@@ -9,7 +9,7 @@ from torch import Tensor
 
 import tiny
 from malt.memory.bank import BankMemory
-from malt.memory.kinds import KINDS, build_memory
+from malt.memory.registry import KINDS, build_memory
 from malt.memory.state import (
     Memory,
     State,
