@@ -25,8 +25,8 @@ from diffusers import (
 )
 from torch import Tensor, nn
 
-from malt.generation.malt import MaltRollout
 from malt.models.transformer import MaltTransformer3DModel
+from malt.rollouts.malt import MaltRollout
 
 # Width, depth and tokens a frame are those of the model that this project ships, for 64x64 pixels.
 HEADS, HEAD_DIM = 8, 32

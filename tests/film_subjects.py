@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from malt.evaluation.video_model import MemoryUse, Request
-from malt.generation.rollout import Segment
+from malt.rollouts.base import Segment
 from malt.worlds.passage.reference import film, scenes_of
 from malt.worlds.passage.scenes import SIZE
 

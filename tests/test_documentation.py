@@ -14,8 +14,8 @@ import malt
 import tiny_pipeline
 from documentation import PAGES, PAST, ROOT, commands, links, name, python_blocks
 from malt.cli import main
-from malt.generation.rollouts import ROLLOUTS
 from malt.pipelines.malt import MaltPipeline
+from malt.rollouts.registry import ROLLOUTS
 from tiny_server import served, service
 
 README = ROOT / "README.md"

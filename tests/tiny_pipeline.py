@@ -7,10 +7,10 @@ from diffusers import FlowMatchEulerDiscreteScheduler
 from torch import Tensor
 
 import tiny
-from malt.generation.malt import MaltRollout
 from malt.models.autoencoder import AutoencoderMalt
 from malt.models.text import build_text_encoder, build_tokenizer
 from malt.pipelines.malt import MaltPipeline
+from malt.rollouts.malt import MaltRollout
 from malt.worlds.passage.captions import vocabulary
 
 SIDE = 32  # height and width of the frames, pixels

@@ -13,39 +13,39 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from malt.errors import MaltError as MaltError
     from malt.errors import UsageError as UsageError
-    from malt.generation.diffusion_forcing import DiffusionForcingRollout as DiffusionForcingRollout
-    from malt.generation.full import FullRollout as FullRollout
-    from malt.generation.keyframes import KeyframesRollout as KeyframesRollout
-    from malt.generation.malt import MaltRollout as MaltRollout
-    from malt.generation.rollout import Segment as Segment
-    from malt.generation.rollouts import ROLLOUTS as ROLLOUTS
-    from malt.generation.rollouts import build_rollout as build_rollout
     from malt.generation.session import Session as Session
-    from malt.generation.sliding_window import SlidingWindowRollout as SlidingWindowRollout
     from malt.models.autoencoder import AutoencoderMalt as AutoencoderMalt
     from malt.models.transformer import MaltTransformer3DModel as MaltTransformer3DModel
     from malt.pipelines.loading import load_pipeline as load_pipeline
     from malt.pipelines.malt import MaltPipeline as MaltPipeline
     from malt.pipelines.packaged import packaged_models as packaged_models
+    from malt.rollouts.base import Segment as Segment
+    from malt.rollouts.diffusion_forcing import DiffusionForcingRollout as DiffusionForcingRollout
+    from malt.rollouts.full import FullRollout as FullRollout
+    from malt.rollouts.keyframes import KeyframesRollout as KeyframesRollout
+    from malt.rollouts.malt import MaltRollout as MaltRollout
+    from malt.rollouts.registry import ROLLOUTS as ROLLOUTS
+    from malt.rollouts.registry import build_rollout as build_rollout
+    from malt.rollouts.sliding_window import SlidingWindowRollout as SlidingWindowRollout
 
 __version__ = "0.1.0"
 
 # Where each public name lives: imported when it is first asked for, so that `import malt` stays light (PEP 562).
 _HOMES = {
     "AutoencoderMalt": "malt.models.autoencoder",
-    "DiffusionForcingRollout": "malt.generation.diffusion_forcing",
-    "FullRollout": "malt.generation.full",
-    "KeyframesRollout": "malt.generation.keyframes",
+    "DiffusionForcingRollout": "malt.rollouts.diffusion_forcing",
+    "FullRollout": "malt.rollouts.full",
+    "KeyframesRollout": "malt.rollouts.keyframes",
     "MaltError": "malt.errors",
     "MaltPipeline": "malt.pipelines.malt",
-    "MaltRollout": "malt.generation.malt",
+    "MaltRollout": "malt.rollouts.malt",
     "MaltTransformer3DModel": "malt.models.transformer",
-    "ROLLOUTS": "malt.generation.rollouts",
-    "Segment": "malt.generation.rollout",
+    "ROLLOUTS": "malt.rollouts.registry",
+    "Segment": "malt.rollouts.base",
     "Session": "malt.generation.session",
-    "SlidingWindowRollout": "malt.generation.sliding_window",
+    "SlidingWindowRollout": "malt.rollouts.sliding_window",
     "UsageError": "malt.errors",
-    "build_rollout": "malt.generation.rollouts",
+    "build_rollout": "malt.rollouts.registry",
     "load_pipeline": "malt.pipelines.loading",
     "packaged_models": "malt.pipelines.packaged",
 }

@@ -6,7 +6,7 @@ from torch import Tensor
 
 import tiny_pipeline
 from malt.evaluation.video_model import Request, RolloutSubject, collect, collect_spans, make, subject_of
-from malt.generation.rollouts import ROLLOUTS
+from malt.rollouts.registry import ROLLOUTS
 from tiny_pipeline import SEGMENT
 
 PROMPTS = [tiny_pipeline.PROMPT, "a blue square"]

@@ -67,7 +67,7 @@ class Command:
 
     def _check(self) -> "list[Metric]":
         from malt.evaluation.registry import Extent, build_metrics, known_name
-        from malt.generation.rollouts import ROLLOUTS
+        from malt.rollouts.registry import ROLLOUTS
 
         for option in ("seeds", "count", "frames", "threads"):
             check_count(f"--{option}", getattr(self, option))

@@ -18,10 +18,10 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from malt.generation.prompts import Line
-    from malt.generation.rollout import Segment
     from malt.generation.session import Session
     from malt.media.video_writer import VideoSink
     from malt.pipelines.malt import MaltPipeline
+    from malt.rollouts.base import Segment
 
 DEFAULT_NUM_FRAMES = 256
 

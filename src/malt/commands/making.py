@@ -13,10 +13,10 @@ from malt.errors import MaltError, UsageError
 
 if TYPE_CHECKING:
     from malt.generation.report import RunReport
-    from malt.generation.rollout import Driver, Segment
     from malt.generation.session import Session
     from malt.generation.session_state import SessionState
     from malt.media.video_writer import VideoSink
+    from malt.rollouts.base import Driver, Segment
 
 
 # What malt generate notes with a session: how the file is written, how long it is planned and is, what drives the model.

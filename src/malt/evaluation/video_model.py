@@ -8,10 +8,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from malt.generation.full import FullRollout
-from malt.generation.rollout import Driver, Rollout, Segment
-from malt.generation.rollouts import build_rollout
 from malt.memory.state import Memory, select
+from malt.rollouts.base import Driver, Rollout, Segment
+from malt.rollouts.full import FullRollout
+from malt.rollouts.registry import build_rollout
 
 MemoryUse = Literal["kept", "emptied", "swapped"]
 

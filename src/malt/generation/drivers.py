@@ -13,7 +13,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from malt.errors import UsageError
-from malt.generation.rollout import Driver, Segment
+from malt.rollouts.base import Driver, Segment
 
 CRUISE_SECONDS = (3.0, 12.0)  # the periods of the slow waves that make up a smooth random course
 WEAVE_SECONDS = 4.0

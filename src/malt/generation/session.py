@@ -18,12 +18,12 @@ from malt.codecs.device import execution_device
 from malt.errors import UsageError
 from malt.generation.identity import identify
 from malt.generation.prompts import Prompts, read_lines, schedule
-from malt.generation.rollout import Driver, Segment
 from malt.generation.session_file import load_session, save_session
 from malt.generation.session_state import SessionState, build, draw_seed, settle
 from malt.generation.snapshots import Snapshot, thin
 from malt.generation.timeline import Timeline
 from malt.generation.tree import map_tensors
+from malt.rollouts.base import Driver, Segment
 
 
 class Session:

@@ -57,7 +57,7 @@ def build(name: str, base: Any) -> Any:
     """The way to make a video that is called `name`, of the model, codec and settings of `base`."""
     if name == "malt":
         return base
-    from malt.generation.rollouts import build_rollout
+    from malt.rollouts.registry import build_rollout
 
     return build_rollout(name, base)
 

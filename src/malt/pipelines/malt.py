@@ -14,15 +14,15 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from malt.errors import CheckpointError, UsageError
-from malt.generation.chance import seeds_from
-from malt.generation.malt import MaltRollout, Progress
-from malt.generation.rollout import Driver, Segment
 from malt.pipelines.checkpoint_check import WHAT_LOADING_RAISES
 from malt.pipelines.input_frames import Pictures, Videos, read_images, read_videos
 from malt.pipelines.prompt_embeds import Prompt
 from malt.pipelines.rollout_pipeline import RolloutPipeline
 from malt.pipelines.settings import RolloutSettings
 from malt.pipelines.step_callback import TENSOR_INPUTS, StepCallback, step_end
+from malt.rollouts.base import Driver, Segment
+from malt.rollouts.malt import MaltRollout, Progress
+from malt.rollouts.noise import seeds_from
 
 Generators = torch.Generator | list[torch.Generator] | None
 OUTPUT_TYPES = ("pil", "np", "pt", "latent")

@@ -14,12 +14,12 @@ from malt.codecs.registry import codec_of
 from malt.diffusion.guidance import Guidance
 from malt.diffusion.schedulers import flow_scheduler
 from malt.errors import UsageError
-from malt.generation.malt import MaltRollout
 from malt.models.autoencoder import AutoencoderMalt
 from malt.models.transformer import MaltTransformer3DModel
 from malt.pipelines.packaged import packaged_models
 from malt.pipelines.prompt_embeds import Embeds, Prompt, PromptEncoder, check_embeds, pair, read_texts
 from malt.pipelines.settings import GenerationDefaults, RolloutSettings, check_names
+from malt.rollouts.malt import MaltRollout
 
 Autoencoder: TypeAlias = AutoencoderMalt | AutoencoderKL | AutoencoderKLWan | AutoencoderTiny
 Value = TypeVar("Value")

@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Callable, Iterable
 
 from malt.errors import MaltError
-from malt.generation.rollout import Segment
+from malt.rollouts.base import Segment
 from malt.studio.take import Take
 from malt.studio.wheel import Wheel
 from malt.web.live import LEAD_SEGMENTS

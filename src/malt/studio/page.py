@@ -8,7 +8,7 @@ from typing import Any
 import gradio as gr
 
 from malt.errors import MaltError, UsageError
-from malt.generation.rollouts import ROLLOUTS
+from malt.rollouts.registry import ROLLOUTS
 from malt.studio.studio import Studio
 from malt.studio.visit import Visit, Wish
 

@@ -13,9 +13,9 @@ import numpy as np
 
 from malt.errors import UsageError
 from malt.generation.report import resident_bytes
-from malt.generation.rollout import Segment
 from malt.generation.session import Session
 from malt.media.pixels import to_tensor
+from malt.rollouts.base import Segment
 from malt.studio.growth import Growth
 from malt.studio.models import Model
 from malt.studio.take import Take

@@ -16,10 +16,10 @@ from malt.data.batch import Batch
 from malt.diffusion.guidance import Guidance
 from malt.errors import MaltError
 from malt.evaluation.report.contact_sheet import contact_sheet
-from malt.generation.malt import MaltRollout, Progress
-from malt.generation.rollout import Driver, Segment
 from malt.media.pixels import to_pixels
 from malt.media.video_writer import VideoSink
+from malt.rollouts.base import Driver, Segment
+from malt.rollouts.malt import MaltRollout, Progress
 from malt.training.distributed import current_ranks
 from malt.training.experiment import Sampling
 from malt.training.transformer import Captioned

@@ -11,8 +11,8 @@ from starlette.types import Receive, Scope, Send
 
 from malt.errors import UsageError
 from malt.generation.drivers import Hand
-from malt.generation.rollout import Segment
 from malt.generation.session import Session
+from malt.rollouts.base import Segment
 from malt.web.channel import Channel
 from malt.web.metrics import Metrics
 from malt.web.orders import Desk, Order

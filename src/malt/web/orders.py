@@ -10,9 +10,9 @@ from jaxtyping import UInt8
 from malt.errors import UsageError
 from malt.generation.drivers import build_driver
 from malt.generation.prompts import read_lines, total_frames
-from malt.generation.rollout import Driver, Segment
 from malt.generation.session import Session
 from malt.media.pixels import to_tensor
+from malt.rollouts.base import Driver, Segment
 from malt.web.limits import Limits
 from malt.web.schemas import VideoRequest
 from malt.web.uploads import Wanted

@@ -5,10 +5,10 @@ from fractions import Fraction
 
 import numpy as np
 
-from malt.generation.rollout import Segment
 from malt.media.mp4_fragments import FragmentEncoder
 from malt.media.pixels import to_pixels
 from malt.media.video_writer import fit_to_encoding
+from malt.rollouts.base import Segment
 
 
 @dataclass(frozen=True)

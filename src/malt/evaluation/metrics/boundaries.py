@@ -10,7 +10,7 @@ from torch import Tensor
 from malt.evaluation.metrics.base import Axes, Meaning, batches
 from malt.evaluation.result import Outcome
 from malt.evaluation.video_model import Request, Subject
-from malt.generation.rollout import Segment
+from malt.rollouts.base import Segment
 from malt.worlds.passage.reference import captions_of
 
 

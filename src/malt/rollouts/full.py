@@ -15,9 +15,9 @@ from torch import Tensor
 
 from malt.diffusion.partial import sample_part
 from malt.errors import UsageError
-from malt.generation.malt import check_finite, with_context
-from malt.generation.memoryless import Memoryless, Standing
-from malt.generation.rollout import Driver, Segment, held_bytes
+from malt.rollouts.base import Driver, Segment, held_bytes
+from malt.rollouts.malt import check_finite, with_context
+from malt.rollouts.memoryless import Memoryless, Standing
 
 
 @dataclass(frozen=True, kw_only=True)

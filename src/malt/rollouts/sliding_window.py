@@ -10,8 +10,8 @@ from torch import Tensor
 
 from malt.diffusion.partial import sample_part
 from malt.errors import UsageError
-from malt.generation.malt import with_context
-from malt.generation.memoryless import Memoryless, Standing
+from malt.rollouts.malt import with_context
+from malt.rollouts.memoryless import Memoryless, Standing
 
 
 @dataclass(frozen=True, kw_only=True)

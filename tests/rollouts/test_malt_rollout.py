@@ -11,10 +11,10 @@ from torch import Tensor, nn
 import tiny_pipeline
 from malt.diffusion.guidance import Guidance
 from malt.errors import MaltError, UsageError
-from malt.generation.malt import MaltRollout, Progress
-from malt.generation.rollout import Segment
 from malt.memory.registry import KINDS
 from malt.memory.state import Memory, num_bytes
+from malt.rollouts.base import Segment
+from malt.rollouts.malt import MaltRollout, Progress
 from tiny_pipeline import SEGMENT
 
 MEMORIES = [kind for kind in KINDS if kind != "none"]

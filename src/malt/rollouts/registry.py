@@ -6,12 +6,12 @@ from difflib import get_close_matches
 from typing import Any
 
 from malt.errors import UsageError
-from malt.generation.diffusion_forcing import DiffusionForcingRollout
-from malt.generation.full import FullRollout
-from malt.generation.keyframes import KeyframesRollout
-from malt.generation.malt import MaltRollout
-from malt.generation.rollout import Rollout
-from malt.generation.sliding_window import SlidingWindowRollout
+from malt.rollouts.base import Rollout
+from malt.rollouts.diffusion_forcing import DiffusionForcingRollout
+from malt.rollouts.full import FullRollout
+from malt.rollouts.keyframes import KeyframesRollout
+from malt.rollouts.malt import MaltRollout
+from malt.rollouts.sliding_window import SlidingWindowRollout
 
 ROLLOUTS: dict[str, type[Any]] = {
     "malt": MaltRollout,

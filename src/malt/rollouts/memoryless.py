@@ -13,10 +13,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from malt.generation.chance import Chance, Seed
-from malt.generation.malt import Denoiser, MaltRollout, Progress, check_finite, last
-from malt.generation.rollout import Driver, Segment, held_bytes, stream_segments
 from malt.memory.state import Memory, move, without_places
+from malt.rollouts.base import Driver, Segment, held_bytes, stream_segments
+from malt.rollouts.malt import Denoiser, MaltRollout, Progress, check_finite, last
+from malt.rollouts.noise import Chance, Seed
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from typing import Protocol, TypeVar, runtime_checkable
 from jaxtyping import Float
 from torch import Tensor
 
-from malt.generation.chance import Seed
+from malt.rollouts.noise import Seed
 
 
 @dataclass(frozen=True)

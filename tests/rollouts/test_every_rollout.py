@@ -13,16 +13,16 @@ import tiny_pipeline
 from malt.diffusion.guidance import Guidance
 from malt.diffusion.sampling import noise_levels
 from malt.errors import MaltError, UsageError
-from malt.generation.chance import video_seeds
-from malt.generation.diffusion_forcing import DiffusionForcingRollout
-from malt.generation.full import FullRollout
-from malt.generation.keyframes import KeyframesRollout
-from malt.generation.malt import MaltRollout
-from malt.generation.rollout import Rollout, Segment, held_bytes
-from malt.generation.rollouts import ROLLOUTS, build_rollout
-from malt.generation.sliding_window import SlidingWindowRollout
 from malt.memory.registry import KINDS
 from malt.memory.state import Recalled
+from malt.rollouts.base import Rollout, Segment, held_bytes
+from malt.rollouts.diffusion_forcing import DiffusionForcingRollout
+from malt.rollouts.full import FullRollout
+from malt.rollouts.keyframes import KeyframesRollout
+from malt.rollouts.malt import MaltRollout
+from malt.rollouts.noise import video_seeds
+from malt.rollouts.registry import ROLLOUTS, build_rollout
+from malt.rollouts.sliding_window import SlidingWindowRollout
 from tiny_pipeline import SEGMENT
 
 RIVALS = [name for name in ROLLOUTS if name != "malt"]

@@ -12,9 +12,9 @@ from torch import Tensor
 
 from malt.diffusion.partial import sample_part
 from malt.errors import UsageError
-from malt.generation.chance import Chance
-from malt.generation.malt import with_context
-from malt.generation.memoryless import Memoryless, Standing
+from malt.rollouts.malt import with_context
+from malt.rollouts.memoryless import Memoryless, Standing
+from malt.rollouts.noise import Chance
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,8 +14,8 @@ from torch import Tensor
 from malt.diffusion.partial import FrameVelocity
 from malt.diffusion.rolling import Staircase
 from malt.errors import UsageError
-from malt.generation.malt import last, with_context
-from malt.generation.memoryless import Memoryless, Standing
+from malt.rollouts.malt import last, with_context
+from malt.rollouts.memoryless import Memoryless, Standing
 
 
 @dataclass(frozen=True, kw_only=True)

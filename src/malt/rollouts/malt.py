@@ -22,10 +22,10 @@ from malt.diffusion.guidance import Guidance
 from malt.diffusion.partial import sample_part
 from malt.diffusion.sampling import StepEnd
 from malt.errors import MaltError, UsageError
-from malt.generation.chance import Chance, Seed, chance_of, draw_noise
-from malt.generation.rollout import Driver, Segment, stream_segments
 from malt.memory.state import Memory, Recollection, in_half, move, num_bytes
 from malt.models.transformer import MaltTransformer3DModel
+from malt.rollouts.base import Driver, Segment, stream_segments
+from malt.rollouts.noise import Chance, Seed, chance_of, draw_noise
 
 Caption = tuple[Tensor, Tensor]  # encoder states (b, n, e) and which of them count (b, n)
 Denoiser = Callable[[Tensor, Tensor], Tensor]  # (x_t (b, s, c, h, w), noise level of every frame (b, s)) -> velocity
