@@ -24,11 +24,11 @@ from malt.evaluation.metrics.prediction import FROZEN, distances
 from malt.evaluation.report.contact_sheet import contact_sheet
 from malt.evaluation.result import Outcome, summarise
 from malt.evaluation.video_model import MemoryUse, Request, RolloutSubject, subject_of
-from malt.generation.drivers import build_driver
 from malt.pipelines.loading import load_pipeline
 from malt.pipelines.malt import MaltPipeline
 from malt.pipelines.packaged import packaged_models
 from malt.rollouts.malt import with_context
+from malt.sessions.action_policies import build_driver
 from malt.worlds.drive.recordings import ACTIONS, Windows, read_actions
 from malt.worlds.drive.steering_probe import READ_FRAMES, TurnReader, explained, sideways, steering_of
 from malt.worlds.passage.drift_signs import histogram_distance, motion, sharpness

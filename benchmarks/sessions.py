@@ -16,12 +16,12 @@ from tempfile import TemporaryDirectory
 import torch
 from results import say, timed, write
 
-from malt.generation.session import Session
-from malt.generation.session_file import session_folder
 from malt.media.pixels import to_pixels
 from malt.media.video_writer import VideoSink
 from malt.pipelines.loading import load_pipeline
 from malt.pipelines.malt import MaltPipeline
+from malt.sessions.session import Session
+from malt.sessions.storage import session_folder
 from malt.worlds.passage.appearances import obeyed
 from malt.worlds.passage.captions import Caption, describe
 from malt.worlds.passage.oracle import read_shapes

@@ -19,8 +19,8 @@ from pathlib import Path
 import torch
 from results import say, write
 
-from malt.generation.session import Session
 from malt.pipelines.loading import load_pipeline
+from malt.sessions.session import Session
 
 PROMPT = "a red circle and a blue square pass behind a wall"
 

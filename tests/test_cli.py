@@ -21,8 +21,8 @@ from PIL import Image
 import malt
 from malt.cli import VERBS, main
 from malt.errors import MaltError
-from malt.generation.session_file import read_index
 from malt.rollouts.base import Segment
+from malt.sessions.storage import read_index
 
 Run = Callable[..., int]
 

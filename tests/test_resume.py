@@ -18,11 +18,11 @@ from PIL import Image
 
 import tiny_pipeline
 from malt.cli import main
-from malt.generation.report import RunReport
-from malt.generation.session import Session
-from malt.generation.session_file import session_folder
 from malt.pipelines.loading import load_pipeline
 from malt.pipelines.malt import MaltPipeline
+from malt.sessions.run_report import RunReport
+from malt.sessions.session import Session
+from malt.sessions.storage import session_folder
 from tiny_pipeline import SEGMENT
 
 Run = Callable[..., int]

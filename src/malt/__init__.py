@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from malt.errors import MaltError as MaltError
     from malt.errors import UsageError as UsageError
-    from malt.generation.session import Session as Session
     from malt.models.autoencoder import AutoencoderMalt as AutoencoderMalt
     from malt.models.transformer import MaltTransformer3DModel as MaltTransformer3DModel
     from malt.pipelines.loading import load_pipeline as load_pipeline
@@ -27,6 +26,7 @@ if TYPE_CHECKING:
     from malt.rollouts.registry import ROLLOUTS as ROLLOUTS
     from malt.rollouts.registry import build_rollout as build_rollout
     from malt.rollouts.sliding_window import SlidingWindowRollout as SlidingWindowRollout
+    from malt.sessions.session import Session as Session
 
 __version__ = "0.1.0"
 
@@ -42,7 +42,7 @@ _HOMES = {
     "MaltTransformer3DModel": "malt.models.transformer",
     "ROLLOUTS": "malt.rollouts.registry",
     "Segment": "malt.rollouts.base",
-    "Session": "malt.generation.session",
+    "Session": "malt.sessions.session",
     "SlidingWindowRollout": "malt.rollouts.sliding_window",
     "UsageError": "malt.errors",
     "build_rollout": "malt.rollouts.registry",

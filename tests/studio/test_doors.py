@@ -12,7 +12,7 @@ from fastapi.testclient import TestClient
 from starlette.websockets import WebSocketDisconnect
 
 import tiny_pipeline
-from malt.generation.session import Session
+from malt.sessions.session import Session
 from malt.studio.app import create_app
 from malt.studio.models import Model, Models
 from malt.studio.page import EXAMPLE, build_page

@@ -15,7 +15,7 @@ from PIL import Image
 
 import tiny_pipeline
 from malt.errors import UsageError
-from malt.generation.drivers import TURN_FRAMES
+from malt.sessions.action_policies import TURN_FRAMES
 from malt.studio.models import Model, Models
 from malt.studio.studio import Studio
 from malt.studio.visit import MOST_TAKES, Visit, Wish
@@ -77,7 +77,7 @@ def test_a_take_grows_by_whole_segments_to_at_least_what_was_wished(visit: Visit
 def test_the_video_is_the_one_that_its_seed_makes_anywhere(visit: Visit) -> None:
     visit.begin(MODEL, wish(seed=5))
     rested(visit)
-    from malt.generation.session import Session
+    from malt.sessions.session import Session
 
     alone = torch.cat([segment.frames[0] for segment in Session.begin(PIPE, PROMPT, seed=5).stream(3 * SEGMENT)])
     made = torch.cat([segment.frames[0] for segment in visit.take.session.replay(0)])

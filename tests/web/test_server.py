@@ -11,9 +11,9 @@ import pytest
 from fastapi.testclient import TestClient
 
 import tiny_pipeline
-from malt.generation.session import Session
 from malt.media.pixels import to_pixels
 from malt.media.video_writer import VideoSink
+from malt.sessions.session import Session
 from tiny_server import service, wait_until
 from tiny_uploads import NO_USE, film, picture
 

@@ -16,7 +16,7 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 
 import tiny_pipeline
-from malt.generation.session import Session
+from malt.sessions.session import Session
 from malt.web.live import LEAD_SEGMENTS, Live, Stage
 from malt.web.server import Service
 from tiny_server import served, service, wait_until

@@ -11,8 +11,8 @@ import torch
 
 import tiny_pipeline
 from malt.errors import MaltError
-from malt.generation.session import Session
 from malt.rollouts.base import Segment
+from malt.sessions.session import Session
 from malt.web.channel import Channel
 from malt.web.worker import BusyError, State, Worker, aside
 

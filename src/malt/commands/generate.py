@@ -17,11 +17,11 @@ from malt.errors import UsageError
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from malt.generation.prompts import Line
-    from malt.generation.session import Session
     from malt.media.video_writer import VideoSink
     from malt.pipelines.malt import MaltPipeline
     from malt.rollouts.base import Segment
+    from malt.sessions.prompts import Line
+    from malt.sessions.session import Session
 
 DEFAULT_NUM_FRAMES = 256
 
@@ -114,12 +114,12 @@ class Command:
     @property
     def _folder(self) -> Path | None:
         """Where the session is kept; nowhere for files that cannot be gone on with."""
-        from malt.generation.session_file import session_folder
+        from malt.sessions.storage import session_folder
 
         return session_folder(self.out) if not self.no_session and self.out.suffix.lower() == ".mp4" else None
 
     def _lines(self) -> "tuple[Line, ...]":
-        from malt.generation.prompts import read_lines, read_prompts_file
+        from malt.sessions.prompts import read_lines, read_prompts_file
 
         if self.prompts is not None:
             return read_prompts_file(self.prompts)
@@ -136,8 +136,8 @@ class Command:
         check_seed(self.seed)
 
     def _check_inputs(self) -> None:
-        from malt.generation.prompts import check_text
         from malt.media.first_frames import read_image, read_video
+        from malt.sessions.prompts import check_text
 
         check_one_of(image=self.image, video=self.video)
         check_one_of(actions=self.actions, driver=self.driver)
@@ -171,7 +171,7 @@ class Command:
 
     def _begin(self, pipe: "MaltPipeline", frame_rate: Fraction) -> "Session":
         """A session in which nothing has been made, with what it takes to go on with it noted."""
-        from malt.generation.session import Session
+        from malt.sessions.session import Session
 
         end = self._num_frames(float(frame_rate))
         session = Session.begin(
@@ -201,8 +201,8 @@ class Command:
     def _write(self, session: "Session", sink: "VideoSink") -> None:
         """Choose what drives the model, and write what is given and what is made."""
         from malt.commands.making import Making, choose_driver
-        from malt.generation.report import RunReport
-        from malt.generation.session_file import forget_session
+        from malt.sessions.run_report import RunReport
+        from malt.sessions.storage import forget_session
 
         end = self._num_frames(float(sink.frame_rate))
         given = self._first_segments(session, end)
@@ -235,7 +235,7 @@ class Command:
 
     def _num_frames(self, frame_rate: float) -> int | None:
         from malt.commands.making import count_actions
-        from malt.generation.prompts import total_frames
+        from malt.sessions.prompts import total_frames
 
         if self.forever:
             return None

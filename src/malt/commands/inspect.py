@@ -30,7 +30,7 @@ class Command(Where):
     def run(self) -> None:
         """Print what the session says; load the model only for a picture."""
         from malt.commands.making import read_session_of
-        from malt.generation.session_file import session_folder
+        from malt.sessions.storage import session_folder
 
         folder = session_folder(self.video)
         for name, what in (*describe(read_session_of(self.video)), *_sizes(folder)):
@@ -41,9 +41,9 @@ class Command(Where):
 
     def _draw(self, picture: Path) -> None:
         from malt.commands.making import load_session_of
-        from malt.generation.memory_picture import draw
-        from malt.generation.watching import watch_memory
         from malt.media.output_path import check_output
+        from malt.sessions.attention_picture import draw
+        from malt.sessions.attention_probe import watch_memory
 
         check_count("--segments", self.segments)
         check_output(picture, overwrite=self.overwrite, endings=[".png"])

@@ -12,11 +12,11 @@ from malt.commands.model import Where, bring_up, check_lora, find_model
 from malt.errors import MaltError, UsageError
 
 if TYPE_CHECKING:
-    from malt.generation.report import RunReport
-    from malt.generation.session import Session
-    from malt.generation.session_state import SessionState
     from malt.media.video_writer import VideoSink
     from malt.rollouts.base import Driver, Segment
+    from malt.sessions.run_report import RunReport
+    from malt.sessions.session import Session
+    from malt.sessions.session_state import SessionState
 
 
 # What malt generate notes with a session: how the file is written, how long it is planned and is, what drives the model.
@@ -75,7 +75,7 @@ class Making:
 
     def _save(self, state: "SessionState") -> None:
         """Keep the session, behind the frames that it speaks of."""
-        from malt.generation.session_file import save_session
+        from malt.sessions.storage import save_session
 
         if self.folder is not None:
             self.sink.sync()
@@ -94,7 +94,7 @@ class Making:
         return f"malt: wrote {self.end} frames {how_much} to {sink.path} at {rate}"
 
     def _how_to_go_on(self) -> str:
-        from malt.generation.session_file import INDEX
+        from malt.sessions.storage import INDEX
 
         if self.folder is None or not (self.folder / INDEX).is_file():
             return ""
@@ -116,7 +116,7 @@ def choose_driver(
     Raises:
         UsageError: nothing drives a model that acts, something drives one that does not, or the file does not fit.
     """
-    from malt.generation.drivers import build_driver
+    from malt.sessions.action_policies import build_driver
 
     if not names:
         if driver or actions:
@@ -159,7 +159,7 @@ def read_session_of(video: Path) -> dict[str, Any]:
         UsageError: there is no session, or it is not one of malt generate.
         MaltError: it is damaged.
     """
-    from malt.generation.session_file import read_index, session_folder
+    from malt.sessions.storage import read_index, session_folder
 
     index = read_index(session_folder(video))
     if not index["notes"].keys() >= NOTES:
@@ -174,8 +174,8 @@ def load_session_of(video: Path, where: Where) -> "Session":
         UsageError: there is no session, or its model is gone.
         MaltError: it is damaged, or the model is another.
     """
-    from malt.generation.session import Session
-    from malt.generation.session_file import session_folder
+    from malt.sessions.session import Session
+    from malt.sessions.storage import session_folder
 
     check_count("--threads", where.threads)
     check_lora(where.lora)
@@ -202,8 +202,8 @@ def _noted_lora(noted: str | None, video: Path) -> Path | None:
 def _script(wanted: Sequence[str], path: Path, start: int, end: int | None) -> "Driver":
     import torch
 
-    from malt.generation.drivers import Script, arrange
     from malt.media.actions_csv import read_actions
+    from malt.sessions.action_policies import Script, arrange
 
     names, values = read_actions(path)
     if end is None or len(values) < end:

@@ -15,7 +15,7 @@ from malt.commands.model import Where
 from malt.errors import UsageError
 
 if TYPE_CHECKING:
-    from malt.generation.session import Session
+    from malt.sessions.session import Session
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,8 +82,8 @@ def go_on(
     Raises:
         UsageError: the video is longer already, or what drives it does not fit.
     """
-    from malt.generation.report import RunReport
-    from malt.generation.session_file import session_folder
+    from malt.sessions.run_report import RunReport
+    from malt.sessions.storage import session_folder
 
     notes = session.state.notes
     shown = notes["shown"]  # the last segment may be shown in part; it is made again, whole, when the video goes on

@@ -15,7 +15,7 @@ from malt.commands.model import Where
 from malt.errors import MaltError, UsageError
 
 if TYPE_CHECKING:
-    from malt.generation.session import Session
+    from malt.sessions.session import Session
 
 CHUNK = 2**20  # bytes copied at a time
 
@@ -35,7 +35,7 @@ class Command(Where):
 
     def run(self) -> None:
         """Check, load the session and its model, and cut session and video."""
-        from malt.generation.session_file import save_session, session_folder
+        from malt.sessions.storage import save_session, session_folder
 
         with interruptible():
             check_count("--to", self.to)
@@ -70,8 +70,8 @@ def check_copy(video: Path, out: Path, *, overwrite: bool) -> None:
     Raises:
         UsageError: it cannot.
     """
-    from malt.generation.session_file import session_folder
     from malt.media.output_path import check_output
+    from malt.sessions.storage import session_folder
 
     if out.resolve() == video.resolve():
         raise UsageError(f"{out} is the video itself; choose another name")
@@ -86,7 +86,7 @@ def copy_beginning(session: "Session", video: Path, out: Path) -> None:
     Raises:
         MaltError: it cannot be written, as on a full disk.
     """
-    from malt.generation.session_file import forget_session, save_session, session_folder
+    from malt.sessions.storage import forget_session, save_session, session_folder
 
     part = out.with_name(out.name + ".part")
     forget_session(session_folder(out))

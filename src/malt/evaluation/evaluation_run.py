@@ -15,7 +15,7 @@ from malt.errors import MaltError, UsageError
 from malt.evaluation.metrics.base import Metric
 from malt.evaluation.result import Outcome, summarise
 from malt.evaluation.video_model import Subject
-from malt.generation.report import versions
+from malt.sessions.run_report import versions
 
 
 @dataclass(frozen=True, kw_only=True)

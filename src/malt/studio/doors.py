@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 from starlette.exceptions import HTTPException
 
 from malt.errors import MaltError, UsageError
-from malt.generation.session_file import save_session
+from malt.sessions.storage import save_session
 from malt.studio.studio import Studio
 from malt.studio.take import Take
 from malt.studio.visit import Visit

@@ -13,11 +13,11 @@ import numpy as np
 from PIL import Image
 
 from malt.errors import UsageError
-from malt.generation.session import Session
-from malt.generation.session_state import SessionState
 from malt.media.pixels import to_pixels
 from malt.media.video_writer import VideoSink
 from malt.rollouts.base import Segment
+from malt.sessions.session import Session
+from malt.sessions.session_state import SessionState
 
 JPEG = {"quality": 92, "subsampling": 0}
 

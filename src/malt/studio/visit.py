@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 
 from malt.errors import UsageError
-from malt.generation.report import resident_bytes
-from malt.generation.session import Session
 from malt.media.pixels import to_tensor
 from malt.rollouts.base import Segment
+from malt.sessions.run_report import resident_bytes
+from malt.sessions.session import Session
 from malt.studio.growth import Growth
 from malt.studio.models import Model
 from malt.studio.take import Take

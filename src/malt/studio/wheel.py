@@ -1,6 +1,6 @@
 """A wheel that a visitor of the studio holds."""
 
-from malt.generation.drivers import THROTTLE, Hand
+from malt.sessions.action_policies import THROTTLE, Hand
 
 
 class Wheel(Hand):

@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 
 from malt.errors import MaltError, UsageError
-from malt.generation.session import Session
-from malt.generation.session_file import INDEX, session_folder
 from malt.media.pixels import to_pixels
 from malt.media.video_writer import VideoSink
 from malt.rollouts.base import Segment
+from malt.sessions.session import Session
+from malt.sessions.storage import INDEX, session_folder
 from malt.web.metrics import Metrics
 from malt.web.orders import Desk, Order
 from malt.web.schemas import VideoRequest

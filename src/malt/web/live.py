@@ -10,9 +10,9 @@ from starlette.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from malt.errors import UsageError
-from malt.generation.drivers import Hand
-from malt.generation.session import Session
 from malt.rollouts.base import Segment
+from malt.sessions.action_policies import Hand
+from malt.sessions.session import Session
 from malt.web.channel import Channel
 from malt.web.metrics import Metrics
 from malt.web.orders import Desk, Order

@@ -8,11 +8,11 @@ import numpy as np
 from jaxtyping import UInt8
 
 from malt.errors import UsageError
-from malt.generation.drivers import build_driver
-from malt.generation.prompts import read_lines, total_frames
-from malt.generation.session import Session
 from malt.media.pixels import to_tensor
 from malt.rollouts.base import Driver, Segment
+from malt.sessions.action_policies import build_driver
+from malt.sessions.prompts import read_lines, total_frames
+from malt.sessions.session import Session
 from malt.web.limits import Limits
 from malt.web.schemas import VideoRequest
 from malt.web.uploads import Wanted

@@ -14,8 +14,8 @@ from itertools import chain
 from typing import Any, TypeVar
 
 from malt.errors import MaltError
-from malt.generation.session import Session
 from malt.rollouts.base import Driver, Segment
+from malt.sessions.session import Session
 
 Value = TypeVar("Value")
 log = logging.getLogger(__name__)

@@ -9,7 +9,7 @@ from pathlib import Path
 from malt.evaluation.metrics.base import Axes, Meaning
 from malt.evaluation.result import Curve, Outcome
 from malt.evaluation.video_model import Request, Subject
-from malt.generation.report import peak_rss_bytes
+from malt.sessions.run_report import peak_rss_bytes
 from malt.worlds.passage.reference import captions_of
 
 STATM = Path("/proc/self/statm")

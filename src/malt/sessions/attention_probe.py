@@ -13,10 +13,10 @@ from jaxtyping import Float
 from torch import Tensor
 
 from malt.errors import UsageError
-from malt.generation.session import Session
 from malt.memory.state import KeysValues
 from malt.models.attention import MaltAttention
 from malt.models.positions import Rotation
+from malt.sessions.session import Session
 
 
 @dataclass(frozen=True)

@@ -9,9 +9,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from malt.errors import UsageError
-from malt.generation.identity import ModelIdentity
-from malt.generation.snapshots import Snapshot
-from malt.generation.timeline import Timeline
+from malt.sessions.fingerprint import ModelIdentity
+from malt.sessions.snapshots import Snapshot
+from malt.sessions.timeline import Timeline
 
 SETTINGS = (
     "height",

@@ -16,14 +16,14 @@ from torch import Tensor
 
 from malt.codecs.device import execution_device
 from malt.errors import UsageError
-from malt.generation.identity import identify
-from malt.generation.prompts import Prompts, read_lines, schedule
-from malt.generation.session_file import load_session, save_session
-from malt.generation.session_state import SessionState, build, draw_seed, settle
-from malt.generation.snapshots import Snapshot, thin
-from malt.generation.timeline import Timeline
-from malt.generation.tree import map_tensors
 from malt.rollouts.base import Driver, Segment
+from malt.sessions.fingerprint import identify
+from malt.sessions.prompts import Prompts, read_lines, schedule
+from malt.sessions.serialization import map_tensors
+from malt.sessions.session_state import SessionState, build, draw_seed, settle
+from malt.sessions.snapshots import Snapshot, thin
+from malt.sessions.storage import load_session, save_session
+from malt.sessions.timeline import Timeline
 
 
 class Session:

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from malt.errors import UsageError
-from malt.generation.prompts import Line, Prompts, read_lines, read_prompts_file, schedule, total_frames
-from malt.generation.timeline import Timeline
+from malt.sessions.prompts import Line, Prompts, read_lines, read_prompts_file, schedule, total_frames
+from malt.sessions.timeline import Timeline
 
 THREE = ((0, "a red circle"), (64, "a blue square at night"), (192, "two shapes"))
 

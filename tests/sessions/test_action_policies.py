@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from malt.errors import UsageError
-from malt.generation.drivers import COURSES, TURN_FRAMES, Hand, Script, arrange, build_driver
+from malt.sessions.action_policies import COURSES, TURN_FRAMES, Hand, Script, arrange, build_driver
 
 NAMES = ("throttle", "steering")
 

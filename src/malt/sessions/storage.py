@@ -17,11 +17,11 @@ from torch import Tensor
 
 import malt
 from malt.errors import MaltError, UsageError
-from malt.generation.identity import ModelIdentity, identify, tensor_bytes
-from malt.generation.session_state import SessionState, build
-from malt.generation.snapshots import Snapshot
-from malt.generation.timeline import Timeline
-from malt.generation.tree import put_together, take_apart
+from malt.sessions.fingerprint import ModelIdentity, identify, tensor_bytes
+from malt.sessions.serialization import put_together, take_apart
+from malt.sessions.session_state import SessionState, build
+from malt.sessions.snapshots import Snapshot
+from malt.sessions.timeline import Timeline
 
 FORMAT = 2
 INDEX = "session.json"

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from malt.errors import MaltError
-from malt.generation.report import RunReport
+from malt.sessions.run_report import RunReport
 
 
 def two_second_report() -> RunReport:

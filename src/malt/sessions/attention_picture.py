@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from PIL import Image, ImageDraw, ImageFont
 
-from malt.generation.watching import Attended
+from malt.sessions.attention_probe import Attended
 
 CELL, ROW, LEFT, TOP, BOTTOM, GAP = 12, 26, 112, 64, 78, 6
 PAPER, INK, PALE = (255, 255, 255), (30, 30, 30), (120, 120, 120)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from malt.errors import UsageError
-from malt.generation.timeline import Timeline
+from malt.sessions.timeline import Timeline
 
 SYNTAX = 'write "a red circle [4s] | a blue square [64f] | two shapes", with times in seconds or frames'
 SEPARATOR = re.compile(r"(?<!\\)\|")  # a | that no backslash stands before

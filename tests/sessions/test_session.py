@@ -11,14 +11,14 @@ from torch import Tensor
 
 import tiny_pipeline
 from malt.errors import MaltError, UsageError
-from malt.generation.drivers import Script
-from malt.generation.session import Session
-from malt.generation.session_file import INDEX
-from malt.generation.snapshots import MAX_SNAPSHOTS, Snapshot, thin
-from malt.generation.watching import watch_memory
 from malt.pipelines.loading import load_pipeline
 from malt.pipelines.malt import MaltPipeline
 from malt.rollouts.base import Segment
+from malt.sessions.action_policies import Script
+from malt.sessions.attention_probe import watch_memory
+from malt.sessions.session import Session
+from malt.sessions.snapshots import MAX_SNAPSHOTS, Snapshot, thin
+from malt.sessions.storage import INDEX
 from tiny_pipeline import SEGMENT
 
 RED, BLUE = "a red circle passes behind a wall", "a blue square at night"
