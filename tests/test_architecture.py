@@ -46,7 +46,7 @@ MAY_IMPORT = {
     },
     "recipes": {"errors", "training"},
 }
-MAY_IMPORT_ALL = {"__main__", "cli", "commands", "studio", "web"}
+MAY_IMPORT_ALL = {"__main__", "cli", "commands", "serving", "studio"}
 LARGEST_FILE, LONGEST_FUNCTION = 300, 60  # lines
 FORBIDDEN_NAMES = {"utils", "util", "common", "helpers", "helper", "misc"}
 

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import tiny_pipeline
-from malt.web.limits import Limits
-from malt.web.server import Service, create_app
+from malt.serving.app import Service, create_app
+from malt.serving.limits import Limits
 
 LIMITS = {
     "frames": 256,
@@ -34,7 +34,7 @@ def served(of: Service) -> Iterator[str]:
     """The server on a port of its own; gives its address."""
     import uvicorn
 
-    from malt.web.run import Server
+    from malt.serving.uvicorn_runner import Server
 
     server = Server(uvicorn.Config(create_app(of), port=0, log_level="warning", timeout_graceful_shutdown=5), of)
     thread = threading.Thread(target=server.run)
@@ -60,7 +60,7 @@ def wait_until(condition: Any, seconds: float = 60.0) -> None:
 if __name__ == "__main__":
     import socket
 
-    from malt.web.run import serve
+    from malt.serving.uvicorn_runner import serve
 
     with socket.create_server(("127.0.0.1", 0)) as listener:
         of = service(Path(sys.argv[1]), {"stall_seconds": 3.0})

@@ -11,10 +11,10 @@ from fastapi.testclient import TestClient
 
 import tiny_pipeline
 from malt.errors import UsageError
+from malt.serving.limits import Limits
 from malt.studio.app import create_app
 from malt.studio.models import Model, Models
 from malt.studio.studio import Studio
-from malt.web.limits import Limits
 from tiny_server import LIMITS, wait_until
 from tiny_uploads import NO_USE, film
 

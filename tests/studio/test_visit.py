@@ -15,14 +15,14 @@ from PIL import Image
 
 import tiny_pipeline
 from malt.errors import UsageError
+from malt.serving.engine.worker import BusyError
+from malt.serving.limits import Limits
+from malt.serving.streams import LEAD_SEGMENTS
 from malt.sessions.action_policies import TURN_FRAMES
 from malt.studio.models import Model, Models
 from malt.studio.studio import Studio
 from malt.studio.visit import MOST_TAKES, Visit, Wish
 from malt.studio.wheel import Wheel
-from malt.web.limits import Limits
-from malt.web.live import LEAD_SEGMENTS
-from malt.web.worker import BusyError
 from tiny_server import wait_until
 
 PIPE = tiny_pipeline.pipeline()

@@ -20,7 +20,7 @@ def check_openness(host: str, port: int, *, public: bool, token: str | None) -> 
     """Raise a `UsageError` for a port that is none, and for a server that is open to others without being meant to be."""
     if not 0 <= port < 2**16:
         raise UsageError(f"asked for the port {port}; give one from 0 to 65535")
-    from malt.web.guard import is_loopback_address
+    from malt.serving.auth import is_loopback_address
 
     if not is_loopback_address(host) and not public:
         raise UsageError(f"others can reach {host}; pass --public if that is meant, or leave --host out")

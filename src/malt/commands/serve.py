@@ -72,10 +72,10 @@ class Command:
         check_openness(self.host, self.port, public=self.public, token=token)
 
     def _serve(self, listener: socket.socket, token: str | None) -> None:
-        from malt.web.limits import Limits
-        from malt.web.run import serve
-        from malt.web.server import Service, create_app
-        from malt.web.worker import aside
+        from malt.serving.app import Service, create_app
+        from malt.serving.engine.worker import aside
+        from malt.serving.limits import Limits
+        from malt.serving.uvicorn_runner import serve
 
         checkpoint = find_model(self.model, self.checkpoint)
         limits = Limits(

@@ -79,12 +79,12 @@ class Command:
 
     def _serve(self, listener: socket.socket, token: str | None, folder: Path) -> None:
         chosen = find_model(self.model, self.checkpoint)
+        from malt.serving.engine.worker import aside
+        from malt.serving.limits import Limits
+        from malt.serving.uvicorn_runner import serve
         from malt.studio.app import create_app
         from malt.studio.models import Models
         from malt.studio.studio import Studio
-        from malt.web.limits import Limits
-        from malt.web.run import serve
-        from malt.web.worker import aside
 
         def load(place: Path | None) -> "MaltPipeline":
             return aside(lambda: bring_up(place, device=self.device, threads=self.threads))

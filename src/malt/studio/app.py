@@ -11,10 +11,10 @@ os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")  # before Gradio is i
 import gradio as gr
 from fastapi import FastAPI
 
+from malt.serving.auth import Guard
 from malt.studio.doors import doors
 from malt.studio.page import build_page, theme
 from malt.studio.studio import Studio
-from malt.web.guard import Guard
 
 
 async def _as_it_was_sent(place: str | Path | None) -> str | None:

@@ -16,11 +16,11 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 from starlette.exceptions import HTTPException
 
 from malt.errors import MaltError, UsageError
+from malt.serving.streams import StallError, deliver
 from malt.sessions.storage import save_session
 from malt.studio.studio import Studio
 from malt.studio.take import Take
 from malt.studio.visit import Visit
-from malt.web.live import StallError, deliver
 
 CHUNK = 64 * 1024
 PAUSE = 0.05  # seconds between two scenes, at least

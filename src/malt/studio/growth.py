@@ -7,10 +7,10 @@ from collections.abc import Callable, Iterable
 
 from malt.errors import MaltError
 from malt.rollouts.base import Segment
+from malt.serving.engine.worker import Job, State, Worker
+from malt.serving.streams import LEAD_SEGMENTS
 from malt.studio.take import Take
 from malt.studio.wheel import Wheel
-from malt.web.live import LEAD_SEGMENTS
-from malt.web.worker import Job, State, Worker
 
 STOP_SECONDS = 120.0
 

@@ -11,11 +11,11 @@ import numpy as np
 from jaxtyping import UInt8
 
 from malt.errors import UsageError
+from malt.serving.engine.worker import BusyError, Worker
+from malt.serving.limits import Limits
+from malt.serving.uploads import Wanted, read_upload
 from malt.studio.models import Model, Models
 from malt.studio.visit import Visit
-from malt.web.limits import Limits
-from malt.web.uploads import Wanted, read_upload
-from malt.web.worker import BusyError, Worker
 
 STOP_AFTER, FORGET_AFTER = 20.0, 600.0  # seconds without a page that watches
 

@@ -14,14 +14,14 @@ import numpy as np
 from malt.errors import UsageError
 from malt.media.pixels import to_tensor
 from malt.rollouts.base import Segment
+from malt.serving.engine.worker import Worker
+from malt.serving.limits import Limits
 from malt.sessions.run_report import resident_bytes
 from malt.sessions.session import Session
 from malt.studio.growth import Growth
 from malt.studio.models import Model
 from malt.studio.take import Take
 from malt.studio.wheel import Wheel
-from malt.web.limits import Limits
-from malt.web.worker import Worker
 
 MOST_TAKES = 8
 

@@ -26,7 +26,7 @@ def client_of(data: Path, **settings: Any) -> TestClient:
 
 
 def serving_app(data: Path, **settings: Any) -> Any:
-    from malt.web.server import create_app
+    from malt.serving.app import create_app
 
     return create_app(service(data, pipe=PIPE, **settings))
 
@@ -192,7 +192,7 @@ def test_a_server_with_another_model_leaves_unfinished_videos_for_their_own(tmp_
         name = client.post("/v1/videos", json=asked).json()["id"]
         wait_until(lambda: client.get(f"/v1/videos/{name}").json()["frames_made"])
     other = service(tmp_path, pipe=tiny_pipeline.pipeline(num_layers=1))
-    from malt.web.server import create_app
+    from malt.serving.app import create_app
 
     with TestClient(create_app(other), base_url="http://127.0.0.1") as client:
         told = client.get(f"/v1/videos/{name}").json()

@@ -10,7 +10,7 @@ from jaxtyping import UInt8
 from PIL import Image, ImageOps
 
 from malt.errors import UsageError
-from malt.web.limits import Limits
+from malt.serving.limits import Limits
 
 READABLE = "send a PNG, JPEG or WebP picture, or an MP4, WebM or GIF video"
 PICTURES = {b"\x89PNG\r\n\x1a\n": "PNG", b"\xff\xd8\xff": "JPEG"}

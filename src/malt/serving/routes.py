@@ -8,12 +8,12 @@ from fastapi.responses import FileResponse
 from fastapi.security import HTTPBearer
 from starlette.exceptions import HTTPException
 
-from malt.web.incoming import FILES, Entrance
-from malt.web.jobs import VideoJobs
-from malt.web.live import LiveResponse, Stage
-from malt.web.schemas import ErrorAnswer, Video, VideoDeleted, VideoError, VideoList, VideoRequest
-from malt.web.shelf import Record
-from malt.web.worker import Worker
+from malt.serving.engine.worker import Worker
+from malt.serving.job_store import Record
+from malt.serving.jobs import VideoJobs
+from malt.serving.request_body import FILES, Entrance
+from malt.serving.schemas import ErrorAnswer, Video, VideoDeleted, VideoError, VideoList, VideoRequest
+from malt.serving.streams import LiveResponse, Stage
 
 MOST_LISTED = 100
 MP4 = {"video/mp4": {"schema": {"type": "string", "format": "binary"}}}

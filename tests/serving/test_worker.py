@@ -12,9 +12,9 @@ import torch
 import tiny_pipeline
 from malt.errors import MaltError
 from malt.rollouts.base import Segment
+from malt.serving.engine.channel import Channel
+from malt.serving.engine.worker import BusyError, State, Worker, aside
 from malt.sessions.session import Session
-from malt.web.channel import Channel
-from malt.web.worker import BusyError, State, Worker, aside
 
 SEGMENT = tiny_pipeline.SEGMENT
 PIPE = tiny_pipeline.pipeline()

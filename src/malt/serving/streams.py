@@ -11,13 +11,13 @@ from starlette.types import Receive, Scope, Send
 
 from malt.errors import UsageError
 from malt.rollouts.base import Segment
+from malt.serving.engine.channel import Channel
+from malt.serving.engine.worker import Job, Worker
+from malt.serving.metrics import Metrics
+from malt.serving.mp4_stream import Piece, PieceMaker
+from malt.serving.requests import Desk, Order
 from malt.sessions.action_policies import Hand
 from malt.sessions.session import Session
-from malt.web.channel import Channel
-from malt.web.metrics import Metrics
-from malt.web.orders import Desk, Order
-from malt.web.pieces import Piece, PieceMaker
-from malt.web.worker import Job, Worker
 
 LEAD_SEGMENTS = 2  # how far a video that is steered may be ahead of what is seen of it
 

@@ -14,18 +14,18 @@ from starlette.exceptions import HTTPException
 
 import malt
 from malt.errors import MaltError, UsageError
-from malt.web.guard import Guard
-from malt.web.incoming import Entrance
-from malt.web.jobs import VideoJobs
-from malt.web.limits import Limits
-from malt.web.live import Stage
-from malt.web.metrics import Metrics
-from malt.web.orders import Desk
-from malt.web.realtime import Conversation
-from malt.web.routes import stream_routes, video_routes
-from malt.web.schemas import Complaint, ErrorAnswer, Health
-from malt.web.shelf import Shelf
-from malt.web.worker import BusyError, Worker
+from malt.serving.auth import Guard
+from malt.serving.engine.worker import BusyError, Worker
+from malt.serving.job_store import Shelf
+from malt.serving.jobs import VideoJobs
+from malt.serving.limits import Limits
+from malt.serving.metrics import Metrics
+from malt.serving.realtime import Conversation
+from malt.serving.request_body import Entrance
+from malt.serving.requests import Desk
+from malt.serving.routes import stream_routes, video_routes
+from malt.serving.schemas import Complaint, ErrorAnswer, Health
+from malt.serving.streams import Stage
 
 ABOUT = """Videos of any length from a sentence.
 

@@ -11,10 +11,10 @@ from fastapi import WebSocket, WebSocketDisconnect
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from malt.errors import MaltError, UsageError
-from malt.web.live import Live, Stage, StallError
-from malt.web.pieces import Piece
-from malt.web.schemas import VideoRequest
-from malt.web.worker import State
+from malt.serving.engine.worker import State
+from malt.serving.mp4_stream import Piece
+from malt.serving.schemas import VideoRequest
+from malt.serving.streams import Live, Stage, StallError
 
 IDLE_SECONDS = 600.0  # without a video and without a word
 TOO_SLOW = 1008  # RFC 6455: the server's rules were not kept

@@ -13,9 +13,9 @@ from starlette.requests import Request
 from starlette.types import Message
 
 from malt.errors import UsageError
-from malt.web.orders import Desk, Order
-from malt.web.schemas import VideoRequest
-from malt.web.uploads import read_upload
+from malt.serving.requests import Desk, Order
+from malt.serving.schemas import VideoRequest
+from malt.serving.uploads import read_upload
 
 FILES = ("input_reference", "image", "video")  # what a first image or video may be called
 MOST_FIELDS = 20

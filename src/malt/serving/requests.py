@@ -10,12 +10,12 @@ from jaxtyping import UInt8
 from malt.errors import UsageError
 from malt.media.pixels import to_tensor
 from malt.rollouts.base import Driver, Segment
+from malt.serving.limits import Limits
+from malt.serving.schemas import VideoRequest
+from malt.serving.uploads import Wanted
 from malt.sessions.action_policies import build_driver
 from malt.sessions.prompts import read_lines, total_frames
 from malt.sessions.session import Session
-from malt.web.limits import Limits
-from malt.web.schemas import VideoRequest
-from malt.web.uploads import Wanted
 
 DEFAULT_NUM_FRAMES = 256
 MOST_SECONDS = 1e9

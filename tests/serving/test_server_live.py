@@ -16,9 +16,9 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 
 import tiny_pipeline
+from malt.serving.app import Service
+from malt.serving.streams import LEAD_SEGMENTS, Live, Stage
 from malt.sessions.session import Session
-from malt.web.live import LEAD_SEGMENTS, Live, Stage
-from malt.web.server import Service
 from tiny_server import served, service, wait_until
 
 SEGMENT, PROMPT = tiny_pipeline.SEGMENT, tiny_pipeline.PROMPT

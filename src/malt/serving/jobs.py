@@ -13,13 +13,13 @@ from malt.errors import MaltError, UsageError
 from malt.media.pixels import to_pixels
 from malt.media.video_writer import VideoSink
 from malt.rollouts.base import Segment
+from malt.serving.engine.worker import Job, State, Worker
+from malt.serving.job_store import Record, Shelf
+from malt.serving.metrics import Metrics
+from malt.serving.requests import Desk, Order
+from malt.serving.schemas import VideoRequest
 from malt.sessions.session import Session
 from malt.sessions.storage import INDEX, session_folder
-from malt.web.metrics import Metrics
-from malt.web.orders import Desk, Order
-from malt.web.schemas import VideoRequest
-from malt.web.shelf import Record, Shelf
-from malt.web.worker import Job, State, Worker
 
 STATUS = {State.DONE: "completed", State.FAILED: "failed", State.CANCELLED: "cancelled", State.STOPPED: "queued"}
 
