@@ -39,6 +39,6 @@ def test_a_port_that_is_taken_is_said_before_the_model_is_loaded(tmp_path: Path)
 def test_missing_libraries_are_said_with_the_way_to_get_them(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("malt.commands.listening.find_spec", lambda name: None if name == "uvicorn" else object())
+    monkeypatch.setattr("malt.commands.network.find_spec", lambda name: None if name == "uvicorn" else object())
     assert main(["serve"]) == 2
     assert "needs uvicorn: pip install 'malt-diffusion[serve]'" in capsys.readouterr().err

@@ -44,6 +44,6 @@ def test_a_folder_that_cannot_be_made_is_said(tmp_path: Path) -> None:
 def test_missing_libraries_are_said_with_the_way_to_get_them(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("malt.commands.listening.find_spec", lambda name: None if name == "gradio" else object())
+    monkeypatch.setattr("malt.commands.network.find_spec", lambda name: None if name == "gradio" else object())
     assert main(["studio"]) == 2
     assert "needs gradio: pip install 'malt-diffusion[studio]'" in capsys.readouterr().err

@@ -12,9 +12,9 @@ from fastapi.testclient import TestClient
 import tiny_pipeline
 from malt.errors import UsageError
 from malt.serving.limits import Limits
-from malt.studio.app import create_app
 from malt.studio.models import Model, Models
-from malt.studio.studio import Studio
+from malt.studio.page_app import create_app
+from malt.studio.visitors import Studio
 from tiny_server import LIMITS, wait_until
 from tiny_uploads import NO_USE, film
 

@@ -8,11 +8,11 @@ from typing import Annotated
 import tyro
 
 from malt.commands.checks import check_count, check_one_of, check_seed
-from malt.commands.interruption import interruptible
-from malt.commands.making import load_session_of
-from malt.commands.model import Where
+from malt.commands.generation_run import load_session_of
+from malt.commands.model_options import Where
 from malt.commands.resume import go_on
 from malt.commands.rewind import check_copy, copy_beginning, take_back
+from malt.commands.signals import interruptible
 from malt.errors import UsageError
 
 

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import tyro
 
 from malt.commands.checks import check_count, check_rate
-from malt.commands.interruption import interruptible
-from malt.commands.model import choose_device, silence_libraries
+from malt.commands.model_options import choose_device, silence_libraries
 from malt.commands.progress import frame_progress
+from malt.commands.signals import interruptible
 from malt.errors import MaltError, UsageError
 
 if TYPE_CHECKING:

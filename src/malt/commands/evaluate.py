@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 import tyro
 
 from malt.commands.checks import check_count
-from malt.commands.interruption import interruptible
-from malt.commands.model import bring_up
+from malt.commands.model_options import bring_up
+from malt.commands.signals import interruptible
 from malt.errors import UsageError
 
 if TYPE_CHECKING:

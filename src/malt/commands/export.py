@@ -6,7 +6,7 @@ from typing import Annotated
 
 import tyro
 
-from malt.commands.interruption import interruptible
+from malt.commands.signals import interruptible
 from malt.errors import UsageError
 
 
@@ -27,7 +27,7 @@ class Command:
             raise UsageError(f"the folder {self.out.absolute().parent} does not exist; make it first or choose another")
         if not (self.run_folder / "experiment.json").exists():
             raise UsageError(f"{self.run_folder} holds no run; give the folder that malt train was given as --out")
-        from malt.commands.model import silence_libraries
+        from malt.commands.model_options import silence_libraries
         from malt.training.export import export
 
         silence_libraries()

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 import tyro
 
 from malt.commands.checks import check_above_zero, check_count, check_finite, check_one_of, check_rate, check_seed
-from malt.commands.interruption import interruptible
-from malt.commands.model import bring_up, check_lora, find_model, takes_actions
+from malt.commands.model_options import bring_up, check_lora, find_model, takes_actions
+from malt.commands.signals import interruptible
 from malt.errors import UsageError
 
 if TYPE_CHECKING:
@@ -200,7 +200,7 @@ class Command:
 
     def _write(self, session: "Session", sink: "VideoSink") -> None:
         """Choose what drives the model, and write what is given and what is made."""
-        from malt.commands.making import Making, choose_driver
+        from malt.commands.generation_run import Making, choose_driver
         from malt.sessions.run_report import RunReport
         from malt.sessions.storage import forget_session
 
@@ -234,7 +234,7 @@ class Command:
         return VideoSink(self.out, frame_rate=frame_rate, scale=self.scale, overwrite=self.overwrite)
 
     def _num_frames(self, frame_rate: float) -> int | None:
-        from malt.commands.making import count_actions
+        from malt.commands.generation_run import count_actions
         from malt.sessions.prompts import total_frames
 
         if self.forever:

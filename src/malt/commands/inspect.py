@@ -10,8 +10,8 @@ from typing import Annotated, Any
 import tyro
 
 from malt.commands.checks import check_count
-from malt.commands.interruption import interruptible
-from malt.commands.model import Where
+from malt.commands.model_options import Where
+from malt.commands.signals import interruptible
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,7 +29,7 @@ class Command(Where):
 
     def run(self) -> None:
         """Print what the session says; load the model only for a picture."""
-        from malt.commands.making import read_session_of
+        from malt.commands.generation_run import read_session_of
         from malt.sessions.storage import session_folder
 
         folder = session_folder(self.video)
@@ -40,7 +40,7 @@ class Command(Where):
                 self._draw(self.picture)
 
     def _draw(self, picture: Path) -> None:
-        from malt.commands.making import load_session_of
+        from malt.commands.generation_run import load_session_of
         from malt.media.output_path import check_output
         from malt.sessions.attention_picture import draw
         from malt.sessions.attention_probe import watch_memory

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Annotated
 import tyro
 
 from malt.commands.checks import check_above_zero, check_count, check_one_of
-from malt.commands.interruption import interruptible
-from malt.commands.making import Making, choose_driver, load_session_of, open_sink
-from malt.commands.model import Where
+from malt.commands.generation_run import Making, choose_driver, load_session_of, open_sink
+from malt.commands.model_options import Where
+from malt.commands.signals import interruptible
 from malt.errors import UsageError
 
 if TYPE_CHECKING:

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Annotated
 import tyro
 
 from malt.commands.checks import check_count
-from malt.commands.interruption import interruptible
-from malt.commands.making import load_session_of, open_sink
-from malt.commands.model import Where
+from malt.commands.generation_run import load_session_of, open_sink
+from malt.commands.model_options import Where
+from malt.commands.signals import interruptible
 from malt.errors import MaltError, UsageError
 
 if TYPE_CHECKING:

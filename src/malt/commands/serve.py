@@ -6,9 +6,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from malt.commands.checks import check_count
-from malt.commands.interruption import interruptible
-from malt.commands.listening import TOKEN, check_libraries, check_openness, listen
-from malt.commands.model import bring_up, find_model
+from malt.commands.model_options import bring_up, find_model
+from malt.commands.network import TOKEN, check_libraries, check_openness, listen
+from malt.commands.signals import interruptible
 
 LIBRARIES = ("fastapi", "uvicorn", "websockets", "python_multipart", "prometheus_client")
 

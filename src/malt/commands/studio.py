@@ -8,9 +8,9 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from malt.commands.checks import check_count
-from malt.commands.interruption import interruptible
-from malt.commands.listening import TOKEN, check_libraries, check_openness, listen
-from malt.commands.model import bring_up, find_model
+from malt.commands.model_options import bring_up, find_model
+from malt.commands.network import TOKEN, check_libraries, check_openness, listen
+from malt.commands.signals import interruptible
 from malt.errors import MaltError
 
 if TYPE_CHECKING:
@@ -82,9 +82,9 @@ class Command:
         from malt.serving.engine.worker import aside
         from malt.serving.limits import Limits
         from malt.serving.uvicorn_runner import serve
-        from malt.studio.app import create_app
         from malt.studio.models import Models
-        from malt.studio.studio import Studio
+        from malt.studio.page_app import create_app
+        from malt.studio.visitors import Studio
 
         def load(place: Path | None) -> "MaltPipeline":
             return aside(lambda: bring_up(place, device=self.device, threads=self.threads))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import tyro
 
 from malt.commands.checks import check_count, check_seed
-from malt.commands.model import choose_device, silence_libraries
+from malt.commands.model_options import choose_device, silence_libraries
 from malt.errors import UsageError
 
 if TYPE_CHECKING:

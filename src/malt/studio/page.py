@@ -9,8 +9,8 @@ import gradio as gr
 
 from malt.errors import MaltError, UsageError
 from malt.rollouts.registry import ROLLOUTS
-from malt.studio.studio import Studio
-from malt.studio.visit import Visit, Wish
+from malt.studio.visitor import Visit, Wish
+from malt.studio.visitors import Studio
 
 HERE = Path(__file__).parent
 EXAMPLE = "a red circle and a blue square pass behind a wall"

@@ -18,9 +18,9 @@ from starlette.exceptions import HTTPException
 from malt.errors import MaltError, UsageError
 from malt.serving.streams import StallError, deliver
 from malt.sessions.storage import save_session
-from malt.studio.studio import Studio
 from malt.studio.take import Take
-from malt.studio.visit import Visit
+from malt.studio.visitor import Visit
+from malt.studio.visitors import Studio
 
 CHUNK = 64 * 1024
 PAUSE = 0.05  # seconds between two scenes, at least

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from malt.commands.checks import check_count
-from malt.commands.model import Where, bring_up, check_lora, find_model
+from malt.commands.model_options import Where, bring_up, check_lora, find_model
 from malt.errors import MaltError, UsageError
 
 if TYPE_CHECKING:

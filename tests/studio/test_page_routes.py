@@ -13,11 +13,11 @@ from starlette.websockets import WebSocketDisconnect
 
 import tiny_pipeline
 from malt.sessions.session import Session
-from malt.studio.app import create_app
 from malt.studio.models import Model, Models
 from malt.studio.page import EXAMPLE, build_page
-from malt.studio.studio import Studio
-from malt.studio.visit import Visit, Wish
+from malt.studio.page_app import create_app
+from malt.studio.visitor import Visit, Wish
+from malt.studio.visitors import Studio
 from tiny_server import wait_until
 
 PIPE = tiny_pipeline.pipeline()

@@ -20,8 +20,8 @@ from malt.serving.limits import Limits
 from malt.serving.streams import LEAD_SEGMENTS
 from malt.sessions.action_policies import TURN_FRAMES
 from malt.studio.models import Model, Models
-from malt.studio.studio import Studio
-from malt.studio.visit import MOST_TAKES, Visit, Wish
+from malt.studio.visitor import MOST_TAKES, Visit, Wish
+from malt.studio.visitors import Studio
 from malt.studio.wheel import Wheel
 from tiny_server import wait_until
 

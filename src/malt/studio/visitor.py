@@ -18,7 +18,7 @@ from malt.serving.engine.worker import Worker
 from malt.serving.limits import Limits
 from malt.sessions.run_report import resident_bytes
 from malt.sessions.session import Session
-from malt.studio.growth import Growth
+from malt.studio.generation import Growth
 from malt.studio.models import Model
 from malt.studio.take import Take
 from malt.studio.wheel import Wheel

@@ -12,9 +12,9 @@ import gradio as gr
 from fastapi import FastAPI
 
 from malt.serving.auth import Guard
-from malt.studio.doors import doors
 from malt.studio.page import build_page, theme
-from malt.studio.studio import Studio
+from malt.studio.page_routes import doors
+from malt.studio.visitors import Studio
 
 
 async def _as_it_was_sent(place: str | Path | None) -> str | None:

@@ -15,7 +15,7 @@ from malt.serving.engine.worker import BusyError, Worker
 from malt.serving.limits import Limits
 from malt.serving.uploads import Wanted, read_upload
 from malt.studio.models import Model, Models
-from malt.studio.visit import Visit
+from malt.studio.visitor import Visit
 
 STOP_AFTER, FORGET_AFTER = 20.0, 600.0  # seconds without a page that watches
 
