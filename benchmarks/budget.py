@@ -16,12 +16,12 @@ from torch.utils.flop_counter import FlopCounterMode
 from malt.codecs.registry import codec_of
 from malt.data.batch import Batch
 from malt.pipelines.autoencoder_loading import load_autoencoder
-from malt.recipes import find_recipe
-from malt.training.experiment import Experiment
-from malt.training.export import build_captioned
-from malt.training.objective import Stage
+from malt.training.config import Experiment
+from malt.training.objectives.curriculum import Stage
+from malt.training.objectives.denoising import TransformerTask
 from malt.training.objectives.objective import Objective
-from malt.training.transformer import TransformerTask
+from malt.training.pipeline_export import build_captioned
+from malt.training.recipes import find_recipe
 from malt.worlds.passage.captions import vocabulary
 
 SIDE, CHANNELS = 8, 16  # of the latents of the world's 64x64 frames

@@ -19,7 +19,7 @@ from malt.data.decoded_frames import decode_films
 from malt.data.video_folder import find_films
 from malt.pipelines.autoencoder_loading import load_autoencoder
 from malt.pipelines.packaged import packaged_models
-from malt.training.reconstruction import reconstruction
+from malt.training.monitors.reconstruction import reconstruction
 
 
 def main() -> None:

@@ -31,12 +31,12 @@ from torch.utils.flop_counter import FlopCounterMode
 from malt.data.batch import Batch
 from malt.models.text import build_text_encoder, build_tokenizer
 from malt.models.transformer import MaltTransformer3DModel
-from malt.training.average import Average
-from malt.training.distributed import clip_gradients, compile_blocks
-from malt.training.objective import Stage
+from malt.training.engine.ema import Average
+from malt.training.engine.optimizer import Optimization, build_optimizers
+from malt.training.engine.parallel import clip_gradients, compile_blocks
+from malt.training.objectives.curriculum import Stage
+from malt.training.objectives.denoising import Captioned, TransformerTask
 from malt.training.objectives.objective import Objective, UnrollConfig
-from malt.training.optimizer import Optimization, build_optimizers
-from malt.training.transformer import Captioned, TransformerTask
 from malt.worlds.passage.captions import vocabulary
 
 PLAN = Optimization(num_steps=1000, learning_rate=1e-4)

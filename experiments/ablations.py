@@ -9,11 +9,11 @@ with and without a change, they say whether it helps.
 
 from dataclasses import replace
 
-from malt.recipes import BEGIN, RETURN, default, finetune
-from malt.training.experiment import Experiment, Watching
-from malt.training.objective import Stage
+from malt.training.config import Experiment, Watching
+from malt.training.engine.optimizer import Optimization
+from malt.training.objectives.curriculum import Stage
 from malt.training.objectives.objective import Objective, SelfForcingConfig
-from malt.training.optimizer import Optimization
+from malt.training.recipes import BEGIN, RETURN, default, finetune
 
 
 def no_memory() -> Experiment:

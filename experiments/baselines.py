@@ -12,11 +12,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import malt
-from malt.recipes import ALONE, BEGIN, POOLED, RETURN, default
-from malt.training.experiment import Experiment, Sampling, TransformerSize, Watching
-from malt.training.objective import Stage
+from malt.training.config import Experiment, Sampling, TransformerSize, Watching
+from malt.training.engine.optimizer import Optimization
+from malt.training.objectives.curriculum import Stage
 from malt.training.objectives.objective import BaselineConfig, NoiseConfig, Objective, UnrollConfig
-from malt.training.optimizer import Optimization
+from malt.training.recipes import ALONE, BEGIN, POOLED, RETURN, default
 
 UNWATCHED = Watching(validate_every=0, sample_every=0)
 NOISY = NoiseConfig(logit_mean=0.7)

@@ -31,9 +31,18 @@ MAY_IMPORT = {
     "data": {"codecs", "errors", "media", "models", "precision", "worlds"},
     "evaluation": {"data", "errors", "media", "memory", "rollouts", "sessions", "worlds"},
     "training": {"codecs", "data", "diffusion", "errors", "memory", "models", "precision", "worlds"},
-    "training.samples": {"codecs", "data", "diffusion", "errors", "evaluation", "media", "rollouts", "training"},
-    "training.watch": {"codecs", "data", "training", "training.samples"},
-    "training.export": {"codecs", "errors", "models", "pipelines", "training"},
+    "training.monitors.samples": {
+        "codecs",
+        "data",
+        "diffusion",
+        "errors",
+        "evaluation",
+        "media",
+        "rollouts",
+        "training",
+    },
+    "training.monitors.schedule": {"codecs", "data", "training", "training.monitors.samples"},
+    "training.pipeline_export": {"codecs", "errors", "models", "pipelines", "training"},
     "training.run": {
         "codecs",
         "errors",
@@ -41,10 +50,10 @@ MAY_IMPORT = {
         "pipelines",
         "precision",
         "training",
-        "training.export",
-        "training.watch",
+        "training.monitors.schedule",
+        "training.pipeline_export",
     },
-    "recipes": {"errors", "training"},
+    "training.recipes": {"errors", "training"},
 }
 MAY_IMPORT_ALL = {"__main__", "cli", "commands", "serving", "studio"}
 LARGEST_FILE, LONGEST_FUNCTION = 300, 60  # lines

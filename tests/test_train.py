@@ -17,7 +17,7 @@ from malt.data.shard_dataset import Corpus
 from malt.media.video_writer import VideoSink
 from malt.pipelines.autoencoder_loading import load_autoencoder
 from malt.pipelines.loading import load_pipeline
-from malt.training.checkpoint import saved_states
+from malt.training.engine.checkpoint import saved_states
 
 ACTING = ["--actions", "steering", "throttle"]
 SMALL = ["--frame-size", "32", "48", "--frame-rate", "20", "--watching.sample-frames", "20"]

@@ -14,13 +14,13 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from malt.training.distributed import Scale, clip_gradients, current_ranks, launched, prepare, whole
-from malt.training.loop import fit
-from malt.training.objective import Stage
+from malt.training.engine.loop import fit
+from malt.training.engine.optimizer import Optimization, build_optimizers
+from malt.training.engine.parallel import Scale, clip_gradients, current_ranks, launched, prepare, whole
+from malt.training.objectives.curriculum import Stage
+from malt.training.objectives.denoising import TransformerTask
 from malt.training.objectives.objective import Objective, UnrollConfig
-from malt.training.optimizer import Optimization, build_optimizers
-from malt.training.transformer import TransformerTask
-from tiny_lesson import Examples, captioned
+from tiny_examples import Examples, captioned
 
 SCALES = {
     "replicated": Scale(checkpointing=True),

@@ -5,13 +5,13 @@ from functools import cache
 import pytest
 import torch
 
-from film_subjects import FilmSubject, Make, blurred, frozen, of_asked_scenes, spoilt
 from malt.errors import UsageError
 from malt.evaluation.metrics.drift import WORLD, Wear
 from malt.evaluation.result import Outcome, summarise
 from malt.worlds.passage.drift_signs import histogram_distance, moving_shapes
 from malt.worlds.passage.oracle import Seen
 from malt.worlds.passage.scenes import render, sample_scenes
+from world_video_models import FilmSubject, Make, blurred, frozen, of_asked_scenes, spoilt
 
 MAKERS: dict[str, Make] = {"true": of_asked_scenes, "frozen": spoilt(frozen), "blurred": spoilt(blurred)}
 

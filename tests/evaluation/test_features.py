@@ -7,7 +7,6 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from film_subjects import FilmSubject, of_asked_scenes, spoilt
 from malt.errors import UsageError
 from malt.evaluation.metrics.features import (
     ImageNetDifferences,
@@ -26,6 +25,7 @@ from malt.evaluation.registry import Extent, build_metrics
 from malt.worlds.drive.recordings import data_folder
 from malt.worlds.passage.scenes import KINDS, fully_visible, render, sample_scenes
 from malt.worlds.passage.world_features import load_world_features, weights_path
+from world_video_models import FilmSubject, of_asked_scenes, spoilt
 
 NUM = 24
 

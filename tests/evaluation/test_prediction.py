@@ -6,7 +6,6 @@ import pytest
 import torch
 from torch import Tensor
 
-from film_subjects import SEGMENT, FilmSubject
 from malt.errors import UsageError
 from malt.evaluation.metrics.boundaries import Seams, jumps
 from malt.evaluation.metrics.cost import Cost, resident_bytes
@@ -18,6 +17,7 @@ from malt.media.video_writer import VideoSink
 from malt.worlds.drive.recordings import driving_files, driving_windows
 from malt.worlds.passage.reference import film, scenes_of
 from malt.worlds.passage.scenes import SIZE
+from world_video_models import SEGMENT, FilmSubject
 
 GIVEN, HORIZON = 4, 16
 

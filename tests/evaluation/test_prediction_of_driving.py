@@ -7,13 +7,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from film_subjects import FilmSubject
 from malt.evaluation.metrics.features import imagenet_network
 from malt.evaluation.metrics.prediction import FROZEN, Prediction
 from malt.evaluation.result import summarise
 from malt.evaluation.video_model import MemoryUse, Request
 from malt.media.pixels import to_pixels
 from malt.media.video_writer import VideoSink
+from world_video_models import FilmSubject
 
 GIVEN, HORIZON = 2, 16
 SIDE = 64

@@ -7,13 +7,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from film_subjects import FilmSubject
 from malt.evaluation.metrics.recall import Recall
 from malt.evaluation.result import summarise
 from malt.evaluation.video_model import MemoryUse, Request
 from malt.worlds.passage.occlusions import BINS, CONTEXT, GIVEN, HORIZON, Moment, moments, runs
 from malt.worlds.passage.reference import first_scene
 from malt.worlds.passage.scenes import COLOURS, KINDS, SIZE, fully_visible, hidden, render, sample_scenes
+from world_video_models import FilmSubject
 
 PER_BIN = 2
 

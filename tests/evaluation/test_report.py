@@ -9,7 +9,6 @@ from xml.etree import ElementTree
 import av
 import pytest
 
-from film_subjects import FilmSubject
 from malt.errors import UsageError
 from malt.evaluation.checkpoint_hash import checkpoint_sha256
 from malt.evaluation.evaluation_run import Study
@@ -20,6 +19,7 @@ from malt.evaluation.report.html_page import write_page
 from malt.evaluation.report.side_by_side import show, table
 from malt.evaluation.result import Curve, Outcome
 from malt.evaluation.video_model import Subject
+from world_video_models import FilmSubject
 
 
 @dataclass

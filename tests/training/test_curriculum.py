@@ -1,84 +1,76 @@
-"""Laws of the curriculum of the recipe `videos`, and of how it is brought to the videos that there are."""
+"""Laws of objectives and of the curriculum that is made of them."""
 
-from dataclasses import replace
+from itertools import pairwise
+from typing import Any
 
 import pytest
-import torch
 
-from malt.errors import UsageError
-from malt.recipes import RECIPES, resolve
-from malt.training.curriculum import fit_to_videos
-from malt.training.objective import METHOD_FRAMES, Stage
-from tiny_lesson import asked, captioned, curriculum
-
-SEGMENT, CONTEXT = 4, 1  # latent frames
-VIDEOS = RECIPES["videos"]()
+from malt.training.objectives.curriculum import frames_curriculum
+from tiny_examples import asked
 
 
-def told(sentences: list[str], longest: int | None, stages: tuple[Stage, ...] = VIDEOS.curriculum) -> tuple[Stage, ...]:
-    return fit_to_videos(stages, longest, SEGMENT, CONTEXT, sentences.append)
+@pytest.mark.parametrize(
+    ("setting", "sentence"),
+    [
+        ({"num_segments": 0}, "num_segments is 0; give at least 1"),
+        ({"batch_size": 0}, "batch_size is 0; give at least 1"),
+        ({"denoise_segments": 0}, "denoise_segments is 0; give at least 1"),
+        ({"num_steps": 0}, "num_steps is 0; give at least 1"),
+        ({"bptt_segments": -1}, "bptt_segments is -1; give 0 or more"),
+        ({"caption_dropout": 1.5}, "caption_dropout is 1.5; give a probability between 0 and 1"),
+        ({"first_segment_prob": 2.0}, "first_segment_prob is 2.0; give a probability"),
+        ({"memory_dropout": -0.1}, "memory_dropout is -0.1; give a probability"),
+        ({"prob": 1.1}, "prob is 1.1; give a probability"),
+        (
+            {"noise_range": (0.8, 0.5)},
+            "noise_range is .0.8, 0.5.; give two noise levels between 0 and 1, the lower first",
+        ),
+        ({"memory_regularisation": 0.1, "bptt_segments": 0}, "give bptt_segments 1 or more"),
+    ],
+)
+def test_an_objective_that_makes_no_sense_is_refused_in_a_sentence(setting: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(ValueError, match=sentence):
+        asked(**setting)
 
 
-def walks(stages: tuple[Stage, ...]) -> list[int]:
-    return [stage.objectives[-1].unroll.num_segments for stage in stages]
+def test_the_default_stages_are_the_method_s_with_the_segments_that_they_need() -> None:
+    stages = frames_curriculum(frames_per_segment=16, steps=100)
+    assert [stage.objectives[-1].unroll.num_segments for stage in stages] == [4, 8, 16, 32, 64]
+    assert [stage.until for stage in stages] == [100, 200, 300, 400, 500]
 
 
-def test_the_recipe_for_one_s_own_videos_has_the_stages_of_the_method() -> None:
-    assert [16 * count for count in walks(VIDEOS.curriculum)] == list(METHOD_FRAMES) == [64, 128, 256, 512, 1024]
-    assert VIDEOS.curriculum[-1].until == VIDEOS.optimization.num_steps
+def test_a_stage_has_no_fewer_frames_than_it_says() -> None:
+    (stage,) = frames_curriculum((64,), frames_per_segment=12, steps=1)
+    assert stage.objectives[-1].unroll.num_segments == 6
 
 
-def test_its_stages_may_be_set_by_options() -> None:
-    options = {"curriculum.4.objectives.1.num-segments": ["20"], "optimization.num-steps": ["50"]}
-    found = resolve(VIDEOS, {"optimization.num-steps": ["50"]})
-    assert [stage.until for stage in found.curriculum] == [19, 30, 39, 45, 50]
-    found = resolve(VIDEOS, {name: words for name, words in options.items() if name.startswith("curriculum")})
-    assert walks(found.curriculum) == [4, 8, 16, 32, 20]
+def test_every_default_stage_denoises_and_differentiates_as_much_as_the_first() -> None:
+    stages = frames_curriculum(frames_per_segment=16, steps=1)
+    unrolls = [objective.unroll for stage in stages for objective in stage.objectives]
+    cost = {(u.num_denoised, u.num_segments - 1 - u.first_learned_write) for u in unrolls}
+    assert cost == {(4, 3)}
 
 
-def test_videos_that_are_long_enough_change_nothing() -> None:
-    sentences: list[str] = []
-    for longest in (None, 64 * SEGMENT + CONTEXT, 10_000):
-        assert told(sentences, longest) == VIDEOS.curriculum
-    assert not sentences
+def test_stages_last_as_long_as_each_is_given_from_where_they_start() -> None:
+    stages = frames_curriculum((8, 16, 32), frames_per_segment=4, steps=(5, 6, 7), start=10)
+    assert [stage.until for stage in stages] == [15, 21, 28]
+    assert all(one.until < other.until for one, other in pairwise(stages))
 
 
-def test_walks_are_cut_to_the_longest_video_and_it_is_said_once() -> None:
-    sentences: list[str] = []
-    found = told(sentences, 20 * SEGMENT + CONTEXT + SEGMENT - 1)
-    assert walks(found) == [4, 8, 16, 20, 20]
-    assert [stage.until for stage in found] == [stage.until for stage in VIDEOS.curriculum]
-    (sentence,) = sentences
-    assert "the longest video has 84 latent frames, so walks of 32, 64 segments are cut" in sentence
+def test_other_objectives_take_turns_with_the_walk() -> None:
+    begin, unrolled = asked(first_segment_prob=1.0), asked(batch_size=2)
+    stages = frames_curriculum((8, 16), frames_per_segment=4, steps=5, unrolled=unrolled, beside=(begin,))
+    assert [[o.unroll.num_segments for o in stage.objectives] for stage in stages] == [[1, 2], [1, 4]]
+    assert all(stage.objectives[1].batch_size == 2 for stage in stages)
 
 
-def test_key_frames_need_longer_videos() -> None:
-    stages = (Stage(until=1, objectives=(asked(num_segments=3, frame_stride=4),)),)
-    assert walks(told([], 4 * (2 * SEGMENT + CONTEXT), stages)) == [2]
-
-
-def test_videos_shorter_than_a_segment_and_its_context_are_refused() -> None:
-    with pytest.raises(UsageError, match="the longest video has 4 latent frames and 5 are needed"):
-        told([], SEGMENT)
-
-
-def test_a_step_of_the_last_stage_keeps_no_more_for_its_gradients_than_one_of_the_first() -> None:
-    """Bytes that autograd holds when the loss is known, of tensors that are not the model's own."""
-    model = captioned()
-    own = {parameter.untyped_storage().data_ptr() for parameter in model.parameters()}
-    kept = []
-    for stage in (VIDEOS.curriculum[0], VIDEOS.curriculum[-1]):
-        small = replace(stage, objectives=(replace(stage.objectives[-1], batch_size=3),))
-        found: dict[int, int] = {}
-
-        def keep(tensor: torch.Tensor, found: dict[int, int] = found) -> torch.Tensor:
-            storage = tensor.untyped_storage()
-            if storage.data_ptr() not in own:
-                found[storage.data_ptr()] = storage.nbytes()
-            return tensor
-
-        with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-            loss, _ = curriculum((small,), model=model).loss(0)
-        kept.append(sum(found.values()))
-        del loss
-    assert kept[1] <= 1.1 * kept[0]
+@pytest.mark.parametrize(
+    ("setting", "sentence"),
+    [
+        ({"frames_per_segment": 0, "steps": 1}, "frames_per_segment is 0; give at least 1"),
+        ({"frames_per_segment": 4, "steps": (1, 2)}, "5 stages and 2 counts of steps; give one count"),
+    ],
+)
+def test_a_curriculum_that_makes_no_sense_is_refused_in_a_sentence(setting: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(ValueError, match=sentence):
+        frames_curriculum(**setting)

@@ -13,12 +13,12 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from malt.errors import CheckpointError, DivergedError
-from malt.training import checkpoint
-from malt.training.average import Average
-from malt.training.checkpoint import Progress, damage, load_average, load_state, save_state, saved_states
-from malt.training.learner import Learner
-from malt.training.loop import fit
-from malt.training.optimizer import Optimization, build_optimizers
+from malt.training.engine import checkpoint
+from malt.training.engine.checkpoint import Progress, damage, load_average, load_state, save_state, saved_states
+from malt.training.engine.ema import Average
+from malt.training.engine.loop import fit
+from malt.training.engine.optimizer import Optimization, build_optimizers
+from malt.training.engine.train_state import Learner
 
 STEPS = 8
 PLANS = {

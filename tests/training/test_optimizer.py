@@ -9,7 +9,7 @@ from torch.optim import AdamW
 import tiny
 import tiny_pipeline
 from malt.training.engine.muon import Muon
-from malt.training.optimizer import Optimization, build_optimizers, set_rate
+from malt.training.engine.optimizer import Optimization, build_optimizers, set_rate
 
 PLAN = Optimization(num_steps=1000, warmup_steps=100, decay_from=0.6, learning_rate=1e-3, muon_learning_rate=2e-2)
 

@@ -10,14 +10,14 @@ import torch
 from malt.codecs.malt import MaltCodec
 from malt.errors import UsageError
 from malt.models.autoencoder import AutoencoderMalt
-from malt.recipes import RECIPES, default, drive, find_recipe, resolve, tiny
-from malt.training.experiment import Experiment, TransformerSize, stretched
-from malt.training.export import build_captioned
-from malt.training.fields import from_json
-from malt.training.objective import Stage
+from malt.training.config import Experiment, TransformerSize, stretched
+from malt.training.engine.optimizer import Optimization
+from malt.training.objectives.curriculum import Stage
+from malt.training.objectives.denoising import Captioned
 from malt.training.objectives.objective import Objective
-from malt.training.optimizer import Optimization
-from malt.training.transformer import Captioned
+from malt.training.options import from_json
+from malt.training.pipeline_export import build_captioned
+from malt.training.recipes import RECIPES, default, drive, find_recipe, resolve, tiny
 from malt.worlds.passage.captions import vocabulary
 
 EXPERIMENTS = Path(__file__).parents[2] / "experiments"

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from malt.recipes import default, resolve, tiny
-from malt.training.experiment import Experiment
-from malt.training.fields import from_json
-from malt.training.folder import read_experiment
+from malt.training.config import Experiment
+from malt.training.options import from_json
+from malt.training.recipes import default, resolve, tiny
 from malt.training.renamed import current_name, with_current_names
+from malt.training.run_folder import read_experiment
 
 # As version 0.1 wrote it, with a value in every field of an objective that is not the default.
 EARLIER = {

@@ -20,12 +20,13 @@ from safetensors.torch import load_file
 from malt.cli import main
 from malt.errors import CheckpointError, UsageError
 from malt.pipelines.loading import load_pipeline
-from malt.recipes import tiny
-from malt.training import passage_source, run
-from malt.training.autoencoder import AutoencoderTask
-from malt.training.distributed import Ranks, Scale, by_the_first
-from malt.training.folder import check_unchanged, claimed
-from malt.training.transformer import TransformerTask
+from malt.training import run
+from malt.training.engine.parallel import Ranks, Scale, by_the_first
+from malt.training.objectives.autoencoding import AutoencoderTask
+from malt.training.objectives.denoising import TransformerTask
+from malt.training.recipes import tiny
+from malt.training.run_folder import check_unchanged, claimed
+from malt.training.sources import worlds
 
 Weights = dict[str, torch.Tensor]
 
@@ -153,8 +154,8 @@ def test_a_finished_run_that_is_resumed_is_only_written_out_again(
     finished: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = weights(finished)
-    monkeypatch.setattr(passage_source, "render", lambda *given: pytest.fail("something was rendered"))
-    monkeypatch.setattr(passage_source, "encode_world", lambda *given: pytest.fail("something was encoded"))
+    monkeypatch.setattr(worlds, "render", lambda *given: pytest.fail("something was rendered"))
+    monkeypatch.setattr(worlds, "encode_world", lambda *given: pytest.fail("something was encoded"))
     for task in (AutoencoderTask, TransformerTask):
         monkeypatch.setattr(task, "loss", lambda self, step: pytest.fail("something was learned"))
     assert train(finished, "--resume") == 0

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from malt.memory.registry import KINDS
-from malt.training.walk import UnrolledMemory, unroll_memory
-from tiny_lesson import EXACT, NOTHING_LOST, Examples, asked, captioned, chance, jolt, losses, task, untouched, window
+from malt.training.objectives.unroll import UnrolledMemory, unroll_memory
+from tiny_examples import EXACT, NOTHING_LOST, Examples, asked, captioned, chance, jolt, losses, task, untouched, window
 
 LATENTS = Examples()(0, 3, 6, 1, 0.0).latents
 

@@ -12,7 +12,7 @@ import pytest
 
 from malt.cli import main
 from malt.pipelines.loading import load_pipeline
-from malt.training.checkpoint import saved_states
+from malt.training.engine.checkpoint import saved_states
 
 pytestmark = pytest.mark.slow  # two processes import torch
 

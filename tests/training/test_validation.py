@@ -11,9 +11,9 @@ from torch import Tensor
 import tiny
 from malt.data.batch import Batch
 from malt.models.text import build_text_encoder, build_tokenizer
-from malt.training.journal import Journal
-from malt.training.transformer import Captioned
-from malt.training.validation import Validation, validation_losses
+from malt.training.engine.metric_log import Journal
+from malt.training.monitors.validation import Validation, validation_losses
+from malt.training.objectives.denoising import Captioned
 
 SEGMENTS, LEVELS = 3, (0.2, 0.8)
 

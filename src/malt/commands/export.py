@@ -28,7 +28,7 @@ class Command:
         if not (self.run_folder / "experiment.json").exists():
             raise UsageError(f"{self.run_folder} holds no run; give the folder that malt train was given as --out")
         from malt.commands.model_options import silence_libraries
-        from malt.training.export import export
+        from malt.training.pipeline_export import export
 
         silence_libraries()
         with interruptible():

@@ -12,7 +12,7 @@ from malt.commands.model_options import choose_device, silence_libraries
 from malt.errors import UsageError
 
 if TYPE_CHECKING:
-    from malt.training.experiment import Experiment
+    from malt.training.config import Experiment
 
 Overrides = tuple[tuple[str, tuple[str, ...]], ...]
 
@@ -93,7 +93,7 @@ class Command:
 
     def _begun(self) -> tuple[str, "Experiment"]:
         """The recipe and what is to be trained, by this command line alone."""
-        from malt.recipes import find_recipe, resolve
+        from malt.training.recipes import find_recipe, resolve
 
         recipe = self.recipe or "default"
         experiment = find_recipe(recipe)()
@@ -108,8 +108,8 @@ class Command:
 
     def _resumed(self) -> tuple[str, "Experiment"]:
         """What the run in the folder was begun with, and what is said again must agree."""
-        from malt.recipes import find_recipe, resolve
-        from malt.training.folder import check_unchanged, read_experiment
+        from malt.training.recipes import find_recipe, resolve
+        from malt.training.run_folder import check_unchanged, read_experiment
 
         begun = read_experiment(self.out)
         if self.recipe:
@@ -136,7 +136,7 @@ class Command:
 
 def _list_fields(experiment: "Experiment") -> None:
     """Print every field as it is typed, with its value."""
-    from malt.training.fields import values_of
+    from malt.training.options import values_of
 
     for name, value in values_of(experiment):
         words = " ".join(map(str, value)) if isinstance(value, tuple) else str(value)

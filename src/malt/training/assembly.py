@@ -7,15 +7,15 @@ from torch import nn
 
 from malt.precision import describe_precision
 from malt.training.autoencoder_stage import AutoencoderStage, keep_autoencoder, ready_autoencoder
-from malt.training.curriculum import shortest_video, unrolled_frames
-from malt.training.distributed import Ranks, agreed_precision, by_the_first
-from malt.training.experiment import Experiment, Sampling
-from malt.training.export import write_pipeline
-from malt.training.folder import read_words, write_words
-from malt.training.passage_source import Passage, check_world
-from malt.training.source import CaptionLimits, Source, Tell, VideoFormat
+from malt.training.config import Experiment, Sampling
+from malt.training.engine.parallel import Ranks, agreed_precision, by_the_first
+from malt.training.pipeline_export import write_pipeline
+from malt.training.run_folder import read_words, write_words
+from malt.training.sources.data_source import CaptionLimits, Source, Tell, VideoFormat
+from malt.training.sources.fit_curriculum import shortest_video, unrolled_frames
+from malt.training.sources.videos import Shards, Videos
+from malt.training.sources.worlds import Passage, check_world
 from malt.training.transformer_stage import TransformerStage
-from malt.training.video_sources import Shards, Videos
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,14 +11,14 @@ from torch import nn
 from malt.codecs.registry import codec_of
 from malt.models.autoencoder import AutoencoderMalt
 from malt.pipelines.autoencoder_loading import load_autoencoder
-from malt.training.autoencoder import AutoencoderObjective, AutoencoderTask, latent_statistics
-from malt.training.chance import check_part
-from malt.training.distributed import Ranks, by_the_first
-from malt.training.experiment import AutoencoderSize, CheckpointConfig
-from malt.training.loop import fit
-from malt.training.optimizer import Optimization
-from malt.training.reconstruction import reconstruction
-from malt.training.source import ClipSource, Source, Tell
+from malt.training.config import AutoencoderSize, CheckpointConfig
+from malt.training.engine.loop import fit
+from malt.training.engine.optimizer import Optimization
+from malt.training.engine.parallel import Ranks, by_the_first
+from malt.training.monitors.reconstruction import reconstruction
+from malt.training.objectives.autoencoding import AutoencoderObjective, AutoencoderTask, latent_statistics
+from malt.training.objectives.rng import check_part
+from malt.training.sources.data_source import ClipSource, Source, Tell
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,10 +4,10 @@ from contextlib import nullcontext
 from pathlib import Path
 
 from malt.training.assembly import assemble
-from malt.training.distributed import launched
-from malt.training.experiment import Experiment
-from malt.training.folder import claimed, write_experiment
-from malt.training.source import Tell
+from malt.training.config import Experiment
+from malt.training.engine.parallel import launched
+from malt.training.run_folder import claimed, write_experiment
+from malt.training.sources.data_source import Tell
 
 
 def train(experiment: Experiment, out: Path, device: str = "cpu", tell: Tell = print, *, recipe: str = "") -> Path:

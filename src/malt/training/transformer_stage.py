@@ -9,17 +9,17 @@ from torch import nn
 
 from malt.codecs.registry import codec_of
 from malt.errors import CheckpointError
-from malt.training.chance import check_part
-from malt.training.curriculum import fit_to_videos
-from malt.training.distributed import Ranks, Scale, is_sharded, prepare
-from malt.training.experiment import CheckpointConfig, Sampling, TransformerSize, Watching
-from malt.training.export import build_captioned
-from malt.training.loop import fit
-from malt.training.objective import Stage
-from malt.training.optimizer import Optimization
-from malt.training.source import Material, Tell
-from malt.training.transformer import Captioned, TransformerTask
-from malt.training.watch import Watch
+from malt.training.config import CheckpointConfig, Sampling, TransformerSize, Watching
+from malt.training.engine.loop import fit
+from malt.training.engine.optimizer import Optimization
+from malt.training.engine.parallel import Ranks, Scale, is_sharded, prepare
+from malt.training.monitors.schedule import Watch
+from malt.training.objectives.curriculum import Stage
+from malt.training.objectives.denoising import Captioned, TransformerTask
+from malt.training.objectives.rng import check_part
+from malt.training.pipeline_export import build_captioned
+from malt.training.sources.data_source import Material, Tell
+from malt.training.sources.fit_curriculum import fit_to_videos
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,0 +1,207 @@
+"""What decides a training run, all of it: one frozen value that is written beside the run and read back to resume it."""
+
+from dataclasses import dataclass
+
+import torch
+
+from malt.memory.registry import KINDS, build_memory
+from malt.models.positions import split_axes
+from malt.precision import check_precision
+from malt.training.engine.optimizer import Optimization
+from malt.training.engine.parallel import Scale
+from malt.training.objectives.autoencoding import AutoencoderObjective
+from malt.training.objectives.curriculum import Stage
+from malt.training.objectives.objective import Objective
+
+
+@dataclass(frozen=True, kw_only=True)
+class AutoencoderSize:
+    """Arguments of `AutoencoderMalt`, but for those that come from the data."""
+
+    latent_channels: int = 16
+    channels: tuple[int, int, int] = (24, 96, 112)
+    encoder_blocks: tuple[int, int] = (1, 1)
+    decoder_blocks: tuple[int, int] = (1, 2)
+    latent_bound: float = 3.0
+
+    def __post_init__(self) -> None:
+        for name in ("latent_channels", "channels", "encoder_blocks", "decoder_blocks"):
+            value = getattr(self, name)
+            if min(value if isinstance(value, tuple) else (value,)) < 1:
+                raise ValueError(f"{name} is {value}; give at least 1")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TransformerSize:
+    """Arguments of `MaltTransformer3DModel`, but for those that come from the codec and from the actions."""
+
+    patch_size: int = 2
+    num_layers: int = 6
+    num_attention_heads: int = 8
+    attention_head_dim: int = 32
+    mlp_ratio: float = 3.0
+    caption_dim: int = 128
+    modulation_dim: int = 128
+    memory: str = "recurrent"
+    memory_size: int | None = None
+    segment_frames: int = 4
+    context_frames: int = 1
+    attention: tuple[str, ...] = ("space_time",)
+    window_size: tuple[int, int] | None = None
+
+    def __post_init__(self) -> None:
+        if self.memory not in KINDS:
+            raise ValueError(f"there is no memory called {self.memory!r}; choose one of {', '.join(KINDS)}")
+        if not self.attention or not set(self.attention) <= {"space_time", "space"}:
+            raise ValueError(f"attention is {' '.join(self.attention)!r}; give space_time or space for layers in turn")
+        for name, value in vars(self).items():
+            least = 0 if name == "context_frames" else 1
+            if isinstance(value, int) and value < least:
+                raise ValueError(f"{name} is {value}; give at least {least}")
+        split_axes(self.attention_head_dim)
+        with torch.device("meta"):  # refuses a size that does not suit the kind
+            build_memory(self.memory, self.num_attention_heads, self.num_attention_heads, self.memory_size)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Watching:
+    """What is measured and shown as the run goes on, by the averaged weights; it changes nothing of the run."""
+
+    validate_every: int = 500  # steps; 0 for never
+    validation_videos: int = 8
+    noise_levels: tuple[float, ...] = (0.1, 0.3, 0.5, 0.7, 0.9)
+    sample_every: int = 500  # steps; 0 for never
+    sample_videos: int = 4
+    sample_frames: int = 96
+
+    def __post_init__(self) -> None:
+        for name in ("validation_videos", "sample_videos", "sample_frames"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} is {getattr(self, name)}; give at least 1")
+        for name in ("validate_every", "sample_every"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} is {getattr(self, name)}; give a number of steps, or 0 for never")
+        if not all(0 < level <= 1 for level in self.noise_levels):
+            raise ValueError(f"noise_levels are {self.noise_levels}; give numbers above 0 and up to 1")
+
+
+@dataclass(frozen=True, kw_only=True)
+class CheckpointConfig:
+    """How often and how many states of a run are saved."""
+
+    save_seconds: float = 180.0  # from one saved state to the next; a stop and the end save as well
+    keep_states: int = 2  # the newest ones; those at the ends of stages are kept for good
+
+    def __post_init__(self) -> None:
+        if self.keep_states < 1:
+            raise ValueError(f"keep_states is {self.keep_states}; give at least 1")
+        if self.save_seconds <= 0:
+            raise ValueError(f"save_seconds is {self.save_seconds}; give a number above 0")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sampling:
+    """What the finished pipeline does where a call says nothing; the run's own samples are made so too."""
+
+    num_inference_steps: int = 12
+    guidance_scale: float = 3.0
+    memory_guidance_scale: float = 1.0
+    context_noise: float = 0.05
+    shift: float = 3.0  # of the schedule of noise levels: where films begin, most is decided near pure noise
+
+    def __post_init__(self) -> None:
+        if self.num_inference_steps < 1:
+            raise ValueError(f"num_inference_steps is {self.num_inference_steps}; give at least 1")
+        if self.shift <= 0:
+            raise ValueError(f"shift is {self.shift}; give a number above 0")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Experiment:
+    """All that decides a training run: the same experiment and seed give the same model on the same machine."""
+
+    data: str | None = None  # folder of shards or of videos; None for the world `passage`
+    codec: str | None = (
+        None  # folder of a ready autoencoder or pipeline; None: train one, or what the shards were made with
+    )
+    frame_size: tuple[int, int] = (64, 64)  # height and width of the videos, pixels
+    frame_rate: float = 16.0  # frames a second
+    actions: tuple[str, ...] = ()  # what is done in every frame: columns of NAME.actions.csv
+    autoencoder: AutoencoderSize = AutoencoderSize()
+    autoencoder_objective: AutoencoderObjective = AutoencoderObjective()
+    autoencoder_optimization: Optimization = Optimization(
+        num_steps=4000, learning_rate=1.5e-3, muon_learning_rate=1.5e-3, ema_decay=0.998, decay_from=0.5
+    )
+    clip_frames: int = 12
+    transformer: TransformerSize = TransformerSize()
+    optimization: Optimization = Optimization(
+        num_steps=2700, learning_rate=1.5e-3, muon_learning_rate=1.5e-3, decay_from=0.55
+    )
+    curriculum: tuple[Stage, ...] = (Stage(until=2700, objectives=(Objective(),)),)
+    bank_videos: int = 1600  # scenes of the world that are rendered and encoded before the transformer is trained
+    bank_frames: int = 160
+    bank_return_share: float = 0.0  # of walks over these, how many end where something hidden comes out again
+    max_words: int = 500  # of the captions: the most frequent ones are learned
+    caption_tokens: int = 20  # what is longer is cut off
+    start: str | None = None  # pipeline directory whose autoencoder is kept and whose other weights the run begins with
+    fresh_text_encoder: bool = False  # do not keep that of `start`
+    watching: Watching = Watching()
+    checkpoint: CheckpointConfig = CheckpointConfig()
+    sampling: Sampling = Sampling()
+    seed: int = 0
+    precision: str = "auto"  # bfloat16 where the device has units for it, else float32
+    compile: bool = True
+    scale: Scale = Scale()
+
+    def __post_init__(self) -> None:
+        ends = [stage.until for stage in self.curriculum]
+        if not ends or ends != sorted(set(ends)):
+            raise ValueError(
+                f"the stages of the curriculum end at steps {ends}; give at least one, each later than the last"
+            )
+        if self.curriculum[-1].until != self.optimization.num_steps:
+            raise ValueError(
+                f"the curriculum ends at step {self.curriculum[-1].until} and the optimization at "
+                f"{self.optimization.num_steps}; make them equal"
+            )
+        check_precision(self.precision)
+        if self.frame_rate <= 0:
+            raise ValueError(f"frame_rate is {self.frame_rate}; give a number above 0")
+        for name in ("bank_videos", "bank_frames", "caption_tokens"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} is {getattr(self, name)}; give at least 1")
+        if self.start and self.codec:
+            raise ValueError("start brings its own autoencoder; leave codec out")
+        self._check_sizes()
+
+    def _check_sizes(self) -> None:
+        multiple = 8 * self.transformer.patch_size
+        height, width = self.frame_size
+        if self.codec is None and (height % multiple or width % multiple or min(height, width) < multiple):
+            raise ValueError(
+                f"frame_size is {height} {width}; give a height and a width that are multiples of {multiple}"
+            )
+        if self.clip_frames < 4 or self.clip_frames % 4:
+            raise ValueError(f"clip_frames is {self.clip_frames}; give a multiple of 4")
+
+    @property
+    def longest_unroll(self) -> int:
+        """Segments in the longest unroll of the curriculum."""
+        return max(objective.unroll.num_segments for stage in self.curriculum for objective in stage.objectives)
+
+
+def stretched(curriculum: tuple[Stage, ...], num_steps: int) -> tuple[Stage, ...]:
+    """The same stages over another number of steps, each with its share of them.
+
+    Raises:
+        ValueError: when there are fewer steps than stages.
+    """
+    if num_steps < len(curriculum):
+        raise ValueError(
+            f"num_steps is {num_steps}; give at least {len(curriculum)}, one for each stage of the curriculum"
+        )
+    ends, last = list[int](), curriculum[-1].until
+    for index, stage in enumerate(curriculum):
+        latest = num_steps - (len(curriculum) - 1 - index)
+        ends.append(min(latest, max(ends[-1] + 1 if ends else 1, round(stage.until * num_steps / last))))
+    return tuple(Stage(until=end, objectives=stage.objectives) for end, stage in zip(ends, curriculum, strict=True))

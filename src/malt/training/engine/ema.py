@@ -1,0 +1,34 @@
+"""A running average of the weights, kept beside the model: what is sampled from and shipped."""
+
+import torch
+from torch import Tensor, nn
+
+from malt.training.engine.parallel import local, whole
+
+
+class Average:
+    """Exponential moving average of a module's parameters; the first steps count more, so that it starts unbiased.
+
+    Of a sharded parameter every rank averages its own part.
+    """
+
+    def __init__(self, module: nn.Module, decay: float) -> None:
+        self.decay = decay
+        self.values = {name: p.detach().clone() for name, p in module.named_parameters()}
+
+    @torch.no_grad()
+    def update(self, module: nn.Module, step: int) -> None:
+        """Move towards the module's parameters after (0-based) `step`."""
+        weight = 1 - min(self.decay, (1 + step) / (10 + step))
+        values, current = map(local, self.values.values()), (local(p.detach()) for p in module.parameters())
+        torch._foreach_lerp_(list(values), list(current), weight)
+
+    @torch.no_grad()
+    def copy_to(self, module: nn.Module) -> None:
+        """Overwrite the module's parameters with the average; both are sharded alike."""
+        for name, parameter in module.named_parameters():
+            local(parameter).copy_(local(self.values[name]))
+
+    def whole(self) -> dict[str, Tensor]:
+        """The average gathered onto the CPU of the first rank (the others get nothing); all ranks call this together."""
+        return whole(self.values)

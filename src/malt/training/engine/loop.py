@@ -1,0 +1,157 @@
+"""The training loop: step, average, journal, save; the same for every model, on one process or many."""
+
+import signal
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Protocol, runtime_checkable
+
+import torch
+from torch import Tensor, nn
+
+from malt.errors import DivergedError
+from malt.training.engine.checkpoint import Progress, Saver, resume, saved_states
+from malt.training.engine.ema import Average
+from malt.training.engine.metric_log import Journal
+from malt.training.engine.optimizer import Optimization, build_optimizers, set_rate
+from malt.training.engine.parallel import clip_gradients, current_ranks, give_back, is_sharded, local
+from malt.training.engine.train_state import Learner
+
+Action = Callable[[int, nn.Module], None]
+JOURNAL_EVERY = 20  # steps; a shorter run tells of its last one
+
+
+@runtime_checkable
+class Task(Protocol):
+    """Something to learn: a module, and its loss at each step. The step alone decides what is drawn.
+
+    Where several ranks learn together, each is asked for the loss of its own rows of the step's batch (`Ranks.part`).
+    """
+
+    @property
+    def module(self) -> nn.Module:
+        """What learns."""
+        ...
+
+    def loss(self, step: int) -> tuple[Tensor, dict[str, float]]:
+        """The scalar to descend, and figures for the journal."""
+        ...
+
+
+def fit(
+    task: Task,
+    plan: Optimization,
+    folder: Path,
+    *,
+    save_seconds: float = 180.0,
+    journal_every: int | None = None,
+    actions: dict[int, Action] | None = None,
+    milestones: tuple[int, ...] = (),
+    keep: int = 2,
+    journal: Journal | None = None,
+) -> Average:
+    """Train to `plan.num_steps`, going on from the newest sound state in `folder`, bit for bit as if never stopped.
+
+    `actions` maps a period in steps to something to do with the averaged model; the states after the steps in `milestones`
+    are kept for good under `milestones/`, of the others the newest `keep`. Figures go to `journal` (None: one in `folder`).
+    SIGTERM, to any rank, saves and leaves. Actions run on the first rank; of a sharded module on all of them together.
+    Weights that are not finite are never saved.
+
+    Raises:
+        DivergedError: too many steps in a row, or half of all, were not finite; the last good state is saved.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    ranks, module, journal = current_ranks(), task.module, journal or Journal(folder)
+    journal_every = journal_every or min(JOURNAL_EVERY, plan.num_steps)
+    average = Average(module, plan.ema_decay)
+    learner = Learner(module, average, build_optimizers(module, plan))
+    progress, saver, stop = resume(folder, learner), Saver(learner), False
+    pace, saved_at = _Pace(progress.step), time.monotonic()
+    with _told_to_stop() as told, closing(journal):
+        journal.rewind(progress.step)
+        while progress.step < plan.num_steps and not stop and not progress.has_diverged(plan.num_steps):
+            progress, figures = _learn(task, learner, plan, progress)
+            if progress.step % journal_every == 0:
+                journal.write(progress.step, ranks.mean(figures) | pace.since(progress))
+            for period, action in (actions or {}).items():
+                if progress.step % period == 0 and (ranks.first or is_sharded(module)):
+                    _with_average(module, average, action, progress.step)
+            if progress.step in milestones:
+                saver.save(folder / "milestones", progress, keep=len(milestones))
+            is_due = ranks.first and time.monotonic() - saved_at > save_seconds
+            stop, is_due = ranks.agree(bool(told), is_due)
+            if is_due:
+                saver.save(folder, progress, keep)
+                saved_at = time.monotonic()
+        is_saved = saver.save(folder, progress, keep)
+        saver.finish()
+    if progress.has_diverged(plan.num_steps) or not (is_saved or stop):
+        raise DivergedError(_divergence(folder, progress))
+    if stop:
+        raise SystemExit(143)
+    return average
+
+
+def _learn(task: Task, learner: Learner, plan: Optimization, progress: Progress) -> tuple[Progress, dict[str, float]]:
+    """Take one step; how far the run is after it, and its figures.
+
+    A step whose gradients are not finite changes nothing but its count.
+    """
+    set_rate(learner.optimizers, plan.rate(progress.step))
+    loss, figures = task.loss(progress.step)
+    loss.backward()
+    current_ranks().average_gradients(task.module)
+    norm = clip_gradients(task.module, plan.max_gradient_norm)
+    is_finite = bool(torch.isfinite(norm))
+    if is_finite:
+        for optimizer in learner.optimizers:
+            optimizer.step()
+        learner.average.update(learner.module, progress.step)
+    learner.module.zero_grad(set_to_none=True)
+    return progress.after(is_finite), {"loss": float(loss.detach()), **figures, "norm": float(norm)}
+
+
+class _Pace:
+    """How long the steps take."""
+
+    def __init__(self, step: int) -> None:
+        self.step, self.time = step, time.monotonic()
+
+    def since(self, progress: Progress) -> dict[str, float]:
+        """Seconds a step since this was last asked, and how many steps of the run were skipped."""
+        now, num_steps = time.monotonic(), progress.step - self.step
+        seconds, self.step, self.time = (now - self.time) / num_steps, progress.step, now
+        return {"skipped": progress.skipped, "seconds": seconds}
+
+
+def _divergence(folder: Path, progress: Progress) -> str:
+    """What to say of a run that has diverged."""
+    saved = saved_states(folder)
+    kept = f"the last good state is {saved[-1]}" if saved else "no state was saved before"
+    return (
+        f"training has diverged, its numbers are no longer finite ({progress.skipped} of {progress.step} steps skipped); {kept}; "
+        "begin again with lower learning rates"
+    )
+
+
+@torch.no_grad()
+def _with_average(module: nn.Module, average: Average, action: Action, step: int) -> None:
+    """Run an action on the averaged weights, then put the learning ones back."""
+    learning = {name: local(p.detach()).clone() for name, p in module.named_parameters()}
+    average.copy_to(module)
+    action(step, module)
+    give_back(module)
+    for name, parameter in module.named_parameters():
+        local(parameter).copy_(learning[name])
+
+
+@contextmanager
+def _told_to_stop() -> Iterator[list[int]]:
+    """A list that fills when the process is told to end, so that the loop can finish its step and save."""
+    told: list[int] = []
+    before = signal.signal(signal.SIGTERM, lambda number, _: told.append(number))
+    try:
+        yield told
+    finally:
+        signal.signal(signal.SIGTERM, before)

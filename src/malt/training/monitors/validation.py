@@ -1,0 +1,89 @@
+"""The loss on videos that are never trained on, by noise level and by segment: it should fall as the memory fills."""
+
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from malt.data.batch import Batch
+from malt.diffusion.flow import interpolate, velocity
+from malt.training.engine.metric_log import Journal
+from malt.training.objectives.denoising import Captioned
+from malt.training.objectives.segments import Window
+
+
+class Validation:
+    """An action of the loop: always the same videos and the same noise, so that only the weights make a difference."""
+
+    def __init__(self, batch: Batch, levels: Sequence[float], journal: Journal, precision: torch.dtype) -> None:
+        self.batch, self.levels, self.journal, self.precision = batch, tuple(levels), journal, precision
+
+    def __call__(self, step: int, module: nn.Module) -> None:
+        """Write the losses of `module` to the journal."""
+        assert isinstance(module, Captioned)
+        # Nothing is compiled for shapes that training never sees: that would change the shapes training is compiled for.
+        with torch.no_grad(), torch.compiler.set_stance("force_eager"):
+            losses = validation_losses(module, self.batch, self.levels, self.precision)
+        self.journal.write(step, figures_of(losses, self.levels))
+
+
+def figures_of(losses: Float[Tensor, "k l"], levels: Sequence[float]) -> dict[str, float]:
+    """The mean loss, and that of every noise level and of every segment."""
+    by_level = {f"level_{level}": float(loss) for level, loss in zip(levels, losses.mean(dim=0), strict=True)}
+    by_segment = {f"segment_{index}": float(loss) for index, loss in enumerate(losses.mean(dim=1))}
+    return {"loss": float(losses.mean()), **by_level, **by_segment}
+
+
+def validation_losses(
+    captioned: Captioned, batch: Batch, levels: Sequence[float], precision: torch.dtype = torch.float32, seed: int = 0
+) -> Float[Tensor, "k l"]:
+    """Mean squared error of the velocity, by segment and noise level, behind a true context and a clean memory."""
+    model = captioned.transformer
+    device = model.device
+    with torch.autocast(device.type, precision, enabled=precision != torch.float32):
+        window = Window(
+            latents=batch.latents.to(device),
+            caption=captioned.caption(batch.captions),
+            begins=batch.begins.to(device),
+            actions=None if batch.actions is None or model.config.action_dim is None else batch.actions.to(device),
+            segment_frames=model.segment_frames,
+            context_frames=model.context_frames,
+        )
+        memory = model.empty_memory(len(window.latents), *window.latents.shape[-2:])
+        losses = []
+        for index in range((window.latents.shape[1] - model.context_frames) // model.segment_frames):
+            eps = _noise(window, index, seed)
+            losses.append(torch.stack([_loss(captioned, window, index, memory, eps, level) for level in levels]))
+            segment = window.latents[:, window.frames(index)]
+            actions = window.actions_of(index, with_context=False)
+            clean = torch.zeros(segment.shape[:2], device=device)
+            memory = model(segment, clean, memory, *window.caption, actions=actions)[1]
+    return torch.stack(losses).cpu()
+
+
+def _noise(window: Window, index: int, seed: int) -> Tensor:
+    """The noise of a segment and its context; the same for every model, wherever it computes."""
+    shape = window.behind(window.latents, index).shape
+    chance = torch.Generator().manual_seed(seed * 1_000_003 + index)
+    return torch.randn(shape, generator=chance).to(window.latents)
+
+
+def _loss(captioned: Captioned, window: Window, index: int, memory: tuple, eps: Tensor, level: float) -> Tensor:
+    model, clean = captioned.transformer, window.behind(window.latents, index)
+    levels = torch.full(clean.shape[:2], level, device=clean.device)
+    # Where a film begins there is no context: all of it is noise.
+    levels[:, : model.context_frames] = 0.0
+    if index == 0:
+        levels[window.begins, : model.context_frames] = 1.0
+    prediction, _ = model(
+        interpolate(clean, eps, levels),
+        levels,
+        memory,
+        *window.caption,
+        actions=window.actions_of(index, with_context=True),
+        num_context_frames=model.context_frames,
+        renew=False,
+    )
+    error = prediction.float() - velocity(clean, eps)
+    return error[:, model.context_frames :].square().mean()

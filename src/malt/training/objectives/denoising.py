@@ -1,0 +1,137 @@
+"""Learning to denoise with a memory: walk k clean segments, writing the memory; denoise them in one batch."""
+
+from collections.abc import Callable
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+from transformers import PreTrainedTokenizerFast, T5EncoderModel
+
+from malt.data.batch import Batch
+from malt.errors import UsageError
+from malt.models.transformer import MaltTransformer3DModel
+from malt.training.objectives.curriculum import Stage
+from malt.training.objectives.denoising_loss import denoising_loss
+from malt.training.objectives.objective import Objective
+from malt.training.objectives.rng import WHOLE, Chance, Part, check_part, rows
+from malt.training.objectives.segments import Window
+
+# (step, number of videos, latent frames, context frames before them, share that begins a film)
+# -> windows with their context
+Examples = Callable[[int, int, int, int, float], Batch]
+
+
+TOKEN_STEP = 40
+
+
+class Captioned(nn.Module):
+    """The transformer and the text encoder that is trained along with it."""
+
+    def __init__(
+        self, transformer: MaltTransformer3DModel, text_encoder: T5EncoderModel, tokenizer: PreTrainedTokenizerFast
+    ) -> None:
+        super().__init__()
+        self.transformer, self.text_encoder, self.tokenizer = transformer, text_encoder, tokenizer
+
+    def caption(
+        self, captions: list[str], num_tokens: int | None = None
+    ) -> tuple[Float[Tensor, "b n e"], Bool[Tensor, "b n"]]:
+        """Encoded captions and which of their tokens count; as many tokens as the longest needs, where none are given."""
+        device, most = self.text_encoder.device, self.tokenizer.model_max_length
+        longest = max(map(len, self.tokenizer(captions, truncation=True).input_ids), default=1)
+        # In steps, so that few shapes are compiled; a bound of one step, as shipped models have, is always filled.
+        length = num_tokens or min(most, -(-longest // TOKEN_STEP) * TOKEN_STEP)
+        padded = {"padding": "max_length", "max_length": length, "truncation": True}
+        tokens = self.tokenizer(captions, **padded, return_tensors="pt").to(device)
+        states = self.text_encoder(tokens.input_ids, attention_mask=tokens.attention_mask).last_hidden_state
+        return states, tokens.attention_mask.bool()
+
+
+class TransformerTask:
+    """A `Task`: the flow matching loss of this step's segments, each with the memory that it had before it.
+
+    part: (rank, world), of the videos of every batch those that this process computes; the mean over the ranks of their
+    losses is the loss of the whole batch.
+    """
+
+    def __init__(
+        self,
+        module: Captioned,
+        examples: Examples,
+        curriculum: tuple[Stage, ...],
+        seed: int,
+        dtype: torch.dtype,
+        part: Part = WHOLE,
+    ) -> None:
+        for objective in (objective for stage in curriculum for objective in stage.objectives):
+            check_part(part, objective.batch_size)
+            known, frames = objective.baseline.num_known_frames, module.transformer.segment_frames
+            if known >= frames:
+                raise UsageError(
+                    f"num_prefix_frames and num_suffix_frames are {known} of the {frames} latent frames of a segment; "
+                    "leave some to learn"
+                )
+        self.module, self.examples, self.curriculum = module, examples, curriculum
+        self.seed, self.dtype, self.part = seed, dtype, part
+
+    def loss(self, step: int) -> tuple[Tensor, dict[str, float]]:
+        """Mean squared error of the velocity, with the memory's regularisation where that is on; and both in figures.
+
+        Raises:
+            UsageError: when the model takes actions and the examples' are missing or of another length.
+        """
+        objective, model = self.objective(step), self.module.transformer
+        chance = Chance(self.seed, step, objective.batch_size, model.device, self.part)
+        batch = self._examples(step, objective)
+        dropped = (chance.uniform() < objective.dropout.caption_dropout).tolist()
+        captions = ["" if drop else text for text, drop in zip(batch.captions, dropped, strict=True)]
+        with torch.autocast(model.device.type, self.dtype, enabled=self.dtype != torch.float32):
+            window = self._window(batch, self.module.caption(captions))
+            errors, regularisation = denoising_loss(model, window, objective, chance)
+        figures = {f"segment_{objective.unroll.first_denoised + k}": float(e) for k, e in enumerate(errors.detach())}
+        if regularisation is None:
+            return errors.mean(), figures
+        figures["memory_regularisation"] = float(regularisation.detach())
+        return errors.mean() + objective.unroll.memory_regularisation * regularisation, figures
+
+    def objective(self, step: int) -> Objective:
+        """What is learned by in this step."""
+        objectives = next((stage for stage in self.curriculum if step < stage.until), self.curriculum[-1]).objectives
+        return objectives[step % len(objectives)]
+
+    def _examples(self, step: int, objective: Objective) -> Batch:
+        """This part's rows of the step's batch; nothing is told of what is done in key frames, as of those that are made."""
+        model, own, stride = self.module.transformer, rows(self.part), objective.baseline.frame_stride
+        context = stride * model.context_frames
+        frames = stride * objective.unroll.num_segments * model.segment_frames
+        batch = self.examples(step, objective.batch_size, frames, context, objective.unroll.first_segment_prob)
+        seen = own, slice(stride - 1, None, stride)
+        actions = None if batch.actions is None else batch.actions[seen]
+        if actions is not None and stride > 1:
+            actions = torch.zeros_like(actions)
+        return Batch(batch.latents[seen], batch.captions[own], batch.begins[own], actions)
+
+    def _window(self, batch: Batch, caption: tuple[Tensor, Tensor]) -> Window:
+        model = self.module.transformer
+        actions = _actions(batch, model.config.action_dim)
+        return Window(
+            latents=batch.latents.to(model.device),
+            caption=caption,
+            begins=batch.begins.to(model.device),
+            actions=None if actions is None else actions.to(model.device),
+            segment_frames=model.segment_frames,
+            context_frames=model.context_frames,
+        )
+
+
+def _actions(batch: Batch, action_dim: int | None) -> Float[Tensor, "b s a"] | None:
+    """The actions that a model takes; one that takes none is told none."""
+    if action_dim is None:
+        return None
+    found = "none" if batch.actions is None else str(batch.actions.shape[-1])
+    if found != str(action_dim):
+        raise UsageError(
+            f"the model takes actions of {action_dim} numbers a latent frame and the examples have {found}; give it "
+            f"examples with actions of this length, or a transformer with another action_dim"
+        )
+    return batch.actions

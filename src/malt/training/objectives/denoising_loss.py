@@ -1,0 +1,85 @@
+"""The loss of a training step: unroll the memory over the clean segments, then denoise them, each with the memory before it."""
+
+from typing import NamedTuple
+
+import torch
+from einops import rearrange, repeat
+from jaxtyping import Float
+from torch import Tensor
+
+from malt.diffusion.flow import interpolate, logit_normal, velocity
+from malt.models.transformer import MaltTransformer3DModel
+from malt.training.objectives.objective import Objective
+from malt.training.objectives.rng import Chance
+from malt.training.objectives.segments import Window
+from malt.training.objectives.unroll import UnrolledMemory, unroll_memory
+
+
+class LossTerms(NamedTuple):
+    """What a step loses.
+
+    errors: mean squared error of each denoised segment's velocity, over videos and noise samples. regularisation: see
+    `UnrolledMemory`.
+    """
+
+    errors: Float[Tensor, " k"]
+    regularisation: Float[Tensor, ""] | None
+
+
+def denoising_loss(model: MaltTransformer3DModel, window: Window, objective: Objective, chance: Chance) -> LossTerms:
+    """The errors of the segments from `first_denoised` on, and the regularisation where it is asked for."""
+    unrolled = unroll_memory(model, window, objective, chance)
+    prediction, target = _denoise(model, window, unrolled, objective, chance)
+    squared = (prediction.float() - target).square()
+    sizes = {"sample": objective.noise.num_noise_samples, "k": objective.unroll.num_denoised}
+    errors = rearrange(squared, "(sample k b) s c h w -> k (sample b s c h w)", **sizes).mean(dim=1)
+    return LossTerms(errors, unrolled.regularisation)
+
+
+def _denoise(
+    model: MaltTransformer3DModel, window: Window, unrolled: UnrolledMemory, objective: Objective, chance: Chance
+) -> tuple[Tensor, Tensor]:
+    """Predicted and true velocity of all segments, context left out, in one batch (noise sample, segment, video)."""
+    denoised = _denoised(objective)
+    clean = torch.cat([window.behind(unrolled.seen, index) for index in denoised])
+    level = noise_levels(window, objective, chance)
+    eps = chance.normal(len(denoised), clean.shape[1:]).to(clean)
+    states, mask = (repeat(x, "b ... -> (k b) ...", k=len(denoised)) for x in window.caption)
+    prediction, _ = model(
+        interpolate(clean, eps, level),
+        level,
+        unrolled.memory,
+        states,
+        mask,
+        actions=window.actions_of(*denoised, with_context=True),
+        num_context_frames=window.context_frames,
+        renew=False,
+    )
+    first = window.context_frames + objective.baseline.num_prefix_frames
+    last = window.context_frames + window.segment_frames - objective.baseline.num_suffix_frames
+    return prediction[:, first:last], velocity(clean, eps)[:, first:last]
+
+
+def noise_levels(window: Window, objective: Objective, chance: Chance) -> Float[Tensor, "n s"]:
+    """Noise levels (noise sample and segment, frame).
+
+    The context's is slight, or 1 where there is none; the segment's is logit-normal.
+    """
+    denoised, noise, baseline = _denoised(objective), objective.noise, objective.baseline
+    groups, num_unknown = len(denoised), window.segment_frames - baseline.num_known_frames
+    drawn = chance.normal(groups, (num_unknown if baseline.level_per_frame else 1,))
+    segment = logit_normal(drawn, noise.logit_mean).expand(-1, num_unknown)
+    context = known = noise.context_noise * chance.uniform(groups)
+    none = chance.uniform(groups) < objective.dropout.context_dropout
+    begin = torch.tensor([index == 0 for index in denoised], device=none.device)
+    none |= (begin[:, None] & window.begins).flatten()
+    context = torch.where(none, 1.0, context)
+    counts = (window.context_frames, baseline.num_prefix_frames, baseline.num_suffix_frames)
+    before, first, last = (repeat(x, "n -> n s", s=n) for x, n in zip((context, known, known), counts, strict=True))
+    return torch.cat([before, first, segment, last], dim=1).to(window.latents)
+
+
+def _denoised(objective: Objective) -> tuple[int, ...]:
+    """The index of the segment of every group of the batch."""
+    unroll = objective.unroll
+    return objective.noise.num_noise_samples * (*range(unroll.first_denoised, unroll.num_segments),)

@@ -1,0 +1,65 @@
+"""The model's own segments, from which it learns what its mistakes do (self-forcing; the SDEdit-like start is ours)."""
+
+import torch
+from einops import repeat
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from malt.diffusion.flow import interpolate
+from malt.memory.state import Memory, Recollection
+from malt.models.transformer import MaltTransformer3DModel
+from malt.training.objectives.autocast import no_gradients
+from malt.training.objectives.objective import SelfForcingConfig
+from malt.training.objectives.rng import Chance
+from malt.training.objectives.segments import Window
+
+
+class OwnSegments:
+    """Which videos of a step are walked over the model's own segments, and how these are made.
+
+    All videos are computed and the chosen ones kept, so that every process makes the same passes, of the same sizes.
+    """
+
+    def __init__(self, model: MaltTransformer3DModel, config: SelfForcingConfig, chance: Chance) -> None:
+        self.model, self.config, self.chance = model, config, chance.apart()
+        self.which: Bool[Tensor, " b"] = self.chance.uniform() < config.prob
+
+    def segment(
+        self, window: Window, index: int, seen: Float[Tensor, "b t c h w"], memory: Memory
+    ) -> Float[Tensor, "b s c h w"]:
+        """Segment `index` as the walk goes over it: the model's own of the chosen videos, the true one of the others."""
+        truth = window.latents[:, window.frames(index)]
+        with no_gradients():
+            made = self._made(window, index, seen, memory)
+        return torch.where(self.which[:, None, None, None, None].to(truth.device), made, truth)
+
+    def _made(self, window: Window, index: int, seen: Tensor, memory: Memory) -> Tensor:
+        """A few Euler steps from the true segment, noised, behind what the model has made and remembers so far."""
+        num_steps, context = self.config.num_steps, window.context_frames
+        noisy, levels = self._start(window, index, seen)
+        step = levels[:, context:] / num_steps
+        actions = window.actions_of(index, with_context=True)
+        known: Memory | Recollection = memory
+        for number in range(num_steps):
+            left = torch.cat([levels[:, :context], levels[:, context:] - number * step], dim=1)
+            v, known = self.model(
+                noisy, left, known, *window.caption, actions=actions, num_context_frames=context, renew=False
+            )
+            made = noisy[:, context:] - step[:, :, None, None, None] * v[:, context:].float()
+            noisy = torch.cat([noisy[:, :context], made], dim=1)
+        return noisy[:, context:]
+
+    def _start(self, window: Window, index: int, seen: Tensor) -> tuple[Tensor, Tensor]:
+        """Context and noised segment with their levels: the context clean, as in generation, or noise where there is none."""
+        clean = window.behind(seen, index)
+        low, high = self.config.noise_range
+        level = (low + (high - low) * self.chance.uniform()).to(clean)
+        nothing = (window.begins & (index == 0)).to(clean)
+        levels = torch.cat(
+            [
+                repeat(nothing, "b -> b s", s=window.context_frames),
+                repeat(level, "b -> b s", s=window.segment_frames),
+            ],
+            dim=1,
+        )
+        return interpolate(clean, self.chance.normal(shape=clean.shape[1:]).to(clean), levels), levels

@@ -1,0 +1,98 @@
+"""The memory, unrolled over a video's segments in turn, as generation writes it (truncated BPTT)."""
+
+from contextlib import nullcontext
+from typing import NamedTuple
+
+import torch
+from einops import repeat
+from jaxtyping import Float
+from torch import Tensor
+
+from malt.diffusion.flow import interpolate
+from malt.memory.regularisation import memory_regularisation
+from malt.memory.state import Memory, State, forget, join, without_places
+from malt.models.transformer import MaltTransformer3DModel
+from malt.training.objectives.autocast import no_gradients
+from malt.training.objectives.objective import NoiseConfig, Objective
+from malt.training.objectives.rng import Chance
+from malt.training.objectives.segments import Window
+from malt.training.objectives.self_forcing import OwnSegments
+
+
+class UnrolledMemory(NamedTuple):
+    """What is left when the segments but the last are written.
+
+    memory: before every segment that is denoised, as one batch (noise sample, segment, video). seen: the window's
+    frames before the last segment as the model knows them. regularisation: of the memory, averaged over the writes that
+    carry gradients; None where it was not asked for or nothing was written.
+    """
+
+    memory: Memory
+    seen: Float[Tensor, "b t c h w"]
+    regularisation: Float[Tensor, ""] | None
+
+
+def unroll_memory(
+    model: MaltTransformer3DModel, window: Window, objective: Objective, chance: Chance
+) -> UnrolledMemory:
+    """Write all segments but the last; only the last `bptt_segments` writes carry gradients.
+
+    At any time there are the memories that will be needed, and one more.
+    """
+    unroll, seen = objective.unroll, window.latents[:, : window.context_frames]
+    own = OwnSegments(model, objective.self_forcing, chance) if objective.self_forcing.prob else None
+    remembers = unroll.num_segments > 1 and model.config.memory != "none"
+    memory, before, penalties = _empty(model, window, 1, remembers), [], []
+    for index in range(unroll.num_segments - 1):
+        if index >= unroll.first_denoised:
+            before.append(memory)
+        segment = window.latents[:, window.frames(index)] if own is None else own.segment(window, index, seen, memory)
+        seen = torch.cat([seen, segment], dim=1)
+        if not remembers:
+            continue
+        is_learned = index >= unroll.first_learned_write
+        with nullcontext() if is_learned else no_gradients():
+            memory = _write(model, window, index, segment, memory, objective.noise, chance)
+        if is_learned and unroll.memory_regularisation:
+            penalties.append(memory_regularisation(memory, unroll.normalize_memory))
+    regularisation = torch.stack(penalties).mean() if penalties else None
+    before = objective.noise.num_noise_samples * [*before, memory]
+    met = _as_met(before, objective, chance) if remembers else _empty(model, window, len(before), remembers)
+    return UnrolledMemory(met, seen, regularisation)
+
+
+def _empty(model: MaltTransformer3DModel, window: Window, groups: int, remembers: bool) -> Memory:
+    """Memories in which nothing is written; with no places to attend to where nothing ever will be."""
+    memory = model.empty_memory(groups * len(window.latents), *window.latents.shape[-2:])
+    return memory if remembers else without_places(memory)
+
+
+def _write(
+    model: MaltTransformer3DModel,
+    window: Window,
+    index: int,
+    segment: Tensor,
+    memory: Memory,
+    noise: NoiseConfig,
+    chance: Chance,
+) -> Memory:
+    """The memory after a segment, which is written slightly noisy."""
+    level = (noise.memory_write_noise * chance.uniform()).to(segment)
+    levels = repeat(level, "b -> b s", s=segment.shape[1])
+    noisy = interpolate(segment, chance.normal(shape=segment.shape[1:]).to(segment), levels)
+    actions = window.actions_of(index, with_context=False)
+    written: Memory = model(noisy, levels, memory, *window.caption, actions=actions)[1]
+    return written
+
+
+def _as_met(before: list[Memory], objective: Objective, chance: Chance) -> Memory:
+    """The memories before the denoised segments as one batch, noisy, and some of them lost."""
+    groups, device = len(before), before[0][0].tokens.device
+    scale = (objective.noise.memory_noise * chance.uniform(groups)).to(device)
+    noisy = tuple(_noisy(state, scale, groups, chance) for state in join(before))
+    return forget(noisy, (chance.uniform(groups) < objective.dropout.memory_dropout).to(device))
+
+
+def _noisy(state: State, scale: Tensor, groups: int, chance: Chance) -> State:
+    noise = chance.normal(groups, state.tokens.shape[1:]).to(state.tokens)
+    return State(state.tokens + scale[:, None, None].to(state.tokens) * noise, state.valid)

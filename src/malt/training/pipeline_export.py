@@ -1,0 +1,98 @@
+"""From a run's folder to a pipeline directory: the finished run's, or the newest state of one that goes on."""
+
+import os
+import shutil
+from pathlib import Path
+
+import torch
+from diffusers import FlowMatchEulerDiscreteScheduler
+from torch import nn
+
+from malt.codecs.base import Codec
+from malt.codecs.registry import codec_of
+from malt.errors import CheckpointError
+from malt.models.text import build_text_encoder, build_tokenizer
+from malt.models.transformer import MaltTransformer3DModel
+from malt.pipelines.autoencoder_loading import load_autoencoder
+from malt.pipelines.malt import MaltPipeline
+from malt.training.config import Sampling, TransformerSize
+from malt.training.engine.checkpoint import damage, load_average, saved_states
+from malt.training.objectives.denoising import Captioned
+from malt.training.run_folder import read_experiment, read_words
+
+
+def build_captioned(
+    size: TransformerSize,
+    words: tuple[str, ...],
+    codec: Codec,
+    *,
+    caption_tokens: int = 20,
+    num_actions: int = 0,
+    seed: int = 0,
+) -> Captioned:
+    """Untrained transformer and text encoder of this size for the latents of this codec.
+
+    Args:
+        size: that of the transformer.
+        words: the vocabulary of the captions.
+        codec: whose latents are denoised.
+        caption_tokens: how many tokens of a caption count, its end included.
+        num_actions: numbers that say what is done in a video frame.
+        seed: what the weights begin with.
+    """
+    torch.manual_seed(seed)
+    tokenizer = build_tokenizer(words, caption_tokens)
+    transformer = MaltTransformer3DModel(
+        **vars(size), in_channels=codec.latent_channels, action_dim=codec.time_compression * num_actions or None
+    )
+    encoder = build_text_encoder(len(tokenizer), transformer.config.caption_dim)
+    return Captioned(transformer, encoder, tokenizer)
+
+
+def write_pipeline(
+    captioned: Captioned, autoencoder: nn.Module, out: Path, sampling: Sampling, action_names: tuple[str, ...] = ()
+) -> None:
+    """Write a `MaltPipeline` directory, in half precision; it appears under its name only when it is whole."""
+    pipeline = MaltPipeline(
+        scheduler=FlowMatchEulerDiscreteScheduler(shift=sampling.shift),
+        transformer=captioned.transformer,
+        vae=autoencoder,
+        text_encoder=captioned.text_encoder,
+        tokenizer=captioned.tokenizer,
+        **{name: value for name, value in vars(sampling).items() if name != "shift"},
+        action_names=list(action_names) or None,
+    )
+    partial = out.with_name(f".{out.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    pipeline.to(torch.float16).save_pretrained(partial)
+    shutil.rmtree(out, ignore_errors=True)
+    os.replace(partial, out)
+
+
+def export(run: Path, out: Path) -> int:
+    """Write the newest whole state of a run as a pipeline directory, averaged weights; returns its step.
+
+    Raises:
+        CheckpointError: when the run has no state of the transformer that is whole.
+        UsageError: when there is no run.
+    """
+    experiment, words = read_experiment(run).experiment, read_words(run)
+    states = [state for state in saved_states(run / "transformer") if damage(state) is None]
+    if not states or words is None:
+        raise CheckpointError(f"the run in {run} has no whole state of its transformer yet; let it train on")
+    autoencoder = load_autoencoder(run / "autoencoder" / "final")
+    captioned = build_captioned(
+        experiment.transformer,
+        words,
+        codec_of(autoencoder),
+        caption_tokens=experiment.caption_tokens,
+        num_actions=len(experiment.actions),
+    )
+    try:
+        captioned.load_state_dict(load_average(states[-1]), strict=False)
+    except RuntimeError as error:
+        raise CheckpointError(
+            f"{states[-1]} is not of the model that {run} was begun with; copy the run again"
+        ) from error
+    write_pipeline(captioned, autoencoder, out, experiment.sampling, experiment.actions)
+    return int(states[-1].name.rsplit("-", 1)[-1])

@@ -1,0 +1,182 @@
+"""Recipes: functions that return a frozen `Experiment`, by their names or from a file of one's own."""
+
+import runpy
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from difflib import get_close_matches
+from pathlib import Path
+
+from malt.errors import UsageError
+from malt.training.config import AutoencoderSize, Experiment, Sampling, TransformerSize, Watching, stretched
+from malt.training.engine.optimizer import Optimization
+from malt.training.objectives.autoencoding import AutoencoderObjective
+from malt.training.objectives.curriculum import CONSTANT_MEMORY, METHOD_FRAMES, Stage, frames_curriculum
+from malt.training.objectives.objective import DropoutConfig, NoiseConfig, Objective, UnrollConfig
+from malt.training.options import override
+
+# Real pictures have no shapes before a calm background: what is weighed instead are the spectra of small patches.
+REAL_PICTURES = AutoencoderObjective(batch_size=8, contrast=0.0, spectrum=0.3, prior=1e-3)
+
+
+ALONE = Objective(batch_size=48)  # single segments
+BEGIN = Objective(batch_size=48, unroll=UnrollConfig(first_segment_prob=0.9), noise=NoiseConfig(logit_mean=0.7))
+# What a caption tells need not be remembered, so most videos of several segments go without.
+FOLLOW = Objective(
+    batch_size=6,
+    unroll=UnrollConfig(num_segments=8, first_segment_prob=0.5),
+    noise=NoiseConfig(logit_mean=0.7),
+    dropout=DropoutConfig(caption_dropout=0.7),
+)
+# What was seen long ago and comes out in the last two of ten segments; before those the memory is only unrolled.
+RETURN = Objective(
+    batch_size=12,
+    unroll=UnrollConfig(num_segments=10, denoise_segments=2, bptt_segments=4, first_segment_prob=0.1),
+    noise=NoiseConfig(logit_mean=0.9),
+    dropout=DropoutConfig(caption_dropout=0.7, context_dropout=0.02),
+)
+MOSTLY_RETURN = (RETURN, FOLLOW, RETURN, RETURN, BEGIN)
+POOLED = TransformerSize(memory="hierarchical", memory_size=8)
+
+
+def default() -> Experiment:
+    """The model that ships, its runs put together as one plan of about three hours on one core; never run in one piece."""
+    return Experiment(
+        transformer=POOLED,
+        optimization=Optimization(num_steps=6000, learning_rate=1.5e-3, muon_learning_rate=1.5e-3, decay_from=0.8),
+        curriculum=(Stage(until=2200, objectives=(ALONE, BEGIN)), Stage(until=6000, objectives=MOSTLY_RETURN)),
+        bank_videos=3200,
+        bank_frames=208,
+        bank_return_share=0.8,
+        sampling=Sampling(memory_guidance_scale=2.0),
+    )
+
+
+def finetune() -> Experiment:
+    """More from the weights of another run (`--start`): mostly segments that end where something hidden comes out."""
+    return replace(
+        default(),
+        optimization=Optimization(num_steps=2650, learning_rate=1e-3, muon_learning_rate=1e-3, decay_from=0.75),
+        curriculum=(Stage(until=2650, objectives=MOSTLY_RETURN),),
+    )
+
+
+def videos() -> Experiment:
+    """One's own videos (`--data`), with captions or without: 64x64 pixels, 16 frames a second, from 64 frames to 1,024.
+
+    The last four segments are denoised and the last three writes learned, however many there are, so that a step needs
+    no more memory in the last stage than in the first. Frames are counted by malt's own autoencoder, 16 a segment.
+    """
+    noise = NoiseConfig(logit_mean=0.7)
+    unrolled, alone = replace(CONSTANT_MEMORY, noise=noise), Objective(batch_size=32, noise=noise)
+    return Experiment(
+        autoencoder_objective=REAL_PICTURES,
+        caption_tokens=256,  # captioners write 50 to 200 words
+        max_words=4000,
+        curriculum=frames_curriculum(
+            METHOD_FRAMES, frames_per_segment=16, steps=(1000, 600, 500, 350, 250), unrolled=unrolled, beside=(alone,)
+        ),
+        transformer=TransformerSize(memory="hierarchical"),
+    )
+
+
+def drive() -> Experiment:
+    """On-board video with steering and throttle (`--data`): nearly two hours on one core with bfloat16 matrix units."""
+    alone = Objective(batch_size=32)
+    short = Objective(batch_size=10, unroll=UnrollConfig(num_segments=3))
+    # Long enough that every place of the memory is written; what comes before the last two is only unrolled.
+    long = Objective(
+        batch_size=8,
+        unroll=UnrollConfig(num_segments=10, denoise_segments=2, bptt_segments=3),
+        noise=NoiseConfig(num_noise_samples=3),
+    )
+    return Experiment(
+        frame_size=(64, 96),
+        frame_rate=20.0,
+        actions=("steering", "throttle"),
+        # Noise as large as this keeps out of the latents what no transformer could predict.
+        autoencoder_objective=replace(REAL_PICTURES, latent_noise=0.25),
+        autoencoder_optimization=Optimization(
+            num_steps=2400, learning_rate=1.5e-3, muon_learning_rate=1.5e-3, ema_decay=0.998, decay_from=0.5
+        ),
+        clip_frames=8,
+        optimization=Optimization(num_steps=3300, learning_rate=1.5e-3, muon_learning_rate=1.5e-3, decay_from=0.6),
+        curriculum=(Stage(until=2300, objectives=(alone,)), Stage(until=3300, objectives=(alone, short, long))),
+        transformer=TransformerSize(memory="hierarchical"),
+        sampling=Sampling(guidance_scale=1.0),  # nothing is captioned, so there is nothing to be guided by
+    )
+
+
+def tiny() -> Experiment:
+    """Everything at its smallest: it shows in a minute that the parts fit, and learns next to nothing."""
+    return Experiment(
+        autoencoder=AutoencoderSize(channels=(8, 16, 16)),
+        autoencoder_objective=AutoencoderObjective(batch_size=2),
+        autoencoder_optimization=Optimization(num_steps=4),
+        transformer=TransformerSize(num_layers=2, num_attention_heads=2, attention_head_dim=16),
+        optimization=Optimization(num_steps=4, muon_learning_rate=1e-3),
+        curriculum=(
+            Stage(until=2, objectives=(Objective(batch_size=2),)),
+            Stage(until=4, objectives=(Objective(batch_size=2, unroll=UnrollConfig(num_segments=3)),)),
+        ),
+        bank_videos=4,
+        bank_frames=64,
+        watching=Watching(validate_every=4, validation_videos=2, sample_every=4, sample_videos=2, sample_frames=20),
+        sampling=Sampling(num_inference_steps=1),
+        precision="float32",
+        compile=False,
+    )
+
+
+RECIPES = {"default": default, "finetune": finetune, "videos": videos, "drive": drive, "tiny": tiny}
+
+
+def find_recipe(name: str) -> Callable[[], Experiment]:
+    """A recipe by its name, or a function NAME of a Python file that returns an experiment, as FILE.py:NAME.
+
+    Raises:
+        UsageError: there is no such recipe.
+    """
+    if name in RECIPES:
+        return RECIPES[name]
+    file, _, function = name.rpartition(":")
+    if file.endswith(".py") or function.endswith(".py"):
+        return _recipe_in(Path(file or function), function if file else "")
+    near = get_close_matches(name, RECIPES, n=1)
+    meant = f", did you mean {near[0]!r}" if near else ""
+    raise UsageError(f"there is no recipe {name!r}{meant}; choose one of {', '.join(RECIPES)}, or give FILE.py:NAME")
+
+
+def _recipe_in(file: Path, function: str) -> Callable[[], Experiment]:
+    """The function of a file; what begins with an underscore is no recipe."""
+    if not file.is_file():
+        raise UsageError(f"there is no file {file}; check the name")
+    found = runpy.run_path(str(file))
+    recipes = {name: value for name, value in found.items() if getattr(value, "__module__", "") == "<run_path>"}
+    names = [name for name, value in recipes.items() if callable(value) and not name.startswith("_")]
+    wanted = function.replace("-", "_")
+    if wanted not in names:
+        raise UsageError(f"{file} has the recipes {', '.join(names) or 'none'}; name one as {file}:NAME")
+    recipe: Callable[[], Experiment] = recipes[wanted]
+    return recipe
+
+
+def resolve(experiment: Experiment, options: Mapping[str, Sequence[str]], others: Sequence[str] = ()) -> Experiment:
+    """The experiment with some fields set from words; its stages are stretched when the number of steps alone is set.
+
+    `others` are options that are no fields but could have been meant.
+
+    Raises:
+        UsageError: a field does not exist, or what is asked for makes no sense.
+    """
+    steps = options.get("optimization.num-steps", options.get("optimization.num_steps"))
+    if steps and steps[0].isdecimal() and not any(name.startswith("curriculum.") for name in options):
+        num_steps = int(steps[0])
+        try:
+            plan, stages = (
+                replace(experiment.optimization, num_steps=num_steps),
+                stretched(experiment.curriculum, num_steps),
+            )
+        except ValueError as error:
+            raise UsageError(str(error)) from error
+        experiment = replace(experiment, optimization=plan, curriculum=stages)
+    return override(experiment, options, others)

@@ -1,0 +1,262 @@
+"""A folder of videos, or of shards that were made of videos, as what a run learns from."""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+
+from einops import rearrange
+from torch import Tensor, nn
+
+from malt.codecs.registry import codec_of
+from malt.data.batch import Batch
+from malt.data.clips import VideoClips
+from malt.data.codec_fingerprint import identify
+from malt.data.decoded_frames import Video, decode_films
+from malt.data.encoding import Encoding, encode_films
+from malt.data.shard_dataset import Corpus
+from malt.data.shard_writer import check_encoding, finished_films, shard_writer
+from malt.data.video_folder import find_films, shared_actions
+from malt.errors import UsageError
+from malt.models.autoencoder import AutoencoderMalt
+from malt.models.text import build_tokenizer
+from malt.training.objectives.denoising import Examples
+from malt.training.sources.data_source import CaptionLimits, ClipSource, HeldOut, Material, Tell, VideoFormat
+from malt.training.sources.fit_curriculum import check_length
+
+HELD_OUT_EVERY = 10  # of the videos, in the order of their names, every so many-th is never trained on
+
+
+class Videos:
+    """A folder of videos: clips of them for the autoencoder, and shards of them for the transformer."""
+
+    has_clips = True
+
+    def __init__(
+        self,
+        folder: Path,
+        out: Path,
+        *,
+        video_format: VideoFormat,
+        clip_frames: int,
+        num_needed: int,
+        patch_size: int,
+        captions: CaptionLimits,
+        seed: int,
+        tell: Tell,
+    ) -> None:
+        self.out, self.format, self.clip_frames, self.num_needed = out, video_format, clip_frames, num_needed
+        self.patch_size, self.captions, self.seed, self.tell = patch_size, captions, seed, tell
+        self.films = find_films(folder, tell=tell)
+        if video_format.actions:
+            _check_actions(video_format.actions, shared_actions(self.films), folder)
+
+    def clips(self, device: str) -> ClipSource:
+        """Clips of all videos but the held-out ones; of a single video, its end is held out."""
+        size, rate = self.format.size, self.format.rate
+        videos = decode_films(self.films, size, fps=rate, folder=self.out / "frames", tell=self.tell)
+        names = held_out_names(list(videos))
+        if not names:
+            whole = self._clips(videos.values(), device)
+            self._check_lengths(whole)
+            learned, held_out = whole.split(HELD_OUT_EVERY)
+            return ClipSource(learned, lambda: held_out.spread(32), lambda: learned.spread(64))
+        learned = self._clips([video for name, video in videos.items() if name not in names], device)
+        self._check_lengths(learned)
+        kept = [video for name, video in videos.items() if name in names]
+        return ClipSource(learned, lambda: self._spread(kept, device), lambda: learned.spread(64))
+
+    def _check_lengths(self, learned: VideoClips) -> None:
+        """Refuse videos that are all too short for the transformer before an autoencoder is trained on them."""
+        check_length(max(map(len, learned.videos)) // AutoencoderMalt.time_compression, self.num_needed)
+
+    def _spread(self, held_out: Sequence[Video], device: str) -> Tensor | None:
+        try:
+            return self._clips(held_out, device).spread(32)
+        except UsageError as error:
+            self.tell(f"nothing is measured on held-out videos: {error}")
+            return None
+
+    def _clips(self, videos: Iterable[Video], device: str) -> VideoClips:
+        clips = VideoClips([*videos], self.clip_frames, seed=self.seed, device=device)
+        if clips.left_out:
+            self.tell(f"left out {clips.left_out} videos of fewer than {self.clip_frames} frames")
+        return clips
+
+    def describe(self, autoencoder: nn.Module) -> None:
+        """The size and the rate that the videos are brought to.
+
+        Raises:
+            UsageError: frames of this size do not fit the autoencoder.
+        """
+        multiple = codec_of(autoencoder).space_compression * self.patch_size
+        if any(side % multiple for side in self.format.size):
+            height, width = self.format.size
+            raise UsageError(
+                f"frames of {width}x{height} do not fit this autoencoder and transformer; give --frame-size with multiples of "
+                f"{multiple}"
+            )
+        _describe(autoencoder, self.format.size, self.format.rate)
+
+    def material(self, autoencoder: nn.Module) -> Material:
+        """The videos as shards, written once as `malt encode` writes them; what is there already is gone on with."""
+        folder, codec = self.out / "shards", codec_of(autoencoder)
+        encoding = Encoding(
+            codec=identify(autoencoder),
+            size=self.format.size,
+            fps=self.format.rate,
+            action_names=self.format.actions,
+        )
+        with shard_writer(folder, 0) as writer:
+            check_encoding(folder, encoding.told())
+            done = finished_films(folder)
+            films = [film for film in self.films if film.name not in done]
+            if films:
+                self.tell(f"encoding {len(films)} videos into {folder}")
+            device = next(autoencoder.parameters()).device
+            for progress in encode_films(films, codec, encoding, writer, device=device):
+                if progress.broken:
+                    self.tell(f"skipped: {progress.broken}")
+            writer.close()
+        if not finished_films(folder):
+            raise UsageError(f"none of the {len(self.films)} videos can be used; give others")
+        corpus = Corpus.open(folder, encoding.codec, seed=self.seed, tell=self.tell)
+        encoded = {film.name: film.caption for film in corpus.films}
+        if changed := sum(encoded.get(film.name, film.caption) != film.caption for film in self.films):
+            self.tell(
+                f"the captions of {changed} videos have changed since they were encoded; the run goes on with those that it "
+                "began with, to learn from the new ones begin another"
+            )
+        return _material(corpus, self.format.actions, self.patch_size, self.captions, self.tell)
+
+
+class Shards:
+    """A folder of shards, made by `malt encode`."""
+
+    has_clips = False
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        video_format: VideoFormat,
+        patch_size: int,
+        captions: CaptionLimits,
+        seed: int,
+        tell: Tell,
+    ) -> None:
+        self.folder, self.format, self.patch_size = folder, video_format, patch_size
+        self.captions, self.tell = captions, tell
+        self.corpus = Corpus.open(folder, seed=seed, tell=tell)
+        if video_format.actions:
+            _check_actions(video_format.actions, self.corpus.action_names, folder)
+
+    def clips(self, device: str) -> ClipSource:
+        """There are none: shards hold no pictures."""
+        raise UsageError(f"{self.folder} holds shards, which no autoencoder can be trained on; give --data with videos")
+
+    def describe(self, autoencoder: nn.Module) -> None:
+        """The size and the rate that the videos had when they were encoded.
+
+        Raises:
+            UsageError: it is not this autoencoder that encoded them.
+        """
+        identity = identify(autoencoder)
+        if self.corpus.codec != identity:
+            raise UsageError(
+                f"the shards in {self.folder} were encoded by {self.corpus.codec}, and this autoencoder is {identity}; name "
+                "the one that made them with --codec"
+            )
+        height, width = (side * codec_of(autoencoder).space_compression for side in self.corpus.latent_size[1:])
+        own = dict(autoencoder.config).get("frame_rate")  # type: ignore[arg-type]
+        _describe(autoencoder, (height, width), self.corpus.frame_rate or own or self.format.rate)
+
+    def material(self, autoencoder: nn.Module) -> Material:
+        """The shards as they are."""
+        return _material(self.corpus, self.format.actions, self.patch_size, self.captions, self.tell)
+
+
+def held_out_names(names: Sequence[str]) -> set[str]:
+    """Those of the videos that are never trained on; none where there is only one video.
+
+    To be asked with videos that could be read: one that could not is of no use where it is held out.
+    """
+    every = min(HELD_OUT_EVERY, len(names))
+    return set(sorted(names)[every - 1 :: every]) if every > 1 else set()
+
+
+def _check_actions(asked: tuple[str, ...], found: tuple[str, ...], folder: Path) -> None:
+    if set(found) != set(asked):
+        raise UsageError(
+            f"the videos in {folder} have the actions {', '.join(found) or 'none'} and {', '.join(asked)} are "
+            "asked for; name theirs with --actions"
+        )
+
+
+def _describe(autoencoder: nn.Module, size: tuple[int, int], rate: float) -> None:
+    autoencoder.register_to_config(frame_size=tuple(size), frame_rate=float(rate))  # type: ignore[operator]
+
+
+def _material(corpus: Corpus, actions: tuple[str, ...], patch_size: int, limits: CaptionLimits, tell: Tell) -> Material:
+    """The videos of a corpus that are learned from, those that are held out, and the words of their captions."""
+    if any(side % patch_size for side in corpus.latent_size[1:]):
+        raise UsageError(
+            f"latents of {corpus.latent_size[2]}x{corpus.latent_size[1]} cannot be cut into patches of "
+            f"{patch_size}; encode the videos in another size"
+        )
+    held_out = held_out_names([film.name for film in corpus.films])
+    parts = [[film for film in corpus.films if (film.name in held_out) == kept] for kept in (False, True)]
+    if not parts[0]:
+        raise UsageError("none of the videos that are to be learned from can be used; give more videos")
+    learned, kept = (Corpus(part, corpus.codec, corpus.action_names, seed=corpus.seed, tell=tell) for part in parts)
+    if not kept.films:
+        tell("no video is held out, so there is no validation and there are no samples; give more videos")
+    _tell_captions(corpus.captions, limits.caption_words, tell)
+    words = frequent_words(learned.captions, limits.max_words, tell)
+    return Material(
+        _acting(learned, actions),
+        lambda: HeldOut(_acting(kept, actions), max(kept.lengths)) if kept.films else None,
+        words,
+        longest=max(learned.lengths),
+    )
+
+
+def _acting(corpus: Corpus, actions: tuple[str, ...]) -> Examples:
+    """The examples with these actions in their order, or without any where there are none."""
+    order = [corpus.action_names.index(name) for name in actions]
+
+    def draw(step: int, num_videos: int, num_frames: int, context_frames: int, start_share: float) -> Batch:
+        batch = corpus(step, num_videos, num_frames, context_frames, start_share)
+        if batch.actions is None or not order:
+            return batch._replace(actions=None)
+        by_frame = rearrange(batch.actions, "b s (t a) -> b s t a", a=len(corpus.action_names))
+        return batch._replace(actions=rearrange(by_frame[..., order], "b s t a -> b s (t a)"))
+
+    return draw
+
+
+def _tell_captions(captions: Sequence[str], most_words: int, tell: Tell) -> None:
+    """Say how many videos have captions, and how many of these are longer than what is learned of them."""
+    lengths = [len(words) for words in cut_words(captions) if words]
+    tell(f"{len(lengths)} of {len(captions)} videos have captions")
+    if cut := sum(length > most_words for length in lengths):
+        tell(
+            f"{cut} captions are longer than {most_words} words and are cut there; --caption-tokens {max(lengths) + 1} "
+            "learns them whole"
+        )
+
+
+def cut_words(captions: Iterable[str]) -> Iterator[list[str]]:
+    """The words of each caption, as the tokenizer cuts them."""
+    cut = build_tokenizer(()).backend_tokenizer
+    for caption in captions:
+        yield [word for word, _ in cut.pre_tokenizer.pre_tokenize_str(cut.normalizer.normalize_str(caption))]
+
+
+def frequent_words(captions: Sequence[str], most: int, tell: Tell = print) -> tuple[str, ...]:
+    """The different words of the captions, sorted; the `most` frequent ones where there are more, which is told."""
+    counts = Counter(word for words in cut_words(captions) for word in words)
+    if len(counts) > most:
+        tell(
+            f"the captions have {len(counts)} different words, of which the {most} most frequent are learned (--max-words)"
+        )
+    return tuple(sorted(sorted(counts, key=lambda word: (-counts[word], word))[:most]))
