@@ -18,7 +18,7 @@ from malt.data.batch import Batch
 from malt.pipelines.autoencoder_loading import load_autoencoder
 from malt.training.config import Experiment
 from malt.training.objectives.curriculum import Stage
-from malt.training.objectives.denoising import TransformerTask
+from malt.training.objectives.denoising import DenoisingObjective
 from malt.training.objectives.objective import Objective
 from malt.training.pipeline_export import build_captioned
 from malt.training.recipes import find_recipe
@@ -39,7 +39,7 @@ def operations(experiment: Experiment, objective: Objective) -> int:
     codec = codec_of(load_autoencoder(Path(experiment.codec) if experiment.codec else None))
     captioned = build_captioned(experiment.transformer, vocabulary(), codec, seed=experiment.seed).train()
     stage = Stage(until=1, objectives=(replace(objective, dropout=replace(objective.dropout, caption_dropout=0.0)),))
-    task = TransformerTask(captioned, examples, (stage,), 0, torch.float32)
+    task = DenoisingObjective(captioned, examples, (stage,), 0, torch.float32)
     with FlopCounterMode(display=False) as counter:
         task.loss(0)[0].backward()
     return counter.get_total_flops()

@@ -22,14 +22,14 @@ from malt.data.video_folder import find_films
 from malt.diffusion.flow import interpolate, velocity
 from malt.evaluation.metrics.prediction import FROZEN, distances
 from malt.evaluation.report.contact_sheet import contact_sheet
-from malt.evaluation.result import Outcome, summarise
+from malt.evaluation.result import MetricResult, summarise
 from malt.evaluation.video_model import MemoryUse, Request, RolloutSubject, subject_of
 from malt.pipelines.loading import load_pipeline
 from malt.pipelines.malt import MaltPipeline
 from malt.pipelines.packaged import packaged_models
 from malt.rollouts.malt import with_context
-from malt.sessions.action_policies import build_driver
-from malt.worlds.drive.recordings import ACTIONS, Windows, read_actions
+from malt.sessions.action_policies import build_policy
+from malt.worlds.drive.recordings import ACTIONS, DrivingWindows, read_actions
 from malt.worlds.drive.steering_probe import READ_FRAMES, TurnReader, explained, sideways, steering_of
 from malt.worlds.passage.drift_signs import histogram_distance, motion, sharpness
 
@@ -56,11 +56,11 @@ class Drives:
         actions = [read_actions(film.actions) for film in films if film.actions]
         return cls([*decode_films(films, size, fps=20.0).values()], actions)
 
-    def windows(self, num_frames: int, most: int, but: int = 0) -> Windows:
+    def windows(self, num_frames: int, most: int, but: int = 0) -> DrivingWindows:
         """The beginnings of the longest drives that have so many frames, but for the first `but` of these."""
         order = sorted(range(len(self.frames)), key=lambda n: -len(self.frames[n]))[but:]
         long = [n for n in order if len(self.frames[n]) >= num_frames][:most]
-        return Windows(
+        return DrivingWindows(
             frames=torch.stack([pixels(self.frames[n][:num_frames]) for n in long]),
             actions=torch.stack([self.actions[n][:num_frames] for n in long]),
         )
@@ -78,7 +78,7 @@ class Way:
         """What is asked for video."""
         return subject_of(self.pipe)
 
-    def predict(self, windows: Windows) -> Tensor:
+    def predict(self, windows: DrivingWindows) -> Tensor:
         """What follows the first GIVEN frames, with the windows' actions."""
         subject, num = self.subject, windows.actions.shape[1] - GIVEN
         first = windows.frames[:, :GIVEN]
@@ -94,7 +94,7 @@ def pixels(frames: np.ndarray) -> Tensor:
 def means(samples: dict[str, list[float]]) -> dict:
     """The mean of each, one number a video, with its 95 % interval."""
     keep = ("mean", "low", "high", "n")
-    figures = summarise([Outcome(samples=samples)])["figures"]
+    figures = summarise([MetricResult(samples=samples)])["figures"]
     return {name: {key: figure[key] for key in keep} for name, figure in figures.items()}
 
 
@@ -102,7 +102,7 @@ def means(samples: dict[str, list[float]]) -> dict:
 
 
 @torch.no_grad()
-def losses(way: Way, windows: Windows) -> Tensor:
+def losses(way: Way, windows: DrivingWindows) -> Tensor:
     """Mean squared error of the velocity (video, segment) over LEVELS, behind true frames; the same noise for every way."""
     model, rollout = way.pipe.transformer, way.pipe.rollout([""] * len(windows.frames))
     pieces = list(rollout.encode(windows.frames, windows.actions, None))
@@ -169,7 +169,7 @@ def prediction(ways: dict[str, Way], drives: Drives, long: int, short: int, medi
     return figures
 
 
-def around_horizons(videos: list[Tensor], groups: list[Windows]) -> dict[str, dict[str, list[float]]]:
+def around_horizons(videos: list[Tensor], groups: list[DrivingWindows]) -> dict[str, dict[str, list[float]]]:
     """Of every measure and horizon, a number a video that reaches it."""
     found: dict[str, dict[str, list[float]]] = {}
     for made, windows in zip(videos, groups, strict=True):
@@ -217,7 +217,7 @@ def steering(way: Way, learned: Drives, drives: Drives, num: int, media: Path) -
     for name, turn in (("left", -TURN), ("straight", 0.0), ("right", TURN)):
         actions = windows.actions.clone()
         actions[:, GIVEN:, ACTIONS.index("steering")] = turn
-        made[name] = way.predict(Windows(frames=windows.frames, actions=actions))
+        made[name] = way.predict(DrivingWindows(frames=windows.frames, actions=actions))
     made["as it was truly steered"] = way.predict(windows)
     made["true frames"] = windows.frames[:, GIVEN:]
     read = {name: read_turn(reader, videos) for name, videos in made.items()}
@@ -247,10 +247,10 @@ def read_turn(reader: TurnReader, videos: Tensor) -> Tensor:
 def wear(way: Way, drives: Drives, num: int, num_frames: int, media: Path) -> dict:
     """Sharpness, motion and colours of free drives by time, beside those of true drives."""
     windows = drives.windows(GIVEN, num)
-    driver = build_driver("cruise", way.pipe.action_names, frame_rate=way.pipe.frame_rate, seed=0)
+    driver = build_policy("cruise", way.pipe.action_names, frame_rate=way.pipe.frame_rate, seed=0)
     course = driver(None, num_frames)[0]
     actions = torch.cat([windows.actions, course.expand(num, -1, -1)], dim=1)
-    videos = way.predict(Windows(frames=windows.frames, actions=actions))
+    videos = way.predict(DrivingWindows(frames=windows.frames, actions=actions))
     truth = torch.cat([pixels(frames[::10]) for frames in drives.frames])
     runs = [pixels(frames[:STRETCH]) for frames in drives.frames if len(frames) >= STRETCH]
     figures: dict = {"videos": num, "frames": num_frames, "driver": "cruise", "stretch": STRETCH}

@@ -21,7 +21,7 @@ from results import write
 
 from malt.errors import UsageError
 from malt.evaluation.checkpoint_hash import checkpoint_sha256
-from malt.evaluation.evaluation_run import Study
+from malt.evaluation.evaluation_run import EvaluationRun
 from malt.evaluation.metrics.base import Metric
 from malt.evaluation.metrics.boundaries import Seams
 from malt.evaluation.metrics.cost import Cost
@@ -29,7 +29,7 @@ from malt.evaluation.metrics.drift import Wear
 from malt.evaluation.metrics.frechet import Frechet
 from malt.evaluation.metrics.prediction import Prediction
 from malt.evaluation.metrics.recall import Recall
-from malt.evaluation.video_model import Subject, subject_of
+from malt.evaluation.video_model import VideoModel, subject_of
 from malt.pipelines.loading import load_pipeline
 from malt.pipelines.packaged import default_checkpoint
 from malt.worlds.passage.occlusions import BINS
@@ -58,7 +58,7 @@ def read_entry(text: str) -> Entry:
     return Entry(name, path, rollout, float(scale) if scale else None)
 
 
-def subject(entry: Entry, precision: str) -> Subject:
+def subject(entry: Entry, precision: str) -> VideoModel:
     """The subject of an entry; the number of weights is told, so that equal sizes can be seen to be equal.
 
     The transformer computes in `precision`, as it did when it learned; everything else in float32.
@@ -155,7 +155,7 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     subjects = [subject(entry, options.precision) for entry in options.entries]
-    study = Study(subjects=subjects, metrics=metrics(options), seeds=options.seeds, folder=options.folder)
+    study = EvaluationRun(subjects=subjects, metrics=metrics(options), seeds=options.seeds, folder=options.folder)
     study.begin()
     todo = [] if options.table else study.pending()
     for n, task in enumerate(todo):

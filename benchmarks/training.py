@@ -31,11 +31,11 @@ from torch.utils.flop_counter import FlopCounterMode
 from malt.data.batch import Batch
 from malt.models.text import build_text_encoder, build_tokenizer
 from malt.models.transformer import MaltTransformer3DModel
-from malt.training.engine.ema import Average
+from malt.training.engine.ema import EMA
 from malt.training.engine.optimizer import Optimization, build_optimizers
 from malt.training.engine.parallel import clip_gradients, compile_blocks
 from malt.training.objectives.curriculum import Stage
-from malt.training.objectives.denoising import Captioned, TransformerTask
+from malt.training.objectives.denoising import CaptionedTransformer, DenoisingObjective
 from malt.training.objectives.objective import Objective, UnrollConfig
 from malt.worlds.passage.captions import vocabulary
 
@@ -73,14 +73,14 @@ def examples(size: Size) -> Callable[..., Batch]:
     return draw
 
 
-def ours(size: Size, options: argparse.Namespace, denoise_segments: int | None = None) -> TransformerTask:
+def ours(size: Size, options: argparse.Namespace, denoise_segments: int | None = None) -> DenoisingObjective:
     """Our transformer with its text encoder, learning with its memory: all segments, or the last so many."""
     torch.manual_seed(0)
     tokenizer = build_tokenizer(vocabulary())
     model = MaltTransformer3DModel(
         num_layers=size.layers, num_attention_heads=size.heads, attention_head_dim=size.head_dim, memory=options.memory
     )
-    module = Captioned(model, build_text_encoder(len(tokenizer), model.config.caption_dim), tokenizer)
+    module = CaptionedTransformer(model, build_text_encoder(len(tokenizer), model.config.caption_dim), tokenizer)
     module.to(options.device).train()
     if options.compile:
         torch._dynamo.config.recompile_limit = 64
@@ -90,7 +90,7 @@ def ours(size: Size, options: argparse.Namespace, denoise_segments: int | None =
     )
     objective = Objective(batch_size=size.batch, unroll=unroll)
     stage = Stage(until=PLAN.num_steps, objectives=(objective,))
-    return TransformerTask(module, examples(size), (stage,), 0, getattr(torch, options.dtype))
+    return DenoisingObjective(module, examples(size), (stage,), 0, getattr(torch, options.dtype))
 
 
 def latte(size: Size, weights: int) -> nn.Module:
@@ -182,9 +182,9 @@ def count(module: nn.Module) -> int:
     return sum(p.numel() for p in module.parameters() if p.requires_grad)
 
 
-def trainer(task: TransformerTask | Plain) -> Callable[[int], None]:
+def trainer(task: DenoisingObjective | Plain) -> Callable[[int], None]:
     """A whole step of learning, as `fit` takes it."""
-    optimizers, average = build_optimizers(task.module, PLAN), Average(task.module, PLAN.ema_decay)
+    optimizers, average = build_optimizers(task.module, PLAN), EMA(task.module, PLAN.ema_decay)
 
     def step(number: int) -> None:
         task.loss(number)[0].backward()
@@ -197,7 +197,7 @@ def trainer(task: TransformerTask | Plain) -> Callable[[int], None]:
     return step
 
 
-def work(task: TransformerTask | Plain) -> int:
+def work(task: DenoisingObjective | Plain) -> int:
     """Floating point operations of the matrix products of one step, forward and backward."""
     with torch.compiler.set_stance("force_eager"), FlopCounterMode(display=False) as counter:
         task.loss(0)[0].backward()
@@ -225,7 +225,7 @@ def peak(options: argparse.Namespace) -> float:
 
 def throughput(size: Size, options: argparse.Namespace) -> dict:
     """Ours and the plain loops, side by side; `ours_last` denoises the last segments alone, as the recipes' long walks do."""
-    tasks: dict[str, TransformerTask | Plain] = {"ours": ours(size, options)}
+    tasks: dict[str, DenoisingObjective | Plain] = {"ours": ours(size, options)}
     if size.segments > options.denoise_segments:
         tasks["ours_last"] = ours(size, options, options.denoise_segments)
     tasks |= plain_tasks(size, count(tasks["ours"].module.transformer), options)

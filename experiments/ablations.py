@@ -9,7 +9,7 @@ with and without a change, they say whether it helps.
 
 from dataclasses import replace
 
-from malt.training.config import Experiment, Watching
+from malt.training.config import Experiment, MonitorConfig
 from malt.training.engine.optimizer import Optimization
 from malt.training.objectives.curriculum import Stage
 from malt.training.objectives.objective import Objective, SelfForcingConfig
@@ -56,5 +56,5 @@ def _more(returns: Objective) -> Experiment:
             ema_decay=0.98,
         ),
         curriculum=(Stage(until=150, objectives=(returns, BEGIN)),),
-        watching=Watching(validate_every=150, validation_videos=32, sample_every=0),
+        watching=MonitorConfig(validate_every=150, validation_videos=32, sample_every=0),
     )

@@ -12,13 +12,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import malt
-from malt.training.config import Experiment, Sampling, TransformerSize, Watching
+from malt.training.config import Experiment, MonitorConfig, Sampling, TransformerSize
 from malt.training.engine.optimizer import Optimization
 from malt.training.objectives.curriculum import Stage
 from malt.training.objectives.objective import BaselineConfig, NoiseConfig, Objective, UnrollConfig
 from malt.training.recipes import ALONE, BEGIN, POOLED, RETURN, default
 
-UNWATCHED = Watching(validate_every=0, sample_every=0)
+UNWATCHED = MonitorConfig(validate_every=0, sample_every=0)
 NOISY = NoiseConfig(logit_mean=0.7)
 
 

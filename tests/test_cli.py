@@ -124,7 +124,7 @@ def test_help_names_every_verb(capsys: pytest.CaptureFixture[str]) -> None:
 
 @pytest.mark.parametrize("verb", VERBS)
 def test_every_verb_has_a_command_that_runs(verb: str) -> None:
-    assert callable(importlib.import_module(f"malt.commands.{verb}").Command.run)
+    assert callable(getattr(importlib.import_module(f"malt.commands.{verb}"), f"{verb.capitalize()}Command").run)
 
 
 @pytest.mark.parametrize("options", [["--help"], ["generate", "--help"], ["--version"], ["nonsense"]])

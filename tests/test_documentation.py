@@ -82,7 +82,11 @@ def test_a_command_on_a_page_is_understood(
         _lay_out_models(words)
         words = words if "--list-options" in words else [*words, "--list-options"]
     else:
-        monkeypatch.setattr(import_module(f"malt.commands.{words[0]}").Command, "run", lambda command: None)
+        monkeypatch.setattr(
+            getattr(import_module(f"malt.commands.{words[0]}"), f"{words[0].capitalize()}Command"),
+            "run",
+            lambda command: None,
+        )
     assert main(words) == 0, capsys.readouterr().err
 
 

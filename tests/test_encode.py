@@ -8,7 +8,7 @@ from diffusers import AutoencoderTiny
 import tiny_pipeline
 from malt.cli import main
 from malt.data.codec_fingerprint import identify
-from malt.data.shard_dataset import Corpus
+from malt.data.shard_dataset import ShardDataset
 from malt.data.shard_writer import shard_writer
 from tiny_videos import write_actions, write_video
 
@@ -30,7 +30,7 @@ def encode(*options: str) -> int:
 
 def test_a_folder_of_videos_becomes_a_corpus(folder: Path) -> None:
     assert encode() == 0
-    corpus = Corpus.open(folder / "shards", identify(tiny_pipeline.autoencoder()))
+    corpus = ShardDataset.open(folder / "shards", identify(tiny_pipeline.autoencoder()))
     assert corpus.lengths == [4, 4]
     assert corpus.latent_size == (3, 4, 4)
     assert corpus.captions == ["a red car", ""]
@@ -43,7 +43,7 @@ def test_size_rate_captions_and_actions_may_be_chosen(folder: Path) -> None:
     Path("words.csv").write_text("file,caption\nb.mp4,blue\n")
     options = "--height 16 --width 24 --fps 4 --captions words.csv --ignore-actions --stretch 1 --batch 4"
     assert encode(*options.split()) == 0
-    corpus = Corpus.open(folder / "shards")
+    corpus = ShardDataset.open(folder / "shards")
     assert corpus.latent_size == (3, 2, 3)
     assert corpus.lengths == [2, 2]
     assert corpus.captions == ["a red car", "blue"]
@@ -55,16 +55,16 @@ def test_a_broken_video_is_named_and_the_exit_says_so(folder: Path, capsys: pyte
     write_actions(Path("videos/c.mp4"), 3)
     assert encode() == 1
     assert "skipped 1 broken videos, all others are encoded: videos/c.mp4 is not a video" in capsys.readouterr().err
-    assert len(Corpus.open(folder / "shards").films) == 2
+    assert len(ShardDataset.open(folder / "shards").films) == 2
 
 
 def test_ranks_share_the_work(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert encode("--rank", "0", "--world-size", "2") == 0
-    assert len(Corpus.open(folder / "shards").films) == 1
+    assert len(ShardDataset.open(folder / "shards").films) == 1
     monkeypatch.setenv("RANK", "1")
     monkeypatch.setenv("WORLD_SIZE", "2")
     assert encode() == 0
-    assert [film.name for film in Corpus.open(folder / "shards").films] == ["a.mp4", "b.mp4"]
+    assert [film.name for film in ShardDataset.open(folder / "shards").films] == ["a.mp4", "b.mp4"]
 
 
 def test_a_codec_of_diffusers_serves_as_well(folder: Path) -> None:
@@ -72,7 +72,7 @@ def test_a_codec_of_diffusers_serves_as_well(folder: Path) -> None:
     blocks = {"num_encoder_blocks": (1, 1), "num_decoder_blocks": (1, 1)}
     AutoencoderTiny(latent_channels=4, **widths, **blocks).save_pretrained("tiny")
     assert main(["encode", "videos", "--out", "out", "--codec", "tiny", "--height", "16", "--width", "16"]) == 0
-    corpus = Corpus.open(folder / "out")
+    corpus = ShardDataset.open(folder / "out")
     assert (corpus.lengths, corpus.latent_size, corpus.action_size) == ([16, 16], (4, 8, 8), 2)
     assert corpus.codec.name == "AutoencoderTiny"
 

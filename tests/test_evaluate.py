@@ -98,7 +98,7 @@ def test_the_folder_of_another_run_is_refused(evaluate: Run, capsys: pytest.Capt
 def test_an_interrupted_evaluation_keeps_what_it_has_and_goes_on(
     evaluate: Run, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    study = importlib.import_module("malt.evaluation.evaluation_run").Study
+    study = importlib.import_module("malt.evaluation.evaluation_run").EvaluationRun
     run = study.run
 
     def interrupted(self: object, task: object) -> None:

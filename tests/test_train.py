@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 
 from malt.cli import main
 from malt.data.codec_fingerprint import identify
-from malt.data.shard_dataset import Corpus
+from malt.data.shard_dataset import ShardDataset
 from malt.media.video_writer import VideoSink
 from malt.pipelines.autoencoder_loading import load_autoencoder
 from malt.pipelines.loading import load_pipeline
@@ -87,7 +87,7 @@ def test_a_run_on_videos_measures_and_shows_what_it_learned(driven: Path) -> Non
 
 def test_the_shards_of_a_run_are_what_its_own_autoencoder_makes(driven: Path) -> None:
     autoencoder = load_autoencoder(driven / "autoencoder" / "final")
-    corpus = Corpus.open(driven / "shards", identify(autoencoder))
+    corpus = ShardDataset.open(driven / "shards", identify(autoencoder))
     assert [len(film) for film in corpus.films] == [15, 15, 15]
     assert corpus.action_names == ("steering", "throttle")
 

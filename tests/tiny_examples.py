@@ -16,10 +16,10 @@ import tiny
 from malt.data.batch import Batch
 from malt.models.text import build_text_encoder, build_tokenizer
 from malt.training.objectives.curriculum import Stage
-from malt.training.objectives.denoising import Captioned, TransformerTask
+from malt.training.objectives.denoising import CaptionedTransformer, DenoisingObjective
 from malt.training.objectives.objective import Objective
-from malt.training.objectives.rng import Chance
-from malt.training.objectives.segments import Window
+from malt.training.objectives.rng import StepRandom
+from malt.training.objectives.segments import SegmentedSequence
 
 CAPTIONS = ["a red circle", "a blue square", "two shapes"]
 EXACT = {"context_noise": 0.0, "memory_write_noise": 0.0, "memory_noise": 0.0}
@@ -28,14 +28,14 @@ NOTHING_LOST = {"caption_dropout": 0.0, "memory_dropout": 0.0, "context_dropout"
 Change = Callable[[Tensor], Tensor]
 
 
-def captioned(**settings: Any) -> Captioned:
+def captioned(**settings: Any) -> CaptionedTransformer:
     tokenizer = build_tokenizer(["a", "and", "blue", "circle", "red", "shapes", "square", "two"], max_length=6)
     encoder = build_text_encoder(len(tokenizer), width=tiny.CAPTION, num_layers=1, num_heads=2)
-    return Captioned(tiny.transformer(**settings), tiny.randomised(encoder), tokenizer)
+    return CaptionedTransformer(tiny.transformer(**settings), tiny.randomised(encoder), tokenizer)
 
 
 @cache
-def untouched() -> Captioned:
+def untouched() -> CaptionedTransformer:
     """One for the tests that change nothing in it."""
     return captioned()
 
@@ -70,7 +70,9 @@ class Examples:
         return self.act(torch.randn(*latents.shape[:2], self.action_dim, generator=chance))
 
 
-def task(examples: Examples | None = None, model: Captioned | None = None, **objective: Any) -> TransformerTask:
+def task(
+    examples: Examples | None = None, model: CaptionedTransformer | None = None, **objective: Any
+) -> DenoisingObjective:
     return curriculum((Stage(until=9, objectives=(asked(**objective),)),), examples, model)
 
 
@@ -86,19 +88,19 @@ def asked(**settings: Any) -> Objective:
 
 
 def curriculum(
-    stages: tuple[Stage, ...], examples: Examples | None = None, model: Captioned | None = None
-) -> TransformerTask:
-    return TransformerTask(model or untouched(), examples or Examples(), stages, 0, torch.float32)
+    stages: tuple[Stage, ...], examples: Examples | None = None, model: CaptionedTransformer | None = None
+) -> DenoisingObjective:
+    return DenoisingObjective(model or untouched(), examples or Examples(), stages, 0, torch.float32)
 
 
-def losses(learner: TransformerTask, step: int = 0) -> list[float]:
+def losses(learner: DenoisingObjective, step: int = 0) -> list[float]:
     """The error of every segment."""
     return list(learner.loss(step)[1].values())
 
 
-def window(model: Captioned, latents: Tensor, captions: list[str] = CAPTIONS) -> Window:
+def window(model: CaptionedTransformer, latents: Tensor, captions: list[str] = CAPTIONS) -> SegmentedSequence:
     """Latents that begin no film, as a lesson sees them."""
-    return Window(
+    return SegmentedSequence(
         latents=latents,
         caption=model.caption(captions),
         begins=torch.zeros(len(latents), dtype=torch.bool),
@@ -108,8 +110,8 @@ def window(model: Captioned, latents: Tensor, captions: list[str] = CAPTIONS) ->
     )
 
 
-def chance(step: int = 0, batch_size: int = 3) -> Chance:
-    return Chance(0, step, batch_size, torch.device("cpu"))
+def chance(step: int = 0, batch_size: int = 3) -> StepRandom:
+    return StepRandom(0, step, batch_size, torch.device("cpu"))
 
 
 def jolt(*frames: int) -> Change:

@@ -16,17 +16,24 @@ from torch import Tensor
 
 from malt.training.engine.loop import fit
 from malt.training.engine.optimizer import Optimization, build_optimizers
-from malt.training.engine.parallel import Scale, clip_gradients, current_ranks, launched, prepare, whole
+from malt.training.engine.parallel import (
+    ParallelConfig,
+    clip_gradients,
+    current_context,
+    full_state,
+    launched,
+    parallelize,
+)
 from malt.training.objectives.curriculum import Stage
-from malt.training.objectives.denoising import TransformerTask
+from malt.training.objectives.denoising import DenoisingObjective
 from malt.training.objectives.objective import Objective, UnrollConfig
 from tiny_examples import Examples, captioned
 
 SCALES = {
-    "replicated": Scale(checkpointing=True),
-    "sharded": Scale(sharded=True, checkpointing=True),
-    "copied": Scale(sharded=True, copies=2),  # a whole copy each, kept as sharded weights are
-    "compiled": Scale(sharded=True),
+    "replicated": ParallelConfig(checkpointing=True),
+    "sharded": ParallelConfig(sharded=True, checkpointing=True),
+    "copied": ParallelConfig(sharded=True, copies=2),  # a whole copy each, kept as sharded weights are
+    "compiled": ParallelConfig(sharded=True),
 }
 KINDS = ("recurrent", "slots")
 # Tracing takes its time, so only the memory that has most to trace is compiled.
@@ -37,29 +44,29 @@ PLAN = Optimization(num_steps=STEPS, learning_rate=0.01, warmup_steps=1, max_gra
 MUON = Optimization(num_steps=STEPS, learning_rate=0.01, warmup_steps=1, muon_learning_rate=0.01)
 
 
-def lesson(kind: str = "recurrent", scale: str = "replicated") -> TransformerTask:
+def lesson(kind: str = "recurrent", scale: str = "replicated") -> DenoisingObjective:
     """Three segments, the memory written between them; of the batch this rank's videos.
 
     The text encoder stays replicated, so that a sharded model has weights of both kinds.
     """
     model = captioned(memory=kind).train()
-    prepare(model.transformer, SCALES[scale], torch.float32, compiled=scale == "compiled")
+    parallelize(model.transformer, SCALES[scale], torch.float32, compiled=scale == "compiled")
     stage = Stage(
         until=STEPS, objectives=(Objective(batch_size=BATCH, unroll=UnrollConfig(num_segments=3, bptt_segments=1)),)
     )
-    return TransformerTask(model, Examples(), (stage,), 0, torch.float32, current_ranks().part)
+    return DenoisingObjective(model, Examples(), (stage,), 0, torch.float32, current_context().part)
 
 
 def slope(kind: str, scale: str) -> dict[str, Tensor]:
     """Loss, gradients and their norm before they are clipped."""
-    task, ranks = lesson(kind, scale), current_ranks()
+    task, ranks = lesson(kind, scale), current_context()
     loss, _ = task.loss(1)
     loss.backward()
     ranks.average_gradients(task.module)
     norm = clip_gradients(task.module, 0.5)
     named = {name: p.grad for name, p in task.module.named_parameters() if p.grad is not None}
     means = ranks.mean({"loss": float(loss.detach())})
-    return {**whole(named), "loss": torch.tensor(means["loss"]), "norm": norm.detach()}
+    return {**full_state(named), "loss": torch.tensor(means["loss"]), "norm": norm.detach()}
 
 
 def learned(
@@ -83,11 +90,11 @@ def optimizers() -> dict[str, Tensor]:
 class Told:
     """A task during one of whose steps the last rank, and no other, is told to end."""
 
-    def __init__(self, task: TransformerTask, step: int) -> None:
+    def __init__(self, task: DenoisingObjective, step: int) -> None:
         self.task, self.module, self.step = task, task.module, step
 
     def loss(self, step: int) -> tuple[Tensor, dict[str, float]]:
-        ranks = current_ranks()
+        ranks = current_context()
         if step == self.step and ranks.rank == ranks.world - 1:
             signal.raise_signal(signal.SIGTERM)
         return self.task.loss(step)
@@ -107,7 +114,7 @@ def together(folder: Path) -> None:
     for name, does in work.items():
         with traced:
             found = does()
-        if current_ranks().first:
+        if current_context().first:
             save_file(found, folder / f"{name}.safetensors")
 
 

@@ -85,7 +85,7 @@ def run_verb(verb: str, options: list[str]) -> int:
     """Read the verb's options from the command line and run it."""
     from malt.commands.parsing import read_options
 
-    command = import_module(f"malt.commands.{verb}").Command
+    command = getattr(import_module(f"malt.commands.{verb}"), f"{verb.capitalize()}Command")
     take = getattr(command, "take", None)  # a verb may read some of its options itself
     options, overrides = take(options) if take else (options, ())
     try:

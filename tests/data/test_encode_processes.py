@@ -15,7 +15,7 @@ import torch
 
 import tiny_pipeline
 from malt.cli import main
-from malt.data.shard_dataset import Corpus
+from malt.data.shard_dataset import ShardDataset
 from malt.data.shards import read_shard
 from tiny_videos import write_actions, write_video
 
@@ -57,7 +57,7 @@ def kill_at_work(process: subprocess.Popen, shards: Path, rank: int, chance: ran
 
 def assert_whole(shards: Path, expected: Path) -> None:
     """The same videos as in `expected`, to the bit, every stretch of them in one shard and no other, and nothing else."""
-    found, wanted = (Corpus.open(path) for path in (shards, expected))
+    found, wanted = (ShardDataset.open(path) for path in (shards, expected))
     films = {film.name: film for film in found.films}
     assert len(films) == len(found.films) == len(LENGTHS)
     for film in wanted.films:
@@ -95,7 +95,7 @@ def test_two_processes_share_the_work_and_one_completes_what_a_killed_one_left(f
     first, second = (encode(folder, "shared", rank, 2) for rank in (0, 1))
     assert kill_at_work(second, folder / "shared", 1, random.Random())
     assert first.wait() == 0, first.stderr and first.stderr.read()
-    names = {film.name for film in Corpus.open(folder / "shared").films}
+    names = {film.name for film in ShardDataset.open(folder / "shared").films}
     assert names >= {"a.mp4", "c.mp4"}
     alone = encode(folder, "shared")
     assert alone.wait() == 0, alone.stderr and alone.stderr.read()

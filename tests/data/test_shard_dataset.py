@@ -10,13 +10,13 @@ import torch
 from torch import Tensor
 
 from malt.data.codec_fingerprint import CodecIdentity
-from malt.data.shard_dataset import Corpus
+from malt.data.shard_dataset import ShardDataset
 from malt.data.shard_writer import shard_writer
 from malt.errors import UsageError
 
 CODEC, OTHER = CodecIdentity("AutoencoderMalt", "a" * 64), CodecIdentity("AutoencoderTiny", "b" * 64)
 LENGTHS = (3, 8, 12)
-Open = Callable[..., Corpus]
+Open = Callable[..., ShardDataset]
 
 
 def write(
@@ -55,8 +55,8 @@ def write(
 
 
 @pytest.fixture
-def corpus(tmp_path: Path) -> Corpus:
-    return Corpus.open(write(tmp_path / "shards"), CODEC, tell=lambda _: None)
+def corpus(tmp_path: Path) -> ShardDataset:
+    return ShardDataset.open(write(tmp_path / "shards"), CODEC, tell=lambda _: None)
 
 
 def numbers(window: Tensor) -> list[int]:
@@ -64,7 +64,7 @@ def numbers(window: Tensor) -> list[int]:
     return window[:, 0, 0, 0].int().tolist()
 
 
-def test_a_corpus_knows_what_it_holds(corpus: Corpus) -> None:
+def test_a_corpus_knows_what_it_holds(corpus: ShardDataset) -> None:
     assert corpus.lengths == list(LENGTHS)
     assert corpus.latent_size == (3, 2, 2)
     assert (corpus.action_names, corpus.action_size) == (("steer",), 4)
@@ -73,17 +73,20 @@ def test_a_corpus_knows_what_it_holds(corpus: Corpus) -> None:
     assert corpus.codec == CODEC
 
 
-def test_a_step_always_draws_the_same_and_another_another(corpus: Corpus, tmp_path: Path) -> None:
-    batch, again = corpus(7, 16, 4, 1, 0.5), Corpus.open(tmp_path / "shards", tell=lambda _: None)(7, 16, 4, 1, 0.5)
+def test_a_step_always_draws_the_same_and_another_another(corpus: ShardDataset, tmp_path: Path) -> None:
+    batch, again = (
+        corpus(7, 16, 4, 1, 0.5),
+        ShardDataset.open(tmp_path / "shards", tell=lambda _: None)(7, 16, 4, 1, 0.5),
+    )
     assert torch.equal(batch.latents, again.latents)
     assert batch.captions == again.captions
     assert torch.equal(batch.begins, again.begins)
     assert not torch.equal(batch.latents, corpus(8, 16, 4, 1, 0.5).latents)
-    reseeded = Corpus.open(tmp_path / "shards", seed=1, tell=lambda _: None)
+    reseeded = ShardDataset.open(tmp_path / "shards", seed=1, tell=lambda _: None)
     assert not torch.equal(batch.latents, reseeded(7, 16, 4, 1, 0.5).latents)
 
 
-def test_windows_are_frames_of_one_video_in_their_order_across_its_stretches(corpus: Corpus) -> None:
+def test_windows_are_frames_of_one_video_in_their_order_across_its_stretches(corpus: ShardDataset) -> None:
     batch = corpus(0, 300, 4, 2, 0.0)
     assert batch.latents.shape == (300, 6, 3, 2, 2)
     assert batch.latents.dtype == torch.float32
@@ -97,7 +100,7 @@ def test_windows_are_frames_of_one_video_in_their_order_across_its_stretches(cor
     assert [action[:, 0].int().tolist() for action in batch.actions] == windows
 
 
-def test_a_window_that_begins_a_film_begins_at_its_true_start_with_nothing_before(corpus: Corpus) -> None:
+def test_a_window_that_begins_a_film_begins_at_its_true_start_with_nothing_before(corpus: ShardDataset) -> None:
     batch = corpus(0, 64, 8, 2, 1.0)
     assert batch.begins.all()
     windows = [numbers(window) for window in batch.latents]
@@ -106,13 +109,13 @@ def test_a_window_that_begins_a_film_begins_at_its_true_start_with_nothing_befor
     assert batch.actions is not None and not batch.actions[:, :2].any()
 
 
-def test_as_many_windows_begin_a_film_as_are_asked_for(corpus: Corpus) -> None:
+def test_as_many_windows_begin_a_film_as_are_asked_for(corpus: ShardDataset) -> None:
     assert corpus(0, 400, 4, 1, 0.25).begins.float().mean().item() == pytest.approx(0.25, abs=0.07)
 
 
 def test_videos_that_are_too_short_are_left_out_and_told_of_once(tmp_path: Path) -> None:
     told: list[str] = []
-    corpus = Corpus.open(write(tmp_path), tell=told.append)
+    corpus = ShardDataset.open(write(tmp_path), tell=told.append)
     for step in range(3):
         corpus(step, 2, 4, 1, 0.5)
     assert told == ["1 of 3 videos are shorter than a window of 5 latent frames: left out"]
@@ -120,7 +123,7 @@ def test_videos_that_are_too_short_are_left_out_and_told_of_once(tmp_path: Path)
         corpus(0, 2, 12, 1, 0.5)
 
 
-def test_held_out_videos_are_not_learned_from(corpus: Corpus) -> None:
+def test_held_out_videos_are_not_learned_from(corpus: ShardDataset) -> None:
     learned, held_out = corpus.split(every=3)
     assert [film.name for film in held_out.films] == ["2.mp4"]
     assert [film.name for film in learned.films] == ["0.mp4", "1.mp4"]
@@ -130,7 +133,7 @@ def test_held_out_videos_are_not_learned_from(corpus: Corpus) -> None:
 
 def test_shards_of_another_codec_are_refused_with_both_names(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="encoded by AutoencoderTiny bbbbbbbbbbbb .* for AutoencoderMalt aaaaaaaaaaaa"):
-        Corpus.open(write(tmp_path, codec=OTHER), CODEC)
+        ShardDataset.open(write(tmp_path, codec=OTHER), CODEC)
 
 
 def test_mixed_sizes_codecs_and_actions_are_refused(tmp_path: Path) -> None:
@@ -141,8 +144,8 @@ def test_mixed_sizes_codecs_and_actions_are_refused(tmp_path: Path) -> None:
         ("actions", {"actions": ()}, "are mixed; choose one"),
     ):
         with pytest.raises(UsageError, match=words):
-            Corpus.open([first, write(tmp_path / name, **settings)])
-    assert Corpus.open([first, write(tmp_path / "more")]).lengths == [*LENGTHS, *LENGTHS]
+            ShardDataset.open([first, write(tmp_path / name, **settings)])
+    assert ShardDataset.open([first, write(tmp_path / "more")]).lengths == [*LENGTHS, *LENGTHS]
 
 
 def test_a_damaged_shard_is_named_and_refused_or_left_out(tmp_path: Path) -> None:
@@ -151,30 +154,30 @@ def test_a_damaged_shard_is_named_and_refused_or_left_out(tmp_path: Path) -> Non
     content[700] ^= 1
     shard.write_bytes(content)
     with pytest.raises(UsageError, match=r"shard-00000-000000\.tar is damaged .*; delete it and run malt encode again"):
-        Corpus.open(tmp_path)
+        ShardDataset.open(tmp_path)
     told: list[str] = []
-    left = Corpus.open(tmp_path, skip_damaged=True, tell=told.append)
+    left = ShardDataset.open(tmp_path, skip_damaged=True, tell=told.append)
     assert 0 < len(left.films) < 3
     assert "shard-00000-000000.tar is damaged" in told[0]
     shard.unlink()
     with pytest.raises(UsageError, match="is missing"):
-        Corpus.open(tmp_path)
+        ShardDataset.open(tmp_path)
 
 
 def test_a_folder_without_shards_and_a_damaged_index_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="holds no shards"):
-        Corpus.open(tmp_path)
+        ShardDataset.open(tmp_path)
     [index] = write(tmp_path).glob("index-*.json")
     films = json.loads(index.read_text())
     index.write_text(json.dumps({**films, "films": {}}))
     with pytest.raises(UsageError, match="holds no encoded videos"):
-        Corpus.open(tmp_path)
+        ShardDataset.open(tmp_path)
     index.write_text("{")
     with pytest.raises(UsageError, match="is damaged"):
-        Corpus.open(tmp_path)
+        ShardDataset.open(tmp_path)
 
 
-def test_learning_never_changes_the_shards(corpus: Corpus, tmp_path: Path) -> None:
+def test_learning_never_changes_the_shards(corpus: ShardDataset, tmp_path: Path) -> None:
     before = {path: path.read_bytes() for path in tmp_path.rglob("*.tar")}
     corpus(0, 4, 4, 1, 0.5).latents.zero_()
     corpus.films[1].stretches[0].zero_()

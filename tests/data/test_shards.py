@@ -14,7 +14,7 @@ from torch import Tensor
 import tiny_pipeline
 from malt.codecs.malt import MaltCodec
 from malt.data.codec_fingerprint import identify
-from malt.data.encoding import Encoding, Progress, encode_films
+from malt.data.encoding import EncodingConfig, EncodingProgress, encode_films
 from malt.data.shard_writer import adopt, check_encoding, finished_films, shard_writer
 from malt.data.shards import checksum
 from malt.data.video_folder import find_films, shared_actions
@@ -54,10 +54,10 @@ def encode(
     world_size: int = 1,
     shard_bytes: int = 10_000,
     **settings: Any,
-) -> list[Progress]:
+) -> list[EncodingProgress]:
     """Encode; `stop_after` breaks off, as a kill does, after so many events."""
     codec, films = codec or CountingCodec(), find_films(videos)
-    encoding = Encoding(codec=identify(codec.autoencoder), size=SIZE, action_names=shared_actions(films))
+    encoding = EncodingConfig(codec=identify(codec.autoencoder), size=SIZE, action_names=shared_actions(films))
     with shard_writer(out, rank, shard_bytes) as writer:
         done = finished_films(out)
         share = [film for film in films[rank::world_size] if film.name not in done]

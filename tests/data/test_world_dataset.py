@@ -9,7 +9,7 @@ from torch import Tensor
 import tiny
 import tiny_pipeline
 from malt.codecs.malt import MaltCodec
-from malt.data.world_dataset import LatentBank, encode_world, returns
+from malt.data.world_dataset import WorldDataset, encode_world, returns
 from malt.worlds.passage.captions import vocabulary
 from malt.worlds.passage.scenes import hidden, render, sample_scenes
 
@@ -17,15 +17,15 @@ VIDEOS, LENGTH = 5, 12
 
 
 @pytest.fixture
-def bank() -> LatentBank:
+def bank() -> WorldDataset:
     return counted(LENGTH)
 
 
-def counted(length: int, seed: int = 0) -> LatentBank:
+def counted(length: int, seed: int = 0) -> WorldDataset:
     """A bank in which every number says its video and its frame."""
     numbers = 100 * torch.arange(1, VIDEOS + 1)[:, None] + torch.arange(1, length + 1)
     latents = numbers[:, :, None, None, None].expand(-1, -1, 2, 3, 3)
-    return LatentBank(latents.half(), sample_scenes(VIDEOS, 0), seed)
+    return WorldDataset(latents.half(), sample_scenes(VIDEOS, 0), seed)
 
 
 def numbers(window: Tensor) -> list[int]:
@@ -34,7 +34,7 @@ def numbers(window: Tensor) -> list[int]:
     return window[:, 0, 0, 0].int().tolist()
 
 
-def test_a_step_always_draws_the_same_and_another_another(bank: LatentBank) -> None:
+def test_a_step_always_draws_the_same_and_another_another(bank: WorldDataset) -> None:
     latents, captions, begins, _ = bank(7, 16, 4, 1, 0.5)
     again = counted(LENGTH)(7, 16, 4, 1, 0.5)
     assert torch.equal(latents, again[0])
@@ -44,7 +44,7 @@ def test_a_step_always_draws_the_same_and_another_another(bank: LatentBank) -> N
     assert not torch.equal(latents, counted(LENGTH, seed=1)(7, 16, 4, 1, 0.5)[0])
 
 
-def test_a_window_is_frames_of_one_video_in_their_order(bank: LatentBank) -> None:
+def test_a_window_is_frames_of_one_video_in_their_order(bank: WorldDataset) -> None:
     latents, captions, begins, _ = bank(0, 32, 4, 2, 0.0)
     assert latents.shape == (32, 6, 2, 3, 3)
     assert latents.dtype == torch.float32
@@ -55,12 +55,12 @@ def test_a_window_is_frames_of_one_video_in_their_order(bank: LatentBank) -> Non
     assert {window[0] // 100 for window in windows} == set(range(1, VIDEOS + 1))
 
 
-def test_windows_come_from_anywhere_in_a_video(bank: LatentBank) -> None:
+def test_windows_come_from_anywhere_in_a_video(bank: WorldDataset) -> None:
     latents = bank(0, 200, 4, 2, 0.0).latents
     assert {numbers(window)[0] % 100 for window in latents} == set(range(1, LENGTH - 6 + 2))
 
 
-def test_a_window_that_begins_a_film_has_nothing_before_its_first_frame(bank: LatentBank) -> None:
+def test_a_window_that_begins_a_film_has_nothing_before_its_first_frame(bank: WorldDataset) -> None:
     latents, _, begins, _ = bank(0, 16, 4, 2, 1.0)
     assert begins.all()
     for window in latents:
@@ -69,7 +69,7 @@ def test_a_window_that_begins_a_film_has_nothing_before_its_first_frame(bank: La
         assert [number % 100 for number in film] == [1, 2, 3, 4]
 
 
-def test_as_many_windows_begin_a_film_as_are_asked_for(bank: LatentBank) -> None:
+def test_as_many_windows_begin_a_film_as_are_asked_for(bank: WorldDataset) -> None:
     latents, _, begins, _ = bank(0, 400, 4, 1, 0.25)
     assert begins.float().mean().item() == pytest.approx(0.25, abs=0.06)
     assert [numbers(window)[0] == 0 for window in latents] == begins.tolist()
@@ -77,12 +77,12 @@ def test_as_many_windows_begin_a_film_as_are_asked_for(bank: LatentBank) -> None
 
 def test_captions_are_of_the_video_and_drawn_anew() -> None:
     scenes = sample_scenes(1, 3)
-    _, captions, _, _ = LatentBank(torch.zeros(1, 6, 2, 3, 3).half(), scenes)(0, 32, 4, 1, 0.0)
+    _, captions, _, _ = WorldDataset(torch.zeros(1, 6, 2, 3, 3).half(), scenes)(0, 32, 4, 1, 0.0)
     assert len(set(captions)) > 8
     assert {word for caption in captions for word in caption.split()} <= set(vocabulary())
 
 
-def test_a_window_may_be_as_long_as_the_videos_and_no_longer(bank: LatentBank) -> None:
+def test_a_window_may_be_as_long_as_the_videos_and_no_longer(bank: WorldDataset) -> None:
     latents = bank(0, 4, LENGTH - 1, 1, 0.0).latents
     assert {numbers(window)[0] % 100 for window in latents} == {1}
     with pytest.raises(ValueError, match="videos have 12 latent frames and 13 are needed; encode longer videos"):
@@ -116,7 +116,7 @@ def test_windows_may_be_chosen_to_end_where_something_comes_out() -> None:
     found = set(returns(scenes, length))
 
     def with_return(share: float) -> float:
-        bank = LatentBank(latents, scenes, return_share=share, return_frames=3)
+        bank = WorldDataset(latents, scenes, return_share=share, return_frames=3)
         last = [int(window[-1, 0, 0, 0]) for window in bank(0, 200, 15, 1, 0.0).latents]
         hits = [any((n // length, n % length - back) in found for back in range(3)) for n in last]
         return sum(hits) / len(hits)

@@ -11,7 +11,7 @@ from diffusers import (
 )
 from torch import Tensor
 
-from malt.diffusion.rolling import Staircase
+from malt.diffusion.rolling import RollingSchedule
 from malt.diffusion.sampling import noise_levels
 
 MEAN = 0.7
@@ -47,7 +47,7 @@ def test_the_frame_that_leaves_is_finished_and_the_others_lie_as_far_down_as_the
     scheduler: SchedulerMixin, num_frames: int, num_steps: int
 ) -> None:
     noise = torch.randn(2, num_frames, 4, 2, 2, generator=torch.Generator().manual_seed(0))
-    stairs = Staircase.of(scheduler, num_frames, num_steps)
+    stairs = RollingSchedule.of(scheduler, num_frames, num_steps)
     window = stairs.turn(straight, stairs.enter(straight, noise))
     places = torch.arange(num_frames, 0, -1) * stairs.turn_steps
     level = (stairs.levels[places] / stairs.levels[0])[None, :, None, None, None]
@@ -65,7 +65,7 @@ def test_a_window_of_one_frame_never_waits() -> None:
         return straight(x, levels)
 
     noise = torch.zeros(1, 1, 1, 1, 1)
-    stairs = Staircase.of(FlowMatchEulerDiscreteScheduler(), 1, 3)
+    stairs = RollingSchedule.of(FlowMatchEulerDiscreteScheduler(), 1, 3)
     entered = stairs.enter(noting, noise)
     assert torch.equal(entered, noise)
     assert not calls

@@ -7,7 +7,7 @@ import torch
 
 from malt.errors import UsageError
 from malt.evaluation.metrics.drift import WORLD, Wear
-from malt.evaluation.result import Outcome, summarise
+from malt.evaluation.result import MetricResult, summarise
 from malt.worlds.passage.drift_signs import histogram_distance, moving_shapes
 from malt.worlds.passage.oracle import Seen
 from malt.worlds.passage.scenes import render, sample_scenes
@@ -17,7 +17,7 @@ MAKERS: dict[str, Make] = {"true": of_asked_scenes, "frozen": spoilt(frozen), "b
 
 
 @cache
-def outcome(name: str) -> Outcome:
+def outcome(name: str) -> MetricResult:
     return Wear(num_videos=3, num_frames=192, reference_clips=64).run(FilmSubject(make=MAKERS[name]), seed=0)
 
 

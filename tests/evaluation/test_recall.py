@@ -10,7 +10,7 @@ from torch import Tensor
 from malt.evaluation.metrics.recall import Recall
 from malt.evaluation.result import summarise
 from malt.evaluation.video_model import MemoryUse, Request
-from malt.worlds.passage.occlusions import BINS, CONTEXT, GIVEN, HORIZON, Moment, moments, runs
+from malt.worlds.passage.occlusions import BINS, CONTEXT, GIVEN, HORIZON, Occlusion, moments, runs
 from malt.worlds.passage.reference import first_scene
 from malt.worlds.passage.scenes import COLOURS, KINDS, SIZE, fully_visible, hidden, render, sample_scenes
 from world_video_models import FilmSubject
@@ -19,11 +19,11 @@ PER_BIN = 2
 
 
 @cache
-def found() -> dict[str, list[Moment]]:
+def found() -> dict[str, list[Occlusion]]:
     return moments(PER_BIN, first_scene(0))
 
 
-def every() -> list[Moment]:
+def every() -> list[Occlusion]:
     return [moment for in_bin in found().values() for moment in in_bin]
 
 

@@ -11,14 +11,14 @@ import pytest
 
 from malt.errors import UsageError
 from malt.evaluation.checkpoint_hash import checkpoint_sha256
-from malt.evaluation.evaluation_run import Study
-from malt.evaluation.metrics.base import Axes, Meaning, batches
+from malt.evaluation.evaluation_run import EvaluationRun
+from malt.evaluation.metrics.base import Axes, FigureSpec, batches
 from malt.evaluation.registry import METRICS, Extent, build_metrics
-from malt.evaluation.report.chart import Line, Point, line_chart, nice_ticks, short
+from malt.evaluation.report.chart import ChartLine, Point, line_chart, nice_ticks, short
 from malt.evaluation.report.html_page import write_page
 from malt.evaluation.report.side_by_side import show, table
-from malt.evaluation.result import Curve, Outcome
-from malt.evaluation.video_model import Subject
+from malt.evaluation.result import Curve, MetricResult
+from malt.evaluation.video_model import VideoModel
 from world_video_models import FilmSubject
 
 
@@ -32,8 +32,8 @@ class Given:
     runs: int = 0
 
     @property
-    def headlines(self) -> dict[str, Meaning]:
-        return {"figure": Meaning(words="the figure", better="higher", percent=True)}
+    def headlines(self) -> dict[str, FigureSpec]:
+        return {"figure": FigureSpec(words="the figure", better="higher", percent=True)}
 
     @property
     def axes(self) -> dict[str, Axes]:
@@ -42,19 +42,19 @@ class Given:
     def settings(self) -> dict[str, object]:
         return {"value": self.value}
 
-    def run(self, subject: Subject, seed: int) -> Outcome:
+    def run(self, subject: VideoModel, seed: int) -> MetricResult:
         self.runs += 1
         better = self.value + (0.25 if subject.name == "good" else 0)
         curve = Curve(chart="line", line="", x=[0.0, 1.0], samples=[[better], [better]])
-        return Outcome(samples={"figure": [better, better + seed / 100]}, curves=[curve], notes=["a note & more"])
+        return MetricResult(samples={"figure": [better, better + seed / 100]}, curves=[curve], notes=["a note & more"])
 
 
-def study(folder: Path, seeds: int = 1, **given: float) -> Study:
+def study(folder: Path, seeds: int = 1, **given: float) -> EvaluationRun:
     subjects = [FilmSubject(name="good"), FilmSubject(name="other")]
-    return Study(subjects=subjects, metrics=[Given(**given)], seeds=seeds, folder=folder)
+    return EvaluationRun(subjects=subjects, metrics=[Given(**given)], seeds=seeds, folder=folder)
 
 
-def finished(folder: Path, seeds: int = 1) -> Study:
+def finished(folder: Path, seeds: int = 1) -> EvaluationRun:
     done = study(folder, seeds)
     done.begin()
     for task in done.pending():
@@ -147,8 +147,8 @@ def test_a_page_of_nothing_yet_is_a_page() -> None:
 
 def test_a_chart_is_well_formed_and_says_its_values() -> None:
     lines = [
-        Line(name="a & b", points=[Point(x=n, y=n / 2, low=n / 4, high=n) for n in range(1, 5)]),
-        Line(name="one", points=[Point(x=2, y=1)]),
+        ChartLine(name="a & b", points=[Point(x=n, y=n / 2, low=n / 4, high=n) for n in range(1, 5)]),
+        ChartLine(name="one", points=[Point(x=2, y=1)]),
     ]
     for log_x in (False, True):
         root = ElementTree.fromstring(line_chart(lines, Axes(x="frame", y="value", log_x=log_x)))
@@ -166,7 +166,7 @@ def test_ticks_are_round_and_span_the_values() -> None:
 
 
 def test_videos_of_all_subjects_are_written_once(tmp_path: Path) -> None:
-    subjects: list[Subject] = [FilmSubject(name="good")]
+    subjects: list[VideoModel] = [FilmSubject(name="good")]
     assert list(show(subjects, tmp_path / "videos", 2, 20)) == ["good", "the world itself"]
     assert list(show(subjects, tmp_path / "videos", 2, 20)) == []
     rows = table(subjects, tmp_path / "videos", 2)

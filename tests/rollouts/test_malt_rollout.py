@@ -14,7 +14,7 @@ from malt.errors import MaltError, UsageError
 from malt.memory.registry import KINDS
 from malt.memory.state import Memory, num_bytes
 from malt.rollouts.base import Segment
-from malt.rollouts.malt import MaltRollout, Progress
+from malt.rollouts.malt import MaltRollout, RolloutState
 from tiny_pipeline import SEGMENT
 
 MEMORIES = [kind for kind in KINDS if kind != "none"]
@@ -25,12 +25,12 @@ def rollout() -> MaltRollout:
     return tiny_pipeline.rollout()
 
 
-def collect(rollout: MaltRollout, num_frames: int, progress: Progress | None = None) -> Tensor:
+def collect(rollout: MaltRollout, num_frames: int, progress: RolloutState | None = None) -> Tensor:
     progress = rollout.begin(seed=3) if progress is None else progress
     return torch.cat([segment.frames for segment in rollout.stream(num_frames, progress)], dim=1)
 
 
-def after(rollout: MaltRollout, num_segments: int, seed: int = 3) -> Progress:
+def after(rollout: MaltRollout, num_segments: int, seed: int = 3) -> RolloutState:
     """Where a video stands after so many segments."""
     progress = rollout.begin(seed)
     for _ in range(num_segments):
@@ -38,7 +38,7 @@ def after(rollout: MaltRollout, num_segments: int, seed: int = 3) -> Progress:
     return progress
 
 
-def absorbed(rollout: MaltRollout, frames: Tensor) -> tuple[list[Segment], list[Progress]]:
+def absorbed(rollout: MaltRollout, frames: Tensor) -> tuple[list[Segment], list[RolloutState]]:
     segments, progresses = zip(*rollout.absorb(rollout.begin(3), frames), strict=True)
     return list(segments), list(progresses)
 

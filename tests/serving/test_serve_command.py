@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from malt.cli import main
-from malt.commands.serve import Command
+from malt.commands.serve import ServeCommand
 from malt.errors import MaltError, UsageError
 
 
@@ -27,13 +27,13 @@ def test_a_server_that_should_not_be_is_refused(
 ) -> None:
     monkeypatch.setenv("MALT_TOKEN", "")
     with pytest.raises(UsageError, match=about):
-        Command(data=tmp_path / "data", **options).run()
+        ServeCommand(data=tmp_path / "data", **options).run()
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_port_that_is_taken_is_said_before_the_model_is_loaded(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken, pytest.raises(MaltError, match="choose another --port"):
-        Command(data=tmp_path, port=taken.getsockname()[1]).run()
+        ServeCommand(data=tmp_path, port=taken.getsockname()[1]).run()
 
 
 def test_missing_libraries_are_said_with_the_way_to_get_them(

@@ -17,7 +17,7 @@ from websockets.sync.client import ClientConnection, connect
 
 import tiny_pipeline
 from malt.serving.app import Service
-from malt.serving.streams import LEAD_SEGMENTS, Live, Stage
+from malt.serving.streams import LEAD_SEGMENTS, LiveStream, StreamOpener
 from malt.sessions.session import Session
 from tiny_server import served, service, wait_until
 
@@ -264,15 +264,15 @@ def test_when_the_server_stops_streams_end_in_order(tmp_path: Path) -> None:
 def test_a_stream_that_was_about_to_begin_when_the_server_stops_is_told_of_its_end(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    opened, real = threading.Event(), Stage.open
+    opened, real = threading.Event(), StreamOpener.open
 
-    async def open_slowly(stage: Stage, order: Any) -> Live:
+    async def open_slowly(stage: StreamOpener, order: Any) -> LiveStream:
         live = await real(stage, order)
         opened.set()
         await asyncio.sleep(1)
         return live
 
-    monkeypatch.setattr(Stage, "open", open_slowly)
+    monkeypatch.setattr(StreamOpener, "open", open_slowly)
     with ExitStack() as stack:
         with served(service(tmp_path)) as address:
             socket = stack.enter_context(connect(address.replace("http", "ws") + "/v1/realtime/video", max_size=None))

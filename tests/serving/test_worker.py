@@ -13,7 +13,7 @@ import tiny_pipeline
 from malt.errors import MaltError
 from malt.rollouts.base import Segment
 from malt.serving.engine.channel import Channel
-from malt.serving.engine.worker import BusyError, State, Worker, aside
+from malt.serving.engine.worker import BusyError, JobState, Worker, run_in_fresh_thread
 from malt.sessions.session import Session
 
 SEGMENT = tiny_pipeline.SEGMENT
@@ -35,7 +35,7 @@ def test_a_job_makes_what_its_session_alone_would_have_made_and_is_cut_to_its_le
     made: list[Segment] = []
     job = worker.start(session(7), SEGMENT + 3, made.append)
     assert job.wait(120)
-    assert (job.state, job.frames_made) == (State.DONE, SEGMENT + 3)
+    assert (job.state, job.frames_made) == (JobState.DONE, SEGMENT + 3)
     alone = torch.cat([segment.frames for segment in session(7).stream(SEGMENT + 3)], dim=1)
     assert torch.equal(torch.cat([segment.frames for segment in made], dim=1), alone[:, : SEGMENT + 3])
 
@@ -60,22 +60,22 @@ def test_a_reader_without_room_holds_up_only_his_own_session(worker: Worker) -> 
     assert channel.get(60) is not None
     worker.cancel(slow)
     assert slow.wait(120)
-    assert slow.state == State.CANCELLED
+    assert slow.state == JobState.CANCELLED
 
 
 def test_those_who_find_no_room_wait_and_those_beyond_the_limit_are_refused(worker: Worker) -> None:
     jobs = [worker.start(session(), has_room=lambda: False) for _ in range(4)]
     with pytest.raises(BusyError, match="2 videos are being made and 2 wait"):
         worker.start(session())
-    ended: list[State] = []
+    ended: list[JobState] = []
     kept = worker.start(session(), keep=True, on_end=lambda job: ended.append(job.state))
     worker.cancel(kept)
     assert kept.wait(120)
-    assert ended == [State.CANCELLED]
+    assert ended == [JobState.CANCELLED]
     worker.cancel(jobs[0])
     assert jobs[0].wait(120)
     worker.do(lambda: None).result(120)
-    assert [job.state for job in jobs[1:]] == [State.RUNNING, State.RUNNING, State.WAITING]
+    assert [job.state for job in jobs[1:]] == [JobState.RUNNING, JobState.RUNNING, JobState.WAITING]
 
 
 def test_what_goes_wrong_in_one_job_is_its_own_sentence_and_the_others_go_on(worker: Worker) -> None:
@@ -88,9 +88,9 @@ def test_what_goes_wrong_in_one_job_is_its_own_sentence_and_the_others_go_on(wor
     broken, stumbling = (worker.start(session(), None, each) for each in (fail, stumble))
     whole = worker.start(session(), SEGMENT)
     assert broken.wait(120) and stumbling.wait(120) and whole.wait(120)
-    assert (broken.state, broken.error) == (State.FAILED, "the disk is full; make room")
+    assert (broken.state, broken.error) == (JobState.FAILED, "the disk is full; make room")
     assert "ZeroDivisionError" in stumbling.error and "secret" not in stumbling.error
-    assert whole.state == State.DONE
+    assert whole.state == JobState.DONE
 
 
 def test_a_job_that_is_over_holds_on_to_nothing(worker: Worker) -> None:
@@ -108,7 +108,7 @@ def test_closing_stops_every_job_and_refuses_new_ones() -> None:
     worker = Worker(PIPE, max_running=1)
     jobs = [worker.start(session()) for _ in range(2)]
     worker.close()
-    assert [job.state for job in jobs] == [State.STOPPED] * 2
+    assert [job.state for job in jobs] == [JobState.STOPPED] * 2
     with pytest.raises(BusyError, match="shutting down"):
         worker.start(session())
     with pytest.raises(BusyError, match="shutting down"):
@@ -137,10 +137,10 @@ def test_a_channel_says_when_nothing_came() -> None:
 
 
 def test_what_is_done_aside_is_done_in_a_thread_that_is_gone_afterwards() -> None:
-    used = aside(threading.current_thread)
+    used = run_in_fresh_thread(threading.current_thread)
     assert used is not threading.current_thread() and not used.is_alive()
     with pytest.raises(MaltError):
-        aside(_fail)
+        run_in_fresh_thread(_fail)
 
 
 def _fail() -> None:

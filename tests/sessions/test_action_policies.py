@@ -4,22 +4,22 @@ import pytest
 import torch
 
 from malt.errors import UsageError
-from malt.sessions.action_policies import COURSES, TURN_FRAMES, Hand, Script, arrange, build_driver
+from malt.sessions.action_policies import COURSES, TURN_FRAMES, LivePolicy, ReplayPolicy, arrange, build_policy
 
 NAMES = ("throttle", "steering")
 
 
 @pytest.mark.parametrize("name", COURSES)
 def test_a_driver_goes_on_where_it_was(name: str) -> None:
-    whole = build_driver(name, NAMES, frame_rate=16, seed=3)(None, 48)
-    pieces = build_driver(name, NAMES, frame_rate=16, seed=3)
+    whole = build_policy(name, NAMES, frame_rate=16, seed=3)(None, 48)
+    pieces = build_policy(name, NAMES, frame_rate=16, seed=3)
     assert torch.equal(torch.cat([pieces(None, 20), pieces(None, 28)], dim=1), whole)
-    assert torch.equal(build_driver(name, NAMES, frame_rate=16, seed=3, start=20)(None, 28), whole[:, 20:])
+    assert torch.equal(build_policy(name, NAMES, frame_rate=16, seed=3, start=20)(None, 28), whole[:, 20:])
 
 
 @pytest.mark.parametrize("name", COURSES)
 def test_a_driver_steers_smoothly_both_ways_at_constant_throttle(name: str) -> None:
-    throttle, steering = build_driver(name, NAMES, frame_rate=16)(None, 2000)[0].T
+    throttle, steering = build_policy(name, NAMES, frame_rate=16)(None, 2000)[0].T
     assert throttle.unique().numel() == 1
     assert steering.min() < -0.2 < 0.2 < steering.max()
     assert steering.abs().max() <= 1.3
@@ -27,18 +27,18 @@ def test_a_driver_steers_smoothly_both_ways_at_constant_throttle(name: str) -> N
 
 
 def test_another_seed_is_another_course() -> None:
-    one, other = (build_driver("cruise", NAMES, frame_rate=16, seed=seed)(None, 32) for seed in (0, 1))
+    one, other = (build_policy("cruise", NAMES, frame_rate=16, seed=seed)(None, 32) for seed in (0, 1))
     assert not torch.allclose(one, other)
 
 
 def test_a_script_is_followed_row_by_row_and_its_last_row_held() -> None:
-    script = Script(torch.arange(5.0)[:, None], start=1)
+    script = ReplayPolicy(torch.arange(5.0)[:, None], start=1)
     assert script(None, 2)[0, :, 0].tolist() == [1, 2]
     assert script(None, 4)[0, :, 0].tolist() == [3, 4, 4, 4]
 
 
 def test_a_hand_is_followed_evenly_and_holds_what_is_not_said_anew() -> None:
-    hand = Hand(("steering", "horn"))
+    hand = LivePolicy(("steering", "horn"))
     assert hand(None, 2).tolist() == [[[0, 0], [0, 0]]]
     hand.hold({"steering": 1.0})
     turning = [(n + 1) / TURN_FRAMES for n in range(TURN_FRAMES)]
@@ -61,4 +61,4 @@ def test_columns_are_found_by_their_names() -> None:
 )
 def test_a_driver_that_cannot_drive_is_refused(name: str, names: tuple[str, ...], sentence: str) -> None:
     with pytest.raises(UsageError, match=sentence):
-        build_driver(name, names, frame_rate=16)
+        build_policy(name, names, frame_rate=16)

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from malt.errors import UsageError
-from malt.sessions.prompts import Line, Prompts, read_lines, read_prompts_file, schedule, total_frames
+from malt.sessions.prompts import PromptLine, Prompts, read_lines, read_prompts_file, schedule, total_frames
 from malt.sessions.timeline import Timeline
 
 THREE = ((0, "a red circle"), (64, "a blue square at night"), (192, "two shapes"))
@@ -17,7 +17,7 @@ THREE = ((0, "a red circle"), (64, "a blue square at night"), (192, "two shapes"
         "a red circle [4s] | a blue square at night [8s] | two shapes",
         "a red circle[64f]|a blue square at night [ 8.0 s ]|  two shapes  ",
         [("a red circle", 4.0), ("a blue square at night", 8), "two shapes"],
-        ["a red circle [4s]", Line("a blue square at night", frames=128), ("two shapes", None)],
+        ["a red circle [4s]", PromptLine("a blue square at night", frames=128), ("two shapes", None)],
     ],
 )
 def test_a_text_and_a_list_say_the_same(prompts: Prompts) -> None:

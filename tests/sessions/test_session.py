@@ -14,7 +14,7 @@ from malt.errors import MaltError, UsageError
 from malt.pipelines.loading import load_pipeline
 from malt.pipelines.malt import MaltPipeline
 from malt.rollouts.base import Segment
-from malt.sessions.action_policies import Script
+from malt.sessions.action_policies import ReplayPolicy
 from malt.sessions.attention_probe import watch_memory
 from malt.sessions.session import Session
 from malt.sessions.snapshots import MAX_SNAPSHOTS, Snapshot, thin
@@ -210,11 +210,11 @@ def test_a_session_that_cannot_be_saved_leaves_the_one_before(
 def test_what_was_done_is_kept_and_done_again(tmp_path: Path) -> None:
     acting = tiny_pipeline.pipeline(settings={"num_inference_steps": 1}, action_dim=8)
     session, deeds = Session.begin(acting, seed=3), torch.rand(6 * SEGMENT, 2)
-    whole = frames(session.stream(5 * SEGMENT, Script(deeds)))
+    whole = frames(session.stream(5 * SEGMENT, ReplayPolicy(deeds)))
     session.save(tmp_path / "drive.session")
     session = Session.load(tmp_path / "drive.session", acting)
     session.rewind(3 * SEGMENT)
-    rest = frames(session.stream(5 * SEGMENT, Script(deeds, start=3 * SEGMENT)))
+    rest = frames(session.stream(5 * SEGMENT, ReplayPolicy(deeds, start=3 * SEGMENT)))
     assert torch.equal(rest, whole[3 * SEGMENT :])
     assert torch.equal(frames(session.replay(SEGMENT)), whole[SEGMENT:])
     with pytest.raises(UsageError, match="needs actions"):

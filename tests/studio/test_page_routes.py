@@ -16,7 +16,7 @@ from malt.sessions.session import Session
 from malt.studio.models import Model, Models
 from malt.studio.page import EXAMPLE, build_page
 from malt.studio.page_app import create_app
-from malt.studio.visitor import Visit, Wish
+from malt.studio.visitor import GenerationSettings, Visitor
 from malt.studio.visitors import Studio
 from tiny_server import wait_until
 
@@ -40,9 +40,11 @@ def client(studio: Studio) -> Iterator[TestClient]:
         yield client
 
 
-def made(studio: Studio, segments: int = 2) -> Visit:
+def made(studio: Studio, segments: int = 2) -> Visitor:
     visit = studio.welcome()
-    visit.begin(Model("tiny", None, PIPE), Wish(prompt=tiny_pipeline.PROMPT, num_frames=segments * SEGMENT))
+    visit.begin(
+        Model("tiny", None, PIPE), GenerationSettings(prompt=tiny_pipeline.PROMPT, num_frames=segments * SEGMENT)
+    )
     wait_until(lambda: not visit.growth.is_going)
     return visit
 

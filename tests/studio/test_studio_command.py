@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from malt.cli import main
-from malt.commands.studio import Command
+from malt.commands.studio import StudioCommand
 from malt.errors import MaltError, UsageError
 
 
@@ -26,19 +26,19 @@ def test_a_studio_that_should_not_be_is_refused(
 ) -> None:
     monkeypatch.setenv("MALT_TOKEN", "")
     with pytest.raises(UsageError, match=about):
-        Command(data=tmp_path, **options).run()
+        StudioCommand(data=tmp_path, **options).run()
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_port_that_is_taken_is_said_before_the_model_is_loaded(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken, pytest.raises(MaltError, match="choose another --port"):
-        Command(data=tmp_path, port=taken.getsockname()[1]).run()
+        StudioCommand(data=tmp_path, port=taken.getsockname()[1]).run()
 
 
 def test_a_folder_that_cannot_be_made_is_said(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(MaltError, match="give another --data"):
-        Command(data=tmp_path / "file", port=0).run()
+        StudioCommand(data=tmp_path / "file", port=0).run()
 
 
 def test_missing_libraries_are_said_with_the_way_to_get_them(

@@ -20,9 +20,9 @@ from malt.serving.limits import Limits
 from malt.serving.streams import LEAD_SEGMENTS
 from malt.sessions.action_policies import TURN_FRAMES
 from malt.studio.models import Model, Models
-from malt.studio.visitor import MOST_TAKES, Visit, Wish
+from malt.studio.visitor import MOST_TAKES, GenerationSettings, Visitor
 from malt.studio.visitors import Studio
-from malt.studio.wheel import Wheel
+from malt.studio.wheel import StudioPolicy
 from tiny_server import wait_until
 
 PIPE = tiny_pipeline.pipeline()
@@ -41,15 +41,15 @@ def studio(tmp_path: Path) -> Iterator[Studio]:
 
 
 @pytest.fixture
-def visit(studio: Studio) -> Visit:
+def visit(studio: Studio) -> Visitor:
     return studio.welcome()
 
 
-def wish(segments: int | None = 3, prompt: str = PROMPT, **settings: Any) -> Wish:
-    return Wish(prompt=prompt, num_frames=None if segments is None else segments * SEGMENT, **settings)
+def wish(segments: int | None = 3, prompt: str = PROMPT, **settings: Any) -> GenerationSettings:
+    return GenerationSettings(prompt=prompt, num_frames=None if segments is None else segments * SEGMENT, **settings)
 
 
-def rested(visit: Visit) -> Visit:
+def rested(visit: Visitor) -> Visitor:
     wait_until(lambda: not visit.growth.is_going)
     assert visit.scene()["problem"] == ""
     return visit
@@ -60,13 +60,13 @@ def frames_of(data: bytes) -> list[np.ndarray]:
         return [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
 
 
-def film(visit: Visit, number: int) -> list[np.ndarray]:
+def film(visit: Visitor, number: int) -> list[np.ndarray]:
     take = visit.takes[number]
     return frames_of(take.path.read_bytes()[: take.kept.border.byte])
 
 
-def test_a_take_grows_by_whole_segments_to_at_least_what_was_wished(visit: Visit) -> None:
-    visit.begin(MODEL, Wish(prompt=PROMPT, num_frames=2 * SEGMENT + 1))
+def test_a_take_grows_by_whole_segments_to_at_least_what_was_wished(visit: Visitor) -> None:
+    visit.begin(MODEL, GenerationSettings(prompt=PROMPT, num_frames=2 * SEGMENT + 1))
     assert visit.scene()["state"] in ("making", "waiting")
     rested(visit)
     assert visit.take.made == len(film(visit, 1)) == 3 * SEGMENT
@@ -74,7 +74,7 @@ def test_a_take_grows_by_whole_segments_to_at_least_what_was_wished(visit: Visit
     assert visit.scene()["state"] == "resting"
 
 
-def test_the_video_is_the_one_that_its_seed_makes_anywhere(visit: Visit) -> None:
+def test_the_video_is_the_one_that_its_seed_makes_anywhere(visit: Visitor) -> None:
     visit.begin(MODEL, wish(seed=5))
     rested(visit)
     from malt.sessions.session import Session
@@ -84,7 +84,7 @@ def test_the_video_is_the_one_that_its_seed_makes_anywhere(visit: Visit) -> None
     assert torch.equal(made, alone)
 
 
-def test_other_ways_to_make_a_video_can_be_chosen(visit: Visit) -> None:
+def test_other_ways_to_make_a_video_can_be_chosen(visit: Visitor) -> None:
     visit.begin(MODEL, wish(2, rollout="sliding_window"))
     assert rested(visit).scene()["takes"][0]["rollout"] == "sliding_window"
     before = film(visit, 1)
@@ -93,7 +93,7 @@ def test_other_ways_to_make_a_video_can_be_chosen(visit: Visit) -> None:
     assert len(before) == len(after) and not np.array_equal(before[-1], after[-1])
 
 
-def test_any_frame_is_shown_with_its_segment(visit: Visit) -> None:
+def test_any_frame_is_shown_with_its_segment(visit: Visitor) -> None:
     visit.begin(MODEL, wish())
     take = rested(visit).take
     strip = take.strip(SEGMENT + 3)
@@ -108,7 +108,7 @@ def test_any_frame_is_shown_with_its_segment(visit: Visit) -> None:
             take.strip(frame)
 
 
-def test_another_prompt_takes_over_while_the_video_is_made(visit: Visit) -> None:
+def test_another_prompt_takes_over_while_the_video_is_made(visit: Visitor) -> None:
     visit.begin(MODEL, wish(None))
     wait_until(lambda: visit.take.made >= SEGMENT)
     visit.go_on(OTHER, None)
@@ -119,14 +119,14 @@ def test_another_prompt_takes_over_while_the_video_is_made(visit: Visit) -> None
     assert rested(visit).take.made >= later
 
 
-def test_a_take_at_rest_goes_on(visit: Visit) -> None:
+def test_a_take_at_rest_goes_on(visit: Visitor) -> None:
     visit.begin(MODEL, wish(2))
     rested(visit).go_on(OTHER, SEGMENT)
     assert rested(visit).take.made == 3 * SEGMENT
     assert len(film(visit, 1)) == 3 * SEGMENT
 
 
-def test_rewinding_cuts_the_video_and_going_on_makes_the_same_again(visit: Visit) -> None:
+def test_rewinding_cuts_the_video_and_going_on_makes_the_same_again(visit: Visitor) -> None:
     visit.begin(MODEL, wish(4))
     before = film(rested(visit), 1)
     assert visit.rewind(2 * SEGMENT + 1) == 2 * SEGMENT
@@ -136,21 +136,21 @@ def test_rewinding_cuts_the_video_and_going_on_makes_the_same_again(visit: Visit
     assert all(np.array_equal(one, other) for one, other in zip(before, after, strict=True))
 
 
-def test_rewinding_to_the_beginning_leaves_nothing_and_can_go_on(visit: Visit) -> None:
+def test_rewinding_to_the_beginning_leaves_nothing_and_can_go_on(visit: Visitor) -> None:
     visit.begin(MODEL, wish(2))
     assert rested(visit).rewind(0) == 0
     visit.go_on(OTHER, SEGMENT)
     assert len(film(rested(visit), 1)) == SEGMENT
 
 
-def test_rewinding_stops_what_is_being_made(visit: Visit) -> None:
+def test_rewinding_stops_what_is_being_made(visit: Visitor) -> None:
     visit.begin(MODEL, wish(None))
     wait_until(lambda: visit.take.made >= 2 * SEGMENT)
     assert visit.rewind(SEGMENT) == SEGMENT
     assert not visit.growth.is_going
 
 
-def test_a_branch_shares_the_past_and_has_another_future(visit: Visit) -> None:
+def test_a_branch_shares_the_past_and_has_another_future(visit: Visitor) -> None:
     visit.begin(MODEL, wish(3))
     rested(visit).branch(SEGMENT + 2, 7, PROMPT, 2 * SEGMENT)
     rested(visit)
@@ -161,7 +161,7 @@ def test_a_branch_shares_the_past_and_has_another_future(visit: Visit) -> None:
     assert not np.array_equal(one[-1], other[-1])
 
 
-def test_takes_are_chosen_and_deleted_with_their_files(visit: Visit) -> None:
+def test_takes_are_chosen_and_deleted_with_their_files(visit: Visitor) -> None:
     visit.begin(MODEL, wish(1))
     rested(visit).branch(SEGMENT, 1, PROMPT, SEGMENT)
     rested(visit).choose(1)
@@ -176,7 +176,7 @@ def test_takes_are_chosen_and_deleted_with_their_files(visit: Visit) -> None:
         visit.choose(1)
 
 
-def test_there_are_only_so_many_takes(visit: Visit) -> None:
+def test_there_are_only_so_many_takes(visit: Visitor) -> None:
     visit.begin(MODEL, wish(1))
     for seed in range(1, MOST_TAKES):
         rested(visit).branch(0, seed, PROMPT, SEGMENT)
@@ -194,13 +194,15 @@ def test_there_are_only_so_many_takes(visit: Visit) -> None:
         (wish(1, rollout="dream"), "no rollout called 'dream'"),
     ],
 )
-def test_a_wish_that_cannot_be_met_is_said_and_leaves_nothing(visit: Visit, wished: Wish, about: str) -> None:
+def test_a_wish_that_cannot_be_met_is_said_and_leaves_nothing(
+    visit: Visitor, wished: GenerationSettings, about: str
+) -> None:
     with pytest.raises(UsageError, match=about):
         visit.begin(MODEL, wished)
     assert visit.scene()["takes"] == []
 
 
-def test_a_video_ends_at_the_limit_of_the_studio(visit: Visit) -> None:
+def test_a_video_ends_at_the_limit_of_the_studio(visit: Visitor) -> None:
     visit.begin(MODEL, wish(39))
     rested(visit).go_on(PROMPT, None)
     assert rested(visit).take.made == 40 * SEGMENT
@@ -208,7 +210,7 @@ def test_a_video_ends_at_the_limit_of_the_studio(visit: Visit) -> None:
         visit.go_on(PROMPT, None)
 
 
-def test_own_frames_begin_a_video_that_cannot_be_rewound_into_them(visit: Visit) -> None:
+def test_own_frames_begin_a_video_that_cannot_be_rewound_into_them(visit: Visitor) -> None:
     first = np.full((2 * SEGMENT, tiny_pipeline.SIDE, tiny_pipeline.SIDE, 3), 200, np.uint8)
     visit.begin(MODEL, wish(1, first=first))
     assert rested(visit).take.made == 3 * SEGMENT
@@ -216,7 +218,7 @@ def test_own_frames_begin_a_video_that_cannot_be_rewound_into_them(visit: Visit)
         visit.rewind(1)
 
 
-def test_what_is_steered_waits_for_its_visitor_and_does_what_the_wheel_says(visit: Visit) -> None:
+def test_what_is_steered_waits_for_its_visitor_and_does_what_the_wheel_says(visit: Visitor) -> None:
     visit.begin(DRIVE, wish(None, prompt=""))
     wait_until(lambda: visit.take.made == LEAD_SEGMENTS * SEGMENT)
     assert visit.scene()["acts"]
@@ -232,7 +234,7 @@ def test_what_is_steered_waits_for_its_visitor_and_does_what_the_wheel_says(visi
 
 
 def test_the_wheel_turns_evenly_and_then_holds() -> None:
-    wheel = Wheel(["throttle", "horn", "steering"])
+    wheel = StudioPolicy(["throttle", "horn", "steering"])
     assert wheel(None, 2)[0, :, 2].tolist() == [0, 0]
     wheel.turn(1.0, -1.0)
     done = wheel(None, TURN_FRAMES + 2)[0]
@@ -294,7 +296,7 @@ def test_a_model_is_loaded_when_it_is_first_asked_for_and_once() -> None:
         models.get("third")
 
 
-def test_what_fails_in_the_making_is_a_sentence_on_the_page(visit: Visit, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_fails_in_the_making_is_a_sentence_on_the_page(visit: Visitor, monkeypatch: pytest.MonkeyPatch) -> None:
     from malt.studio.take import Take
 
     def fail(*given: Any) -> None:

@@ -14,11 +14,11 @@ from torch import Tensor, nn
 
 from malt.errors import CheckpointError, DivergedError
 from malt.training.engine import checkpoint
-from malt.training.engine.checkpoint import Progress, damage, load_average, load_state, save_state, saved_states
-from malt.training.engine.ema import Average
+from malt.training.engine.checkpoint import TrainProgress, damage, load_average, load_state, save_state, saved_states
+from malt.training.engine.ema import EMA
 from malt.training.engine.loop import fit
 from malt.training.engine.optimizer import Optimization, build_optimizers
-from malt.training.engine.train_state import Learner
+from malt.training.engine.train_state import TrainState
 
 STEPS = 8
 PLANS = {
@@ -307,11 +307,11 @@ def test_a_state_learned_by_other_optimizers_is_refused(tmp_path: Path) -> None:
 
 def test_saving_a_state_twice_keeps_it(tmp_path: Path) -> None:
     module = Regression().module
-    learner = Learner(module, Average(module, 0.9), build_optimizers(module, BOTH))
+    learner = TrainState(module, EMA(module, 0.9), build_optimizers(module, BOTH))
     for _ in range(2):
-        path = save_state(tmp_path / "states", Progress(5, 2), learner)
+        path = save_state(tmp_path / "states", TrainProgress(5, 2), learner)
     assert saved_states(tmp_path / "states") == [path]
-    assert load_state(path, learner) == Progress(5, 2)
+    assert load_state(path, learner) == TrainProgress(5, 2)
 
 
 def test_the_average_of_a_state_can_be_had_alone(tmp_path: Path) -> None:

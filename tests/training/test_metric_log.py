@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from malt.training.engine import metric_log as module
-from malt.training.engine.metric_log import Journal
+from malt.training.engine.metric_log import MetricLogger
 
 
 @pytest.fixture
@@ -22,7 +22,7 @@ def steps(path: Path) -> list[int]:
 
 @pytest.mark.usefixtures("no_board")
 def test_a_line_tells_a_step_and_its_figures(tmp_path: Path) -> None:
-    Journal(tmp_path / "run").write(3, {"loss": 0.5, "norm": float("nan")})
+    MetricLogger(tmp_path / "run").write(3, {"loss": 0.5, "norm": float("nan")})
     assert (tmp_path / "run" / "journal.jsonl").read_text() == '{"step": 3, "loss": 0.5, "norm": null}\n'
     assert not (tmp_path / "run" / "tensorboard").exists()
 
@@ -30,12 +30,12 @@ def test_a_line_tells_a_step_and_its_figures(tmp_path: Path) -> None:
 @pytest.mark.usefixtures("no_board")
 @pytest.mark.parametrize("resumed", [0, 2, 4, 9])
 def test_what_is_told_again_is_told_once(tmp_path: Path, resumed: int) -> None:
-    first = Journal(tmp_path)
+    first = MetricLogger(tmp_path)
     for step in range(1, 7):
         first.write(step, {"loss": 1.0})
     with first.path.open("a") as file:
         file.write('{"step": 7, "lo')  # killed while it wrote
-    again = Journal(tmp_path)
+    again = MetricLogger(tmp_path)
     again.rewind(resumed)
     assert steps(again.path) == list(range(1, min(resumed, 6) + 1))
     again.write(resumed + 1, {"loss": 2.0})
@@ -45,7 +45,7 @@ def test_what_is_told_again_is_told_once(tmp_path: Path, resumed: int) -> None:
 @pytest.mark.usefixtures("no_board")
 def test_a_journal_that_is_not_told_goes_back_to_the_first_step_it_writes(tmp_path: Path) -> None:
     for first in (1, 3):
-        journal = Journal(tmp_path, "validation")
+        journal = MetricLogger(tmp_path, "validation")
         for step in range(first, first + 4):
             journal.write(step, {"loss": float(first)})
     lines = [json.loads(line) for line in (tmp_path / "validation.jsonl").read_text().splitlines()]
@@ -53,7 +53,7 @@ def test_a_journal_that_is_not_told_goes_back_to_the_first_step_it_writes(tmp_pa
 
 
 def test_a_silent_journal_writes_nothing(tmp_path: Path) -> None:
-    journal = Journal(tmp_path, silent=True)
+    journal = MetricLogger(tmp_path, silent=True)
     journal.rewind(0)
     journal.write(1, {"loss": 1.0})
     journal.close()
@@ -66,7 +66,7 @@ def test_tensorboard_sees_every_journal_of_a_run_and_no_step_twice(tmp_path: Pat
 
     for first in (1, 3):
         time.sleep(1.05)  # event files are read in the order of their names, which begin with the second
-        train, valid = Journal(tmp_path), Journal(tmp_path, "validation")
+        train, valid = MetricLogger(tmp_path), MetricLogger(tmp_path, "validation")
         for step in range(first, first + 4):
             train.write(step, {"loss": float(first), "norm": float("inf")})
         valid.write(first, {"loss": 9.0})

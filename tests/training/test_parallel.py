@@ -12,7 +12,7 @@ from torch import Tensor, nn
 import two_ranks
 from malt.errors import UsageError
 from malt.training.engine.checkpoint import load_average, saved_states
-from malt.training.engine.parallel import Ranks, clip_gradients, launched, shard
+from malt.training.engine.parallel import DistributedContext, clip_gradients, launched, shard
 
 pytestmark = pytest.mark.slow  # two processes import torch
 
@@ -99,7 +99,7 @@ def test_two_ranks_keep_the_newest_states_and_leave_nothing_half_written(folder:
 def test_alone_nothing_is_joined(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("WORLD_SIZE", raising=False)
     with launched() as ranks:
-        assert ranks == Ranks(0, 1)
+        assert ranks == DistributedContext(0, 1)
         assert not torch.distributed.is_initialized()
     assert ranks.agree(True, False) == (True, False)
     assert ranks.mean({"loss": 2.0}) == {"loss": 2.0}
@@ -107,11 +107,11 @@ def test_alone_nothing_is_joined(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_the_ranks_share_a_batch_equally_or_not_at_all() -> None:
     batch = torch.arange(6)
-    shares = [Ranks(rank, 3).take(batch) for rank in range(3)]
+    shares = [DistributedContext(rank, 3).take(batch) for rank in range(3)]
     assert sorted(torch.cat(shares).tolist()) == batch.tolist()
     assert {len(share) for share in shares} == {2}
     with pytest.raises(UsageError, match="a batch of 6 cannot be shared equally by 4"):
-        Ranks(0, 4).take(batch)
+        DistributedContext(0, 4).take(batch)
 
 
 def test_clipping_is_torchs_own_where_nothing_is_sharded() -> None:

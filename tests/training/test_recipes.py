@@ -13,7 +13,7 @@ from malt.models.autoencoder import AutoencoderMalt
 from malt.training.config import Experiment, TransformerSize, stretched
 from malt.training.engine.optimizer import Optimization
 from malt.training.objectives.curriculum import Stage
-from malt.training.objectives.denoising import Captioned
+from malt.training.objectives.denoising import CaptionedTransformer
 from malt.training.objectives.objective import Objective
 from malt.training.options import from_json
 from malt.training.pipeline_export import build_captioned
@@ -32,7 +32,7 @@ def ends(experiment: Experiment) -> list[int]:
     return [stage.until for stage in experiment.curriculum]
 
 
-def build(experiment: Experiment) -> Captioned:
+def build(experiment: Experiment) -> CaptionedTransformer:
     num_actions, seed = len(experiment.actions), experiment.seed
     return build_captioned(experiment.transformer, vocabulary(), CODEC, num_actions=num_actions, seed=seed)
 

@@ -8,17 +8,19 @@ import torch
 from malt.errors import UsageError
 from malt.memory.registry import KINDS
 from malt.training.objectives.curriculum import Stage
-from malt.training.objectives.denoising import TransformerTask
-from malt.training.objectives.rng import Chance, check_part
+from malt.training.objectives.denoising import DenoisingObjective
+from malt.training.objectives.rng import StepRandom, check_part
 from tiny_examples import Examples, asked, captioned, task
 
 ALL = {"num_segments": 3, "prob": 0.5, "memory_regularisation": 0.1, "caption_dropout": 0.5, "memory_dropout": 0.5}
 
 
-def parts(world: int, **settings: Any) -> list[TransformerTask]:
+def parts(world: int, **settings: Any) -> list[DenoisingObjective]:
     stage = Stage(until=9, objectives=(asked(**{"batch_size": 4, **ALL}),))
     model, examples = captioned(action_dim=2, **settings), Examples(action_dim=2)
-    return [TransformerTask(model, examples, (stage,), 0, torch.float32, part=(rank, world)) for rank in range(world)]
+    return [
+        DenoisingObjective(model, examples, (stage,), 0, torch.float32, part=(rank, world)) for rank in range(world)
+    ]
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -34,7 +36,7 @@ def test_the_mean_of_the_losses_of_the_parts_is_that_of_the_whole(kind: str, wor
 
 
 def test_the_mean_of_the_gradients_of_the_parts_is_that_of_the_whole() -> None:
-    def gradients(learners: list[TransformerTask]) -> dict[str, torch.Tensor]:
+    def gradients(learners: list[DenoisingObjective]) -> dict[str, torch.Tensor]:
         for learner in learners:
             (learner.loss(0)[0] / len(learners)).backward()
         return {name: p.grad for name, p in learners[0].module.named_parameters() if p.grad is not None}
@@ -51,7 +53,7 @@ def test_parts_differ_from_one_another() -> None:
 
 
 def test_what_is_drawn_apart_changes_nothing_of_what_is_drawn_else() -> None:
-    one, other = (Chance(0, 1, 2, torch.device("cpu")) for _ in range(2))
+    one, other = (StepRandom(0, 1, 2, torch.device("cpu")) for _ in range(2))
     apart = one.apart().uniform()
     assert torch.equal(apart, other.apart().uniform())
     assert torch.equal(one.uniform(), drawn := other.uniform())
@@ -69,7 +71,7 @@ def test_what_is_drawn_apart_changes_nothing_of_what_is_drawn_else() -> None:
 def test_a_part_that_makes_no_sense_is_refused_in_a_sentence(part: tuple[int, int], sentence: str) -> None:
     whole = task(batch_size=3)
     with pytest.raises(ValueError, match=sentence):
-        TransformerTask(whole.module, whole.examples, whole.curriculum, 0, torch.float32, part)
+        DenoisingObjective(whole.module, whole.examples, whole.curriculum, 0, torch.float32, part)
 
 
 def test_that_a_batch_cannot_be_shared_is_for_a_person_to_put_right() -> None:

@@ -21,9 +21,9 @@ from malt.cli import main
 from malt.errors import CheckpointError, UsageError
 from malt.pipelines.loading import load_pipeline
 from malt.training import run
-from malt.training.engine.parallel import Ranks, Scale, by_the_first
+from malt.training.engine.parallel import DistributedContext, ParallelConfig, by_the_first
 from malt.training.objectives.autoencoding import AutoencoderTask
-from malt.training.objectives.denoising import TransformerTask
+from malt.training.objectives.denoising import DenoisingObjective
 from malt.training.recipes import tiny
 from malt.training.run_folder import check_unchanged, claimed
 from malt.training.sources import worlds
@@ -135,7 +135,7 @@ def test_the_model_is_the_average_with_the_statistics_of_its_latents(finished: P
     assert len(set(pipe.vae.config.latent_std)) > 1
 
 
-@pytest.mark.parametrize(("task", "step"), [(AutoencoderTask, 1), (TransformerTask, 2)])
+@pytest.mark.parametrize(("task", "step"), [(AutoencoderTask, 1), (DenoisingObjective, 2)])
 def test_a_run_that_is_told_to_stop_goes_on_as_if_it_never_was(
     finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, task: type, step: int
 ) -> None:
@@ -156,7 +156,7 @@ def test_a_finished_run_that_is_resumed_is_only_written_out_again(
     before = weights(finished)
     monkeypatch.setattr(worlds, "render", lambda *given: pytest.fail("something was rendered"))
     monkeypatch.setattr(worlds, "encode_world", lambda *given: pytest.fail("something was encoded"))
-    for task in (AutoencoderTask, TransformerTask):
+    for task in (AutoencoderTask, DenoisingObjective):
         monkeypatch.setattr(task, "loss", lambda self, step: pytest.fail("something was learned"))
     assert train(finished, "--resume") == 0
     assert all(torch.equal(value, before[name]) for name, value in weights(finished).items())
@@ -232,16 +232,16 @@ def test_a_folder_with_a_run_in_it_is_not_touched_by_another(
 
 
 def test_a_run_may_go_on_computed_otherwise_but_not_learned_otherwise() -> None:
-    otherwise = replace(tiny(), compile=True, scale=Scale(copies=8, checkpointing=True))
+    otherwise = replace(tiny(), compile=True, scale=ParallelConfig(copies=8, checkpointing=True))
     check_unchanged(Path("run"), tiny(), otherwise)
     with pytest.raises(UsageError, match="begun with another --scale.sharded"):
-        check_unchanged(Path("run"), tiny(), replace(tiny(), scale=Scale(sharded=True)))
+        check_unchanged(Path("run"), tiny(), replace(tiny(), scale=ParallelConfig(sharded=True)))
 
 
 def test_batches_that_the_processes_cannot_share_are_refused_before_anything_is_learned(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(run, "launched", lambda on_gpu: nullcontext(Ranks(0, 4)))
+    monkeypatch.setattr(run, "launched", lambda on_gpu: nullcontext(DistributedContext(0, 4)))
     with pytest.raises(UsageError, match="a batch of 2 videos cannot be shared equally by 4; give a multiple of 4"):
         run.train(tiny(), tmp_path / "run")
     assert not (tmp_path / "run" / "experiment.json").exists()
@@ -254,7 +254,7 @@ def test_what_the_first_process_writes_is_waited_for_by_the_others(
     done: list[str] = []
     monkeypatch.setattr(dist, "new_group", lambda **settings: settings["timeout"] >= timedelta(days=1))
     monkeypatch.setattr(dist, "barrier", lambda group: done.append("wait") if group else None)
-    by_the_first(Ranks(rank, 2), lambda: done.append("work"))
+    by_the_first(DistributedContext(rank, 2), lambda: done.append("work"))
     assert done == order
 
 

@@ -8,14 +8,14 @@ from torch import Tensor
 
 from malt.memory.registry import KINDS
 from malt.memory.regularisation import memory_regularisation
-from malt.training.objectives.denoising import TransformerTask
+from malt.training.objectives.denoising import DenoisingObjective
 from malt.training.objectives.unroll import unroll_memory
 from tiny_examples import EXACT, NOTHING_LOST, Examples, captioned, chance, jolt, losses, task, window
 
 SHORT = {"bptt_segments": 1, "denoise_segments": 2}
 
 
-def bytes_kept(learner: TransformerTask) -> int:
+def bytes_kept(learner: DenoisingObjective) -> int:
     """Size of all that a step keeps for its gradients, in bytes."""
     kept = 0
 

@@ -11,17 +11,17 @@ from torch import Tensor
 import tiny
 from malt.data.batch import Batch
 from malt.models.text import build_text_encoder, build_tokenizer
-from malt.training.engine.metric_log import Journal
+from malt.training.engine.metric_log import MetricLogger
 from malt.training.monitors.validation import Validation, validation_losses
-from malt.training.objectives.denoising import Captioned
+from malt.training.objectives.denoising import CaptionedTransformer
 
 SEGMENTS, LEVELS = 3, (0.2, 0.8)
 
 
-def captioned(**settings: Any) -> Captioned:
+def captioned(**settings: Any) -> CaptionedTransformer:
     tokenizer = build_tokenizer(("red",), max_length=4)
     encoder = build_text_encoder(len(tokenizer), width=tiny.CAPTION, num_layers=1, num_heads=2)
-    return Captioned(tiny.transformer(**settings), tiny.randomised(encoder.eval()), tokenizer)
+    return CaptionedTransformer(tiny.transformer(**settings), tiny.randomised(encoder.eval()), tokenizer)
 
 
 def batch(frames: int = SEGMENTS * tiny.FRAMES + 1, seed: int = 0, actions: Tensor | None = None) -> Batch:
@@ -71,7 +71,7 @@ def test_what_is_done_is_told_to_a_model_that_acts() -> None:
 
 
 def test_figures_go_to_a_journal_by_level_and_by_segment(tmp_path: Path) -> None:
-    journal = Journal(tmp_path, "validation")
+    journal = MetricLogger(tmp_path, "validation")
     Validation(batch(), LEVELS, journal, torch.float32)(7, captioned())
     journal.close()
     line = json.loads((tmp_path / "validation.jsonl").read_text())

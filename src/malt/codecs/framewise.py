@@ -9,7 +9,7 @@ from torch import Tensor
 
 from malt.codecs.base import check_frame_size
 from malt.codecs.device import compute_device
-from malt.codecs.normalization import Standard
+from malt.codecs.normalization import LatentNormalization
 
 
 class FrameCodec:
@@ -30,7 +30,7 @@ class FrameCodec:
         shift, scale = config.shift_factor or 0.0, config.scaling_factor
         mean = getattr(config, "latents_mean", None) or (shift,) * self.latent_channels
         std = getattr(config, "latents_std", None) or (1.0,) * self.latent_channels
-        self.standard = Standard.of(mean, [deviation / scale for deviation in std])
+        self.standard = LatentNormalization.of(mean, [deviation / scale for deviation in std])
 
     @torch.no_grad()
     def encode(self, frames: Float[Tensor, "b t 3 H W"], cache: None = None) -> tuple[Float[Tensor, "b t c h w"], None]:

@@ -5,7 +5,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from malt.codecs.device import compute_device
-from malt.codecs.normalization import Standard
+from malt.codecs.normalization import LatentNormalization
 from malt.models.autoencoder import AutoencoderMalt, Cache
 
 
@@ -18,7 +18,7 @@ class MaltCodec:
         self.latent_channels: int = config.latent_channels
         self.time_compression = autoencoder.time_compression
         self.space_compression = autoencoder.space_compression
-        self.standard = Standard.of(
+        self.standard = LatentNormalization.of(
             config.latent_mean or (0.0,) * config.latent_channels, config.latent_std or (1.0,) * config.latent_channels
         )
 

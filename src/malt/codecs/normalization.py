@@ -9,14 +9,14 @@ from torch import Tensor
 
 
 @dataclass(frozen=True)
-class Standard:
+class LatentNormalization:
     """Mean and deviation of every channel of an autoencoder's own latents."""
 
     mean: Float[Tensor, "c 1 1"]
     std: Float[Tensor, "c 1 1"]
 
     @classmethod
-    def of(cls, mean: Sequence[float], std: Sequence[float]) -> "Standard":
+    def of(cls, mean: Sequence[float], std: Sequence[float]) -> "LatentNormalization":
         """From one number a channel."""
         return cls(
             torch.tensor(mean, dtype=torch.float32)[:, None, None],

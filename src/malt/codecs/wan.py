@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from malt.codecs.base import check_frame_size
 from malt.codecs.device import compute_device
-from malt.codecs.normalization import Standard
+from malt.codecs.normalization import LatentNormalization
 
 # One entry a causal convolution; the library marks one that has seen a single latent frame by a word.
 Cache = tuple[Tensor | str | None, ...]
@@ -33,7 +33,7 @@ class WanCodec:
         self.patch = config.patch_size or 1
         self.time_compression = 2 ** sum(config.temperal_downsample)
         self.space_compression = 2 ** (len(config.dim_mult) - 1) * self.patch
-        self.standard = Standard.of(config.latents_mean, config.latents_std)
+        self.standard = LatentNormalization.of(config.latents_mean, config.latents_std)
 
     @torch.no_grad()
     def encode(

@@ -9,7 +9,7 @@ import tyro
 
 from malt.commands.checks import check_count, check_one_of, check_seed
 from malt.commands.generation_run import load_session_of
-from malt.commands.model_options import Where
+from malt.commands.model_options import ModelOptions
 from malt.commands.resume import go_on
 from malt.commands.rewind import check_copy, copy_beginning, take_back
 from malt.commands.signals import interruptible
@@ -17,7 +17,7 @@ from malt.errors import UsageError
 
 
 @dataclass(frozen=True, kw_only=True)
-class Command(Where):
+class BranchCommand(ModelOptions):
     """Write a video that begins as another does and goes its own way from the border at a frame, or the last before it."""
 
     video: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="VIDEO")]

@@ -18,9 +18,9 @@ if TYPE_CHECKING:
     from torch import nn
 
     from malt.codecs.base import Codec
-    from malt.data.encoding import Encoding
+    from malt.data.encoding import EncodingConfig
     from malt.data.shard_writer import ShardWriter
-    from malt.data.video_folder import Film
+    from malt.data.video_folder import VideoFile
 
 PIXELS_AT_ONCE = 2**22  # of all frames that are encoded together
 MOST_LOOKED_AT = 10_000  # videos that are opened beforehand, so that the bar knows its end
@@ -28,7 +28,7 @@ SHOWN = 5  # broken videos that the last sentence names
 
 
 @dataclass(frozen=True, kw_only=True)
-class Command:
+class EncodeCommand:
     """Encode a folder of videos into shards of latents; after a stop, the same command goes on."""
 
     videos: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="VIDEOS")]
@@ -93,7 +93,7 @@ class Command:
         if self.out.exists() and not self.out.is_dir():
             raise UsageError(f"{self.out} is a file; name a folder for the shards")
 
-    def _encode(self, films: "list[Film]") -> list[str]:
+    def _encode(self, films: "list[VideoFile]") -> list[str]:
         """Encode this rank's share; returns what is wrong with the videos that were skipped."""
         import torch
 
@@ -122,9 +122,9 @@ class Command:
         print(f"malt: encoded {len(share) - len(broken)} videos into {self.out}{others}")
         return broken
 
-    def _encoding(self, autoencoder: "nn.Module", codec: "Codec", films: "list[Film]") -> "Encoding":
+    def _encoding(self, autoencoder: "nn.Module", codec: "Codec", films: "list[VideoFile]") -> "EncodingConfig":
         from malt.data.codec_fingerprint import identify
-        from malt.data.encoding import Encoding
+        from malt.data.encoding import EncodingConfig
         from malt.data.video_folder import shared_actions
 
         config = dict(autoencoder.config)  # type: ignore[arg-type]
@@ -139,10 +139,10 @@ class Command:
             )
         actions = () if self.ignore_actions else shared_actions(films)
         fps = self.fps or config.get("frame_rate")
-        return Encoding(codec=identify(autoencoder), size=(height, width), fps=fps, action_names=actions)
+        return EncodingConfig(codec=identify(autoencoder), size=(height, width), fps=fps, action_names=actions)
 
     def _write(
-        self, films: "list[Film]", codec: "Codec", encoding: "Encoding", writer: "ShardWriter", device: str
+        self, films: "list[VideoFile]", codec: "Codec", encoding: "EncodingConfig", writer: "ShardWriter", device: str
     ) -> list[str]:
         from malt.data.encoding import encode_films
         from malt.precision import choose_precision, describe_precision
@@ -173,7 +173,7 @@ class Command:
         return broken
 
 
-def _count_frames(films: "list[Film]", fps: float | None) -> int | None:
+def _count_frames(films: "list[VideoFile]", fps: float | None) -> int | None:
     """About how many frames there are to encode; None where too many videos would have to be asked."""
     from malt.media.video_reader import BrokenVideoError, look_at
 

@@ -8,16 +8,16 @@ from typing import TYPE_CHECKING, Annotated
 import tyro
 
 from malt.commands.checks import check_count
-from malt.commands.model_options import bring_up
+from malt.commands.model_options import load_model
 from malt.commands.signals import interruptible
 from malt.errors import UsageError
 
 if TYPE_CHECKING:
     from rich.progress import Progress
 
-    from malt.evaluation.evaluation_run import Study
+    from malt.evaluation.evaluation_run import EvaluationRun
     from malt.evaluation.metrics.base import Metric
-    from malt.evaluation.video_model import Subject
+    from malt.evaluation.video_model import VideoModel
     from malt.pipelines.malt import MaltPipeline
 
 SHOWN = {True: (3, 128), False: (6, 512)}  # videos on the page, and their frames; the first where it must be quick
@@ -32,7 +32,7 @@ USUAL = "recall,wear,frechet,prediction,seams,cost"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Command:
+class EvaluateCommand:
     """Measure how well a model's long videos hold up; a stopped evaluation goes on where it was."""
 
     checkpoint: Annotated[Path | None, tyro.conf.Positional, tyro.conf.arg(metavar="CHECKPOINT")] = None
@@ -62,7 +62,7 @@ class Command:
         """Check, load the model, measure what is missing, and write the page."""
         with interruptible():
             metrics = self._check()
-            pipe = bring_up(self.checkpoint, device=self.device, threads=self.threads)
+            pipe = load_model(self.checkpoint, device=self.device, threads=self.threads)
             self._measure(pipe, metrics)
 
     def _check(self) -> "list[Metric]":
@@ -80,17 +80,17 @@ class Command:
 
     def _measure(self, pipe: "MaltPipeline", metrics: "list[Metric]") -> None:
         from malt.evaluation.checkpoint_hash import checkpoint_sha256
-        from malt.evaluation.evaluation_run import Study
+        from malt.evaluation.evaluation_run import EvaluationRun
         from malt.evaluation.video_model import subject_of
         from malt.pipelines.packaged import default_checkpoint
 
         path = self.checkpoint or default_checkpoint()
         identity = {"checkpoint": path.name, "sha256": checkpoint_sha256(path)}
         counted = _Counted()
-        subjects: list[Subject] = [
+        subjects: list[VideoModel] = [
             subject_of(pipe, name, identity=identity, tell=counted.add) for name in _names(self.rollouts, "--rollouts")
         ]
-        study = Study(subjects=subjects, metrics=metrics, seeds=self.seeds, folder=self.out)
+        study = EvaluationRun(subjects=subjects, metrics=metrics, seeds=self.seeds, folder=self.out)
         study.begin()
         try:
             with _progress() as progress:
@@ -104,7 +104,7 @@ class Command:
             file=sys.stderr,
         )
 
-    def _run_all(self, study: "Study", progress: "Progress", remark: str) -> None:
+    def _run_all(self, study: "EvaluationRun", progress: "Progress", remark: str) -> None:
         """Videos first, then every run that is missing; the page is written anew after each, with a remark on the model."""
         from malt.evaluation.report.side_by_side import show
 
@@ -121,7 +121,7 @@ class Command:
             self._publish(study, remark)
             progress.advance(bar)
 
-    def _publish(self, study: "Study", remark: str) -> None:
+    def _publish(self, study: "EvaluationRun", remark: str) -> None:
         """Write results.json and the page of what there is."""
         from malt.evaluation.evaluation_run import write_json, write_text
         from malt.evaluation.report.html_page import write_page
@@ -132,7 +132,7 @@ class Command:
         videos = table(study.subjects, self.out / "videos", SHOWN[self.quick][0])
         write_text(self.out / "index.html", write_page(results, videos, self._heading(study, remark)))
 
-    def _heading(self, study: "Study", remark: str) -> str:
+    def _heading(self, study: "EvaluationRun", remark: str) -> str:
         model = "the default model" if self.checkpoint is None else f"the model {self.checkpoint.name}"
         ways = ", ".join(subject.name for subject in study.subjects)
         left = len(study.pending())

@@ -11,7 +11,7 @@ from malt.errors import UsageError
 
 
 @dataclass(frozen=True, kw_only=True)
-class Command:
+class ExportCommand:
     """Write the newest state of a run as a model that `malt generate --checkpoint` takes; the run is not disturbed."""
 
     run_folder: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]

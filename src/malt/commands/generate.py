@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import tyro
 
 from malt.commands.checks import check_above_zero, check_count, check_finite, check_one_of, check_rate, check_seed
-from malt.commands.model_options import bring_up, check_lora, find_model, takes_actions
+from malt.commands.model_options import check_lora, find_model, load_model, takes_actions
 from malt.commands.signals import interruptible
 from malt.errors import UsageError
 
@@ -20,14 +20,14 @@ if TYPE_CHECKING:
     from malt.media.video_writer import VideoSink
     from malt.pipelines.malt import MaltPipeline
     from malt.rollouts.base import Segment
-    from malt.sessions.prompts import Line
+    from malt.sessions.prompts import PromptLine
     from malt.sessions.session import Session
 
 DEFAULT_NUM_FRAMES = 256
 
 
 @dataclass(frozen=True, kw_only=True)
-class Command:
+class GenerateCommand:
     """Write a video of any length from a sentence."""
 
     prompt: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="PROMPT")] = ""
@@ -102,7 +102,7 @@ class Command:
         """Check, load the model, and write the video."""
         with interruptible():
             self.check()
-            pipe = bring_up(self._checkpoint, lora=self.lora, device=self.device, threads=self.threads)
+            pipe = load_model(self._checkpoint, lora=self.lora, device=self.device, threads=self.threads)
             _warn_of_unknown_words(pipe, self._lines())
             sink = self._open_sink(self.fps or pipe.frame_rate)
             self._write(self._begin(pipe, sink.frame_rate), sink)
@@ -118,7 +118,7 @@ class Command:
 
         return session_folder(self.out) if not self.no_session and self.out.suffix.lower() == ".mp4" else None
 
-    def _lines(self) -> "tuple[Line, ...]":
+    def _lines(self) -> "tuple[PromptLine, ...]":
         from malt.sessions.prompts import read_lines, read_prompts_file
 
         if self.prompts is not None:
@@ -200,13 +200,13 @@ class Command:
 
     def _write(self, session: "Session", sink: "VideoSink") -> None:
         """Choose what drives the model, and write what is given and what is made."""
-        from malt.commands.generation_run import Making, choose_driver
+        from malt.commands.generation_run import GenerationRun, choose_policy
         from malt.sessions.run_report import RunReport
         from malt.sessions.storage import forget_session
 
         end = self._num_frames(float(sink.frame_rate))
         given = self._first_segments(session, end)
-        driver = choose_driver(
+        driver = choose_policy(
             session.pipe.action_names,
             driver=self.driver,
             actions=self.actions,
@@ -218,7 +218,7 @@ class Command:
         if self._folder is not None:
             forget_session(self._folder)
         report = RunReport(prompt=self.prompt, seed=self.seed, checkpoint=str(self._checkpoint or "default"))
-        Making(
+        GenerationRun(
             session=session,
             sink=sink,
             report=report,
@@ -278,7 +278,7 @@ class Command:
         return to_tensor(np.stack(frames))
 
 
-def _warn_of_unknown_words(pipe: "MaltPipeline", lines: "tuple[Line, ...]") -> None:
+def _warn_of_unknown_words(pipe: "MaltPipeline", lines: "tuple[PromptLine, ...]") -> None:
     unknown = pipe.unknown_words(" ".join(line.text for line in lines))
     if unknown:
         known = ", ".join(pipe.known_words)

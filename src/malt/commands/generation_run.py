@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from malt.commands.checks import check_count
-from malt.commands.model_options import Where, bring_up, check_lora, find_model
+from malt.commands.model_options import ModelOptions, check_lora, find_model, load_model
 from malt.errors import MaltError, UsageError
 
 if TYPE_CHECKING:
     from malt.media.video_writer import VideoSink
-    from malt.rollouts.base import Driver, Segment
+    from malt.rollouts.base import ActionPolicy, Segment
     from malt.sessions.run_report import RunReport
     from malt.sessions.session import Session
     from malt.sessions.session_state import SessionState
@@ -24,7 +24,7 @@ NOTES = {"frame_rate", "scale", "planned", "shown", "seed", "checkpoint", "actio
 
 
 @dataclass(frozen=True, kw_only=True)
-class Making:
+class GenerationRun:
     """A video in the making.
 
     end: how many frames it is to have, None for one without end. folder: where its session is kept, None for nowhere.
@@ -36,7 +36,7 @@ class Making:
     report: "RunReport"
     end: int | None = None
     folder: Path | None = None
-    driver: "Driver | None" = None
+    driver: "ActionPolicy | None" = None
     report_to: Path | None = None
 
     def run(self, given: "Iterable[Segment]" = ()) -> None:
@@ -101,7 +101,7 @@ class Making:
         return f"; malt resume {self.sink.path} goes on"
 
 
-def choose_driver(
+def choose_policy(
     names: Sequence[str],
     *,
     driver: str | None,
@@ -110,13 +110,13 @@ def choose_driver(
     frame_rate: float,
     start: int,
     end: int | None,
-) -> "Driver | None":
+) -> "ActionPolicy | None":
     """What drives a model whose actions have these names: a file, or a driver that comes with malt; None where none have.
 
     Raises:
         UsageError: nothing drives a model that acts, something drives one that does not, or the file does not fit.
     """
-    from malt.sessions.action_policies import build_driver
+    from malt.sessions.action_policies import build_policy
 
     if not names:
         if driver or actions:
@@ -126,7 +126,7 @@ def choose_driver(
         return _script(names, actions, start, end)
     if driver is None:
         raise UsageError(f"this model acts ({', '.join(names)}); give --actions FILE or --driver cruise")
-    return build_driver(driver, names, frame_rate=frame_rate, seed=seed, start=start)
+    return build_policy(driver, names, frame_rate=frame_rate, seed=seed, start=start)
 
 
 def count_actions(path: Path) -> int:
@@ -167,7 +167,7 @@ def read_session_of(video: Path) -> dict[str, Any]:
     return index
 
 
-def load_session_of(video: Path, where: Where) -> "Session":
+def load_session_of(video: Path, where: ModelOptions) -> "Session":
     """The session beside a video, with the model that made it: the one it was made with, unless another place is said.
 
     Raises:
@@ -187,7 +187,7 @@ def load_session_of(video: Path, where: Where) -> "Session":
             raise UsageError(f"the model in {noted} made {video} and is gone; say where it is, with --checkpoint")
         checkpoint = Path(noted)
     lora = where.lora or _noted_lora(notes.get("lora"), video)
-    pipe = bring_up(checkpoint, lora=lora, device=where.device, threads=where.threads)
+    pipe = load_model(checkpoint, lora=lora, device=where.device, threads=where.threads)
     return Session.load(session_folder(video), pipe)
 
 
@@ -199,14 +199,14 @@ def _noted_lora(noted: str | None, video: Path) -> Path | None:
     return Path(noted)
 
 
-def _script(wanted: Sequence[str], path: Path, start: int, end: int | None) -> "Driver":
+def _script(wanted: Sequence[str], path: Path, start: int, end: int | None) -> "ActionPolicy":
     import torch
 
     from malt.media.actions_csv import read_actions
-    from malt.sessions.action_policies import Script, arrange
+    from malt.sessions.action_policies import ReplayPolicy, arrange
 
     names, values = read_actions(path)
     if end is None or len(values) < end:
         how_many = "a video without end" if end is None else f"{end} frames"
         raise UsageError(f"{path} has actions for {len(values)} frames, not for {how_many}; give one row a frame")
-    return Script(arrange(names, torch.from_numpy(values), wanted), start)
+    return ReplayPolicy(arrange(names, torch.from_numpy(values), wanted), start)

@@ -10,12 +10,12 @@ from typing import Annotated, Any
 import tyro
 
 from malt.commands.checks import check_count
-from malt.commands.model_options import Where
+from malt.commands.model_options import ModelOptions
 from malt.commands.signals import interruptible
 
 
 @dataclass(frozen=True, kw_only=True)
-class Command(Where):
+class InspectCommand(ModelOptions):
     """Say what a session holds: prompts with their times, length, model, memory, snapshots."""
 
     video: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="VIDEO")]

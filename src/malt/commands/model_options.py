@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Where:
+class ModelOptions:
     """Options of every verb that goes on with a video: where the model that made it is, and where it computes."""
 
     model: str | None = None
@@ -64,7 +64,7 @@ def check_lora(lora: Path | None) -> None:
         raise UsageError(f"there is no LoRA {lora}; give a .safetensors file, or a folder with one")
 
 
-def bring_up(
+def load_model(
     checkpoint: Path | None, *, lora: Path | None = None, device: str = "auto", threads: int | None = None
 ) -> "MaltPipeline":
     """Load the checkpoint, or the default model, and its LoRA onto a device.

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 import tyro
 
 from malt.commands.checks import check_above_zero, check_count, check_one_of
-from malt.commands.generation_run import Making, choose_driver, load_session_of, open_sink
-from malt.commands.model_options import Where
+from malt.commands.generation_run import GenerationRun, choose_policy, load_session_of, open_sink
+from malt.commands.model_options import ModelOptions
 from malt.commands.signals import interruptible
 from malt.errors import UsageError
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Command(Where):
+class ResumeCommand(ModelOptions):
     """Go on with a video that malt generate wrote with its session: to its planned end, or beyond."""
 
     video: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="VIDEO")]
@@ -95,7 +95,7 @@ def go_on(
     if actions is None and driver is None:
         actions, driver = notes["actions"] and Path(notes["actions"]), notes["driver"]
     sink = open_sink(video, session)
-    chosen = choose_driver(
+    chosen = choose_policy(
         session.pipe.action_names,
         driver=driver,
         actions=actions,
@@ -106,7 +106,7 @@ def go_on(
     )
     session.note(planned=end, driver=driver, actions=None if actions is None else str(actions.resolve()))
     report = RunReport(prompt=session.prompt, seed=notes["seed"], checkpoint=session.state.model.name)
-    Making(
+    GenerationRun(
         session=session,
         sink=sink,
         report=report,

@@ -10,7 +10,7 @@ import tyro
 
 from malt.commands.checks import check_count
 from malt.commands.generation_run import load_session_of, open_sink
-from malt.commands.model_options import Where
+from malt.commands.model_options import ModelOptions
 from malt.commands.signals import interruptible
 from malt.errors import MaltError, UsageError
 
@@ -21,7 +21,7 @@ CHUNK = 2**20  # bytes copied at a time
 
 
 @dataclass(frozen=True, kw_only=True)
-class Command(Where):
+class RewindCommand(ModelOptions):
     """Take a video back to the border between segments at a frame, or the last before it."""
 
     video: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="VIDEO")]

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from malt.commands.checks import check_count
-from malt.commands.model_options import bring_up, find_model
+from malt.commands.model_options import find_model, load_model
 from malt.commands.network import TOKEN, check_libraries, check_openness, listen
 from malt.commands.signals import interruptible
 
@@ -19,7 +19,7 @@ def default_data() -> Path:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Command:
+class ServeCommand:
     """Serve videos over HTTP: jobs under /v1/videos, streams, and a WebSocket that can be steered. The variable
     MALT_TOKEN holds the token that visitors have to show."""
 
@@ -73,7 +73,7 @@ class Command:
 
     def _serve(self, listener: socket.socket, token: str | None) -> None:
         from malt.serving.app import Service, create_app
-        from malt.serving.engine.worker import aside
+        from malt.serving.engine.worker import run_in_fresh_thread
         from malt.serving.limits import Limits
         from malt.serving.uvicorn_runner import serve
 
@@ -82,7 +82,7 @@ class Command:
             frames=self.most_frames, running=self.most_running, waiting=self.most_waiting, stored=self.most_stored
         )
         service = Service(
-            pipe=aside(lambda: bring_up(checkpoint, device=self.device, threads=self.threads)),
+            pipe=run_in_fresh_thread(lambda: load_model(checkpoint, device=self.device, threads=self.threads)),
             name="default" if checkpoint is None else checkpoint.resolve().name,
             data=self.data,
             limits=limits,

@@ -8,7 +8,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from malt.commands.checks import check_count
-from malt.commands.model_options import bring_up, find_model
+from malt.commands.model_options import find_model, load_model
 from malt.commands.network import TOKEN, check_libraries, check_openness, listen
 from malt.commands.signals import interruptible
 from malt.errors import MaltError
@@ -20,7 +20,7 @@ LIBRARIES = ("gradio", "fastapi", "uvicorn", "websockets", "python_multipart")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Command:
+class StudioCommand:
     """Open a page to make videos on: watch them grow, change the prompt, stop, rewind, branch, steer. Visitors share the
     model, each with videos of their own, which are gone a while after their page is closed: download what is to stay."""
 
@@ -79,7 +79,7 @@ class Command:
 
     def _serve(self, listener: socket.socket, token: str | None, folder: Path) -> None:
         chosen = find_model(self.model, self.checkpoint)
-        from malt.serving.engine.worker import aside
+        from malt.serving.engine.worker import run_in_fresh_thread
         from malt.serving.limits import Limits
         from malt.serving.uvicorn_runner import serve
         from malt.studio.models import Models
@@ -87,7 +87,7 @@ class Command:
         from malt.studio.visitors import Studio
 
         def load(place: Path | None) -> "MaltPipeline":
-            return aside(lambda: bring_up(place, device=self.device, threads=self.threads))
+            return run_in_fresh_thread(lambda: load_model(place, device=self.device, threads=self.threads))
 
         models = Models(_offered(chosen), load)
         models.get(models.names[0])

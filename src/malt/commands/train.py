@@ -18,7 +18,7 @@ Overrides = tuple[tuple[str, tuple[str, ...]], ...]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Command:
+class TrainCommand:
     """Train an autoencoder and a transformer by a recipe; after a stop, the same command with --resume goes on.
 
     Every field of a recipe is an option as well: --optimization.learning-rate 1e-4 --transformer.num-layers 4

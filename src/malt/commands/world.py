@@ -13,7 +13,7 @@ PICTURES = (".png", ".jpg", ".jpeg", ".webp")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Command:
+class WorldCommand:
     """Write a contact sheet of the synthetic world, with captions."""
 
     out: Path = Path("world.png")

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import UInt8
 
-from malt.data.video_folder import Film
+from malt.data.video_folder import VideoFile
 from malt.errors import UsageError
 from malt.media.video_reader import BrokenVideoError, read_video
 
@@ -18,7 +18,7 @@ FRAMES, INDEX = "frames.uint8", "frames.json"
 
 
 def decode_films(
-    films: Sequence[Film],
+    films: Sequence[VideoFile],
     size: tuple[int, int],
     *,
     fps: float | None = None,
@@ -116,7 +116,7 @@ class _Shelf:
         return []
 
 
-def _asked(films: Sequence[Film], size: tuple[int, int], fps: float | None) -> dict[str, Any]:
+def _asked(films: Sequence[VideoFile], size: tuple[int, int], fps: float | None) -> dict[str, Any]:
     """What frames in a file are known again by."""
     stamps = [[str(film.path.resolve()), film.path.stat().st_size, film.path.stat().st_mtime_ns] for film in films]
     return {"size": list(size), "fps": fps, "films": stamps}

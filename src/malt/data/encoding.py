@@ -14,7 +14,7 @@ from torch import Tensor
 from malt.codecs.base import Codec
 from malt.data.codec_fingerprint import CodecIdentity
 from malt.data.shard_writer import ShardWriter
-from malt.data.video_folder import Film
+from malt.data.video_folder import VideoFile
 from malt.errors import UsageError
 from malt.media.actions_csv import Actions, read_actions
 from malt.media.prefetch import prefetch
@@ -23,7 +23,7 @@ from malt.precision import choose_precision
 
 
 @dataclass(frozen=True, kw_only=True)
-class Encoding:
+class EncodingConfig:
     """What decides the latents of a film: all shards in a folder are of one encoding."""
 
     codec: CodecIdentity
@@ -37,10 +37,10 @@ class Encoding:
         return {"codec": codec, "size": [*self.size], "fps": self.fps, "actions": [*self.action_names]}
 
 
-class Progress(NamedTuple):
+class EncodingProgress(NamedTuple):
     """What has just happened to a film: frames of it were encoded, or it is over; `broken` says why it cannot be used."""
 
-    film: Film
+    film: VideoFile
     num_frames: int = 0
     over: bool = False
     broken: str | None = None
@@ -49,22 +49,22 @@ class Progress(NamedTuple):
 class _Piece(NamedTuple):
     """Decoded frames of a film, or what is wrong with it."""
 
-    film: Film
+    film: VideoFile
     frames: Frames | None
     error: BrokenVideoError | None = None
 
 
 def encode_films(
-    films: Sequence[Film],
+    films: Sequence[VideoFile],
     codec: Codec,
-    encoding: Encoding,
+    encoding: EncodingConfig,
     writer: ShardWriter,
     *,
     device: torch.device | str = "cpu",
     piece: int = 16,
     stretch: int = 256,
     precision: str = "auto",
-) -> Iterator[Progress]:
+) -> Iterator[EncodingProgress]:
     """Encode the films one after the other, `piece` latent frames at a time, a sample for every `stretch` of them.
 
     The encoder's cache is carried from piece to piece, so memory does not grow with a film and no seam is seen. Frames at
@@ -79,15 +79,15 @@ def encode_films(
             encoder = _FilmEncoder(first.film, codec, encoding, writer, torch.device(device), piece, stretch, precision)
             try:
                 for num_frames in encoder.encode(_frames(chain([first], of_film))):
-                    yield Progress(first.film, num_frames)
+                    yield EncodingProgress(first.film, num_frames)
                 writer.finish(first.film.name)
-                yield Progress(first.film, over=True)
+                yield EncodingProgress(first.film, over=True)
             except BrokenVideoError as error:
                 writer.drop(first.film.name, str(error))
-                yield Progress(first.film, over=True, broken=str(error))
+                yield EncodingProgress(first.film, over=True, broken=str(error))
 
 
-def _decode(films: Sequence[Film], encoding: Encoding, batch: int) -> Iterator[_Piece]:
+def _decode(films: Sequence[VideoFile], encoding: EncodingConfig, batch: int) -> Iterator[_Piece]:
     """The frames of all films; what is wrong with one is handed on, so that the next can follow."""
     for film in films:
         try:
@@ -109,9 +109,9 @@ class _FilmEncoder:
 
     def __init__(
         self,
-        film: Film,
+        film: VideoFile,
         codec: Codec,
-        encoding: Encoding,
+        encoding: EncodingConfig,
         writer: ShardWriter,
         device: torch.device,
         piece: int,

@@ -21,7 +21,7 @@ from malt.errors import UsageError
 
 
 @dataclass(frozen=True)
-class EncodedFilm:
+class EncodedVideo:
     """One video in latents, from its true beginning to its end; its stretches stay in the files they are mapped from."""
 
     name: str
@@ -34,12 +34,12 @@ class EncodedFilm:
         return sum(map(len, self.stretches))
 
 
-class Corpus:
+class ShardDataset:
     """The `Examples` of a folder of shards. Latents are mapped from the files: they need not fit in memory."""
 
     def __init__(
         self,
-        films: Sequence[EncodedFilm],
+        films: Sequence[EncodedVideo],
         codec: CodecIdentity,
         action_names: tuple[str, ...] = (),
         *,
@@ -81,7 +81,7 @@ class Corpus:
         seed: int = 0,
         skip_damaged: bool = False,
         tell: Callable[[str], None] = print,
-    ) -> "Corpus":
+    ) -> "ShardDataset":
         """Read the shards of one folder or several; of every video, only what is whole.
 
         Args:
@@ -134,7 +134,7 @@ class Corpus:
         acts = torch.stack(actions) if actions else None
         return Batch(torch.stack(windows), captions, torch.tensor(begins), acts)
 
-    def split(self, every: int = 10) -> tuple["Corpus", "Corpus"]:
+    def split(self, every: int = 10) -> tuple["ShardDataset", "ShardDataset"]:
         """Videos to learn from, and held-out ones: every `every`-th in the order of their names.
 
         Raises:
@@ -149,8 +149,8 @@ class Corpus:
         learned = [film for index, film in enumerate(films) if index % every != every - 1]
         return self._of(learned), self._of(held_out)
 
-    def _of(self, films: list[EncodedFilm]) -> "Corpus":
-        return Corpus(films, self.codec, self.action_names, seed=self.seed, tell=self.tell)
+    def _of(self, films: list[EncodedVideo]) -> "ShardDataset":
+        return ShardDataset(films, self.codec, self.action_names, seed=self.seed, tell=self.tell)
 
     def _check(self, length: int) -> None:
         short = sum(own < length for own in self.lengths)
@@ -227,11 +227,11 @@ def _sides(info: dict[str, Any]) -> str:
     return f"{info['size'][1]}x{info['size'][0]}"
 
 
-def _film(samples: list[Sample]) -> EncodedFilm:
+def _film(samples: list[Sample]) -> EncodedVideo:
     samples = sorted(samples, key=lambda sample: sample.info["first_latent"])
     info = samples[0].info
     actions = tuple(sample.tensors["actions"] for sample in samples) if info["actions"] else None
-    return EncodedFilm(
+    return EncodedVideo(
         info["film"],
         info["caption"],
         info["frame_rate"],

@@ -13,7 +13,7 @@ ACTIONS_ENDING = ".actions.csv"
 
 
 @dataclass(frozen=True)
-class Film:
+class VideoFile:
     """One video: a file or a folder of pictures; its name is its path within the folder that was walked."""
 
     path: Path
@@ -22,7 +22,7 @@ class Film:
     actions: Path | None = None  # NAME.actions.csv: a row a frame
 
 
-def find_films(folder: Path, captions: Path | None = None, tell: Callable[[str], None] = print) -> list[Film]:
+def find_films(folder: Path, captions: Path | None = None, tell: Callable[[str], None] = print) -> list[VideoFile]:
     """All videos under `folder` (or the one file that it is), sorted by name, with their captions and actions.
 
     A caption comes from `captions` or a captions.csv, captions.jsonl or metadata.csv in the folder, else from NAME.txt beside
@@ -45,7 +45,7 @@ def find_films(folder: Path, captions: Path | None = None, tell: Callable[[str],
     return films
 
 
-def shared_actions(films: Sequence[Film]) -> tuple[str, ...]:
+def shared_actions(films: Sequence[VideoFile]) -> tuple[str, ...]:
     """The names of the actions that all these films have; none if no film has any.
 
     Raises:
@@ -86,7 +86,7 @@ def _table(path: Path | None) -> CaptionTable | None:
     return None if path is None else read_captions(path)
 
 
-def _check_captions(table: CaptionTable, films: list[Film], folder: Path, tell: Callable[[str], None]) -> None:
+def _check_captions(table: CaptionTable, films: list[VideoFile], folder: Path, tell: Callable[[str], None]) -> None:
     if not any(table.of(film.name) is not None for film in films):
         raise UsageError(
             f"the captions in {table.path} name none of the {len(films)} videos under {folder}; "
@@ -96,14 +96,14 @@ def _check_captions(table: CaptionTable, films: list[Film], folder: Path, tell: 
         tell(f"{table.path} has captions for {len(unused)} videos that are not there, such as {unused[0]}")
 
 
-def _film(path: Path, root: Path, table: CaptionTable | None) -> Film:
+def _film(path: Path, root: Path, table: CaptionTable | None) -> VideoFile:
     name = path.relative_to(root).as_posix() if path != root else path.resolve().name
     stem = path.stem if path.is_file() else path.name
     caption, beside = table.of(name) if table is not None else None, path.with_name(f"{stem}.txt")
     if caption is None and beside.is_file():
         caption = _read_text(beside)
     actions = path.with_name(stem + ACTIONS_ENDING)
-    return Film(path, name, caption or "", actions if actions.is_file() else None)
+    return VideoFile(path, name, caption or "", actions if actions.is_file() else None)
 
 
 def _read_text(path: Path) -> str:

@@ -16,7 +16,7 @@ from malt.worlds.passage.scenes import Scenes, hidden, render, sample_scenes
 Return = tuple[int, int]  # video, and the latent frame in which a shape comes out from behind the wall
 
 
-class LatentBank:
+class WorldDataset:
     """Standardised latents of many videos (videos, frames, c, h, w), in half precision from frame 0 on, and their scenes.
 
     Where something hidden comes out is where a memory is needed, and few windows end so by chance: of those that begin no

@@ -15,7 +15,7 @@ from malt.diffusion.sampling import noise_levels
 
 
 @dataclass(frozen=True)
-class Staircase:
+class RollingSchedule:
     """A window of `num_frames` frames, the oldest furthest down; in `turn_steps` Euler steps each takes the next one's place.
 
     levels: all noise levels that a frame goes through, from 1 to 0 (num_frames x turn_steps + 1,).
@@ -26,7 +26,7 @@ class Staircase:
     turn_steps: int
 
     @classmethod
-    def of(cls, scheduler: SchedulerMixin, num_frames: int, num_steps: int) -> "Staircase":
+    def of(cls, scheduler: SchedulerMixin, num_frames: int, num_steps: int) -> "RollingSchedule":
         """The noise levels of `scheduler`; a frame takes as nearly `num_steps` steps as a multiple of `num_frames` can be."""
         turn_steps = max(1, round(num_steps / num_frames))
         return cls(noise_levels(scheduler, num_frames * turn_steps), num_frames, turn_steps)

@@ -13,25 +13,25 @@ import torch
 
 from malt.errors import MaltError, UsageError
 from malt.evaluation.metrics.base import Metric
-from malt.evaluation.result import Outcome, summarise
-from malt.evaluation.video_model import Subject
+from malt.evaluation.result import MetricResult, summarise
+from malt.evaluation.video_model import VideoModel
 from malt.sessions.run_report import versions
 
 
 @dataclass(frozen=True, kw_only=True)
-class Task:
+class EvaluationTask:
     """One run of a metric."""
 
-    subject: Subject
+    subject: VideoModel
     metric: Metric
     seed: int
 
 
 @dataclass(frozen=True, kw_only=True)
-class Study:
+class EvaluationRun:
     """What is measured of what, and the folder in which it is kept."""
 
-    subjects: list[Subject]
+    subjects: list[VideoModel]
     metrics: list[Metric]
     seeds: int
     folder: Path
@@ -69,28 +69,28 @@ class Study:
         for subject in self.subjects:
             write_json(self._runs / subject.name / "about.json", subject.identity)
 
-    def tasks(self) -> list[Task]:
+    def tasks(self) -> list[EvaluationTask]:
         """All runs, seed after seed, so that a first picture is there early."""
         return [
-            Task(subject=subject, metric=metric, seed=seed)
+            EvaluationTask(subject=subject, metric=metric, seed=seed)
             for seed in range(self.seeds)
             for metric in self.metrics
             for subject in self.subjects
         ]
 
-    def pending(self) -> list[Task]:
+    def pending(self) -> list[EvaluationTask]:
         """The runs that are not there yet."""
         return [task for task in self.tasks() if not self.is_done(task)]
 
-    def is_done(self, task: Task) -> bool:
+    def is_done(self, task: EvaluationTask) -> bool:
         """Whether a run is kept already."""
         return self.path(task).is_file()
 
-    def path(self, task: Task) -> Path:
+    def path(self, task: EvaluationTask) -> Path:
         """Where a run is kept."""
         return self._runs / task.subject.name / task.metric.name / f"{task.seed}.json"
 
-    def run(self, task: Task) -> None:
+    def run(self, task: EvaluationTask) -> None:
         """Run a metric and keep what it found."""
         began = time.perf_counter()
         outcome = task.metric.run(task.subject, task.seed)
@@ -112,13 +112,13 @@ class Study:
             "subjects": {subject.name: self._of_subject(subject) for subject in self.subjects},
         }
 
-    def _of_subject(self, subject: Subject) -> dict[str, Any]:
+    def _of_subject(self, subject: VideoModel) -> dict[str, Any]:
         found = {}
         for metric in self.metrics:
-            tasks = [Task(subject=subject, metric=metric, seed=seed) for seed in range(self.seeds)]
+            tasks = [EvaluationTask(subject=subject, metric=metric, seed=seed) for seed in range(self.seeds)]
             runs = [_read(self.path(task)) for task in tasks if self.is_done(task)]
             if runs:
-                outcomes = [Outcome.from_dict(run["outcome"]) for run in runs]
+                outcomes = [MetricResult.from_dict(run["outcome"]) for run in runs]
                 about = {"settings": runs[0]["settings"], "seconds": sum(run["seconds"] for run in runs)}
                 found[metric.name] = about | summarise(outcomes)
         return {"identity": subject.identity, "metrics": found}

@@ -28,7 +28,7 @@ class Curve:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Outcome:
+class MetricResult:
     """What one run found. samples: one number a video. whole: one number for all. ratios: names of `samples` whose
     means are multiplied, and of those by whose means the product is divided. notes: what a reader must know."""
 
@@ -43,13 +43,13 @@ class Outcome:
         return asdict(self)
 
     @classmethod
-    def from_dict(cls, stored: dict[str, Any]) -> "Outcome":
+    def from_dict(cls, stored: dict[str, Any]) -> "MetricResult":
         """The outcome that `as_dict` stored."""
         ratios = {name: (pair[0], pair[1]) for name, pair in stored["ratios"].items()}
         return cls(**stored | {"curves": [Curve(**curve) for curve in stored["curves"]], "ratios": ratios})
 
 
-def summarise(outcomes: Sequence[Outcome]) -> dict[str, Any]:
+def summarise(outcomes: Sequence[MetricResult]) -> dict[str, Any]:
     """What runs with different seeds say together: figures, curves and notes, ready for JSON."""
     num = len(outcomes)
     samples = {name: _pool([run.samples.get(name, []) for run in outcomes]) for name in _names(outcomes, "samples")}
@@ -63,7 +63,7 @@ def summarise(outcomes: Sequence[Outcome]) -> dict[str, Any]:
     return {"figures": figures, "curves": _curves(outcomes), "notes": notes}
 
 
-def _names(outcomes: Sequence[Outcome], part: str) -> list[str]:
+def _names(outcomes: Sequence[MetricResult], part: str) -> list[str]:
     return list(dict.fromkeys(name for run in outcomes for name in getattr(run, part)))
 
 
@@ -114,7 +114,7 @@ def _draws(num: int) -> np.ndarray:
     return np.random.default_rng(0).integers(num, size=(RESAMPLES, num))
 
 
-def _curves(outcomes: Sequence[Outcome]) -> list[dict[str, Any]]:
+def _curves(outcomes: Sequence[MetricResult]) -> list[dict[str, Any]]:
     """The runs' curves joined, point by point."""
     joined: dict[tuple[str, str, Over], dict[float, list[float]]] = {}
     for curve in (curve for run in outcomes for curve in run.curves):

@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from malt.memory.state import Memory, select
-from malt.rollouts.base import Driver, Rollout, Segment
+from malt.rollouts.base import ActionPolicy, Rollout, Segment
 from malt.rollouts.full import FullRollout
 from malt.rollouts.registry import build_rollout
 
@@ -30,7 +30,7 @@ class Request:
 
 
 @runtime_checkable
-class Subject(Protocol):
+class VideoModel(Protocol):
     """A model and a way to make video with it."""
 
     @property
@@ -90,7 +90,7 @@ class Place:
 
 @dataclass(frozen=True, kw_only=True)
 class RolloutSubject:
-    """A `Subject` made of anything that gives a rollout for a request.
+    """A `VideoModel` made of anything that gives a rollout for a request.
 
     num_actions: numbers that say what is done in a frame, 0 where nobody acts; without any asked for, all of them are 0.
     tell: hears of every segment how many frames it has.
@@ -174,7 +174,7 @@ def _segments(place: Place, num_frames: int, progress: Any) -> Iterator[Segment]
     return place.rollout.stream(num_frames, progress, driver)
 
 
-def _driver(actions: Float[Tensor, "b f a"], start: int) -> Driver:
+def _driver(actions: Float[Tensor, "b f a"], start: int) -> ActionPolicy:
     """Does what was done in the true video; beyond its end, what was done last."""
 
     def drive(segment: Segment | None, num_frames: int) -> Tensor:
@@ -200,7 +200,7 @@ def collect(segments: Iterable[Segment]) -> Float[Tensor, "b t 3 h w"]:
     return torch.cat([segment.frames for segment in segments], dim=1)
 
 
-def make(subject: Subject, request: Request, num_frames: int) -> Float[Tensor, "b t 3 h w"]:
+def make(subject: VideoModel, request: Request, num_frames: int) -> Float[Tensor, "b t 3 h w"]:
     """So many frames of every video asked for."""
     return collect(subject.stream(subject.begin(request), num_frames))
 

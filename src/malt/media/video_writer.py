@@ -23,7 +23,7 @@ from malt.media.output_path import check_output
 
 
 @dataclass(frozen=True, kw_only=True)
-class Encoding:
+class VideoEncoding:
     """How one kind of file is written: its codec, and what is asked of codec and container."""
 
     codec: str
@@ -37,13 +37,13 @@ class Encoding:
 # Without look-ahead a frame leaves the encoder as it enters; clusters of a quarter of a second then bound what a killed
 # run can lose. MP4 is written fragment by fragment, see `fragments`.
 ENCODINGS = {
-    ".webm": Encoding(
+    ".webm": VideoEncoding(
         codec="libvpx-vp9",
         pixel_format="yuv420p",
         codec_options={"deadline": "realtime", "cpu-used": "6", "crf": "24", "b": "0", "lag-in-frames": "0"},
         container_options={"cluster_time_limit": "250", "flush_packets": "1"},
     ),
-    ".gif": Encoding(
+    ".gif": VideoEncoding(
         codec="gif",
         pixel_format="pal8",
         container_options={"flush_packets": "1"},
@@ -178,7 +178,7 @@ def fit_to_encoding(frame: UInt8[np.ndarray, "h w 3"], *, scale: int, even: bool
 
 
 def _open(
-    path: Path, encoding: Encoding | None, size: tuple[int, int], frame_rate: Fraction
+    path: Path, encoding: VideoEncoding | None, size: tuple[int, int], frame_rate: Fraction
 ) -> "_Encoder | _FragmentFile":
     return _FragmentFile(path, size, frame_rate) if encoding is None else _Encoder(path, encoding, size, frame_rate)
 
@@ -237,7 +237,7 @@ class _FragmentFile:
 class _Encoder:
     """An open file: frames of one size go in, packets go to disk."""
 
-    def __init__(self, path: Path, encoding: Encoding, size: tuple[int, int], frame_rate: Fraction) -> None:
+    def __init__(self, path: Path, encoding: VideoEncoding, size: tuple[int, int], frame_rate: Fraction) -> None:
         self._size = size
         height, width = size
         self._palette = FramePalette(width, height, frame_rate) if encoding.has_palette else None

@@ -20,8 +20,8 @@ from malt.pipelines.prompt_embeds import Prompt
 from malt.pipelines.rollout_pipeline import RolloutPipeline
 from malt.pipelines.settings import RolloutSettings
 from malt.pipelines.step_callback import TENSOR_INPUTS, StepCallback, step_end
-from malt.rollouts.base import Driver, Segment
-from malt.rollouts.malt import MaltRollout, Progress
+from malt.rollouts.base import ActionPolicy, Segment
+from malt.rollouts.malt import MaltRollout, RolloutState
 from malt.rollouts.noise import seeds_from
 
 Generators = torch.Generator | list[torch.Generator] | None
@@ -34,7 +34,7 @@ class StreamSettings(TypedDict, total=False):
     image: Pictures | None
     video: Videos | None
     actions: Float[Tensor, "t a"] | None
-    driver: Driver | None
+    driver: ActionPolicy | None
     memory_guidance_scale: float | None
     memory_update_interval: int
 
@@ -84,7 +84,7 @@ class MaltPipeline(RolloutPipeline, CogVideoXLoraLoaderMixin):
         image: Pictures | None = None,
         video: Videos | None = None,
         actions: Float[Tensor, "t a"] | None = None,
-        driver: Driver | None = None,
+        driver: ActionPolicy | None = None,
         callback_on_step_end: StepCallback | None = None,
         callback_on_step_end_tensor_inputs: Sequence[str] = TENSOR_INPUTS,
         **settings: Unpack[RolloutSettings],
@@ -134,10 +134,10 @@ class MaltPipeline(RolloutPipeline, CogVideoXLoraLoaderMixin):
     def _segments(
         self,
         rollout: MaltRollout,
-        progress: Progress,
+        progress: RolloutState,
         first: Tensor | None,
         done: Tensor | None,
-        driver: Driver | None,
+        driver: ActionPolicy | None,
         num_frames: int,
     ) -> Iterator[Segment]:
         if first is not None:

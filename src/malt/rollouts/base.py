@@ -27,11 +27,11 @@ class Segment:
 
 
 # (what was made last, None at first; number of frames that come next) -> what is done in each of them, (b, t, a)
-Driver = Callable[[Segment | None, int], Float[Tensor, "b t a"]]
+ActionPolicy = Callable[[Segment | None, int], Float[Tensor, "b t a"]]
 
 
 @runtime_checkable
-class Position(Protocol):
+class StreamPosition(Protocol):
     """What every progress says: `start` is the number of the frame that comes next, `index` that of the segment."""
 
     @property
@@ -40,7 +40,7 @@ class Position(Protocol):
     def index(self) -> int: ...  # noqa: D102
 
 
-P = TypeVar("P", bound=Position)
+P = TypeVar("P", bound=StreamPosition)
 
 
 @runtime_checkable
@@ -59,7 +59,7 @@ class Rollout(Protocol[P]):
         """Make one segment, whole; `actions` says what is done in each of its frames, for models that take actions."""
         ...
 
-    def stream(self, num_frames: int, progress: P, driver: Driver | None = None) -> Iterator[Segment]:
+    def stream(self, num_frames: int, progress: P, driver: ActionPolicy | None = None) -> Iterator[Segment]:
         """Segments until `num_frames` frames have been made beyond `progress`; the last is cut."""
         ...
 
@@ -74,7 +74,9 @@ class Rollout(Protocol[P]):
         ...
 
 
-def stream_segments(rollout: Rollout[P], num_frames: int, progress: P, driver: Driver | None) -> Iterator[Segment]:
+def stream_segments(
+    rollout: Rollout[P], num_frames: int, progress: P, driver: ActionPolicy | None
+) -> Iterator[Segment]:
     """What every rollout's `stream` does: advance until there are enough frames; `driver` sees every segment before."""
     end, segment = progress.start + num_frames, None
     while progress.start < end:

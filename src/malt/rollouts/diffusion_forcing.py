@@ -12,10 +12,10 @@ import torch
 from torch import Tensor
 
 from malt.diffusion.partial import FrameVelocity
-from malt.diffusion.rolling import Staircase
+from malt.diffusion.rolling import RollingSchedule
 from malt.errors import UsageError
 from malt.rollouts.malt import last, with_context
-from malt.rollouts.memoryless import Memoryless, Standing
+from malt.rollouts.memoryless import BaselineState, Memoryless
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,10 +38,10 @@ class DiffusionForcingRollout(Memoryless):
         """The context's latent frames."""
         return self.base.transformer.context_frames
 
-    def make(self, progress: Standing, actions: Tensor | None) -> tuple[Tensor, Standing]:
+    def make(self, progress: BaselineState, actions: Tensor | None) -> tuple[Tensor, BaselineState]:
         """As many turns of the window as the segment has latent frames."""
         base, context, chance = self.base, self.num_kept, self.chance(progress)
-        stairs = Staircase.of(base.scheduler, self.window or 2 * self.segment_frames, base.num_steps)
+        stairs = RollingSchedule.of(base.scheduler, self.window or 2 * self.segment_frames, base.num_steps)
         beside, entering = base.noise(chance, context + self.segment_frames), base.noise(chance, self.segment_frames)
         acts = self._foreseen(progress, actions, stairs.num_frames)
         tail, finished = progress.tail, []
@@ -72,7 +72,7 @@ class DiffusionForcingRollout(Memoryless):
 
         return of_window
 
-    def _foreseen(self, progress: Standing, actions: Tensor | None, num_frames: int) -> Tensor | None:
+    def _foreseen(self, progress: BaselineState, actions: Tensor | None, num_frames: int) -> Tensor | None:
         """What is done from the context to the end of the last turn's window; nothing where it is not known yet."""
         known = with_context(progress.tail_actions, actions, self.num_kept)
         if known is None:

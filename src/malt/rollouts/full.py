@@ -15,9 +15,9 @@ from torch import Tensor
 
 from malt.diffusion.partial import sample_part
 from malt.errors import UsageError
-from malt.rollouts.base import Driver, Segment, held_bytes
+from malt.rollouts.base import ActionPolicy, Segment, held_bytes
 from malt.rollouts.malt import check_finite, with_context
-from malt.rollouts.memoryless import Memoryless, Standing
+from malt.rollouts.memoryless import BaselineState, Memoryless
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,17 +34,17 @@ class FullRollout(Memoryless):
         """All given frames."""
         return None
 
-    def frames_ahead(self, progress: Standing) -> int:
+    def frames_ahead(self, progress: BaselineState) -> int:
         """How many frames the next segment has."""
         begins = progress.decoder_cache is None and not progress.num_made
         return self.base.codec.frames_of(self.segment_frames, first=begins)
 
-    def make(self, progress: Standing, actions: Tensor | None) -> tuple[Tensor, Standing]:
+    def make(self, progress: BaselineState, actions: Tensor | None) -> tuple[Tensor, BaselineState]:
         """Latents of the whole video so far, anew, with one segment more."""
         num_latents = (progress.num_made + 1) * self.segment_frames
         return self._together(progress, actions, num_latents), progress
 
-    def finish(self, progress: Standing, latents: Tensor, actions: Tensor | None) -> tuple[Segment, Standing]:
+    def finish(self, progress: BaselineState, latents: Tensor, actions: Tensor | None) -> tuple[Segment, BaselineState]:
         """Decode the whole video that has been made and hand back its last segment; given frames are as ever."""
         if not progress.num_made:
             return super().finish(progress, latents, actions)
@@ -62,7 +62,7 @@ class FullRollout(Memoryless):
         return Segment(progress.index, progress.start, newest, latents[:, earlier:], held), after
 
     @torch.no_grad()
-    def whole(self, num_frames: int, progress: Standing, driver: Driver | None = None) -> Segment:
+    def whole(self, num_frames: int, progress: BaselineState, driver: ActionPolicy | None = None) -> Segment:
         """A whole video of `num_frames` frames beyond the given ones, made once: its cost grows with its length squared.
 
         Raises:
@@ -83,8 +83,8 @@ class FullRollout(Memoryless):
         return Segment(progress.index, progress.start, frames[:, :num_frames], latents, held)
 
     def absorb(
-        self, progress: Standing, frames: Float[Tensor, "b t 3 H W"], actions: Float[Tensor, "b t a"] | None = None
-    ) -> Iterator[tuple[Segment, Standing]]:
+        self, progress: BaselineState, frames: Float[Tensor, "b t 3 H W"], actions: Float[Tensor, "b t a"] | None = None
+    ) -> Iterator[tuple[Segment, BaselineState]]:
         """Take given frames as the beginning of the video.
 
         Raises:
@@ -94,7 +94,7 @@ class FullRollout(Memoryless):
             raise UsageError("frames are given to a full video before any is made; begin anew")
         return super().absorb(progress, frames, actions)
 
-    def _together(self, progress: Standing, actions: Tensor | None, num_latents: int) -> Tensor:
+    def _together(self, progress: BaselineState, actions: Tensor | None, num_latents: int) -> Tensor:
         """All latents beyond the given ones; `actions` are those since the last that are kept."""
         base, given = self.base, 0 if progress.tail is None else progress.tail.shape[1]
         context = max(given, base.transformer.context_frames)
@@ -106,7 +106,7 @@ class FullRollout(Memoryless):
         velocity = self.denoiser(actions, context)
         return sample_part(velocity, noise[:, context:], base.scheduler, base.num_steps, before)
 
-    def _noise(self, progress: Standing, context: int, num_latents: int) -> Tensor:
+    def _noise(self, progress: BaselineState, context: int, num_latents: int) -> Tensor:
         """Noise that is the same for the same segment, however long the video is."""
         first, size = progress.index - progress.num_made, self.segment_frames
         pieces = []

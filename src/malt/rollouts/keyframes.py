@@ -13,8 +13,8 @@ from torch import Tensor
 from malt.diffusion.partial import sample_part
 from malt.errors import UsageError
 from malt.rollouts.malt import with_context
-from malt.rollouts.memoryless import Memoryless, Standing
-from malt.rollouts.noise import Chance
+from malt.rollouts.memoryless import BaselineState, Memoryless
+from malt.rollouts.noise import VideoGenerators
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,13 +51,13 @@ class KeyframesRollout(Memoryless):
         """The context of the sparsest key frames, and all between them."""
         return (self.num_context - 1) * self.segment_frames**self.levels + 1
 
-    def make(self, progress: Standing, actions: Tensor | None) -> tuple[Tensor, Standing]:
+    def make(self, progress: BaselineState, actions: Tensor | None) -> tuple[Tensor, BaselineState]:
         """Latents up to the next key frame, which is made first where there is none ahead."""
         return self._frames(progress, self.levels, self.chance(progress), actions)
 
     def _frames(
-        self, progress: Standing, level: int, chance: Chance, actions: Tensor | None = None
-    ) -> tuple[Tensor, Standing]:
+        self, progress: BaselineState, level: int, chance: VideoGenerators, actions: Tensor | None = None
+    ) -> tuple[Tensor, BaselineState]:
         """The next frames of a level, from the sparsest key frames, level 0, to the video itself, level `levels`."""
         if level == 0:
             return self._denoise(progress, level, chance, self.base.transformer.segment_frames, None), progress
@@ -72,9 +72,9 @@ class KeyframesRollout(Memoryless):
 
     def _denoise(
         self,
-        progress: Standing,
+        progress: BaselineState,
         level: int,
-        chance: Chance,
+        chance: VideoGenerators,
         count: int,
         key: Tensor | None,
         actions: Tensor | None = None,
@@ -92,7 +92,7 @@ class KeyframesRollout(Memoryless):
         stride = self.segment_frames ** (self.levels - level)
         return None if tail is None else tail[:, (tail.shape[1] - 1) % stride :: stride]
 
-    def _actions(self, progress: Standing, level: int, actions: Tensor | None, count: int) -> Tensor | None:
+    def _actions(self, progress: BaselineState, level: int, actions: Tensor | None, count: int) -> Tensor | None:
         """What is done in the frames of the video, and nothing in those of the levels above it."""
         if actions is not None:
             return with_context(progress.tail_actions, actions, self.num_context)

@@ -1,6 +1,6 @@
 """MALT's rollout: a segment is denoised with a memory; the finished segment renews the memory; repeat.
 
-Everything that the next segment depends on is in a `Progress`, a value: keep it and go on later, or from there twice.
+Everything that the next segment depends on is in a `RolloutState`, a value: keep it and go on later, or from there twice.
 """
 
 from collections.abc import Callable, Iterator
@@ -24,15 +24,15 @@ from malt.diffusion.sampling import StepEnd
 from malt.errors import MaltError, UsageError
 from malt.memory.state import Memory, Recollection, in_half, move, num_bytes
 from malt.models.transformer import MaltTransformer3DModel
-from malt.rollouts.base import Driver, Segment, stream_segments
-from malt.rollouts.noise import Chance, Seed, chance_of, draw_noise
+from malt.rollouts.base import ActionPolicy, Segment, stream_segments
+from malt.rollouts.noise import Seed, VideoGenerators, draw_noise, video_generators
 
 Caption = tuple[Tensor, Tensor]  # encoder states (b, n, e) and which of them count (b, n)
 Denoiser = Callable[[Tensor, Tensor], Tensor]  # (x_t (b, s, c, h, w), noise level of every frame (b, s)) -> velocity
 
 
 @dataclass(frozen=True)
-class Progress:
+class RolloutState:
     """Where a video stands, a value: everything that the next segment depends on.
 
     seed: what chance starts from, for each video of the batch (see `chance`). tail: the latest latents, at least those of
@@ -78,15 +78,15 @@ class MaltRollout:
         if self.memory_update_interval < 1:
             raise UsageError(f"asked for a memory update every {self.memory_update_interval} segments; give at least 1")
 
-    def begin(self, seed: Seed) -> Progress:
+    def begin(self, seed: Seed) -> RolloutState:
         """A video of which there is nothing yet."""
-        return Progress(seed=seed, memory=self._nothing())
+        return RolloutState(seed=seed, memory=self._nothing())
 
-    def frames_ahead(self, progress: Progress) -> int:
+    def frames_ahead(self, progress: RolloutState) -> int:
         """How many frames the next segment has."""
         return self.codec.frames_of(self.transformer.segment_frames, first=progress.decoder_cache is None)
 
-    def stream(self, num_frames: int, progress: Progress, driver: Driver | None = None) -> Iterator[Segment]:
+    def stream(self, num_frames: int, progress: RolloutState, driver: ActionPolicy | None = None) -> Iterator[Segment]:
         """Segments until `num_frames` frames have been made beyond `progress`; the last is cut.
 
         `driver` sees every segment before it says what is done in the next, for models that take actions.
@@ -94,7 +94,9 @@ class MaltRollout:
         return stream_segments(self, num_frames, progress, driver)
 
     @torch.no_grad()
-    def advance(self, progress: Progress, actions: Float[Tensor, "b t a"] | None = None) -> tuple[Segment, Progress]:
+    def advance(
+        self, progress: RolloutState, actions: Float[Tensor, "b t a"] | None = None
+    ) -> tuple[Segment, RolloutState]:
         """Make one segment, whole; `actions` says what is done in each of its frames, for models that take actions.
 
         Raises:
@@ -110,8 +112,8 @@ class MaltRollout:
 
     @torch.no_grad()
     def absorb(
-        self, progress: Progress, frames: Float[Tensor, "b t 3 H W"], actions: Float[Tensor, "b t a"] | None = None
-    ) -> Iterator[tuple[Segment, Progress]]:
+        self, progress: RolloutState, frames: Float[Tensor, "b t 3 H W"], actions: Float[Tensor, "b t a"] | None = None
+    ) -> Iterator[tuple[Segment, RolloutState]]:
         """Take given frames as what has been made so far: encode and remember them, segment after segment.
 
         Frames that do not fill a latent frame are left out, at the end. Whole segments are counted from the end, so that
@@ -123,7 +125,7 @@ class MaltRollout:
             yield segment, progress
 
     @torch.no_grad()
-    def retell(self, progress: Progress) -> Progress:
+    def retell(self, progress: RolloutState) -> RolloutState:
         """The same video with its tail remembered again under this rollout's caption, and nothing before it.
 
         So a new prompt takes over: what was remembered under the old one would bring back what that one named.
@@ -186,7 +188,7 @@ class MaltRollout:
         padded = torch.cat([actions[:, :1].expand(-1, missing, -1), actions], dim=1)
         return rearrange(padded, "b (s t) a -> b s (t a)", s=num_latents).to(self.device)
 
-    def _denoise(self, progress: Progress, actions: Tensor | None) -> Tensor:
+    def _denoise(self, progress: RolloutState, actions: Tensor | None) -> Tensor:
         """Latents of the next segment, integrated from noise behind the context."""
         model = self.transformer
         count = model.context_frames
@@ -199,11 +201,11 @@ class MaltRollout:
             velocity, noise[:, count:], self.scheduler, self.num_steps, before, on_step_end=self.on_step_end
         )
 
-    def chance(self, progress: Progress) -> Chance:
+    def chance(self, progress: RolloutState) -> VideoGenerators:
         """The source of all noise that is drawn for the next segment."""
-        return chance_of(progress.seed, self.batch, progress.index)
+        return video_generators(progress.seed, self.batch, progress.index)
 
-    def noise(self, chance: Chance, num_latents: int) -> Float[Tensor, "b s c h w"]:
+    def noise(self, chance: VideoGenerators, num_latents: int) -> Float[Tensor, "b s c h w"]:
         """So many latent frames of noise, drawn on the CPU: the same on every device."""
         size = (self.codec.latent_channels, *self.latent_size)
         return draw_noise(chance, num_latents, *size).to(self.device)
@@ -242,7 +244,7 @@ class MaltRollout:
         seen = latest if before is None else torch.cat([before, latest], dim=1)
         return last(seen, max(self.transformer.segment_frames, self.transformer.context_frames))
 
-    def _finish(self, progress: Progress, latents: Tensor, actions: Tensor | None) -> tuple[Segment, Progress]:
+    def _finish(self, progress: RolloutState, latents: Tensor, actions: Tensor | None) -> tuple[Segment, RolloutState]:
         """Decode a finished segment and, when it is due and whole, remember it."""
         frames, cache = self.codec.decode(latents, progress.decoder_cache)
         memory = progress.memory

@@ -14,13 +14,13 @@ from jaxtyping import Float
 from torch import Tensor
 
 from malt.memory.state import Memory, move, without_places
-from malt.rollouts.base import Driver, Segment, held_bytes, stream_segments
-from malt.rollouts.malt import Denoiser, MaltRollout, Progress, check_finite, last
-from malt.rollouts.noise import Chance, Seed
+from malt.rollouts.base import ActionPolicy, Segment, held_bytes, stream_segments
+from malt.rollouts.malt import Denoiser, MaltRollout, RolloutState, check_finite, last
+from malt.rollouts.noise import Seed, VideoGenerators
 
 
 @dataclass(frozen=True)
-class Standing(Progress):
+class BaselineState(RolloutState):
     """Where a video without memory stands, a value; `tail` holds the latents that its way looks back at.
 
     ahead: latents that have been begun beyond what is finished, for ways that look ahead. num_made: segments made since
@@ -49,23 +49,25 @@ class Memoryless(ABC):
         """Finished latent frames that are looked back at; None for all."""
 
     @abstractmethod
-    def make(self, progress: Standing, actions: Tensor | None) -> tuple[Tensor, Standing]:
+    def make(self, progress: BaselineState, actions: Tensor | None) -> tuple[Tensor, BaselineState]:
         """Latents of the next segment, and the progress with what has been begun beyond them."""
 
-    def begin(self, seed: Seed) -> Standing:
+    def begin(self, seed: Seed) -> BaselineState:
         """A video of which there is nothing yet."""
-        return Standing(seed=seed, memory=())
+        return BaselineState(seed=seed, memory=())
 
-    def frames_ahead(self, progress: Standing) -> int:
+    def frames_ahead(self, progress: BaselineState) -> int:
         """How many frames the next segment has."""
         return self.base.codec.frames_of(self.segment_frames, first=progress.decoder_cache is None)
 
-    def stream(self, num_frames: int, progress: Standing, driver: Driver | None = None) -> Iterator[Segment]:
+    def stream(self, num_frames: int, progress: BaselineState, driver: ActionPolicy | None = None) -> Iterator[Segment]:
         """Segments until `num_frames` frames have been made beyond `progress`; the last is cut."""
         return stream_segments(self, num_frames, progress, driver)
 
     @torch.no_grad()
-    def advance(self, progress: Standing, actions: Float[Tensor, "b t a"] | None = None) -> tuple[Segment, Standing]:
+    def advance(
+        self, progress: BaselineState, actions: Float[Tensor, "b t a"] | None = None
+    ) -> tuple[Segment, BaselineState]:
         """Make one segment, whole; `actions` says what is done in each of its frames, for models that take actions.
 
         Raises:
@@ -81,8 +83,8 @@ class Memoryless(ABC):
 
     @torch.no_grad()
     def absorb(
-        self, progress: Standing, frames: Float[Tensor, "b t 3 H W"], actions: Float[Tensor, "b t a"] | None = None
-    ) -> Iterator[tuple[Segment, Standing]]:
+        self, progress: BaselineState, frames: Float[Tensor, "b t 3 H W"], actions: Float[Tensor, "b t a"] | None = None
+    ) -> Iterator[tuple[Segment, BaselineState]]:
         """Take given frames as what has been made so far, segment after segment; what was begun beyond it is dropped.
 
         Frames that do not fill a latent frame are left out, at the end. Whole segments are counted from the end.
@@ -92,7 +94,7 @@ class Memoryless(ABC):
             segment, progress = self.finish(here, latents, done)
             yield segment, progress
 
-    def retell(self, progress: Standing) -> Standing:
+    def retell(self, progress: BaselineState) -> BaselineState:
         """The same video: nothing is remembered, so nothing is to be told again."""
         return progress
 
@@ -101,7 +103,7 @@ class Memoryless(ABC):
         unguided = replace(self.base.guidance, memory=1.0)
         return replace(self.base, guidance=unguided).denoiser(self._nothing(), actions, num_context_frames)
 
-    def chance(self, progress: Standing) -> Chance:
+    def chance(self, progress: BaselineState) -> VideoGenerators:
         """The source of all noise that is drawn for the next segment."""
         return self.base.chance(progress)
 
@@ -119,7 +121,7 @@ class Memoryless(ABC):
         seen = latest if before is None else torch.cat([before, latest], dim=1)
         return seen if self.num_kept is None else last(seen, self.num_kept)
 
-    def finish(self, progress: Standing, latents: Tensor, actions: Tensor | None) -> tuple[Segment, Standing]:
+    def finish(self, progress: BaselineState, latents: Tensor, actions: Tensor | None) -> tuple[Segment, BaselineState]:
         """Decode a finished segment and keep what is looked back at."""
         frames, cache = self.base.codec.decode(latents, progress.decoder_cache)
         after = replace(

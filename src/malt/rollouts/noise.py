@@ -8,10 +8,10 @@ from torch import Tensor
 from malt.errors import UsageError
 
 Seed = int | tuple[int, ...]  # one for each video of a batch, or one from which those of all its videos follow
-Chance = tuple[torch.Generator, ...]  # one for each video of a batch
+VideoGenerators = tuple[torch.Generator, ...]  # one for each video of a batch
 
 
-def chance_of(seed: Seed, batch: int, index: int) -> Chance:
+def video_generators(seed: Seed, batch: int, index: int) -> VideoGenerators:
     """The source of all noise that is drawn for segment `index` of the videos of a batch.
 
     Raises:
@@ -52,6 +52,6 @@ def draw_seed(generator: torch.Generator | None) -> int:
     return int(torch.randint(2**62, (), generator=generator, device=device).item())
 
 
-def draw_noise(chance: Chance, *size: int) -> Tensor:
+def draw_noise(chance: VideoGenerators, *size: int) -> Tensor:
     """Noise of this size for each video (b, *size), drawn where its generator is."""
     return torch.stack([torch.randn(size, generator=generator) for generator in chance])

@@ -11,7 +11,7 @@ from torch import Tensor
 from malt.diffusion.partial import sample_part
 from malt.errors import UsageError
 from malt.rollouts.malt import with_context
-from malt.rollouts.memoryless import Memoryless, Standing
+from malt.rollouts.memoryless import BaselineState, Memoryless
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,7 +37,7 @@ class SlidingWindowRollout(Memoryless):
         model = self.base.transformer
         return model.context_frames + (0 if model.config.memory == "none" else model.segment_frames)
 
-    def make(self, progress: Standing, actions: Tensor | None) -> tuple[Tensor, Standing]:
+    def make(self, progress: BaselineState, actions: Tensor | None) -> tuple[Tensor, BaselineState]:
         """Latents of the next segment behind those in the window: fewer where the video is still short."""
         base, known = self.base, 0 if progress.tail is None else progress.tail.shape[1]
         count = min(self.num_kept, max(known, base.transformer.context_frames))

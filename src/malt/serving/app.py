@@ -14,18 +14,18 @@ from starlette.exceptions import HTTPException
 
 import malt
 from malt.errors import MaltError, UsageError
-from malt.serving.auth import Guard
+from malt.serving.auth import AccessMiddleware
 from malt.serving.engine.worker import BusyError, Worker
-from malt.serving.job_store import Shelf
+from malt.serving.job_store import JobStore
 from malt.serving.jobs import VideoJobs
 from malt.serving.limits import Limits
 from malt.serving.metrics import Metrics
-from malt.serving.realtime import Conversation
-from malt.serving.request_body import Entrance
-from malt.serving.requests import Desk
+from malt.serving.realtime import RealtimeConnection
+from malt.serving.request_body import BodyReader
+from malt.serving.requests import RequestValidator
 from malt.serving.routes import stream_routes, video_routes
-from malt.serving.schemas import Complaint, ErrorAnswer, Health
-from malt.serving.streams import Stage
+from malt.serving.schemas import ErrorAnswer, ErrorBody, Health
+from malt.serving.streams import StreamOpener
 
 ABOUT = """Videos of any length from a sentence.
 
@@ -55,12 +55,12 @@ class Service:
 
     def __post_init__(self) -> None:
         """Put the parts together and start the computing thread."""
-        shelf, limits = Shelf(self.data), self.limits
+        shelf, limits = JobStore(self.data), self.limits
         self.worker = Worker(self.pipe, max_running=limits.running, max_waiting=limits.waiting)
-        self.desk, self.metrics = Desk(self.pipe, self.name, limits), Metrics(self.worker)
+        self.desk, self.metrics = RequestValidator(self.pipe, self.name, limits), Metrics(self.worker)
         self.jobs = VideoJobs(self.worker, self.desk, shelf, self.metrics, scale=self.scale, notes=self.notes)
-        self.stage = Stage(self.worker, self.desk, self.metrics, scale=self.scale)
-        self.conversations: set[Conversation] = set()
+        self.stage = StreamOpener(self.worker, self.desk, self.metrics, scale=self.scale)
+        self.conversations: set[RealtimeConnection] = set()
 
     def greeting(self, address: str) -> str:
         """What is said once the server can be reached at an address."""
@@ -88,8 +88,8 @@ def create_app(service: Service) -> FastAPI:
             await asyncio.to_thread(service.worker.close)
 
     app = FastAPI(title="malt", version=malt.__version__, description=ABOUT, lifespan=lifespan)
-    app.add_middleware(Guard, token=service.token, loopback_only=service.loopback_only)
-    app.include_router(video_routes(service.jobs, service.worker, Entrance(service.desk), service.token is not None))
+    app.add_middleware(AccessMiddleware, token=service.token, loopback_only=service.loopback_only)
+    app.include_router(video_routes(service.jobs, service.worker, BodyReader(service.desk), service.token is not None))
     app.include_router(stream_routes(service.stage, service.token is not None))
     _add_watching(app, service)
     _add_complaints(app, service.metrics)
@@ -111,7 +111,7 @@ def _add_watching(app: FastAPI, service: Service) -> None:
 
     @app.websocket("/v1/realtime/video")
     async def realtime(socket: WebSocket) -> None:
-        conversation = Conversation(socket, service.stage)
+        conversation = RealtimeConnection(socket, service.stage)
         service.conversations.add(conversation)
         try:
             await conversation.run()
@@ -124,7 +124,7 @@ def _add_complaints(app: FastAPI, metrics: Metrics) -> None:
 
     def answer(status: int, message: str, kind: str, headers: Any = None) -> JSONResponse:
         metrics.refused(status)
-        content = ErrorAnswer(error=Complaint(message=message, type=kind, code=status))
+        content = ErrorAnswer(error=ErrorBody(message=message, type=kind, code=status))
         return JSONResponse(content.model_dump(), status, headers)
 
     @app.exception_handler(MaltError)

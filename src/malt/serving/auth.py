@@ -13,7 +13,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 OPEN_PATHS = {"/healthz"}
 
 
-class Guard:
+class AccessMiddleware:
     """Refuses, before anything else is looked at, a request without the token or from another site's page.
 
     The token comes as `Authorization: Bearer TOKEN`, or as the password of HTTP's basic authentication, which a <video>

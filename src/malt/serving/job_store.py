@@ -45,7 +45,7 @@ class Record:
         return self.status in ("completed", "failed", "cancelled")
 
 
-class Shelf:
+class JobStore:
     """The folder in which a server keeps its videos."""
 
     def __init__(self, folder: Path) -> None:

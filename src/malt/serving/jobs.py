@@ -13,21 +13,26 @@ from malt.errors import MaltError, UsageError
 from malt.media.pixels import to_pixels
 from malt.media.video_writer import VideoSink
 from malt.rollouts.base import Segment
-from malt.serving.engine.worker import Job, State, Worker
-from malt.serving.job_store import Record, Shelf
+from malt.serving.engine.worker import Job, JobState, Worker
+from malt.serving.job_store import JobStore, Record
 from malt.serving.metrics import Metrics
-from malt.serving.requests import Desk, Order
+from malt.serving.requests import GenerationRequest, RequestValidator
 from malt.serving.schemas import VideoRequest
 from malt.sessions.session import Session
 from malt.sessions.storage import INDEX, session_folder
 
-STATUS = {State.DONE: "completed", State.FAILED: "failed", State.CANCELLED: "cancelled", State.STOPPED: "queued"}
+STATUS = {
+    JobState.DONE: "completed",
+    JobState.FAILED: "failed",
+    JobState.CANCELLED: "cancelled",
+    JobState.STOPPED: "queued",
+}
 
 
 class Recording:
     """A session whose segments go to a file, and itself beside it."""
 
-    def __init__(self, desk: Desk, session: Session, sink: VideoSink, first: np.ndarray | None) -> None:
+    def __init__(self, desk: RequestValidator, session: Session, sink: VideoSink, first: np.ndarray | None) -> None:
         self._desk, self.session, self.sink, self._first = desk, session, sink, first
         self._is_begun = first is None
 
@@ -54,7 +59,14 @@ class VideoJobs:
     """All video jobs of a server."""
 
     def __init__(
-        self, worker: Worker, desk: Desk, shelf: Shelf, metrics: Metrics, *, scale: int, notes: dict[str, Any]
+        self,
+        worker: Worker,
+        desk: RequestValidator,
+        shelf: JobStore,
+        metrics: Metrics,
+        *,
+        scale: int,
+        notes: dict[str, Any],
     ) -> None:
         self._worker, self._desk, self._shelf, self._metrics = worker, desk, shelf, metrics
         self._scale, self._notes = scale, notes
@@ -72,7 +84,7 @@ class VideoJobs:
                 except MaltError as error:  # not on disk: the next start may have the model that it needs
                     record.status, record.error = "failed", str(error)
 
-    def create(self, order: Order, first: np.ndarray | None = None) -> Record:
+    def create(self, order: GenerationRequest, first: np.ndarray | None = None) -> Record:
         """Take a video on. On the computing thread.
 
         Raises:
@@ -113,7 +125,7 @@ class VideoJobs:
     def status(self, record: Record) -> str:
         """Where a job stands."""
         job = self._jobs.get(record.id)
-        return "in_progress" if job is not None and job.state == State.RUNNING else record.status
+        return "in_progress" if job is not None and job.state == JobState.RUNNING else record.status
 
     def video(self, record: Record) -> Path:
         """Where the video of a job is."""
@@ -166,7 +178,7 @@ class VideoJobs:
         )
         return Recording(self._desk, session, sink, first)
 
-    def _start(self, record: Record, order: Order, recording: Recording, *, keep: bool = False) -> None:
+    def _start(self, record: Record, order: GenerationRequest, recording: Recording, *, keep: bool = False) -> None:
         with self._lock:
             self._jobs[record.id] = self._worker.start(
                 recording.session,

@@ -12,7 +12,7 @@ from malt.rollouts.base import Segment
 
 
 @dataclass(frozen=True)
-class Piece:
+class Fragment:
     """Bytes of an MP4, the file's header before the first of them, and which segment they show under which prompt."""
 
     data: bytes
@@ -24,20 +24,20 @@ class Piece:
     mime: str
 
 
-class PieceMaker:
+class FragmentMaker:
     """Turns the segments of one video into pieces; every pixel is written `scale` times each way."""
 
     def __init__(self, frame_rate: float, scale: int) -> None:
         self._frame_rate, self._scale = Fraction(frame_rate).limit_denominator(1001), scale
         self._encoder: FragmentEncoder | None = None
 
-    def make(self, segment: Segment, prompt: str) -> Piece:
+    def make(self, segment: Segment, prompt: str) -> Fragment:
         """The piece that shows the first video of a segment."""
         pictures = [fit_to_encoding(frame, scale=self._scale, even=True) for frame in to_pixels(segment.frames[0])]
         is_first = self._encoder is None
         self._encoder = self._encoder or FragmentEncoder(_size(pictures[0]), self._frame_rate)
         header = self._encoder.header
-        return Piece(
+        return Fragment(
             data=(header if is_first else b"") + self._encoder.fragment(pictures, segment.start),
             index=segment.index,
             start=segment.start,

@@ -11,10 +11,10 @@ from fastapi import WebSocket, WebSocketDisconnect
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from malt.errors import MaltError, UsageError
-from malt.serving.engine.worker import State
-from malt.serving.mp4_stream import Piece
+from malt.serving.engine.worker import JobState
+from malt.serving.mp4_stream import Fragment
 from malt.serving.schemas import VideoRequest
-from malt.serving.streams import Live, Stage, StallError
+from malt.serving.streams import LiveStream, StallError, StreamOpener
 
 IDLE_SECONDS = 600.0  # without a video and without a word
 TOO_SLOW = 1008  # RFC 6455: the server's rules were not kept
@@ -56,13 +56,13 @@ AnyEvent = Start | Say | Act | Signal
 EVENT: TypeAdapter[AnyEvent] = TypeAdapter(Annotated[AnyEvent, Field(discriminator="type")])
 
 
-class Conversation:
+class RealtimeConnection:
     """One client's WebSocket, from its opening to its end."""
 
-    def __init__(self, socket: WebSocket, stage: Stage) -> None:
+    def __init__(self, socket: WebSocket, stage: StreamOpener) -> None:
         self._socket, self._stage = socket, stage
         self._stall_seconds = stage.desk.limits.stall_seconds
-        self._live: Live | None = None
+        self._live: LiveStream | None = None
         self._showing: asyncio.Task[None] | None = None
         self._turn = asyncio.Lock()  # an event and its piece stay together
         self._answering = asyncio.Lock()
@@ -147,7 +147,7 @@ class Conversation:
         )
         self._showing = self._tasks.create_task(self._show(self._live))
 
-    async def _show(self, live: Live) -> None:
+    async def _show(self, live: LiveStream) -> None:
         """Send a video to its end, and say what that was."""
         try:
             while (piece := await live.take()) is not None:
@@ -155,11 +155,11 @@ class Conversation:
         finally:
             live.close()
         job = live.job
-        if job.state == State.FAILED:
+        if job.state == JobState.FAILED:
             await self._tell(type="error", message=job.error)
         await self._tell(type="done", state=job.state.value, num_frames=job.frames_made)
 
-    async def _tell(self, piece: Piece | None = None, **event: Any) -> None:
+    async def _tell(self, piece: Fragment | None = None, **event: Any) -> None:
         """Send an event, and the piece that it speaks of."""
         async with self._turn:
             try:
@@ -182,7 +182,7 @@ def _read_event(text: str) -> AnyEvent:
         ) from error
 
 
-def _told(piece: Piece) -> dict[str, Any]:
+def _told(piece: Fragment) -> dict[str, Any]:
     return {
         "type": "segment",
         "index": piece.index,

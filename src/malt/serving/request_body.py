@@ -13,7 +13,7 @@ from starlette.requests import Request
 from starlette.types import Message
 
 from malt.errors import UsageError
-from malt.serving.requests import Desk, Order
+from malt.serving.requests import GenerationRequest, RequestValidator
 from malt.serving.schemas import VideoRequest
 from malt.serving.uploads import read_upload
 
@@ -26,14 +26,14 @@ ROOM_FOR_FIELDS = 256 * 1024  # bytes
 class Incoming:
     """An order, and the frames that its video is to begin with."""
 
-    order: Order
+    order: GenerationRequest
     first: np.ndarray | None
 
 
-class Entrance:
+class BodyReader:
     """Reads requests, few of the large ones at a time."""
 
-    def __init__(self, desk: Desk, at_once: int = 2) -> None:
+    def __init__(self, desk: RequestValidator, at_once: int = 2) -> None:
         self._desk, self._limits, self._places = desk, desk.limits, asyncio.Semaphore(at_once)
 
     async def read(self, request: Request) -> Incoming:

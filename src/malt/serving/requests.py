@@ -9,11 +9,11 @@ from jaxtyping import UInt8
 
 from malt.errors import UsageError
 from malt.media.pixels import to_tensor
-from malt.rollouts.base import Driver, Segment
+from malt.rollouts.base import ActionPolicy, Segment
 from malt.serving.limits import Limits
 from malt.serving.schemas import VideoRequest
 from malt.serving.uploads import Wanted
-from malt.sessions.action_policies import build_driver
+from malt.sessions.action_policies import build_policy
 from malt.sessions.prompts import read_lines, total_frames
 from malt.sessions.session import Session
 
@@ -22,7 +22,7 @@ MOST_SECONDS = 1e9
 
 
 @dataclass(frozen=True)
-class Order:
+class GenerationRequest:
     """A request that can be met: size is (height, width) of the frames."""
 
     request: VideoRequest
@@ -35,13 +35,13 @@ class Order:
         return f"{self.size[1]}x{self.size[0]}"
 
 
-class Desk:
+class RequestValidator:
     """Takes orders for one model."""
 
     def __init__(self, pipe: Any, name: str, limits: Limits) -> None:
         self.pipe, self.name, self.limits = pipe, name, limits
 
-    def take(self, request: VideoRequest, *, streams: bool = False, steered: bool = False) -> Order:
+    def take(self, request: VideoRequest, *, streams: bool = False, steered: bool = False) -> GenerationRequest:
         """The order that a request amounts to; `streams` is for one that is sent as it is made, `steered` by hand.
 
         Raises:
@@ -54,9 +54,9 @@ class Desk:
         size = self.pipe.frame_size if request.size is None else _read_size(request.size)
         self.limits.check_size(size[1], size[0])
         self._check_driver(request, steered)
-        return Order(request, size, self._num_frames(request, streams))
+        return GenerationRequest(request, size, self._num_frames(request, streams))
 
-    def begin(self, order: Order) -> Session:
+    def begin(self, order: GenerationRequest) -> Session:
         """A session in which nothing has been made. It uses the model: have it done on the computing thread.
 
         Raises:
@@ -74,14 +74,14 @@ class Desk:
             guidance_scale=request.guidance_scale,
         )
 
-    def driver(self, order: Order, start: int = 0) -> Driver | None:
+    def driver(self, order: GenerationRequest, start: int = 0) -> ActionPolicy | None:
         """What acts from frame `start` on; None for models that take no actions."""
         if order.request.driver is None:
             return None
         settings = {"frame_rate": self.pipe.frame_rate, "seed": order.request.seed, "start": start}
-        return build_driver(order.request.driver, self.pipe.action_names, **settings)
+        return build_policy(order.request.driver, self.pipe.action_names, **settings)
 
-    def wanted(self, order: Order) -> Wanted:
+    def wanted(self, order: GenerationRequest) -> Wanted:
         """How the frames that an order begins with have to be."""
         fewest = self.pipe.codec.frames_of(1, first=True)
         return Wanted(order.size, self.pipe.frame_rate, fewest, max(fewest, order.num_frames))
@@ -112,7 +112,7 @@ class Desk:
         if request.driver is not None and not names:
             raise UsageError("this model takes no actions; leave driver out")
         if request.driver is not None:
-            build_driver(request.driver, names, frame_rate=self.pipe.frame_rate, seed=request.seed, start=0)
+            build_policy(request.driver, names, frame_rate=self.pipe.frame_rate, seed=request.seed, start=0)
 
 
 def _read_size(size: str) -> tuple[int, int]:

@@ -11,15 +11,15 @@ from starlette.exceptions import HTTPException
 from malt.serving.engine.worker import Worker
 from malt.serving.job_store import Record
 from malt.serving.jobs import VideoJobs
-from malt.serving.request_body import FILES, Entrance
+from malt.serving.request_body import FILES, BodyReader
 from malt.serving.schemas import ErrorAnswer, Video, VideoDeleted, VideoError, VideoList, VideoRequest
-from malt.serving.streams import LiveResponse, Stage
+from malt.serving.streams import LiveResponse, StreamOpener
 
 MOST_LISTED = 100
 MP4 = {"video/mp4": {"schema": {"type": "string", "format": "binary"}}}
 
 
-def video_routes(jobs: VideoJobs, worker: Worker, entrance: Entrance, has_token: bool) -> APIRouter:
+def video_routes(jobs: VideoJobs, worker: Worker, entrance: BodyReader, has_token: bool) -> APIRouter:
     """Make, list, look at, fetch, cancel and delete videos."""
     router = _router("videos", has_token)
 
@@ -34,7 +34,7 @@ def video_routes(jobs: VideoJobs, worker: Worker, entrance: Entrance, has_token:
     return router
 
 
-def _add_making(router: APIRouter, jobs: VideoJobs, worker: Worker, entrance: Entrance, found: Any) -> None:
+def _add_making(router: APIRouter, jobs: VideoJobs, worker: Worker, entrance: BodyReader, found: Any) -> None:
     @router.post("/videos", responses=_answers(400, 413, 415, 422, 429), openapi_extra={"requestBody": _body()})
     async def create_video(request: Request) -> Video:
         """Have a video made, from a prompt and an optional first image or video."""
@@ -87,7 +87,7 @@ def _add_looking(router: APIRouter, jobs: VideoJobs, found: Any) -> None:
         return _content(jobs, record)
 
 
-def stream_routes(stage: Stage, has_token: bool) -> APIRouter:
+def stream_routes(stage: StreamOpener, has_token: bool) -> APIRouter:
     """A video that is sent while it is made."""
     router = _router("streaming", has_token)
 

@@ -80,7 +80,7 @@ class Health(BaseModel):
     waiting: int
 
 
-class Complaint(BaseModel):
+class ErrorBody(BaseModel):
     """What went wrong, in a sentence."""
 
     message: str
@@ -91,4 +91,4 @@ class Complaint(BaseModel):
 class ErrorAnswer(BaseModel):
     """Every answer that is not a success."""
 
-    error: Complaint
+    error: ErrorBody

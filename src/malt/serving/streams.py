@@ -14,29 +14,35 @@ from malt.rollouts.base import Segment
 from malt.serving.engine.channel import Channel
 from malt.serving.engine.worker import Job, Worker
 from malt.serving.metrics import Metrics
-from malt.serving.mp4_stream import Piece, PieceMaker
-from malt.serving.requests import Desk, Order
-from malt.sessions.action_policies import Hand
+from malt.serving.mp4_stream import Fragment, FragmentMaker
+from malt.serving.requests import GenerationRequest, RequestValidator
+from malt.sessions.action_policies import LivePolicy
 from malt.sessions.session import Session
 
 LEAD_SEGMENTS = 2  # how far a video that is steered may be ahead of what is seen of it
 
 
-class Live:
-    """One reader's video in the making; `Stage.open` makes these, and whoever has one has to `close` it."""
+class LiveStream:
+    """One reader's video in the making; `StreamOpener.open` makes these, and whoever has one has to `close` it."""
 
     def __init__(
-        self, worker: Worker, desk: Desk, metrics: Metrics, session: Session, order: Order, scale: int
+        self,
+        worker: Worker,
+        desk: RequestValidator,
+        metrics: Metrics,
+        session: Session,
+        order: GenerationRequest,
+        scale: int,
     ) -> None:
         self.order, self._session = order, session
         self._worker, self._metrics, self._limits = worker, metrics, desk.limits
-        self._pieces = Channel[Piece](worker.wake)
-        self._maker = PieceMaker(desk.pipe.frame_rate, scale)
+        self._pieces = Channel[Fragment](worker.wake)
+        self._maker = FragmentMaker(desk.pipe.frame_rate, scale)
         self._asked = time.monotonic()
         self._seen: int | None = None
         self._ahead = 0  # frames that the last segment had
         driver, names = desk.driver(order), desk.pipe.action_names
-        self._hand = Hand(names) if names and driver is None else None
+        self._hand = LivePolicy(names) if names and driver is None else None
         self.job: Job = worker.start(
             session,
             order.num_frames,
@@ -67,7 +73,7 @@ class Live:
         self._seen = self._seen if seen is None else seen
         self._worker.wake()
 
-    async def take(self) -> Piece | None:
+    async def take(self) -> Fragment | None:
         """The next piece; None when there is no more, and `job` says why."""
         return await self._pieces.take()
 
@@ -96,13 +102,13 @@ class Live:
         self._metrics.over("stream", job)
 
 
-class Stage:
+class StreamOpener:
     """Opens live videos on one worker."""
 
-    def __init__(self, worker: Worker, desk: Desk, metrics: Metrics, *, scale: int) -> None:
+    def __init__(self, worker: Worker, desk: RequestValidator, metrics: Metrics, *, scale: int) -> None:
         self.desk, self._worker, self._metrics, self._scale = desk, worker, metrics, scale
 
-    async def open(self, order: Order) -> Live:
+    async def open(self, order: GenerationRequest) -> LiveStream:
         """Begin a video.
 
         Raises:
@@ -111,7 +117,7 @@ class Stage:
         """
         self._worker.check_room()
         session = await asyncio.wrap_future(self._worker.do(lambda: self.desk.begin(order)))
-        return Live(self._worker, self.desk, self._metrics, session, order, self._scale)
+        return LiveStream(self._worker, self.desk, self._metrics, session, order, self._scale)
 
 
 class StallError(UsageError):
@@ -133,7 +139,7 @@ async def deliver(send: Send, message: Any, stall_seconds: float) -> None:
 class LiveResponse(StreamingResponse):
     """An HTTP answer that grows with the video: an MP4 without end, or until the frames that were asked for."""
 
-    def __init__(self, live: Live, stall_seconds: float) -> None:
+    def __init__(self, live: LiveStream, stall_seconds: float) -> None:
         super().__init__(iter(()), headers={"Cache-Control": "no-store"}, media_type="video/mp4")
         self._live, self._stall_seconds = live, stall_seconds
 

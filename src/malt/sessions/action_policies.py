@@ -13,7 +13,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from malt.errors import UsageError
-from malt.rollouts.base import Driver, Segment
+from malt.rollouts.base import ActionPolicy, Segment
 
 CRUISE_SECONDS = (3.0, 12.0)  # the periods of the slow waves that make up a smooth random course
 WEAVE_SECONDS = 4.0
@@ -22,7 +22,7 @@ TURN_FRAMES = 4  # how long it takes to follow a hand
 
 
 @dataclass
-class Script:
+class ReplayPolicy:
     """A driver that hands out the rows of a list of actions, from row `start` on."""
 
     actions: Float[Tensor, "t a"]
@@ -36,7 +36,7 @@ class Script:
 
 
 @dataclass
-class Course:
+class CurvePolicy:
     """A driver whose steering is a function of time (seconds), at constant throttle; other actions stay 0."""
 
     names: Sequence[str]
@@ -53,7 +53,7 @@ class Course:
         return torch.stack([columns.get(name, torch.zeros_like(steering)) for name in self.names], dim=1)[None]
 
 
-class Hand:
+class LivePolicy:
     """A driver that somebody holds: it does what they do while the video is made; at first, nothing but go on straight."""
 
     def __init__(self, names: Sequence[str]) -> None:
@@ -96,7 +96,7 @@ def weave(seed: int) -> Callable[[Tensor], Tensor]:
 COURSES = {"cruise": cruise, "weave": weave}
 
 
-def build_driver(name: str, names: Sequence[str], *, frame_rate: float, seed: int = 0, start: int = 0) -> Driver:
+def build_policy(name: str, names: Sequence[str], *, frame_rate: float, seed: int = 0, start: int = 0) -> ActionPolicy:
     """The driver of this name, for a model whose actions are called `names`, from frame `start` on.
 
     Raises:
@@ -106,7 +106,7 @@ def build_driver(name: str, names: Sequence[str], *, frame_rate: float, seed: in
         raise UsageError(f"there is no driver {name!r}; choose one of {', '.join(COURSES)}")
     if "steering" not in names:
         raise UsageError(f"the driver {name} steers, which this model does not ({', '.join(names)}); give its actions")
-    return Course(names, frame_rate, COURSES[name](seed), start)
+    return CurvePolicy(names, frame_rate, COURSES[name](seed), start)
 
 
 def arrange(names: Sequence[str], values: Float[Tensor, "t a"], wanted: Sequence[str]) -> Float[Tensor, "t _"]:

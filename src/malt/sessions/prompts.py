@@ -21,7 +21,7 @@ TIMED = re.compile(r"(?P<text>(?:\\[\[\]]|[^\[\]])*)(?:\[\s*(?P<number>[^\[\]\s]
 
 
 @dataclass(frozen=True)
-class Line:
+class PromptLine:
     """A prompt and how long it lasts, in seconds or in frames; with neither, until the end."""
 
     text: str
@@ -56,10 +56,10 @@ def check_text(text: str) -> None:
 
 
 # One text in the syntax above; or a list of prompts, alone or with their seconds.
-Prompts = str | Sequence[str | tuple[str, float | None] | Line]
+Prompts = str | Sequence[str | tuple[str, float | None] | PromptLine]
 
 
-def read_lines(prompts: Prompts) -> tuple[Line, ...]:
+def read_lines(prompts: Prompts) -> tuple[PromptLine, ...]:
     """The lines of a text in the syntax above, or of a list such as `[("a red circle", 4.0), "two shapes"]`.
 
     Raises:
@@ -71,7 +71,7 @@ def read_lines(prompts: Prompts) -> tuple[Line, ...]:
     return tuple(_read_line(part) for part in parts)
 
 
-def read_prompts_file(path: Path) -> tuple[Line, ...]:
+def read_prompts_file(path: Path) -> tuple[PromptLine, ...]:
     """The lines of a YAML file: a list of prompts as texts, or as `prompt:` with `seconds:` or `frames:`.
 
     Raises:
@@ -89,7 +89,7 @@ def read_prompts_file(path: Path) -> tuple[Line, ...]:
     return tuple(_line_of_entry(entry, path) for entry in content)
 
 
-def schedule(lines: Sequence[Line], *, frame_rate: float, num_frames: int | None = None) -> Timeline[str]:
+def schedule(lines: Sequence[PromptLine], *, frame_rate: float, num_frames: int | None = None) -> Timeline[str]:
     """From which frame on each prompt holds, in a video of `num_frames` frames; None for one without end.
 
     Raises:
@@ -110,33 +110,33 @@ def schedule(lines: Sequence[Line], *, frame_rate: float, num_frames: int | None
     return Timeline(tuple(zip(starts, (line.text for line in lines), strict=True)))
 
 
-def total_frames(lines: Sequence[Line], frame_rate: float) -> int | None:
+def total_frames(lines: Sequence[PromptLine], frame_rate: float) -> int | None:
     """How long the prompts last together; None when the last has no time."""
     lasts = [line.num_frames(frame_rate) for line in lines]
     return None if lasts[-1] is None else sum(each or 0 for each in lasts)
 
 
-def _read_line(part: Any) -> Line:
-    if isinstance(part, Line):
+def _read_line(part: Any) -> PromptLine:
+    if isinstance(part, PromptLine):
         return part
     if not isinstance(part, str):
         text, seconds = part
-        return Line(text, seconds=None if seconds is None else float(seconds))
+        return PromptLine(text, seconds=None if seconds is None else float(seconds))
     found = TIMED.fullmatch(part)
     if found is None:
         raise UsageError(f"cannot read the time in {part.strip()!r}; {SYNTAX}")
     text, number, unit = ESCAPED.sub(r"\1", found["text"]).strip(), found["number"], found["unit"]
     if unit is None:
-        return Line(text)
+        return PromptLine(text)
     try:
-        return Line(text, seconds=float(number)) if unit == "s" else Line(text, frames=int(number))
+        return PromptLine(text, seconds=float(number)) if unit == "s" else PromptLine(text, frames=int(number))
     except ValueError as error:
         if isinstance(error, UsageError):
             raise
         raise UsageError(f"cannot read the time in {part.strip()!r}; {SYNTAX}") from error
 
 
-def _line_of_entry(entry: Any, path: Path) -> Line:
+def _line_of_entry(entry: Any, path: Path) -> PromptLine:
     if isinstance(entry, str):
         return _read_line(entry)
     if not isinstance(entry, dict) or not {"prompt"} <= entry.keys() <= {"prompt", "seconds", "frames"}:
@@ -146,4 +146,4 @@ def _line_of_entry(entry: Any, path: Path) -> Line:
         raise UsageError(f"{path}: cannot read {entry!r}; give a text, and its time in seconds or in frames")
     if not all(time is None or type(time) in kinds for time, kinds in ((seconds, (int, float)), (frames, (int,)))):
         raise UsageError(f"{path}: the time of {text!r} is not a number; give seconds, or whole frames")
-    return Line(text, seconds=seconds, frames=frames)
+    return PromptLine(text, seconds=seconds, frames=frames)

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from malt.codecs.device import execution_device
 from malt.errors import UsageError
-from malt.rollouts.base import Driver, Segment
+from malt.rollouts.base import ActionPolicy, Segment
 from malt.sessions.fingerprint import identify
 from malt.sessions.prompts import Prompts, read_lines, schedule
 from malt.sessions.serialization import map_tensors
@@ -141,7 +141,7 @@ class Session:
         self._move(state, after, actions)
         return segment
 
-    def stream(self, num_frames: int | None = None, driver: Driver | None = None) -> Iterator[Segment]:
+    def stream(self, num_frames: int | None = None, driver: ActionPolicy | None = None) -> Iterator[Segment]:
         """Segments until the video has `num_frames` frames (without end for None); none is cut.
 
         `driver` sees every segment before it says what is done in the next, for models that take actions.

@@ -7,15 +7,15 @@ from collections.abc import Callable, Iterable
 
 from malt.errors import MaltError
 from malt.rollouts.base import Segment
-from malt.serving.engine.worker import Job, State, Worker
+from malt.serving.engine.worker import Job, JobState, Worker
 from malt.serving.streams import LEAD_SEGMENTS
 from malt.studio.take import Take
-from malt.studio.wheel import Wheel
+from malt.studio.wheel import StudioPolicy
 
 STOP_SECONDS = 120.0
 
 
-class Growth:
+class GenerationJob:
     """What is being made for one visitor; `changed` is called, from any thread, whenever there is something new.
 
     goal: the frame at which it ends. head: the frame that is seen. problem: why it broke off, a sentence, or "".
@@ -37,7 +37,7 @@ class Growth:
         """resting, waiting or making."""
         if self._job is None or self._job.is_over:
             return "resting"
-        return "waiting" if self._job.state == State.WAITING else "making"
+        return "waiting" if self._job.state == JobState.WAITING else "making"
 
     @property
     def rate(self) -> float:
@@ -47,7 +47,7 @@ class Growth:
             return 0.0
         return (pace[-1][1] - pace[0][1]) / max(pace[-1][0] - pace[0][0], 1e-6)
 
-    def start(self, take: Take, goal: int, wheel: Wheel | None, given: Iterable[Segment] = ()) -> None:
+    def start(self, take: Take, goal: int, wheel: StudioPolicy | None, given: Iterable[Segment] = ()) -> None:
         """Let a take grow, by whole segments, until it has `goal` frames; `given` ones come first.
 
         Raises:
@@ -94,6 +94,6 @@ class Growth:
             raise MaltError("the segment in the making does not end; try again in a while")
 
     def _end(self, job: Job) -> None:
-        if job.state in (State.FAILED, State.STOPPED):
+        if job.state in (JobState.FAILED, JobState.STOPPED):
             self.problem = job.error or "the studio was stopped"
         self._changed()

@@ -9,7 +9,7 @@ import gradio as gr
 
 from malt.errors import MaltError, UsageError
 from malt.rollouts.registry import ROLLOUTS
-from malt.studio.visitor import Visit, Wish
+from malt.studio.visitor import GenerationSettings, Visitor
 from malt.studio.visitors import Studio
 
 HERE = Path(__file__).parent
@@ -108,7 +108,7 @@ def _told(do: Callable[[], Any]) -> Any:
         raise gr.Error(str(error), print_exception=False, duration=None) from error
 
 
-def _begin(visit: Visit, studio: Studio, prompt: str, length: str, *given: Any) -> None:
+def _begin(visit: Visitor, studio: Studio, prompt: str, length: str, *given: Any) -> None:
     name, rollout, seed, steps, guidance, first = given
     model = studio.models.get(name)
     _warn_of_unknown_words(model.pipe, prompt)
@@ -118,7 +118,7 @@ def _begin(visit: Visit, studio: Studio, prompt: str, length: str, *given: Any) 
             frames = studio.read_first(file, model)
     visit.begin(
         model,
-        Wish(
+        GenerationSettings(
             prompt=prompt,
             num_frames=_num_frames(length, model.pipe),
             seed=int(seed or 0),
@@ -130,7 +130,7 @@ def _begin(visit: Visit, studio: Studio, prompt: str, length: str, *given: Any) 
     )
 
 
-def _go_on(visit: Visit, studio: Studio, prompt: str, length: str, *given: Any) -> None:
+def _go_on(visit: Visitor, studio: Studio, prompt: str, length: str, *given: Any) -> None:
     if not visit.takes:
         _begin(visit, studio, prompt, length, *given)
         return
@@ -147,11 +147,11 @@ def _fitting(studio: Studio, name: str, prompt: str) -> str:
     return prompt or EXAMPLE
 
 
-def _rewind(visit: Visit, studio: Studio, frame: float) -> None:
+def _rewind(visit: Visitor, studio: Studio, frame: float) -> None:
     visit.rewind(int(frame))
 
 
-def _branch(visit: Visit, studio: Studio, prompt: str, length: str, frame: float) -> None:
+def _branch(visit: Visitor, studio: Studio, prompt: str, length: str, frame: float) -> None:
     pipe = visit.take.session.pipe
     visit.branch(int(frame), random.randrange(MOST_SEED), prompt, _num_frames(length, pipe))
 

@@ -11,7 +11,7 @@ os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")  # before Gradio is i
 import gradio as gr
 from fastapi import FastAPI
 
-from malt.serving.auth import Guard
+from malt.serving.auth import AccessMiddleware
 from malt.studio.page import build_page, theme
 from malt.studio.page_routes import doors
 from malt.studio.visitors import Studio
@@ -40,7 +40,7 @@ def create_app(studio: Studio) -> FastAPI:
             await studio.rest(0)
 
     app = FastAPI(title="malt studio", lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None)
-    app.add_middleware(Guard, token=studio.token, loopback_only=studio.loopback_only)
+    app.add_middleware(AccessMiddleware, token=studio.token, loopback_only=studio.loopback_only)
     app.include_router(doors(studio))
 
     @app.get("/healthz")

@@ -19,7 +19,7 @@ from malt.errors import MaltError, UsageError
 from malt.serving.streams import StallError, deliver
 from malt.sessions.storage import save_session
 from malt.studio.take import Take
-from malt.studio.visitor import Visit
+from malt.studio.visitor import Visitor
 from malt.studio.visitors import Studio
 
 CHUNK = 64 * 1024
@@ -110,7 +110,7 @@ def doors(studio: Studio) -> APIRouter:
 class _Watching:
     """One page that watches a visit: it hears the scene when that has changed, never more than it takes."""
 
-    def __init__(self, socket: WebSocket, studio: Studio, visit: Visit) -> None:
+    def __init__(self, socket: WebSocket, studio: Studio, visit: Visitor) -> None:
         self._socket, self._studio, self._visit = socket, studio, visit
         self._loop, self._changed = asyncio.get_running_loop(), asyncio.Event()
         self._changed.set()

@@ -22,14 +22,14 @@ from malt.sessions.session_state import SessionState
 JPEG = {"quality": 92, "subsampling": 0}
 
 
-class Border(NamedTuple):
+class SegmentEnd(NamedTuple):
     """The frame that comes next behind a segment, and where the segment ends in the file."""
 
     frame: int
     byte: int
 
 
-class Strip(NamedTuple):
+class FrameStrip(NamedTuple):
     """A segment as one JPEG: its frames side by side, `length` of them from frame `start` on."""
 
     start: int
@@ -42,7 +42,7 @@ class Kept:
     """A session's state and the length of the file that belongs to it, in frames and bytes."""
 
     state: SessionState
-    border: Border
+    border: SegmentEnd
 
 
 class Take:
@@ -57,9 +57,9 @@ class Take:
         self.parent: tuple[int, int] | None = None
         self.revision, self.memory_bytes = 0, 0
         self.frame_rate, self._scale = session.pipe.frame_rate, scale
-        self._borders: list[Border] = []
+        self._borders: list[SegmentEnd] = []
         self._sink = VideoSink(path, frame_rate=self.frame_rate, scale=scale)
-        self.kept = Kept(session.state, Border(0, 0))
+        self.kept = Kept(session.state, SegmentEnd(0, 0))
 
     @property
     def made(self) -> int:
@@ -70,7 +70,7 @@ class Take:
         """Add a segment of the session to the file."""
         self._sink.write(to_pixels(segment.frames[0]))
         self.memory_bytes = segment.memory_bytes
-        self._borders.append(Border(self._sink.num_frames, self._sink.end_in_file))
+        self._borders.append(SegmentEnd(self._sink.num_frames, self._sink.end_in_file))
         self.kept = Kept(self.session.state, self._borders[-1])
 
     def cut(self, frame: int) -> None:
@@ -99,7 +99,7 @@ class Take:
         other._open_again()
         return other
 
-    def strip(self, frame: int) -> Strip:
+    def strip(self, frame: int) -> FrameStrip:
         """The segment that shows a frame.
 
         Raises:
@@ -114,7 +114,7 @@ class Take:
             header = _header(file.read(4096))
             file.seek(max(begin, len(header)))
             fragment = file.read(borders[index].byte - file.tell())
-        return Strip(start, borders[index].frame - start, _side_by_side(header + fragment, self._scale))
+        return FrameStrip(start, borders[index].frame - start, _side_by_side(header + fragment, self._scale))
 
     def notes(self, seed: int, checkpoint: Path | None) -> None:
         """Keep with the session what `malt resume` asks for."""
@@ -135,8 +135,8 @@ class Take:
         shutil.rmtree(self.path.parent, ignore_errors=True)
 
     @property
-    def _end(self) -> Border:
-        return self._borders[-1] if self._borders else Border(0, 0)
+    def _end(self) -> SegmentEnd:
+        return self._borders[-1] if self._borders else SegmentEnd(0, 0)
 
     def _open_again(self) -> None:
         """Go on writing behind the last border."""

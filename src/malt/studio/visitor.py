@@ -18,16 +18,16 @@ from malt.serving.engine.worker import Worker
 from malt.serving.limits import Limits
 from malt.sessions.run_report import resident_bytes
 from malt.sessions.session import Session
-from malt.studio.generation import Growth
+from malt.studio.generation import GenerationJob
 from malt.studio.models import Model
 from malt.studio.take import Take
-from malt.studio.wheel import Wheel
+from malt.studio.wheel import StudioPolicy
 
 MOST_TAKES = 8
 
 
 @dataclass(frozen=True, kw_only=True)
-class Wish:
+class GenerationSettings:
     """A new video: `num_frames` more frames (None: until it is stopped), settings of the session, and its first frames."""
 
     prompt: str
@@ -39,7 +39,7 @@ class Wish:
     first: np.ndarray | None = None
 
 
-class Visit:
+class Visitor:
     """One visitor's takes, of which one grows at a time.
 
     Everything public may be called from any thread. What a visitor asks for is done in its order; nothing here is seen by
@@ -56,8 +56,8 @@ class Visit:
         self._worker, self._limits, self._scale = worker, limits, scale
         self._order = threading.RLock()  # one wish after the other; never held by the computing thread
         self._bells: list[Callable[[], None]] = []
-        self.growth = Growth(worker, self.ring)
-        self._wheels: dict[int, Wheel] = {}
+        self.growth = GenerationJob(worker, self.ring)
+        self._wheels: dict[int, StudioPolicy] = {}
         self._number = 0
         self._is_over = False
 
@@ -73,7 +73,7 @@ class Visit:
             raise UsageError("there is no video yet; write a prompt and make one")
         return take
 
-    def begin(self, model: Model, wish: Wish) -> None:
+    def begin(self, model: Model, wish: GenerationSettings) -> None:
         """Begin a take and let it grow.
 
         Raises:
@@ -91,7 +91,7 @@ class Visit:
             take = Take(self._next(), session, self._place(), model=model.name, scale=self._scale)
             take.notes(wish.seed, model.folder)
             if model.pipe.action_names:
-                self._wheels[take.number] = Wheel(model.pipe.action_names)
+                self._wheels[take.number] = StudioPolicy(model.pipe.action_names)
             self._add(take)
             self._grow(take, wish.num_frames, wish.first)
 
@@ -147,7 +147,7 @@ class Visit:
             number, place = self._next(), self._place()
             other = self._worker.do(lambda: take.branch(number, place, frame, seed)).result()
             if take.number in self._wheels:
-                self._wheels[number] = Wheel(take.session.pipe.action_names)
+                self._wheels[number] = StudioPolicy(take.session.pipe.action_names)
             self._add(other)
             self.go_on(prompt, num_frames)
 
@@ -259,7 +259,7 @@ class Visit:
         self.growth.start(take, min(most, take.made + more), self._wheels.get(take.number), given)
 
 
-def _session(pipe: Any, wish: Wish) -> Session:
+def _session(pipe: Any, wish: GenerationSettings) -> Session:
     return Session.begin(
         pipe,
         wish.prompt if wish.prompt.strip() or not pipe.action_names else "",

@@ -15,7 +15,7 @@ from malt.serving.engine.worker import BusyError, Worker
 from malt.serving.limits import Limits
 from malt.serving.uploads import Wanted, read_upload
 from malt.studio.models import Model, Models
-from malt.studio.visitor import Visit
+from malt.studio.visitor import Visitor
 
 STOP_AFTER, FORGET_AFTER = 20.0, 600.0  # seconds without a page that watches
 
@@ -46,10 +46,10 @@ class Studio:
         self.token, self.loopback_only, self.scale = token, loopback_only, scale
         self.worker = Worker(None, max_running=self.limits.running, max_waiting=self.limits.waiting)
         self._most_visits, self._stop_after, self._forget_after = most_visits, stop_after, forget_after
-        self._visits: dict[str, Visit] = {}
+        self._visits: dict[str, Visitor] = {}
         self.is_closing = False
 
-    def welcome(self) -> Visit:
+    def welcome(self) -> Visitor:
         """A visit that begins.
 
         Raises:
@@ -57,11 +57,11 @@ class Studio:
         """
         if len(self._visits) >= self._most_visits:
             raise BusyError(f"{len(self._visits)} visitors are here, as many as there may be; try again in a while")
-        visit = Visit(self.worker, self.limits, Path(mkdtemp(prefix="visit-", dir=self.folder)), scale=self.scale)
+        visit = Visitor(self.worker, self.limits, Path(mkdtemp(prefix="visit-", dir=self.folder)), scale=self.scale)
         self._visits[visit.key] = visit
         return visit
 
-    def find(self, key: str | None) -> Visit:
+    def find(self, key: str | None) -> Visitor:
         """The visit with this key.
 
         Raises:

@@ -1,9 +1,9 @@
 """A wheel that a visitor of the studio holds."""
 
-from malt.sessions.action_policies import THROTTLE, Hand
+from malt.sessions.action_policies import THROTTLE, LivePolicy
 
 
-class Wheel(Hand):
+class StudioPolicy(LivePolicy):
     """Steering in [-1, 1] (left, right), and throttle around a steady one; actions of other names stay 0."""
 
     def turn(self, steering: float, throttle: float) -> None:

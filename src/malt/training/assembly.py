@@ -8,10 +8,10 @@ from torch import nn
 from malt.precision import describe_precision
 from malt.training.autoencoder_stage import AutoencoderStage, keep_autoencoder, ready_autoencoder
 from malt.training.config import Experiment, Sampling
-from malt.training.engine.parallel import Ranks, agreed_precision, by_the_first
+from malt.training.engine.parallel import DistributedContext, agreed_precision, by_the_first
 from malt.training.pipeline_export import write_pipeline
 from malt.training.run_folder import read_words, write_words
-from malt.training.sources.data_source import CaptionLimits, Source, Tell, VideoFormat
+from malt.training.sources.data_source import CaptionLimits, Log, Source, VideoFormat
 from malt.training.sources.fit_curriculum import shortest_video, unrolled_frames
 from malt.training.sources.videos import Shards, Videos
 from malt.training.sources.worlds import Passage, check_world
@@ -28,9 +28,9 @@ class Run:
     transformer_stage: TransformerStage
     sampling: Sampling
     actions: tuple[str, ...]
-    ranks: Ranks
+    ranks: DistributedContext
     out: Path
-    tell: Tell
+    tell: Log
 
     def finish(self) -> Path:
         """Do what is left to do; returns the directory of the finished `MaltPipeline`."""
@@ -48,7 +48,7 @@ class Run:
         return self.out / "pipeline"
 
 
-def assemble(experiment: Experiment, out: Path, device: str, ranks: Ranks, tell: Tell) -> Run:
+def assemble(experiment: Experiment, out: Path, device: str, ranks: DistributedContext, tell: Log) -> Run:
     """The run of an experiment in the folder `out`.
 
     Raises:
@@ -104,7 +104,7 @@ def assemble(experiment: Experiment, out: Path, device: str, ranks: Ranks, tell:
     )
 
 
-def open_source(experiment: Experiment, out: Path, tell: Tell) -> Source:
+def open_source(experiment: Experiment, out: Path, tell: Log) -> Source:
     """Where the experiment learns from.
 
     Raises:

@@ -14,11 +14,11 @@ from malt.pipelines.autoencoder_loading import load_autoencoder
 from malt.training.config import AutoencoderSize, CheckpointConfig
 from malt.training.engine.loop import fit
 from malt.training.engine.optimizer import Optimization
-from malt.training.engine.parallel import Ranks, by_the_first
+from malt.training.engine.parallel import DistributedContext, by_the_first
 from malt.training.monitors.reconstruction import reconstruction
 from malt.training.objectives.autoencoding import AutoencoderObjective, AutoencoderTask, latent_statistics
 from malt.training.objectives.rng import check_part
-from malt.training.sources.data_source import ClipSource, Source, Tell
+from malt.training.sources.data_source import ClipData, Log, Source
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,7 +35,7 @@ class AutoencoderStage:
     device: str
     folder: Path
 
-    def check(self, ranks: Ranks) -> None:
+    def check(self, ranks: DistributedContext) -> None:
         """Refuse a batch that the processes cannot share equally, before hours are spent on what comes first.
 
         Raises:
@@ -43,7 +43,7 @@ class AutoencoderStage:
         """
         check_part(ranks.part, self.objective.batch_size)
 
-    def train(self, source: Source, ranks: Ranks, tell: Tell) -> AutoencoderMalt:
+    def train(self, source: Source, ranks: DistributedContext, tell: Log) -> AutoencoderMalt:
         """A new autoencoder with the statistics of its latents; how well it reconstructs goes to `reconstruction.json`."""
         clips = by_the_first(ranks, lambda: source.clips(self.device))
         torch.manual_seed(self.seed)
@@ -67,7 +67,7 @@ class AutoencoderStage:
             self._measure(model, clips, tell)
         return model
 
-    def _measure(self, model: AutoencoderMalt, clips: ClipSource, tell: Tell) -> None:
+    def _measure(self, model: AutoencoderMalt, clips: ClipData, tell: Log) -> None:
         held_out = clips.held_out()
         if held_out is not None:
             figures = reconstruction(codec_of(model), held_out.split(4))

@@ -8,7 +8,7 @@ from malt.memory.registry import KINDS, build_memory
 from malt.models.positions import split_axes
 from malt.precision import check_precision
 from malt.training.engine.optimizer import Optimization
-from malt.training.engine.parallel import Scale
+from malt.training.engine.parallel import ParallelConfig
 from malt.training.objectives.autoencoding import AutoencoderObjective
 from malt.training.objectives.curriculum import Stage
 from malt.training.objectives.objective import Objective
@@ -64,7 +64,7 @@ class TransformerSize:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Watching:
+class MonitorConfig:
     """What is measured and shown as the run goes on, by the averaged weights; it changes nothing of the run."""
 
     validate_every: int = 500  # steps; 0 for never
@@ -145,13 +145,13 @@ class Experiment:
     caption_tokens: int = 20  # what is longer is cut off
     start: str | None = None  # pipeline directory whose autoencoder is kept and whose other weights the run begins with
     fresh_text_encoder: bool = False  # do not keep that of `start`
-    watching: Watching = Watching()
+    watching: MonitorConfig = MonitorConfig()
     checkpoint: CheckpointConfig = CheckpointConfig()
     sampling: Sampling = Sampling()
     seed: int = 0
     precision: str = "auto"  # bfloat16 where the device has units for it, else float32
     compile: bool = True
-    scale: Scale = Scale()
+    scale: ParallelConfig = ParallelConfig()
 
     def __post_init__(self) -> None:
         ends = [stage.until for stage in self.curriculum]

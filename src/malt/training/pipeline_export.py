@@ -17,7 +17,7 @@ from malt.pipelines.autoencoder_loading import load_autoencoder
 from malt.pipelines.malt import MaltPipeline
 from malt.training.config import Sampling, TransformerSize
 from malt.training.engine.checkpoint import damage, load_average, saved_states
-from malt.training.objectives.denoising import Captioned
+from malt.training.objectives.denoising import CaptionedTransformer
 from malt.training.run_folder import read_experiment, read_words
 
 
@@ -29,7 +29,7 @@ def build_captioned(
     caption_tokens: int = 20,
     num_actions: int = 0,
     seed: int = 0,
-) -> Captioned:
+) -> CaptionedTransformer:
     """Untrained transformer and text encoder of this size for the latents of this codec.
 
     Args:
@@ -46,11 +46,15 @@ def build_captioned(
         **vars(size), in_channels=codec.latent_channels, action_dim=codec.time_compression * num_actions or None
     )
     encoder = build_text_encoder(len(tokenizer), transformer.config.caption_dim)
-    return Captioned(transformer, encoder, tokenizer)
+    return CaptionedTransformer(transformer, encoder, tokenizer)
 
 
 def write_pipeline(
-    captioned: Captioned, autoencoder: nn.Module, out: Path, sampling: Sampling, action_names: tuple[str, ...] = ()
+    captioned: CaptionedTransformer,
+    autoencoder: nn.Module,
+    out: Path,
+    sampling: Sampling,
+    action_names: tuple[str, ...] = (),
 ) -> None:
     """Write a `MaltPipeline` directory, in half precision; it appears under its name only when it is whole."""
     pipeline = MaltPipeline(

@@ -7,7 +7,7 @@ from difflib import get_close_matches
 from pathlib import Path
 
 from malt.errors import UsageError
-from malt.training.config import AutoencoderSize, Experiment, Sampling, TransformerSize, Watching, stretched
+from malt.training.config import AutoencoderSize, Experiment, MonitorConfig, Sampling, TransformerSize, stretched
 from malt.training.engine.optimizer import Optimization
 from malt.training.objectives.autoencoding import AutoencoderObjective
 from malt.training.objectives.curriculum import CONSTANT_MEMORY, METHOD_FRAMES, Stage, frames_curriculum
@@ -120,7 +120,9 @@ def tiny() -> Experiment:
         ),
         bank_videos=4,
         bank_frames=64,
-        watching=Watching(validate_every=4, validation_videos=2, sample_every=4, sample_videos=2, sample_frames=20),
+        watching=MonitorConfig(
+            validate_every=4, validation_videos=2, sample_every=4, sample_videos=2, sample_frames=20
+        ),
         sampling=Sampling(num_inference_steps=1),
         precision="float32",
         compile=False,

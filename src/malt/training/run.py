@@ -7,10 +7,10 @@ from malt.training.assembly import assemble
 from malt.training.config import Experiment
 from malt.training.engine.parallel import launched
 from malt.training.run_folder import claimed, write_experiment
-from malt.training.sources.data_source import Tell
+from malt.training.sources.data_source import Log
 
 
-def train(experiment: Experiment, out: Path, device: str = "cpu", tell: Tell = print, *, recipe: str = "") -> Path:
+def train(experiment: Experiment, out: Path, device: str = "cpu", tell: Log = print, *, recipe: str = "") -> Path:
     """Run or resume `experiment` in the folder `out`; returns the directory of the finished `MaltPipeline`.
 
     Started by torchrun, all processes share every batch, and the first one does what is done once.

@@ -9,16 +9,16 @@ from torch import nn
 
 from malt.codecs.registry import codec_of
 from malt.errors import CheckpointError
-from malt.training.config import CheckpointConfig, Sampling, TransformerSize, Watching
+from malt.training.config import CheckpointConfig, MonitorConfig, Sampling, TransformerSize
 from malt.training.engine.loop import fit
 from malt.training.engine.optimizer import Optimization
-from malt.training.engine.parallel import Ranks, Scale, is_sharded, prepare
-from malt.training.monitors.schedule import Watch
+from malt.training.engine.parallel import DistributedContext, ParallelConfig, is_sharded, parallelize
+from malt.training.monitors.schedule import Monitors
 from malt.training.objectives.curriculum import Stage
-from malt.training.objectives.denoising import Captioned, TransformerTask
+from malt.training.objectives.denoising import CaptionedTransformer, DenoisingObjective
 from malt.training.objectives.rng import check_part
 from malt.training.pipeline_export import build_captioned
-from malt.training.sources.data_source import Material, Tell
+from malt.training.sources.data_source import Log, TrainingData
 from malt.training.sources.fit_curriculum import fit_to_videos
 
 
@@ -34,16 +34,16 @@ class TransformerStage:
     curriculum: tuple[Stage, ...]
     optimization: Optimization
     checkpoint: CheckpointConfig
-    watching: Watching
+    watching: MonitorConfig
     sampling: Sampling
-    scale: Scale
+    scale: ParallelConfig
     seed: int
     precision: torch.dtype
     is_compiled: bool
     device: str
     out: Path
 
-    def check(self, ranks: Ranks) -> None:
+    def check(self, ranks: DistributedContext) -> None:
         """Refuse batches that the processes cannot share equally, before hours are spent on what comes first.
 
         Raises:
@@ -54,20 +54,25 @@ class TransformerStage:
                 check_part(ranks.part, objective.batch_size)
 
     def train(
-        self, material: Material, words: tuple[str, ...], autoencoder: nn.Module, ranks: Ranks, tell: Tell
-    ) -> Captioned:
+        self,
+        material: TrainingData,
+        words: tuple[str, ...],
+        autoencoder: nn.Module,
+        ranks: DistributedContext,
+        tell: Log,
+    ) -> CaptionedTransformer:
         """The averaged weights at the end of the curriculum."""
         captioned = self._build(words, autoencoder)
         if self.start:
             load_start(captioned, self.start, text_encoder=not self.is_text_encoder_new)
         torch._dynamo.config.recompile_limit = 64
-        prepare(captioned.transformer, self.scale, self.precision, self.is_compiled)
+        parallelize(captioned.transformer, self.scale, self.precision, self.is_compiled)
         tell(f"transformer: {self.optimization.num_steps} steps")
         layout = self.size.segment_frames, self.size.context_frames
         curriculum = fit_to_videos(self.curriculum, material.longest, *layout, tell)
         watch = self._watch(material, autoencoder, tell)
         average = fit(
-            TransformerTask(captioned, material.examples, curriculum, self.seed, self.precision, part=ranks.part),
+            DenoisingObjective(captioned, material.examples, curriculum, self.seed, self.precision, part=ranks.part),
             self._plan(tell),
             self.out / "transformer",
             actions=watch.actions,
@@ -83,7 +88,7 @@ class TransformerStage:
             watch.finish(self.optimization.num_steps, captioned)
         return captioned
 
-    def _build(self, words: tuple[str, ...], autoencoder: nn.Module) -> Captioned:
+    def _build(self, words: tuple[str, ...], autoencoder: nn.Module) -> CaptionedTransformer:
         return build_captioned(
             self.size,
             words,
@@ -93,9 +98,9 @@ class TransformerStage:
             seed=self.seed,
         ).to(self.device)
 
-    def _watch(self, material: Material, autoencoder: nn.Module, tell: Tell) -> Watch:
+    def _watch(self, material: TrainingData, autoencoder: nn.Module, tell: Log) -> Monitors:
         unrolls = [objective.unroll for stage in self.curriculum for objective in stage.objectives]
-        return Watch(
+        return Monitors(
             self.watching,
             material.held_out,
             num_segments=max(unroll.num_segments for unroll in unrolls),
@@ -109,7 +114,7 @@ class TransformerStage:
             tell=tell,
         )
 
-    def _plan(self, tell: Tell) -> Optimization:
+    def _plan(self, tell: Log) -> Optimization:
         """How it is learned: a run that was begun sharded without Muon, also where it goes on alone."""
         if not self.scale.sharded or self.optimization.muon_learning_rate is None:
             return self.optimization
@@ -117,7 +122,7 @@ class TransformerStage:
         return replace(self.optimization, muon_learning_rate=None)
 
 
-def load_start(captioned: Captioned, pipeline: Path, text_encoder: bool = True) -> None:
+def load_start(captioned: CaptionedTransformer, pipeline: Path, text_encoder: bool = True) -> None:
     """Overwrite the untrained weights with those of a pipeline directory; its text encoder's only where that is asked.
 
     Raises:

@@ -4,12 +4,12 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Literal, Protocol, runtime_checkable
 
-from malt.evaluation.result import Outcome
-from malt.evaluation.video_model import Subject
+from malt.evaluation.result import MetricResult
+from malt.evaluation.video_model import VideoModel
 
 
 @dataclass(frozen=True, kw_only=True)
-class Meaning:
+class FigureSpec:
     """How a figure is to be read: what it says in a few words, and which way is good (None: neither)."""
 
     words: str
@@ -41,7 +41,7 @@ class Metric(Protocol):
         ...
 
     @property
-    def headlines(self) -> dict[str, Meaning]:
+    def headlines(self) -> dict[str, FigureSpec]:
         """The figures that go into the table."""
         ...
 
@@ -50,7 +50,7 @@ class Metric(Protocol):
         """The charts."""
         ...
 
-    def run(self, subject: Subject, seed: int) -> Outcome:
+    def run(self, subject: VideoModel, seed: int) -> MetricResult:
         """Make what is needed and measure it; chance starts from `seed`."""
         ...
 

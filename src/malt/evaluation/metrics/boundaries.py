@@ -7,9 +7,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from malt.evaluation.metrics.base import Axes, Meaning, batches
-from malt.evaluation.result import Outcome
-from malt.evaluation.video_model import Request, Subject
+from malt.evaluation.metrics.base import Axes, FigureSpec, batches
+from malt.evaluation.result import MetricResult
+from malt.evaluation.video_model import Request, VideoModel
 from malt.rollouts.base import Segment
 from malt.worlds.passage.reference import captions_of
 
@@ -24,9 +24,9 @@ class Seams:
     says: str = "How much the picture changes at the border of two segments, over how much it changes inside one: 1 is seamless."
 
     @property
-    def headlines(self) -> dict[str, Meaning]:
+    def headlines(self) -> dict[str, FigureSpec]:
         """The figures for the table."""
-        return {"border over inside": Meaning(words="jump at borders over inside, 1 is seamless")}
+        return {"border over inside": FigureSpec(words="jump at borders over inside, 1 is seamless")}
 
     @property
     def axes(self) -> dict[str, Axes]:
@@ -37,7 +37,7 @@ class Seams:
         """What the numbers depend on."""
         return {"num_videos": self.num_videos, "num_frames": self.num_frames}
 
-    def run(self, subject: Subject, seed: int) -> Outcome:
+    def run(self, subject: VideoModel, seed: int) -> MetricResult:
         """Follow videos and note every change."""
         captions = captions_of(self.num_videos, seed)
         border: list[float] = []
@@ -47,8 +47,10 @@ class Seams:
             at_border, within = jumps(subject.stream(place, self.num_frames))
             border, inside = [*border, *at_border.tolist()], [*inside, *within.tolist()]
         if not border:
-            return Outcome(samples={"inside": inside}, notes=["all frames came in one segment: there is no border"])
-        return Outcome(
+            return MetricResult(
+                samples={"inside": inside}, notes=["all frames came in one segment: there is no border"]
+            )
+        return MetricResult(
             samples={"border": border, "inside": inside},
             ratios={"border over inside": (["border"], ["inside"])},
             notes=["changes are mean absolute differences of pixels in [-1, 1]"],

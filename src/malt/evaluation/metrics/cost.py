@@ -6,9 +6,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from malt.evaluation.metrics.base import Axes, Meaning
-from malt.evaluation.result import Curve, Outcome
-from malt.evaluation.video_model import Request, Subject
+from malt.evaluation.metrics.base import Axes, FigureSpec
+from malt.evaluation.result import Curve, MetricResult
+from malt.evaluation.video_model import Request, VideoModel
 from malt.sessions.run_report import peak_rss_bytes
 from malt.worlds.passage.reference import captions_of
 
@@ -17,7 +17,7 @@ Clock = Callable[[], float]
 
 
 @dataclass(frozen=True)
-class Moment:
+class CostPoint:
     """After a segment: frames made so far, seconds since the start, bytes the process holds, bytes of the memory."""
 
     frames: int
@@ -43,19 +43,19 @@ class Cost:
     )
 
     @property
-    def headlines(self) -> dict[str, Meaning]:
+    def headlines(self) -> dict[str, FigureSpec]:
         """The figures for the table."""
         longest = self.lengths[-1]
         return {
-            f"seconds for one more second at {longest} frames": Meaning(
+            f"seconds for one more second at {longest} frames": FigureSpec(
                 words=f"seconds for one more second at {longest} frames", better="lower"
             ),
-            f"seconds a frame at {longest} frames": Meaning(words=f"seconds a frame at {longest}", better="lower"),
-            "seconds for one more second, longest over shortest": Meaning(
+            f"seconds a frame at {longest} frames": FigureSpec(words=f"seconds a frame at {longest}", better="lower"),
+            "seconds for one more second, longest over shortest": FigureSpec(
                 words=f"cost at {longest} over {self.lengths[0]} frames", better="lower"
             ),
-            "memory, MiB": Meaning(words="memory it keeps, MiB"),
-            "resident growth, MiB": Meaning(words="growth of the process, MiB", better="lower"),
+            "memory, MiB": FigureSpec(words="memory it keeps, MiB"),
+            "resident growth, MiB": FigureSpec(words="growth of the process, MiB", better="lower"),
         }
 
     @property
@@ -73,7 +73,7 @@ class Cost:
         """What the numbers depend on."""
         return {"lengths": list(self.lengths), "limit_s": self.limit_s}
 
-    def run(self, subject: Subject, seed: int) -> Outcome:
+    def run(self, subject: VideoModel, seed: int) -> MetricResult:
         """Make one video and note time and memory on the way, or one of each length."""
         second = max(1, round(subject.frame_rate))
         self._watch(subject, seed, second)  # what is only done once is done now
@@ -88,7 +88,7 @@ class Cost:
             Curve(chart=chart, line="", x=x, samples=[[value] for value in values], over="seeds")
             for chart, values in charts.items()
         ]
-        return Outcome(whole=self._whole(found, charts), curves=curves, notes=self._notes(subject, found))
+        return MetricResult(whole=self._whole(found, charts), curves=curves, notes=self._notes(subject, found))
 
     def _whole(self, found: dict[int, tuple[float, int, int]], charts: dict[str, list[float]]) -> dict[str, float]:
         whole = {
@@ -103,7 +103,7 @@ class Cost:
             "memory, MiB": max(each[2] for each in found.values()) / 2**20,
         }
 
-    def _going_on(self, subject: Subject, seed: int, second: int) -> dict[int, tuple[float, int, int]]:
+    def _going_on(self, subject: VideoModel, seed: int, second: int) -> dict[int, tuple[float, int, int]]:
         """Of every length: seconds for the next second of one and the same video, bytes resident, bytes of memory."""
         moments = self._watch(subject, seed, self.lengths[-1] + 4 * second)
         found = {}
@@ -117,7 +117,7 @@ class Cost:
             found[length] = (seconds, moments[here].resident, moments[here].memory)
         return found
 
-    def _anew(self, subject: Subject, seed: int, second: int) -> dict[int, tuple[float, int, int]]:
+    def _anew(self, subject: VideoModel, seed: int, second: int) -> dict[int, tuple[float, int, int]]:
         """The same where a longer video is another video: all of it counts."""
         found = {}
         for length in self.lengths:
@@ -127,14 +127,14 @@ class Cost:
                 break
         return found
 
-    def _watch(self, subject: Subject, seed: int, num_frames: int) -> list[Moment]:
+    def _watch(self, subject: VideoModel, seed: int, num_frames: int) -> list[CostPoint]:
         place, moments, frames, began = subject.begin(_request(seed)), [], 0, self.clock()
         for segment in subject.stream(place, num_frames):
             frames += segment.frames.shape[1]
-            moments.append(Moment(frames, self.clock() - began, resident_bytes(), segment.memory_bytes))
+            moments.append(CostPoint(frames, self.clock() - began, resident_bytes(), segment.memory_bytes))
         return moments
 
-    def _notes(self, subject: Subject, found: dict[int, tuple[float, int, int]]) -> list[str]:
+    def _notes(self, subject: VideoModel, found: dict[int, tuple[float, int, int]]) -> list[str]:
         if subject.extends:
             return ["one video at a time; the time of its next two seconds, halved"]
         notes = ["a longer video is made anew, whole: its seconds count in full, its bytes are the process's peak"]

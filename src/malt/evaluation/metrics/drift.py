@@ -9,11 +9,11 @@ from jaxtyping import Float
 from torch import Tensor
 
 from malt.errors import UsageError
-from malt.evaluation.metrics.base import Axes, Meaning, batches
+from malt.evaluation.metrics.base import Axes, FigureSpec, batches
 from malt.evaluation.metrics.features import WorldClips
 from malt.evaluation.metrics.frechet_distance import Gaussian, frechet_distance, gaussian_of
-from malt.evaluation.result import Curve, Outcome
-from malt.evaluation.video_model import Request, Subject, collect_spans
+from malt.evaluation.result import Curve, MetricResult
+from malt.evaluation.video_model import Request, VideoModel, collect_spans
 from malt.worlds.passage.drift_signs import histogram_distance, motion, moving_shapes, sharpness, well_formed
 from malt.worlds.passage.oracle import Seen, read_shapes
 from malt.worlds.passage.reference import captions_of, film, scenes_of
@@ -55,19 +55,21 @@ class Wear:
             raise UsageError(f"asked for wear over {self.num_frames} frames; give at least {2 * STRETCH}")
 
     @property
-    def headlines(self) -> dict[str, Meaning]:
+    def headlines(self) -> dict[str, FigureSpec]:
         """The figures for the table."""
         kept = {
-            f"{sign} kept": Meaning(words=f"{sign} kept", better="higher" if sign in KEPT[:2] else None, percent=True)
+            f"{sign} kept": FigureSpec(
+                words=f"{sign} kept", better="higher" if sign in KEPT[:2] else None, percent=True
+            )
             for sign in KEPT
         }
         levels = {
-            "well-formed shapes, last": Meaning(words="well-formed shapes a frame at the end", better="higher"),
-            f"well-formed shapes, last, {WORLD}": Meaning(words=f"the same of {WORLD}"),
+            "well-formed shapes, last": FigureSpec(words="well-formed shapes a frame at the end", better="higher"),
+            f"well-formed shapes, last, {WORLD}": FigureSpec(words=f"the same of {WORLD}"),
         }
         ends = {
-            "colour drift, last": Meaning(words="colours changed by the end", better="lower", percent=True),
-            "Frechet of windows, last": Meaning(words="Frechet of the last windows", better="lower"),
+            "colour drift, last": FigureSpec(words="colours changed by the end", better="lower", percent=True),
+            "Frechet of windows, last": FigureSpec(words="Frechet of the last windows", better="lower"),
         }
         return levels | kept | ends
 
@@ -90,7 +92,7 @@ class Wear:
         firsts = [round(n * (self.num_frames - STRETCH) / (num - 1)) for n in range(num)]
         return [(first, first + STRETCH) for first in firsts]
 
-    def run(self, subject: Subject, seed: int) -> Outcome:
+    def run(self, subject: VideoModel, seed: int) -> MetricResult:
         """Make long videos and films of the same scenes, and compare their stretches."""
         made, true = _Stretches(self), _Stretches(self)
         captions, scenes = captions_of(self.num_videos, seed), scenes_of(self.num_videos, seed)
@@ -104,10 +106,12 @@ class Wear:
         distances, floor = self._distances(made.features, true.features, subject, seed)
         curves = [*self._curves(made.signs, "", distances), *self._curves(true.signs, WORLD, floor)]
         whole = {"Frechet of windows, first": distances[0], "Frechet of windows, last": distances[-1]}
-        return Outcome(samples=samples, whole=whole, ratios=ratios, curves=curves, notes=self._notes(made.features))
+        return MetricResult(
+            samples=samples, whole=whole, ratios=ratios, curves=curves, notes=self._notes(made.features)
+        )
 
     def _distances(
-        self, made: list[Tensor], true: list[Tensor], subject: Subject, seed: int
+        self, made: list[Tensor], true: list[Tensor], subject: VideoModel, seed: int
     ) -> tuple[list[float], list[float]]:
         """Frechet distance to the world of every stretch's windows, and of true films' windows, as many."""
         clips = film(scenes_of(self.reference_clips, seed, room=SEEDS_OF_TRUTH), STRETCH, 16, subject.frame_size)

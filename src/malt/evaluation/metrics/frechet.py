@@ -6,11 +6,11 @@ import torch
 from torch import Tensor
 
 from malt.errors import UsageError
-from malt.evaluation.metrics.base import Axes, Meaning, batches
+from malt.evaluation.metrics.base import Axes, FigureSpec, batches
 from malt.evaluation.metrics.features import Features, available_features
 from malt.evaluation.metrics.frechet_distance import frechet_of
-from malt.evaluation.result import Outcome
-from malt.evaluation.video_model import Request, Subject, make
+from malt.evaluation.result import MetricResult
+from malt.evaluation.video_model import Request, VideoModel, make
 from malt.worlds.passage.reference import captions_of, film, scenes_of
 
 REAL, OTHER_REAL = 1, 2  # rooms of scenes that no video was asked for
@@ -34,11 +34,11 @@ class Frechet:
             raise UsageError("a Frechet distance needs at least 2 videos; give a larger --count, or other --metrics")
 
     @property
-    def headlines(self) -> dict[str, Meaning]:
+    def headlines(self) -> dict[str, FigureSpec]:
         """The figures for the table."""
         features, _ = available_features()
-        made = {f"{each.name}": Meaning(words=f"Frechet distance, {each.name}", better="lower") for each in features}
-        floor = {f"floor, {each.name}": Meaning(words=f"its floor, {each.name}") for each in features}
+        made = {f"{each.name}": FigureSpec(words=f"Frechet distance, {each.name}", better="lower") for each in features}
+        floor = {f"floor, {each.name}": FigureSpec(words=f"its floor, {each.name}") for each in features}
         return {name: meaning for pair in zip(made.items(), floor.items(), strict=True) for name, meaning in pair}
 
     @property
@@ -52,7 +52,7 @@ class Frechet:
         names = [each.name for each in features]
         return {"num_videos": self.num_videos, "num_frames": self.num_frames, "features": names}
 
-    def run(self, subject: Subject, seed: int) -> Outcome:
+    def run(self, subject: VideoModel, seed: int) -> MetricResult:
         """Make videos of captions and films of other scenes, and compare their features."""
         features, notes = available_features()
         made = _features_of_made(features, subject, seed, self.num_videos, self.num_frames)
@@ -64,11 +64,11 @@ class Frechet:
         whole |= {f"floor, {each.name}": frechet_of(other[each.name], real[each.name]) for each in features}
         counts = ", ".join(f"{len(made[each.name])} of {each.name}" for each in features)
         about = f"{self.num_videos} videos of {self.num_frames} frames against as many films; features: {counts}"
-        return Outcome(whole=whole, notes=[about, *notes])
+        return MetricResult(whole=whole, notes=[about, *notes])
 
 
 def _features_of_made(
-    features: list[Features], subject: Subject, seed: int, num_videos: int, num_frames: int
+    features: list[Features], subject: VideoModel, seed: int, num_videos: int, num_frames: int
 ) -> dict[str, Tensor]:
     captions = captions_of(num_videos, seed)
     parts: dict[str, list[Tensor]] = {each.name: [] for each in features}
@@ -80,7 +80,7 @@ def _features_of_made(
 
 
 def _features_of_films(
-    features: list[Features], subject: Subject, seed: int, room: int, num_videos: int, num_frames: int
+    features: list[Features], subject: VideoModel, seed: int, room: int, num_videos: int, num_frames: int
 ) -> dict[str, Tensor]:
     scenes = scenes_of(num_videos, seed, room=room)
     parts: dict[str, list[Tensor]] = {each.name: [] for each in features}

@@ -9,11 +9,11 @@ from jaxtyping import Float
 from torch import Tensor
 
 from malt.errors import UsageError
-from malt.evaluation.metrics.base import Axes, Meaning, batches
+from malt.evaluation.metrics.base import Axes, FigureSpec, batches
 from malt.evaluation.metrics.frechet_distance import frechet_of
 from malt.evaluation.metrics.i3d import I3D, PROTOCOL_CLIPS, PROTOCOL_FRAMES, SIDE, load_i3d
-from malt.evaluation.result import Outcome
-from malt.evaluation.video_model import Request, Subject, make
+from malt.evaluation.result import MetricResult
+from malt.evaluation.video_model import Request, VideoModel, make
 from malt.worlds.passage.reference import captions_of, film, scenes_of
 
 REAL, OTHER_REAL = 1, 2  # rooms of scenes that no video was asked for
@@ -37,10 +37,10 @@ class Fvd:
         load_i3d(self.i3d)
 
     @property
-    def headlines(self) -> dict[str, Meaning]:
+    def headlines(self) -> dict[str, FigureSpec]:
         """The figures for the table."""
-        made = {name: Meaning(words=name, better="lower") for name in map(_named, self.lengths)}
-        floor = {f"floor, {name}": Meaning(words=f"its floor, {name}") for name in made}
+        made = {name: FigureSpec(words=name, better="lower") for name in map(_named, self.lengths)}
+        floor = {f"floor, {name}": FigureSpec(words=f"its floor, {name}") for name in made}
         return {name: meaning for pair in zip(made.items(), floor.items(), strict=True) for name, meaning in pair}
 
     @property
@@ -54,7 +54,7 @@ class Fvd:
         protocol = {"clips": self.num_videos, "frames": list(self.lengths), "stride": 1, "side": SIDE}
         return protocol | {"sha256": i3d.sha256, "layout": i3d.layout, "scales_itself": i3d.scales_itself}
 
-    def run(self, subject: Subject, seed: int) -> Outcome:
+    def run(self, subject: VideoModel, seed: int) -> MetricResult:
         """Make clips and films, and compare what the network says of them."""
         i3d = load_i3d(self.i3d)
         made = self._features(i3d, self._made(subject, seed))
@@ -64,7 +64,7 @@ class Fvd:
         notes = [f"{self.num_videos} clips, stride 1, {SIDE}x{SIDE}, network sha256 {i3d.sha256[:12]}"]
         if self.num_videos != PROTOCOL_CLIPS:
             notes.append(f"the protocol asks for {PROTOCOL_CLIPS} clips: do not compare with published figures")
-        return Outcome(whole=whole, notes=notes)
+        return MetricResult(whole=whole, notes=notes)
 
     def _features(self, i3d: I3D, videos: Iterable[Float[Tensor, "b t 3 h w"]]) -> ByLength:
         """Features of the first frames of every video, by how many frames a clip has."""
@@ -74,12 +74,12 @@ class Fvd:
                 parts[n].append(i3d(part[:, :n]))
         return {n: torch.cat(of_batches) for n, of_batches in parts.items()}
 
-    def _made(self, subject: Subject, seed: int) -> Iterable[Tensor]:
+    def _made(self, subject: VideoModel, seed: int) -> Iterable[Tensor]:
         captions = captions_of(self.num_videos, seed)
         for part in batches(self.num_videos):
             yield make(subject, Request(captions=captions[part], seed=seed + part.start), max(self.lengths))
 
-    def _films(self, subject: Subject, seed: int, room: int) -> Iterable[Tensor]:
+    def _films(self, subject: VideoModel, seed: int, room: int) -> Iterable[Tensor]:
         scenes = scenes_of(self.num_videos, seed, room=room)
         for part in batches(self.num_videos):
             yield film(scenes[part], 0, max(self.lengths), subject.frame_size)

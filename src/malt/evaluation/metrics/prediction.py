@@ -8,10 +8,10 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-from malt.evaluation.metrics.base import Axes, Meaning, batches
+from malt.evaluation.metrics.base import Axes, FigureSpec, batches
 from malt.evaluation.metrics.features import ImageNetFrames, imagenet_network
-from malt.evaluation.result import Curve, Outcome
-from malt.evaluation.video_model import Request, Subject, make
+from malt.evaluation.result import Curve, MetricResult
+from malt.evaluation.video_model import Request, VideoModel, make
 from malt.worlds.drive.recordings import FOLDER, driving_files, driving_windows
 from malt.worlds.passage.reference import UNTOLD, film, scenes_of
 from malt.worlds.passage.world_features import CLIP_FRAMES, load_world_features
@@ -36,16 +36,16 @@ class Prediction:
     )
 
     @property
-    def headlines(self) -> dict[str, Meaning]:
+    def headlines(self) -> dict[str, FigureSpec]:
         """The figures for the table."""
         return {
             figure: meaning
             for domain in ("", DRIVING)
             for figure, meaning in {
-                f"PSNR{domain}": Meaning(words=f"PSNR over {self.horizon} frames, dB{domain}", better="higher"),
-                f"PSNR{domain}, {FROZEN}": Meaning(words=f"PSNR of the last true frame, dB{domain}"),
-                f"SSIM{domain}": Meaning(words=f"SSIM over {self.horizon} frames{domain}", better="higher"),
-                f"feature distance{domain}": Meaning(words=f"feature distance{domain}", better="lower"),
+                f"PSNR{domain}": FigureSpec(words=f"PSNR over {self.horizon} frames, dB{domain}", better="higher"),
+                f"PSNR{domain}, {FROZEN}": FigureSpec(words=f"PSNR of the last true frame, dB{domain}"),
+                f"SSIM{domain}": FigureSpec(words=f"SSIM over {self.horizon} frames{domain}", better="higher"),
+                f"feature distance{domain}": FigureSpec(words=f"feature distance{domain}", better="lower"),
             }.items()
         }
 
@@ -61,9 +61,9 @@ class Prediction:
         counts = {"num_videos": self.num_videos, "given": self.given, "horizon": self.horizon}
         return counts | {"features": _feature_name()}
 
-    def run(self, subject: Subject, seed: int) -> Outcome:
+    def run(self, subject: VideoModel, seed: int) -> MetricResult:
         """Continue films of the world and, where the model takes actions and there are any, true driving."""
-        outcome = Outcome(notes=_missing(subject))
+        outcome = MetricResult(notes=_missing(subject))
         for domain, requests in self._domains(subject, seed):
             made, true, last = [], [], []
             for request, future in requests:
@@ -74,14 +74,14 @@ class Prediction:
             outcome = self._add(outcome, domain, torch.cat(made), torch.cat(true), torch.cat(last))
         return outcome
 
-    def _domains(self, subject: Subject, seed: int) -> Iterator[tuple[str, Iterator[tuple[Request, Tensor]]]]:
+    def _domains(self, subject: VideoModel, seed: int) -> Iterator[tuple[str, Iterator[tuple[Request, Tensor]]]]:
         """What is continued: requests, each with the true frames that followed."""
         if not subject.takes_actions:
             yield "", self._of_world(subject, seed)
         elif files := driving_files():
             yield DRIVING, self._of_driving(subject, seed, min(self.num_videos, len(files) // 2))
 
-    def _of_world(self, subject: Subject, seed: int) -> Iterator[tuple[Request, Tensor]]:
+    def _of_world(self, subject: VideoModel, seed: int) -> Iterator[tuple[Request, Tensor]]:
         scenes = scenes_of(self.num_videos, seed)
         for part in batches(self.num_videos):
             films = film(scenes[part], START, self.given + self.horizon, subject.frame_size)
@@ -89,14 +89,14 @@ class Prediction:
             first, future = films.split([self.given, self.horizon], dim=1)
             yield Request(captions=captions, seed=seed + part.start, first=first), future
 
-    def _of_driving(self, subject: Subject, seed: int, num: int) -> Iterator[tuple[Request, Tensor]]:
+    def _of_driving(self, subject: VideoModel, seed: int, num: int) -> Iterator[tuple[Request, Tensor]]:
         drives = driving_windows(num, self.given + self.horizon, subject.frame_size, seed, driving_files())
         for part in batches(len(drives.frames)):
             first, future = drives.frames[part].split([self.given, self.horizon], dim=1)
             captions, actions = [""] * len(first), drives.actions[part]
             yield Request(captions=captions, seed=seed + part.start, first=first, actions=actions), future
 
-    def _add(self, outcome: Outcome, domain: str, made: Tensor, true: Tensor, last: Tensor) -> Outcome:
+    def _add(self, outcome: MetricResult, domain: str, made: Tensor, true: Tensor, last: Tensor) -> MetricResult:
         """The outcome with the distances of this domain."""
         samples, curves = dict(outcome.samples), list(outcome.curves)
         for line, videos in (("", made), (FROZEN, last)):
@@ -104,10 +104,10 @@ class Prediction:
                 curves.append(Curve(chart=chart + domain, line=line, x=x, samples=values.T.tolist()))
                 samples[f"{chart}{domain}" + (f", {line}" if line else "")] = values.mean(1).tolist()
         note = f"{self.given} true frames were given; feature distance is the cosine distance of {_feature_name()}"
-        return Outcome(samples=samples, curves=curves, notes=[*outcome.notes, note])
+        return MetricResult(samples=samples, curves=curves, notes=[*outcome.notes, note])
 
 
-def _missing(subject: Subject) -> list[str]:
+def _missing(subject: VideoModel) -> list[str]:
     """What to say where there is nothing to continue."""
     if subject.takes_actions and not driving_files():
         return [f"the model takes actions, and there is no true driving here: set MALT_DATA to a folder with {FOLDER}"]

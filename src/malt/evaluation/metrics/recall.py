@@ -5,11 +5,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from malt.evaluation.metrics.base import Axes, Meaning, batches
-from malt.evaluation.result import Curve, Outcome
-from malt.evaluation.video_model import MemoryUse, Request, Subject, collect
+from malt.evaluation.metrics.base import Axes, FigureSpec, batches
+from malt.evaluation.result import Curve, MetricResult
+from malt.evaluation.video_model import MemoryUse, Request, VideoModel, collect
 from malt.worlds.passage.appearances import Appearance, follow
-from malt.worlds.passage.occlusions import BINS, GIVEN, HORIZON, Moment, moments
+from malt.worlds.passage.occlusions import BINS, GIVEN, HORIZON, Occlusion, moments
 from malt.worlds.passage.oracle import read_shapes
 from malt.worlds.passage.reference import UNTOLD, film, first_scene
 from malt.worlds.passage.scenes import COLOURS, KINDS, sample_scenes
@@ -30,15 +30,15 @@ class Recall:
     )
 
     @property
-    def headlines(self) -> dict[str, Meaning]:
+    def headlines(self) -> dict[str, FigureSpec]:
         """The figures for the table."""
         longest = BINS[-1].name
         return {
-            "same, memory as it is": Meaning(words="came out the same", better="higher", percent=True),
-            f"same after {longest} hidden frames": Meaning(
+            "same, memory as it is": FigureSpec(words="came out the same", better="higher", percent=True),
+            f"same after {longest} hidden frames": FigureSpec(
                 words=f"the same after {longest} hidden frames", better="higher", percent=True
             ),
-            "same, memory emptied": Meaning(words="the same, memory emptied", percent=True),
+            "same, memory emptied": FigureSpec(words="the same, memory emptied", percent=True),
         }
 
     @property
@@ -50,7 +50,7 @@ class Recall:
         """What the numbers depend on."""
         return {"per_bin": self.per_bin, "given": GIVEN, "horizon": HORIZON, "chance": CHANCE}
 
-    def run(self, subject: Subject, seed: int) -> Outcome:
+    def run(self, subject: VideoModel, seed: int) -> MetricResult:
         """Watch every moment once for each use of the memory."""
         found = moments(self.per_bin, first_scene(seed))
         every = [moment for in_bin in found.values() for moment in in_bin]
@@ -68,11 +68,11 @@ class Recall:
         if short:
             notes.append(f"too few moments were found for {', '.join(short)} hidden frames")
         curves = [_curve(every, seen[use], USES[use]) for use in uses]
-        return Outcome(samples=samples, curves=curves, notes=notes)
+        return MetricResult(samples=samples, curves=curves, notes=notes)
 
 
 def watch(
-    subject: Subject, every: list[Moment], uses: list[MemoryUse], seed: int
+    subject: VideoModel, every: list[Occlusion], uses: list[MemoryUse], seed: int
 ) -> dict[MemoryUse, list[Appearance | None]]:
     """The first shape that comes out in the lane of each moment's shape; None if none does."""
     seen: dict[MemoryUse, list[Appearance | None]] = {use: [] for use in uses}
@@ -85,22 +85,22 @@ def watch(
     return seen
 
 
-def _given(asked: list[Moment], subject: Subject) -> Tensor:
+def _given(asked: list[Occlusion], subject: VideoModel) -> Tensor:
     """The true frames up to each moment."""
     films = [film(sample_scenes(1, each.scene), each.start, GIVEN, subject.frame_size) for each in asked]
     return torch.cat(films)
 
 
-def _first(video: Tensor, moment: Moment) -> Appearance | None:
+def _first(video: Tensor, moment: Occlusion) -> Appearance | None:
     appearances = follow(read_shapes(video), moment.lane)
     return appearances[0] if appearances else None
 
 
-def _same(moment: Moment, seen: Appearance | None) -> float:
+def _same(moment: Occlusion, seen: Appearance | None) -> float:
     return float(seen is not None and (seen.kind, seen.colour) == (moment.kind, moment.colour))
 
 
-def _samples(every: list[Moment], seen: list[Appearance | None], use: str) -> dict[str, list[float]]:
+def _samples(every: list[Occlusion], seen: list[Appearance | None], use: str) -> dict[str, list[float]]:
     """Of every moment: same, same kind, same colour, anything at all (1 or 0)."""
     pairs = list(zip(every, seen, strict=True))
     return {
@@ -111,7 +111,7 @@ def _samples(every: list[Moment], seen: list[Appearance | None], use: str) -> di
     }
 
 
-def _curve(every: list[Moment], seen: list[Appearance | None], use: str) -> Curve:
+def _curve(every: list[Occlusion], seen: list[Appearance | None], use: str) -> Curve:
     """Share of the same at the middle of every bin."""
     in_bins = [
         [_same(m, a) for m, a in zip(every, seen, strict=True) if each.first <= m.hidden_frames <= each.last]

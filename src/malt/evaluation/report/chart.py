@@ -25,7 +25,7 @@ class Point:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Line:
+class ChartLine:
     """A named line; lines of one subject share a colour, and differ in their dashes."""
 
     name: str
@@ -50,7 +50,7 @@ class _Scale:
         return round(self.start + share * (self.end - self.start), 1)
 
 
-def line_chart(lines: Sequence[Line], axes: Axes) -> str:
+def line_chart(lines: Sequence[ChartLine], axes: Axes) -> str:
     """One chart; values that are all of one sign have an axis that reaches to 0."""
     points = [point for line in lines for point in line.points]
     ys = [y for point in points for y in (point.y, point.low, point.high) if y is not None]
@@ -104,7 +104,7 @@ def _x_tick(tick: float, across: _Scale) -> str:
     return f'<text x="{across(tick)}" y="{HEIGHT - BOTTOM + 17}" text-anchor="middle">{short(tick)}</text>'
 
 
-def _band(line: Line, across: _Scale, upward: _Scale) -> str:
+def _band(line: ChartLine, across: _Scale, upward: _Scale) -> str:
     """The interval round a line, where it has one."""
     edges = [
         (across(p.x), upward(p.low), upward(p.high)) for p in line.points if p.low is not None and p.high is not None
@@ -115,7 +115,7 @@ def _band(line: Line, across: _Scale, upward: _Scale) -> str:
     return f'<polygon points="{" ".join(corners)}" fill="{line.colour}" fill-opacity="0.13"/>'
 
 
-def _line(line: Line, across: _Scale, upward: _Scale) -> str:
+def _line(line: ChartLine, across: _Scale, upward: _Scale) -> str:
     places = " ".join(f"{across(p.x)},{upward(p.y)}" for p in line.points)
     path = (
         f'<polyline points="{places}" fill="none" stroke="{line.colour}" stroke-width="2" '
@@ -124,7 +124,7 @@ def _line(line: Line, across: _Scale, upward: _Scale) -> str:
     return path + "".join(_dot(line, point, across(point.x), upward(point.y)) for point in line.points)
 
 
-def _dot(line: Line, point: Point, x: float, y: float) -> str:
+def _dot(line: ChartLine, point: Point, x: float, y: float) -> str:
     """A point that says its value when pointed at; small ones where there are many."""
     radius = 3.5 if len(line.points) <= 12 else 1.5
     interval = "" if point.low is None or point.high is None else f" ({short(point.low)} to {short(point.high)})"

@@ -5,7 +5,7 @@ from html import escape
 from typing import Any
 
 from malt.evaluation.metrics.base import Axes
-from malt.evaluation.report.chart import COLOURS, DASHES, GREY, Line, Point, line_chart, short
+from malt.evaluation.report.chart import COLOURS, DASHES, GREY, ChartLine, Point, line_chart, short
 from malt.evaluation.report.html_style import SCRIPT, STYLE
 from malt.evaluation.report.side_by_side import WORLD
 
@@ -134,9 +134,9 @@ def _figure(results: Results, metric: str, chart: str, found: dict[str, Any]) ->
     return f"<figure><figcaption>{escape(axes.y)}</figcaption>{line_chart(lines, axes)}<div class='keys'>{keys}</div></figure>"
 
 
-def _lines(chart: str, found: dict[str, Any], subjects: list[str]) -> list[Line]:
+def _lines(chart: str, found: dict[str, Any], subjects: list[str]) -> list[ChartLine]:
     """Every subject's lines in its colour; what the world itself does, once, in grey."""
-    lines: list[Line] = []
+    lines: list[ChartLine] = []
     for subject, each in found.items():
         own = [curve for curve in each["curves"] if curve["chart"] == chart]
         for number, curve in enumerate(own):
@@ -149,7 +149,7 @@ def _lines(chart: str, found: dict[str, Any], subjects: list[str]) -> list[Line]
             name = WORLD if of_world else ", ".join(filter(None, (subject, curve["line"])))
             if points and not (of_world and any(line.name == WORLD for line in lines)):
                 colour = GREY if of_world else _colour(subject, subjects)
-                lines.append(Line(name=name, points=points, colour=colour, dash=DASHES[number % len(DASHES)]))
+                lines.append(ChartLine(name=name, points=points, colour=colour, dash=DASHES[number % len(DASHES)]))
     return lines
 
 
@@ -178,7 +178,7 @@ def _chip(name: str, subjects: list[str]) -> str:
     return f"<i class='chip' style='background:{colour}'></i>"
 
 
-def _stroke(line: Line) -> str:
+def _stroke(line: ChartLine) -> str:
     return (
         f"<svg class='stroke' viewBox='0 0 26 6'><line x1='0' x2='26' y1='3' y2='3' stroke='{line.colour}' "
         f"stroke-width='2.5' stroke-dasharray='{line.dash}'/></svg>"

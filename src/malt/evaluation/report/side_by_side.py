@@ -8,7 +8,7 @@ from typing import Any
 from jaxtyping import Float
 from torch import Tensor
 
-from malt.evaluation.video_model import Request, Subject
+from malt.evaluation.video_model import Request, VideoModel
 from malt.media.pixels import to_pixels
 from malt.media.video_writer import VideoSink
 from malt.worlds.passage.reference import captions_of, film, scenes_of
@@ -17,7 +17,7 @@ WORLD = "the world itself"
 SEED, SCALE = 1000, 3  # no metric is run with so large a seed
 
 
-def show(subjects: list[Subject], folder: Path, num_videos: int, num_frames: int) -> Iterator[str]:
+def show(subjects: list[VideoModel], folder: Path, num_videos: int, num_frames: int) -> Iterator[str]:
     """Write what is not there yet into `folder`, and name each subject whose videos are being made."""
     folder.mkdir(parents=True, exist_ok=True)
     captions = captions_of(num_videos, SEED)
@@ -34,7 +34,7 @@ def show(subjects: list[Subject], folder: Path, num_videos: int, num_frames: int
         _write([films], paths, subjects[0].frame_rate)
 
 
-def table(subjects: list[Subject], folder: Path, num_videos: int) -> list[dict[str, Any]]:
+def table(subjects: list[VideoModel], folder: Path, num_videos: int) -> list[dict[str, Any]]:
     """For the page: every caption with the files, relative to the page, of those whose videos are there."""
     names = [WORLD, *(subject.name for subject in subjects)]
     return [

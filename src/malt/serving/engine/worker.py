@@ -14,7 +14,7 @@ from itertools import chain
 from typing import Any, TypeVar
 
 from malt.errors import MaltError
-from malt.rollouts.base import Driver, Segment
+from malt.rollouts.base import ActionPolicy, Segment
 from malt.sessions.session import Session
 
 Value = TypeVar("Value")
@@ -25,7 +25,7 @@ class BusyError(MaltError):
     """There is no room for another job; try again later."""
 
 
-class State(StrEnum):
+class JobState(StrEnum):
     """Where a job stands. The first two are under way; STOPPED is one that ended because the worker did."""
 
     WAITING = "waiting"
@@ -51,7 +51,7 @@ class Job:
         on_end: Callable[["Job"], None],
     ) -> None:
         self.num_frames, self.has_room = num_frames, has_room
-        self.state, self.error, self.frames_made = State.WAITING, "", 0
+        self.state, self.error, self.frames_made = JobState.WAITING, "", 0
         self._segments: Iterator[Segment] | None = segments
         self._on_segment, self._on_end = on_segment, on_end
         self._ended = threading.Event()
@@ -60,7 +60,7 @@ class Job:
     @property
     def is_over(self) -> bool:
         """Whether nothing more will come of it."""
-        return self.state not in (State.WAITING, State.RUNNING)
+        return self.state not in (JobState.WAITING, JobState.RUNNING)
 
     def wait(self, timeout: float | None = None) -> bool:
         """Wait until it is over and `on_end` has been called; whether it is."""
@@ -79,7 +79,7 @@ class Job:
         self._on_segment(segment)
         return True
 
-    def _end(self, state: State, error: str) -> None:
+    def _end(self, state: JobState, error: str) -> None:
         """Let go of everything and say so. On the computer's thread."""
         self.state, self.error, self._segments = state, error, None
         on_end, self._on_end, self._on_segment, self.has_room = self._on_end, _ignore, _ignore, lambda: True
@@ -124,7 +124,7 @@ class Worker:
         on_segment: Callable[[Segment], None] = lambda segment: None,
         *,
         given: Iterable[Segment] = (),
-        driver: Driver | None = None,
+        driver: ActionPolicy | None = None,
         has_room: Callable[[], bool] = lambda: True,
         on_end: Callable[[Job], None] = lambda job: None,
         keep: bool = False,
@@ -171,7 +171,7 @@ class Worker:
             waits = job in self._waiting
             self._changed.notify_all()
         if waits:
-            self._retire(job, State.CANCELLED)
+            self._retire(job, JobState.CANCELLED)
 
     def wake(self) -> None:
         """Have the paused jobs asked again whether there is room."""
@@ -210,15 +210,15 @@ class Worker:
             going_on = self._computer.submit(job._step)
             error = going_on.exception()
             if error is not None:
-                self._retire(job, State.FAILED, _sentence(error))
+                self._retire(job, JobState.FAILED, _sentence(error))
             elif not job._wanted:
-                self._retire(job, State.CANCELLED)
+                self._retire(job, JobState.CANCELLED)
             elif not going_on.result():
-                self._retire(job, State.DONE)
+                self._retire(job, JobState.DONE)
         with self._changed:
             left = [*self._running, *self._waiting]
         for job in left:
-            self._retire(job, State.STOPPED)
+            self._retire(job, JobState.STOPPED)
 
     def _next(self) -> Job | None:
         """Wait for a job that can have a turn, and put it behind the others; None when the worker closes."""
@@ -238,10 +238,10 @@ class Worker:
         num_places = max(0, self.max_running - len(self._running))
         newcomers = [self._waiting.popleft() for _ in range(min(num_places, len(self._waiting)))]
         for job in newcomers:
-            job.state = State.RUNNING
+            job.state = JobState.RUNNING
         self._running.extendleft(reversed(newcomers))
 
-    def _retire(self, job: Job, state: State, error: str = "") -> None:
+    def _retire(self, job: Job, state: JobState, error: str = "") -> None:
         """Take a job out, if that has not been done, and let it end on the computer's thread."""
         with self._changed:
             jobs = self._running if job in self._running else self._waiting
@@ -251,7 +251,7 @@ class Worker:
             self._computer.submit(job._end, state, error).add_done_callback(_log_failure)
 
 
-def aside(work: Callable[[], Value]) -> Value:
+def run_in_fresh_thread(work: Callable[[], Value]) -> Value:
     """Do something in a thread that ends with it, as loading a model that another thread will compute with.
 
     Each thread that computes keeps a team of threads, and where all teams together outnumber the processors, those of GNU's

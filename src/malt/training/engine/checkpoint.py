@@ -17,33 +17,33 @@ from torch.distributed.tensor import DTensor, distribute_tensor
 
 from malt.errors import CheckpointError
 from malt.training.engine import sharded_checkpoint
-from malt.training.engine.parallel import current_ranks, local
-from malt.training.engine.train_state import Learner
+from malt.training.engine.parallel import current_context, local_tensor
+from malt.training.engine.train_state import TrainState
 
 PREFIX = "step-"
 MOST_SKIPPED = 10  # steps in a row
 
 
 @dataclass(frozen=True)
-class Progress:
+class TrainProgress:
     """How far a run has come: steps taken, how many of them were skipped as not finite, and how many of the last ones."""
 
     step: int = 0
     skipped: int = 0
     skipped_last: int = 0
 
-    def after(self, is_finite: bool) -> "Progress":
+    def after(self, is_finite: bool) -> "TrainProgress":
         """As it stands after one step more."""
         if is_finite:
-            return Progress(self.step + 1, self.skipped)
-        return Progress(self.step + 1, self.skipped + 1, self.skipped_last + 1)
+            return TrainProgress(self.step + 1, self.skipped)
+        return TrainProgress(self.step + 1, self.skipped + 1, self.skipped_last + 1)
 
     def has_diverged(self, num_steps: int) -> bool:
         """Whether too many steps in a row, or half of a run's steps, were skipped for anything good to come of it."""
         return self.skipped_last >= MOST_SKIPPED or 2 * self.skipped > num_steps
 
 
-def save_state(folder: Path, progress: Progress, learner: Learner, keep: int = 2) -> Path:
+def save_state(folder: Path, progress: TrainProgress, learner: TrainState, keep: int = 2) -> Path:
     """Write everything that resuming after `progress` needs; it appears under its name only when complete."""
     partial = begin(folder, progress)
     for file, tensors in learner.tensors().items():
@@ -57,13 +57,13 @@ class Saver:
     States whose weights are not finite are not saved, so that they never take the place of good ones.
     """
 
-    def __init__(self, learner: Learner) -> None:
+    def __init__(self, learner: TrainState) -> None:
         self._learner = learner
-        self._writer = sharded_checkpoint.BackgroundWriter() if current_ranks().world > 1 else None
+        self._writer = sharded_checkpoint.BackgroundWriter() if current_context().world > 1 else None
 
-    def save(self, folder: Path, progress: Progress, keep: int = 2) -> bool:
+    def save(self, folder: Path, progress: TrainProgress, keep: int = 2) -> bool:
         """Save the state as it is now, if its weights are finite; of those in `folder` the newest `keep` stay."""
-        (is_spoilt,) = current_ranks().agree(not self._learner.is_finite)
+        (is_spoilt,) = current_context().agree(not self._learner.is_finite)
         if is_spoilt:
             return False
         if self._writer is None:
@@ -81,7 +81,7 @@ class Saver:
             self._writer.finish()
 
 
-def begin(folder: Path, progress: Progress) -> Path:
+def begin(folder: Path, progress: TrainProgress) -> Path:
     """An empty folder for a state that is being written; what was broken off earlier is cleared away."""
     for broken_off in folder.glob(f".{PREFIX}*.partial"):
         shutil.rmtree(broken_off)
@@ -90,7 +90,7 @@ def begin(folder: Path, progress: Progress) -> Path:
     return partial
 
 
-def complete(partial: Path, progress: Progress, keep: int) -> Path:
+def complete(partial: Path, progress: TrainProgress, keep: int) -> Path:
     """Add step and checksums to a state whose tensors are written, give it its name, and let all but the newest go."""
     files = {path.name: _checksum(path) for path in sorted(partial.iterdir())}
     with (partial / "state.json").open("w") as file:
@@ -110,7 +110,7 @@ def saved_states(folder: Path) -> list[Path]:
     return sorted(path for path in folder.glob(f"{PREFIX}*") if (path / "state.json").exists())
 
 
-def resume(folder: Path, learner: Learner) -> Progress:
+def resume(folder: Path, learner: TrainState) -> TrainProgress:
     """Put the newest sound state in `folder` back in place; the beginning where there is none.
 
     A damaged state is set aside under another name, and said so, when one before it is sound.
@@ -118,15 +118,15 @@ def resume(folder: Path, learner: Learner) -> Progress:
     Raises:
         CheckpointError: when all of them are damaged, or the sound one belongs to another model.
     """
-    found: list[Path | CheckpointError | None] = [_newest_sound(folder) if current_ranks().first else None]
+    found: list[Path | CheckpointError | None] = [_newest_sound(folder) if current_context().first else None]
     if dist.is_initialized():
         dist.broadcast_object_list(found)
     if isinstance(found[0], CheckpointError):
         raise found[0]
-    return load_state(found[0], learner) if found[0] else Progress()
+    return load_state(found[0], learner) if found[0] else TrainProgress()
 
 
-def load_state(path: Path, learner: Learner) -> Progress:
+def load_state(path: Path, learner: TrainState) -> TrainProgress:
     """Put a saved state back in place, on as many ranks as there are now, and return how far it had come.
 
     Raises:
@@ -140,7 +140,7 @@ def load_state(path: Path, learner: Learner) -> Progress:
                 for name, value in learner.named(file, load_file(path / f"{file}.safetensors")).items():
                     _put(learner.destination(file, name, value.shape, value.dtype), value)
         state = json.loads((path / "state.json").read_text())
-        return Progress(*(int(state.get(field.name, field.default)) for field in fields(Progress)))
+        return TrainProgress(*(int(state.get(field.name, field.default)) for field in fields(TrainProgress)))
     except (OSError, KeyError, RuntimeError, SafetensorError, TypeError, ValueError) as error:
         raise CheckpointError(f"{path} cannot be resumed ({error}); it is damaged or of another model") from error
 
@@ -202,7 +202,7 @@ def _put(destination: Tensor, value: Tensor) -> None:
     if isinstance(destination, DTensor):
         value = distribute_tensor(value, destination.device_mesh, destination.placements, src_data_rank=None)
     with torch.no_grad():
-        local(destination).copy_(local(value))
+        local_tensor(destination).copy_(local_tensor(value))
 
 
 def _checksum(path: Path) -> str:

@@ -3,10 +3,10 @@
 import torch
 from torch import Tensor, nn
 
-from malt.training.engine.parallel import local, whole
+from malt.training.engine.parallel import full_state, local_tensor
 
 
-class Average:
+class EMA:
     """Exponential moving average of a module's parameters; the first steps count more, so that it starts unbiased.
 
     Of a sharded parameter every rank averages its own part.
@@ -20,15 +20,18 @@ class Average:
     def update(self, module: nn.Module, step: int) -> None:
         """Move towards the module's parameters after (0-based) `step`."""
         weight = 1 - min(self.decay, (1 + step) / (10 + step))
-        values, current = map(local, self.values.values()), (local(p.detach()) for p in module.parameters())
+        values, current = (
+            map(local_tensor, self.values.values()),
+            (local_tensor(p.detach()) for p in module.parameters()),
+        )
         torch._foreach_lerp_(list(values), list(current), weight)
 
     @torch.no_grad()
     def copy_to(self, module: nn.Module) -> None:
         """Overwrite the module's parameters with the average; both are sharded alike."""
         for name, parameter in module.named_parameters():
-            local(parameter).copy_(local(self.values[name]))
+            local_tensor(parameter).copy_(local_tensor(self.values[name]))
 
     def whole(self) -> dict[str, Tensor]:
         """The average gathered onto the CPU of the first rank (the others get nothing); all ranks call this together."""
-        return whole(self.values)
+        return full_state(self.values)

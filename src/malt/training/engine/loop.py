@@ -11,19 +11,19 @@ import torch
 from torch import Tensor, nn
 
 from malt.errors import DivergedError
-from malt.training.engine.checkpoint import Progress, Saver, resume, saved_states
-from malt.training.engine.ema import Average
-from malt.training.engine.metric_log import Journal
+from malt.training.engine.checkpoint import Saver, TrainProgress, resume, saved_states
+from malt.training.engine.ema import EMA
+from malt.training.engine.metric_log import MetricLogger
 from malt.training.engine.optimizer import Optimization, build_optimizers, set_rate
-from malt.training.engine.parallel import clip_gradients, current_ranks, give_back, is_sharded, local
-from malt.training.engine.train_state import Learner
+from malt.training.engine.parallel import clip_gradients, current_context, is_sharded, local_tensor, reshard
+from malt.training.engine.train_state import TrainState
 
 Action = Callable[[int, nn.Module], None]
 JOURNAL_EVERY = 20  # steps; a shorter run tells of its last one
 
 
 @runtime_checkable
-class Task(Protocol):
+class TrainingObjective(Protocol):
     """Something to learn: a module, and its loss at each step. The step alone decides what is drawn.
 
     Where several ranks learn together, each is asked for the loss of its own rows of the step's batch (`Ranks.part`).
@@ -40,7 +40,7 @@ class Task(Protocol):
 
 
 def fit(
-    task: Task,
+    task: TrainingObjective,
     plan: Optimization,
     folder: Path,
     *,
@@ -49,8 +49,8 @@ def fit(
     actions: dict[int, Action] | None = None,
     milestones: tuple[int, ...] = (),
     keep: int = 2,
-    journal: Journal | None = None,
-) -> Average:
+    journal: MetricLogger | None = None,
+) -> EMA:
     """Train to `plan.num_steps`, going on from the newest sound state in `folder`, bit for bit as if never stopped.
 
     `actions` maps a period in steps to something to do with the averaged model; the states after the steps in `milestones`
@@ -62,10 +62,10 @@ def fit(
         DivergedError: too many steps in a row, or half of all, were not finite; the last good state is saved.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    ranks, module, journal = current_ranks(), task.module, journal or Journal(folder)
+    ranks, module, journal = current_context(), task.module, journal or MetricLogger(folder)
     journal_every = journal_every or min(JOURNAL_EVERY, plan.num_steps)
-    average = Average(module, plan.ema_decay)
-    learner = Learner(module, average, build_optimizers(module, plan))
+    average = EMA(module, plan.ema_decay)
+    learner = TrainState(module, average, build_optimizers(module, plan))
     progress, saver, stop = resume(folder, learner), Saver(learner), False
     pace, saved_at = _Pace(progress.step), time.monotonic()
     with _told_to_stop() as told, closing(journal):
@@ -93,7 +93,9 @@ def fit(
     return average
 
 
-def _learn(task: Task, learner: Learner, plan: Optimization, progress: Progress) -> tuple[Progress, dict[str, float]]:
+def _learn(
+    task: TrainingObjective, learner: TrainState, plan: Optimization, progress: TrainProgress
+) -> tuple[TrainProgress, dict[str, float]]:
     """Take one step; how far the run is after it, and its figures.
 
     A step whose gradients are not finite changes nothing but its count.
@@ -101,7 +103,7 @@ def _learn(task: Task, learner: Learner, plan: Optimization, progress: Progress)
     set_rate(learner.optimizers, plan.rate(progress.step))
     loss, figures = task.loss(progress.step)
     loss.backward()
-    current_ranks().average_gradients(task.module)
+    current_context().average_gradients(task.module)
     norm = clip_gradients(task.module, plan.max_gradient_norm)
     is_finite = bool(torch.isfinite(norm))
     if is_finite:
@@ -118,14 +120,14 @@ class _Pace:
     def __init__(self, step: int) -> None:
         self.step, self.time = step, time.monotonic()
 
-    def since(self, progress: Progress) -> dict[str, float]:
+    def since(self, progress: TrainProgress) -> dict[str, float]:
         """Seconds a step since this was last asked, and how many steps of the run were skipped."""
         now, num_steps = time.monotonic(), progress.step - self.step
         seconds, self.step, self.time = (now - self.time) / num_steps, progress.step, now
         return {"skipped": progress.skipped, "seconds": seconds}
 
 
-def _divergence(folder: Path, progress: Progress) -> str:
+def _divergence(folder: Path, progress: TrainProgress) -> str:
     """What to say of a run that has diverged."""
     saved = saved_states(folder)
     kept = f"the last good state is {saved[-1]}" if saved else "no state was saved before"
@@ -136,14 +138,14 @@ def _divergence(folder: Path, progress: Progress) -> str:
 
 
 @torch.no_grad()
-def _with_average(module: nn.Module, average: Average, action: Action, step: int) -> None:
+def _with_average(module: nn.Module, average: EMA, action: Action, step: int) -> None:
     """Run an action on the averaged weights, then put the learning ones back."""
-    learning = {name: local(p.detach()).clone() for name, p in module.named_parameters()}
+    learning = {name: local_tensor(p.detach()).clone() for name, p in module.named_parameters()}
     average.copy_to(module)
     action(step, module)
-    give_back(module)
+    reshard(module)
     for name, parameter in module.named_parameters():
-        local(parameter).copy_(learning[name])
+        local_tensor(parameter).copy_(learning[name])
 
 
 @contextmanager

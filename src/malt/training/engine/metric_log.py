@@ -8,10 +8,10 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from malt.training.engine.parallel import current_ranks
+from malt.training.engine.parallel import current_context
 
 
-class Journal:
+class MetricLogger:
     """Writes figures into `<folder>/<name>.jsonl` and, where TensorBoard is installed, into `<folder>/tensorboard/<name>`.
 
     Lines are flushed as they are written, so a run that is killed has told all it did; when it goes on from an earlier step,
@@ -21,7 +21,7 @@ class Journal:
 
     def __init__(self, folder: Path, name: str = "journal", silent: bool | None = None) -> None:
         self.path = folder / f"{name}.jsonl"
-        self.silent = not current_ranks().first if silent is None else silent
+        self.silent = not current_context().first if silent is None else silent
         self._board_folder = folder / "tensorboard" / name  # its own: what is hidden after a resume is hidden by folder
         self._board: Any = None
         self._first_step: int | None = None

@@ -10,7 +10,7 @@ from torch.distributed.tensor import DTensor
 from torch.optim import AdamW, Optimizer
 
 from malt.training.engine.muon import Muon
-from malt.training.engine.parallel import agreed_precision, current_ranks, is_sharded
+from malt.training.engine.parallel import agreed_precision, current_context, is_sharded
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,7 +59,7 @@ def build_optimizers(module: nn.Module, plan: Optimization) -> list[Optimizer]:
     muon_rate = plan.muon_learning_rate or 0.0
     if muon_rate and is_sharded(module):
         muon_rate = 0.0
-        if current_ranks().first:
+        if current_context().first:
             print("the model is sharded, so AdamW learns all of it; Muon needs whole matrices", file=sys.stderr)
     matrices = [p for name, p in module.named_parameters() if muon_rate and _is_hidden_matrix(name, p)]
     chosen = {id(p) for p in matrices}

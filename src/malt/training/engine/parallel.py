@@ -28,7 +28,7 @@ LONGEST_WAIT = timedelta(days=7)  # of the others for what the first process doe
 
 
 @dataclass(frozen=True)
-class Ranks:
+class DistributedContext:
     """Which of how many processes this is."""
 
     rank: int = 0
@@ -84,12 +84,12 @@ class Ranks:
             torch._foreach_copy_(gradients, [p.view_as(g) for p, g in zip(parts, gradients, strict=True)])
 
 
-def current_ranks() -> Ranks:
+def current_context() -> DistributedContext:
     """Those of the process group that was launched; one alone where there is none."""
-    return Ranks(dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else Ranks()
+    return DistributedContext(dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else DistributedContext()
 
 
-def by_the_first(ranks: Ranks, work: Callable[[], Result]) -> Result:
+def by_the_first(ranks: DistributedContext, work: Callable[[], Result]) -> Result:
     """Done by the first process, then by all others, who wait however long it takes and find what it has written."""
     if ranks.world == 1:
         return work()
@@ -104,12 +104,12 @@ def by_the_first(ranks: Ranks, work: Callable[[], Result]) -> Result:
 
 def agreed_precision(name: str, device: torch.device | str) -> torch.dtype:
     """What a precision stands for here, alike on all ranks: float32 as soon as one of them is to compute in it."""
-    (exact,) = current_ranks().agree(choose_precision(name, device) == torch.float32)
+    (exact,) = current_context().agree(choose_precision(name, device) == torch.float32)
     return torch.float32 if exact else torch.bfloat16
 
 
 @contextmanager
-def launched(on_gpu: bool | None = None) -> Iterator[Ranks]:
+def launched(on_gpu: bool | None = None) -> Iterator[DistributedContext]:
     """Join the processes that torchrun started: gloo between CPUs, nccl between GPUs, one of them (the current) a process.
 
     Outside torchrun, or for a single process, nothing is joined.
@@ -118,18 +118,18 @@ def launched(on_gpu: bool | None = None) -> Iterator[Ranks]:
         UsageError: when the machine has fewer GPUs than processes.
     """
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
-        yield Ranks()
+        yield DistributedContext()
         return
     if torch.cuda.is_available() if on_gpu is None else on_gpu:
-        local = int(os.environ["LOCAL_RANK"])
-        if local >= torch.cuda.device_count():
+        local_tensor = int(os.environ["LOCAL_RANK"])
+        if local_tensor >= torch.cuda.device_count():
             raise UsageError(f"this machine has {torch.cuda.device_count()} GPUs; give torchrun as many processes")
-        torch.cuda.set_device(local)
+        torch.cuda.set_device(local_tensor)
         dist.init_process_group("cpu:gloo,cuda:nccl")
     else:
         dist.init_process_group("gloo")
     try:
-        yield current_ranks()
+        yield current_context()
     finally:
         dist.destroy_process_group()
 
@@ -153,7 +153,7 @@ def shard(
     Raises:
         UsageError: when the ranks cannot be divided into so many copies.
     """
-    world = current_ranks().world
+    world = current_context().world
     if world % copies:
         raise UsageError(f"{world} processes cannot hold {copies} copies of the model; give a divisor")
     device = next(model.parameters()).device.type
@@ -167,7 +167,7 @@ def shard(
 
 
 @dataclass(frozen=True, kw_only=True)
-class Scale:
+class ParallelConfig:
     """How a transformer is made to fit: spread over the processes, or computing more to keep less."""
 
     sharded: bool = False  # weights, gradients and optimizer in parts over the processes, not all in each (FSDP2)
@@ -179,12 +179,12 @@ class Scale:
             raise ValueError(f"copies is {self.copies}; give at least 1")
 
 
-def prepare(model: MaltTransformer3DModel, scale: Scale, precision: torch.dtype, compiled: bool) -> None:
+def parallelize(model: MaltTransformer3DModel, scale: ParallelConfig, precision: torch.dtype, compiled: bool) -> None:
     """Make a transformer ready to be learned, in this order: checkpointing, compilation of each block, sharding."""
     blocks: Any = model.blocks
     if scale.checkpointing:
         model.enable_gradient_checkpointing()
-    if not (scale.sharded and current_ranks().world > 1):
+    if not (scale.sharded and current_context().world > 1):
         for block in blocks if compiled else ():
             block.compile(fullgraph=True)
         return
@@ -213,25 +213,25 @@ def is_sharded(module: nn.Module) -> bool:
     return any(isinstance(parameter, DTensor) for parameter in module.parameters())
 
 
-def give_back(module: nn.Module) -> None:
+def reshard(module: nn.Module) -> None:
     """Let go of gathered weights: a pass without gradients, unlike a backward pass, leaves the outermost ones gathered."""
     for part in module.modules():
         if isinstance(part, FSDPModule):
             part.reshard()
 
 
-def local(tensor: Tensor) -> Tensor:
+def local_tensor(tensor: Tensor) -> Tensor:
     """This rank's part of a tensor: all of it where it is not sharded."""
     return tensor.to_local() if isinstance(tensor, DTensor) else tensor
 
 
-def whole(values: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def full_state(values: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Tensors gathered from all ranks, one after the other, onto the CPU of the first; the others get none.
 
     All ranks call this together.
     """
     gathered = ((name, v.full_tensor() if isinstance(v, DTensor) else v) for name, v in values.items())
-    keep = current_ranks().first
+    keep = current_context().first
     return {name: value.detach().cpu() for name, value in gathered if keep}
 
 
@@ -248,5 +248,5 @@ def clip_gradients(module: nn.Module, max_norm: float) -> Float[Tensor, ""]:
         return torch.zeros(())
     norm = norms[0] if len(norms) == 1 else torch.linalg.vector_norm(torch.stack(norms))
     factor = (max_norm / (norm + 1e-6)).clamp(max=1.0)
-    torch._foreach_mul_([local(p.grad) for p in parameters if p.grad is not None], factor)
+    torch._foreach_mul_([local_tensor(p.grad) for p in parameters if p.grad is not None], factor)
     return norm

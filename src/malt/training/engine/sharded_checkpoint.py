@@ -15,7 +15,7 @@ import torch.distributed.checkpoint as dcp
 from torch import Tensor
 from torch.distributed.checkpoint.metadata import TensorStorageMetadata
 
-from malt.training.engine.parallel import current_ranks
+from malt.training.engine.parallel import current_context
 
 # (file, name, shape, dtype) -> the tensor that is to be filled
 Destination = Callable[[str, str, torch.Size, torch.dtype], Tensor]
@@ -34,7 +34,7 @@ class BackgroundWriter:
     ) -> None:
         """Copy `tensors` and return; the first rank makes a folder by `begin`, and by `complete` when all have written."""
         self.finish()
-        chosen: list[Path | None] = [begin() if current_ranks().first else None]
+        chosen: list[Path | None] = [begin() if current_context().first else None]
         dist.broadcast_object_list(chosen, group=self._group)
         folder = chosen[0]
         assert folder is not None
@@ -54,7 +54,7 @@ class BackgroundWriter:
 
 def _wait(written: Future, folder: Path, complete: Callable[[Path], object]) -> None:
     written.result()
-    if current_ranks().first:
+    if current_context().first:
         complete(folder)
 
 

@@ -4,14 +4,14 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from malt.training.engine.ema import Average
-from malt.training.engine.parallel import local
+from malt.training.engine.ema import EMA
+from malt.training.engine.parallel import local_tensor
 
 
-class Learner:
+class TrainState:
     """A module, the average of its weights and its optimizers; each optimizer's state goes by its parameter's name."""
 
-    def __init__(self, module: nn.Module, average: Average, optimizers: list[Optimizer]) -> None:
+    def __init__(self, module: nn.Module, average: EMA, optimizers: list[Optimizer]) -> None:
         self.module, self.average, self.optimizers = module, average, optimizers
         self._parameters = dict(module.named_parameters())
         self._names = {id(parameter): name for name, parameter in self._parameters.items()}
@@ -19,7 +19,7 @@ class Learner:
     @property
     def is_finite(self) -> bool:
         """Whether all weights, of this rank's parts, are finite numbers."""
-        return all(bool(torch.isfinite(local(weight.detach())).all()) for weight in self._parameters.values())
+        return all(bool(torch.isfinite(local_tensor(weight.detach())).all()) for weight in self._parameters.values())
 
     @property
     def files(self) -> list[str]:

@@ -18,11 +18,11 @@ from malt.errors import MaltError
 from malt.evaluation.report.contact_sheet import contact_sheet
 from malt.media.pixels import to_pixels
 from malt.media.video_writer import VideoSink
-from malt.rollouts.base import Driver, Segment
-from malt.rollouts.malt import MaltRollout, Progress
+from malt.rollouts.base import ActionPolicy, Segment
+from malt.rollouts.malt import MaltRollout, RolloutState
 from malt.training.config import Sampling
-from malt.training.engine.parallel import current_ranks
-from malt.training.objectives.denoising import Captioned
+from malt.training.engine.parallel import current_context
+from malt.training.objectives.denoising import CaptionedTransformer
 
 GAP = 2  # pixels between the videos of a file
 
@@ -45,16 +45,16 @@ class Samples:
 
     def __call__(self, step: int, module: nn.Module) -> None:
         """Write `step-N.mp4` and `step-N.png`; where that fails, say so and let the run go on."""
-        assert isinstance(module, Captioned)
+        assert isinstance(module, CaptionedTransformer)
         try:
             with torch.no_grad(), torch.compiler.set_stance("force_eager"):
                 videos = self.make(module)  # by all ranks together, where each has but a part of the weights
-                if current_ranks().first:
+                if current_context().first:
                     self._write(videos, f"step-{step:08d}")
         except (MaltError, OSError) as error:
             self.tell(f"no samples of step {step}: {error}")
 
-    def make(self, captioned: Captioned) -> Float[Tensor, "b t 3 H W"]:
+    def make(self, captioned: CaptionedTransformer) -> Float[Tensor, "b t 3 H W"]:
         """The videos, in [-1, 1]."""
         rollout, frames = self._rollout(captioned), list[Tensor]()
         progress = self._begun(rollout, frames) if self._continues else rollout.begin(seed=0)
@@ -67,7 +67,7 @@ class Samples:
     def _continues(self) -> bool:
         return self.held_out.actions is not None or not all(self.held_out.captions)
 
-    def _rollout(self, captioned: Captioned) -> MaltRollout:
+    def _rollout(self, captioned: CaptionedTransformer) -> MaltRollout:
         captions = self.held_out.captions
         caption = captioned.caption(captions)
         return MaltRollout(
@@ -82,7 +82,7 @@ class Samples:
             num_steps=self.sampling.num_inference_steps,
         )
 
-    def _begun(self, rollout: MaltRollout, frames: list[Tensor]) -> Progress:
+    def _begun(self, rollout: MaltRollout, frames: list[Tensor]) -> RolloutState:
         """The progress behind the first true segment, whose frames are added to `frames`."""
         first = self.held_out.latents[:, : rollout.transformer.segment_frames].to(rollout.transformer.device)
         true = self.codec.decode(first)[0].clamp(-1, 1)
@@ -93,7 +93,7 @@ class Samples:
             frames.append(segment.frames.cpu())
         return progress
 
-    def _driver(self, begin: int) -> Driver | None:
+    def _driver(self, begin: int) -> ActionPolicy | None:
         """What was truly done from frame `begin` on, and again from the beginning when the video goes on for longer."""
         if self.held_out.actions is None:
             return None

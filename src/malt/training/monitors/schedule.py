@@ -10,22 +10,22 @@ from torch import nn
 
 from malt.codecs.base import Codec
 from malt.data.batch import Batch
-from malt.training.config import Sampling, Watching
+from malt.training.config import MonitorConfig, Sampling
 from malt.training.engine.loop import Action
-from malt.training.engine.metric_log import Journal
-from malt.training.engine.parallel import current_ranks
+from malt.training.engine.metric_log import MetricLogger
+from malt.training.engine.parallel import current_context
 from malt.training.monitors.samples import Samples
 from malt.training.monitors.validation import Validation
-from malt.training.objectives.denoising import Captioned
-from malt.training.sources.data_source import HeldOut, Tell
+from malt.training.objectives.denoising import CaptionedTransformer
+from malt.training.sources.data_source import HeldOut, Log
 
 
-class Watch:
+class Monitors:
     """The loop's actions. Held-out videos are encoded when they are first looked at."""
 
     def __init__(
         self,
-        config: Watching,
+        config: MonitorConfig,
         held_out: Callable[[], HeldOut | None],
         *,
         num_segments: int,
@@ -36,12 +36,12 @@ class Watch:
         sampling: Sampling,
         frame_rate: float,
         out: Path,
-        tell: Tell,
+        tell: Log,
     ) -> None:
         self.config, self.load_held_out, self.out, self.tell = config, held_out, out, tell
         self.num_segments, self.segment_frames, self.context_frames = num_segments, segment_frames, context_frames
         self.precision, self.codec, self.sampling, self.frame_rate = precision, codec, sampling, frame_rate
-        self.journal = Journal(out, "validation", silent=not current_ranks().first)
+        self.journal = MetricLogger(out, "validation", silent=not current_context().first)
 
     @property
     def actions(self) -> dict[int, Action]:
@@ -63,7 +63,7 @@ class Watch:
         if self._samples is not None:
             self._samples(step, module)
 
-    def finish(self, step: int, captioned: Captioned) -> None:
+    def finish(self, step: int, captioned: CaptionedTransformer) -> None:
         """Look at the finished model, unless that was done."""
         if self.config.validate_every and _last_step(self.journal.path) < step:
             self.validate(step, captioned)

@@ -8,20 +8,20 @@ from torch import Tensor, nn
 
 from malt.data.batch import Batch
 from malt.diffusion.flow import interpolate, velocity
-from malt.training.engine.metric_log import Journal
-from malt.training.objectives.denoising import Captioned
-from malt.training.objectives.segments import Window
+from malt.training.engine.metric_log import MetricLogger
+from malt.training.objectives.denoising import CaptionedTransformer
+from malt.training.objectives.segments import SegmentedSequence
 
 
 class Validation:
     """An action of the loop: always the same videos and the same noise, so that only the weights make a difference."""
 
-    def __init__(self, batch: Batch, levels: Sequence[float], journal: Journal, precision: torch.dtype) -> None:
+    def __init__(self, batch: Batch, levels: Sequence[float], journal: MetricLogger, precision: torch.dtype) -> None:
         self.batch, self.levels, self.journal, self.precision = batch, tuple(levels), journal, precision
 
     def __call__(self, step: int, module: nn.Module) -> None:
         """Write the losses of `module` to the journal."""
-        assert isinstance(module, Captioned)
+        assert isinstance(module, CaptionedTransformer)
         # Nothing is compiled for shapes that training never sees: that would change the shapes training is compiled for.
         with torch.no_grad(), torch.compiler.set_stance("force_eager"):
             losses = validation_losses(module, self.batch, self.levels, self.precision)
@@ -36,13 +36,17 @@ def figures_of(losses: Float[Tensor, "k l"], levels: Sequence[float]) -> dict[st
 
 
 def validation_losses(
-    captioned: Captioned, batch: Batch, levels: Sequence[float], precision: torch.dtype = torch.float32, seed: int = 0
+    captioned: CaptionedTransformer,
+    batch: Batch,
+    levels: Sequence[float],
+    precision: torch.dtype = torch.float32,
+    seed: int = 0,
 ) -> Float[Tensor, "k l"]:
     """Mean squared error of the velocity, by segment and noise level, behind a true context and a clean memory."""
     model = captioned.transformer
     device = model.device
     with torch.autocast(device.type, precision, enabled=precision != torch.float32):
-        window = Window(
+        window = SegmentedSequence(
             latents=batch.latents.to(device),
             caption=captioned.caption(batch.captions),
             begins=batch.begins.to(device),
@@ -62,14 +66,16 @@ def validation_losses(
     return torch.stack(losses).cpu()
 
 
-def _noise(window: Window, index: int, seed: int) -> Tensor:
+def _noise(window: SegmentedSequence, index: int, seed: int) -> Tensor:
     """The noise of a segment and its context; the same for every model, wherever it computes."""
     shape = window.behind(window.latents, index).shape
     chance = torch.Generator().manual_seed(seed * 1_000_003 + index)
     return torch.randn(shape, generator=chance).to(window.latents)
 
 
-def _loss(captioned: Captioned, window: Window, index: int, memory: tuple, eps: Tensor, level: float) -> Tensor:
+def _loss(
+    captioned: CaptionedTransformer, window: SegmentedSequence, index: int, memory: tuple, eps: Tensor, level: float
+) -> Tensor:
     model, clean = captioned.transformer, window.behind(window.latents, index)
     levels = torch.full(clean.shape[:2], level, device=clean.device)
     # Where a film begins there is no context: all of it is noise.

@@ -13,18 +13,18 @@ from malt.models.transformer import MaltTransformer3DModel
 from malt.training.objectives.curriculum import Stage
 from malt.training.objectives.denoising_loss import denoising_loss
 from malt.training.objectives.objective import Objective
-from malt.training.objectives.rng import WHOLE, Chance, Part, check_part, rows
-from malt.training.objectives.segments import Window
+from malt.training.objectives.rng import WHOLE, Part, StepRandom, check_part, rows
+from malt.training.objectives.segments import SegmentedSequence
 
 # (step, number of videos, latent frames, context frames before them, share that begins a film)
 # -> windows with their context
-Examples = Callable[[int, int, int, int, float], Batch]
+SequenceSampler = Callable[[int, int, int, int, float], Batch]
 
 
 TOKEN_STEP = 40
 
 
-class Captioned(nn.Module):
+class CaptionedTransformer(nn.Module):
     """The transformer and the text encoder that is trained along with it."""
 
     def __init__(
@@ -47,7 +47,7 @@ class Captioned(nn.Module):
         return states, tokens.attention_mask.bool()
 
 
-class TransformerTask:
+class DenoisingObjective:
     """A `Task`: the flow matching loss of this step's segments, each with the memory that it had before it.
 
     part: (rank, world), of the videos of every batch those that this process computes; the mean over the ranks of their
@@ -56,8 +56,8 @@ class TransformerTask:
 
     def __init__(
         self,
-        module: Captioned,
-        examples: Examples,
+        module: CaptionedTransformer,
+        examples: SequenceSampler,
         curriculum: tuple[Stage, ...],
         seed: int,
         dtype: torch.dtype,
@@ -81,7 +81,7 @@ class TransformerTask:
             UsageError: when the model takes actions and the examples' are missing or of another length.
         """
         objective, model = self.objective(step), self.module.transformer
-        chance = Chance(self.seed, step, objective.batch_size, model.device, self.part)
+        chance = StepRandom(self.seed, step, objective.batch_size, model.device, self.part)
         batch = self._examples(step, objective)
         dropped = (chance.uniform() < objective.dropout.caption_dropout).tolist()
         captions = ["" if drop else text for text, drop in zip(batch.captions, dropped, strict=True)]
@@ -111,10 +111,10 @@ class TransformerTask:
             actions = torch.zeros_like(actions)
         return Batch(batch.latents[seen], batch.captions[own], batch.begins[own], actions)
 
-    def _window(self, batch: Batch, caption: tuple[Tensor, Tensor]) -> Window:
+    def _window(self, batch: Batch, caption: tuple[Tensor, Tensor]) -> SegmentedSequence:
         model = self.module.transformer
         actions = _actions(batch, model.config.action_dim)
-        return Window(
+        return SegmentedSequence(
             latents=batch.latents.to(model.device),
             caption=caption,
             begins=batch.begins.to(model.device),

@@ -10,8 +10,8 @@ from torch import Tensor
 from malt.diffusion.flow import interpolate, logit_normal, velocity
 from malt.models.transformer import MaltTransformer3DModel
 from malt.training.objectives.objective import Objective
-from malt.training.objectives.rng import Chance
-from malt.training.objectives.segments import Window
+from malt.training.objectives.rng import StepRandom
+from malt.training.objectives.segments import SegmentedSequence
 from malt.training.objectives.unroll import UnrolledMemory, unroll_memory
 
 
@@ -26,7 +26,9 @@ class LossTerms(NamedTuple):
     regularisation: Float[Tensor, ""] | None
 
 
-def denoising_loss(model: MaltTransformer3DModel, window: Window, objective: Objective, chance: Chance) -> LossTerms:
+def denoising_loss(
+    model: MaltTransformer3DModel, window: SegmentedSequence, objective: Objective, chance: StepRandom
+) -> LossTerms:
     """The errors of the segments from `first_denoised` on, and the regularisation where it is asked for."""
     unrolled = unroll_memory(model, window, objective, chance)
     prediction, target = _denoise(model, window, unrolled, objective, chance)
@@ -37,7 +39,11 @@ def denoising_loss(model: MaltTransformer3DModel, window: Window, objective: Obj
 
 
 def _denoise(
-    model: MaltTransformer3DModel, window: Window, unrolled: UnrolledMemory, objective: Objective, chance: Chance
+    model: MaltTransformer3DModel,
+    window: SegmentedSequence,
+    unrolled: UnrolledMemory,
+    objective: Objective,
+    chance: StepRandom,
 ) -> tuple[Tensor, Tensor]:
     """Predicted and true velocity of all segments, context left out, in one batch (noise sample, segment, video)."""
     denoised = _denoised(objective)
@@ -60,7 +66,7 @@ def _denoise(
     return prediction[:, first:last], velocity(clean, eps)[:, first:last]
 
 
-def noise_levels(window: Window, objective: Objective, chance: Chance) -> Float[Tensor, "n s"]:
+def noise_levels(window: SegmentedSequence, objective: Objective, chance: StepRandom) -> Float[Tensor, "n s"]:
     """Noise levels (noise sample and segment, frame).
 
     The context's is slight, or 1 where there is none; the segment's is logit-normal.

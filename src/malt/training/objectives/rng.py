@@ -36,7 +36,7 @@ def check_part(part: Part, batch_size: int) -> None:
         )
 
 
-class Chance:
+class StepRandom:
     """Draws for `groups` x batch rows, (group, video), of which only the videos of `part` are kept.
 
     So the mean of the losses of equal parts is the loss of the whole, and one process learns what many do.
@@ -46,7 +46,7 @@ class Chance:
         self.generator = torch.Generator(device).manual_seed(seed * 1_000_003 + step)
         self.batch_size, self.part = batch_size, part
 
-    def apart(self) -> "Chance":
+    def apart(self) -> "StepRandom":
         """Another chance of the same step, so that what draws from it changes nothing of what is drawn here."""
         other = copy.copy(self)
         other.generator = torch.Generator(self.generator.device).manual_seed(self.generator.initial_seed() ^ APART)

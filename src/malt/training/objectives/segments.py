@@ -8,7 +8,7 @@ from torch import Tensor
 
 
 @dataclass(frozen=True, kw_only=True)
-class Window:
+class SegmentedSequence:
     """Latents of consecutive segments behind a context, and what the model is told of them.
 
     latents: context first. caption: encoder states (b, n, e) and which of them count (b, n). begins: which videos begin a

@@ -10,22 +10,22 @@ from malt.memory.state import Memory, Recollection
 from malt.models.transformer import MaltTransformer3DModel
 from malt.training.objectives.autocast import no_gradients
 from malt.training.objectives.objective import SelfForcingConfig
-from malt.training.objectives.rng import Chance
-from malt.training.objectives.segments import Window
+from malt.training.objectives.rng import StepRandom
+from malt.training.objectives.segments import SegmentedSequence
 
 
-class OwnSegments:
+class SelfForcing:
     """Which videos of a step are walked over the model's own segments, and how these are made.
 
     All videos are computed and the chosen ones kept, so that every process makes the same passes, of the same sizes.
     """
 
-    def __init__(self, model: MaltTransformer3DModel, config: SelfForcingConfig, chance: Chance) -> None:
+    def __init__(self, model: MaltTransformer3DModel, config: SelfForcingConfig, chance: StepRandom) -> None:
         self.model, self.config, self.chance = model, config, chance.apart()
         self.which: Bool[Tensor, " b"] = self.chance.uniform() < config.prob
 
     def segment(
-        self, window: Window, index: int, seen: Float[Tensor, "b t c h w"], memory: Memory
+        self, window: SegmentedSequence, index: int, seen: Float[Tensor, "b t c h w"], memory: Memory
     ) -> Float[Tensor, "b s c h w"]:
         """Segment `index` as the walk goes over it: the model's own of the chosen videos, the true one of the others."""
         truth = window.latents[:, window.frames(index)]
@@ -33,7 +33,7 @@ class OwnSegments:
             made = self._made(window, index, seen, memory)
         return torch.where(self.which[:, None, None, None, None].to(truth.device), made, truth)
 
-    def _made(self, window: Window, index: int, seen: Tensor, memory: Memory) -> Tensor:
+    def _made(self, window: SegmentedSequence, index: int, seen: Tensor, memory: Memory) -> Tensor:
         """A few Euler steps from the true segment, noised, behind what the model has made and remembers so far."""
         num_steps, context = self.config.num_steps, window.context_frames
         noisy, levels = self._start(window, index, seen)
@@ -49,7 +49,7 @@ class OwnSegments:
             noisy = torch.cat([noisy[:, :context], made], dim=1)
         return noisy[:, context:]
 
-    def _start(self, window: Window, index: int, seen: Tensor) -> tuple[Tensor, Tensor]:
+    def _start(self, window: SegmentedSequence, index: int, seen: Tensor) -> tuple[Tensor, Tensor]:
         """Context and noised segment with their levels: the context clean, as in generation, or noise where there is none."""
         clean = window.behind(seen, index)
         low, high = self.config.noise_range

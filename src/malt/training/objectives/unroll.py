@@ -14,9 +14,9 @@ from malt.memory.state import Memory, State, forget, join, without_places
 from malt.models.transformer import MaltTransformer3DModel
 from malt.training.objectives.autocast import no_gradients
 from malt.training.objectives.objective import NoiseConfig, Objective
-from malt.training.objectives.rng import Chance
-from malt.training.objectives.segments import Window
-from malt.training.objectives.self_forcing import OwnSegments
+from malt.training.objectives.rng import StepRandom
+from malt.training.objectives.segments import SegmentedSequence
+from malt.training.objectives.self_forcing import SelfForcing
 
 
 class UnrolledMemory(NamedTuple):
@@ -33,14 +33,14 @@ class UnrolledMemory(NamedTuple):
 
 
 def unroll_memory(
-    model: MaltTransformer3DModel, window: Window, objective: Objective, chance: Chance
+    model: MaltTransformer3DModel, window: SegmentedSequence, objective: Objective, chance: StepRandom
 ) -> UnrolledMemory:
     """Write all segments but the last; only the last `bptt_segments` writes carry gradients.
 
     At any time there are the memories that will be needed, and one more.
     """
     unroll, seen = objective.unroll, window.latents[:, : window.context_frames]
-    own = OwnSegments(model, objective.self_forcing, chance) if objective.self_forcing.prob else None
+    own = SelfForcing(model, objective.self_forcing, chance) if objective.self_forcing.prob else None
     remembers = unroll.num_segments > 1 and model.config.memory != "none"
     memory, before, penalties = _empty(model, window, 1, remembers), [], []
     for index in range(unroll.num_segments - 1):
@@ -61,7 +61,7 @@ def unroll_memory(
     return UnrolledMemory(met, seen, regularisation)
 
 
-def _empty(model: MaltTransformer3DModel, window: Window, groups: int, remembers: bool) -> Memory:
+def _empty(model: MaltTransformer3DModel, window: SegmentedSequence, groups: int, remembers: bool) -> Memory:
     """Memories in which nothing is written; with no places to attend to where nothing ever will be."""
     memory = model.empty_memory(groups * len(window.latents), *window.latents.shape[-2:])
     return memory if remembers else without_places(memory)
@@ -69,12 +69,12 @@ def _empty(model: MaltTransformer3DModel, window: Window, groups: int, remembers
 
 def _write(
     model: MaltTransformer3DModel,
-    window: Window,
+    window: SegmentedSequence,
     index: int,
     segment: Tensor,
     memory: Memory,
     noise: NoiseConfig,
-    chance: Chance,
+    chance: StepRandom,
 ) -> Memory:
     """The memory after a segment, which is written slightly noisy."""
     level = (noise.memory_write_noise * chance.uniform()).to(segment)
@@ -85,7 +85,7 @@ def _write(
     return written
 
 
-def _as_met(before: list[Memory], objective: Objective, chance: Chance) -> Memory:
+def _as_met(before: list[Memory], objective: Objective, chance: StepRandom) -> Memory:
     """The memories before the denoised segments as one batch, noisy, and some of them lost."""
     groups, device = len(before), before[0][0].tokens.device
     scale = (objective.noise.memory_noise * chance.uniform(groups)).to(device)
@@ -93,6 +93,6 @@ def _as_met(before: list[Memory], objective: Objective, chance: Chance) -> Memor
     return forget(noisy, (chance.uniform(groups) < objective.dropout.memory_dropout).to(device))
 
 
-def _noisy(state: State, scale: Tensor, groups: int, chance: Chance) -> State:
+def _noisy(state: State, scale: Tensor, groups: int, chance: StepRandom) -> State:
     noise = chance.normal(groups, state.tokens.shape[1:]).to(state.tokens)
     return State(state.tokens + scale[:, None, None].to(state.tokens) * noise, state.valid)

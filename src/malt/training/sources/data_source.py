@@ -8,9 +8,9 @@ from torch import Tensor, nn
 
 from malt.data.batch import Batch
 from malt.training.objectives.autoencoding import Clips
-from malt.training.objectives.denoising import Examples
+from malt.training.objectives.denoising import SequenceSampler
 
-Tell = Callable[[str], None]
+Log = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class CaptionLimits:
     caption_words: int
 
 
-class ClipSource(NamedTuple):
+class ClipData(NamedTuple):
     """What an autoencoder learns from.
 
     held_out: clips that it does not learn from, None where there are none. typical: those that latents are standardised by.
@@ -47,7 +47,7 @@ class ClipSource(NamedTuple):
 class HeldOut(NamedTuple):
     """Videos that are never trained on; the longest has `longest` latent frames."""
 
-    examples: Examples
+    examples: SequenceSampler
     longest: int
 
     def batch(self, num_videos: int, num_segments: int, segment_frames: int, context_frames: int) -> Batch | None:
@@ -56,13 +56,13 @@ class HeldOut(NamedTuple):
         return self.examples(0, num_videos, count * segment_frames, context_frames, 0.0) if count > 0 else None
 
 
-class Material(NamedTuple):
+class TrainingData(NamedTuple):
     """What a transformer learns from, and the words of its captions.
 
     longest: latent frames of the longest video; None where every video is as long as any lesson asks for.
     """
 
-    examples: Examples
+    examples: SequenceSampler
     held_out: Callable[[], HeldOut | None]
     words: tuple[str, ...]
     longest: int | None = None
@@ -77,7 +77,7 @@ class Source(Protocol):
         """Whether there are pictures, which an autoencoder can be learned from."""
         ...
 
-    def clips(self, device: str) -> ClipSource:
+    def clips(self, device: str) -> ClipData:
         """Short videos to learn an autoencoder from."""
         ...
 
@@ -89,6 +89,6 @@ class Source(Protocol):
         """
         ...
 
-    def material(self, autoencoder: nn.Module) -> Material:
+    def material(self, autoencoder: nn.Module) -> TrainingData:
         """Encoded videos to learn a transformer from."""
         ...

@@ -5,7 +5,7 @@ from dataclasses import replace
 from malt.errors import UsageError
 from malt.training.objectives.curriculum import Stage, with_segments
 from malt.training.objectives.objective import Objective
-from malt.training.sources.data_source import Tell
+from malt.training.sources.data_source import Log
 
 
 def unrolled_frames(curriculum: tuple[Stage, ...], segment_frames: int, context_frames: int) -> int:
@@ -33,7 +33,7 @@ def check_length(longest: int, needed: int) -> None:
 
 
 def fit_to_videos(
-    curriculum: tuple[Stage, ...], longest: int | None, segment_frames: int, context_frames: int, tell: Tell
+    curriculum: tuple[Stage, ...], longest: int | None, segment_frames: int, context_frames: int, tell: Log
 ) -> tuple[Stage, ...]:
     """The same stages, with as many segments as fit into the longest video where a walk is longer than that; it is told.
 

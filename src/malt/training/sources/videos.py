@@ -12,15 +12,15 @@ from malt.data.batch import Batch
 from malt.data.clips import VideoClips
 from malt.data.codec_fingerprint import identify
 from malt.data.decoded_frames import Video, decode_films
-from malt.data.encoding import Encoding, encode_films
-from malt.data.shard_dataset import Corpus
+from malt.data.encoding import EncodingConfig, encode_films
+from malt.data.shard_dataset import ShardDataset
 from malt.data.shard_writer import check_encoding, finished_films, shard_writer
 from malt.data.video_folder import find_films, shared_actions
 from malt.errors import UsageError
 from malt.models.autoencoder import AutoencoderMalt
 from malt.models.text import build_tokenizer
-from malt.training.objectives.denoising import Examples
-from malt.training.sources.data_source import CaptionLimits, ClipSource, HeldOut, Material, Tell, VideoFormat
+from malt.training.objectives.denoising import SequenceSampler
+from malt.training.sources.data_source import CaptionLimits, ClipData, HeldOut, Log, TrainingData, VideoFormat
 from malt.training.sources.fit_curriculum import check_length
 
 HELD_OUT_EVERY = 10  # of the videos, in the order of their names, every so many-th is never trained on
@@ -42,7 +42,7 @@ class Videos:
         patch_size: int,
         captions: CaptionLimits,
         seed: int,
-        tell: Tell,
+        tell: Log,
     ) -> None:
         self.out, self.format, self.clip_frames, self.num_needed = out, video_format, clip_frames, num_needed
         self.patch_size, self.captions, self.seed, self.tell = patch_size, captions, seed, tell
@@ -50,7 +50,7 @@ class Videos:
         if video_format.actions:
             _check_actions(video_format.actions, shared_actions(self.films), folder)
 
-    def clips(self, device: str) -> ClipSource:
+    def clips(self, device: str) -> ClipData:
         """Clips of all videos but the held-out ones; of a single video, its end is held out."""
         size, rate = self.format.size, self.format.rate
         videos = decode_films(self.films, size, fps=rate, folder=self.out / "frames", tell=self.tell)
@@ -59,11 +59,11 @@ class Videos:
             whole = self._clips(videos.values(), device)
             self._check_lengths(whole)
             learned, held_out = whole.split(HELD_OUT_EVERY)
-            return ClipSource(learned, lambda: held_out.spread(32), lambda: learned.spread(64))
+            return ClipData(learned, lambda: held_out.spread(32), lambda: learned.spread(64))
         learned = self._clips([video for name, video in videos.items() if name not in names], device)
         self._check_lengths(learned)
         kept = [video for name, video in videos.items() if name in names]
-        return ClipSource(learned, lambda: self._spread(kept, device), lambda: learned.spread(64))
+        return ClipData(learned, lambda: self._spread(kept, device), lambda: learned.spread(64))
 
     def _check_lengths(self, learned: VideoClips) -> None:
         """Refuse videos that are all too short for the transformer before an autoencoder is trained on them."""
@@ -97,10 +97,10 @@ class Videos:
             )
         _describe(autoencoder, self.format.size, self.format.rate)
 
-    def material(self, autoencoder: nn.Module) -> Material:
+    def material(self, autoencoder: nn.Module) -> TrainingData:
         """The videos as shards, written once as `malt encode` writes them; what is there already is gone on with."""
         folder, codec = self.out / "shards", codec_of(autoencoder)
-        encoding = Encoding(
+        encoding = EncodingConfig(
             codec=identify(autoencoder),
             size=self.format.size,
             fps=self.format.rate,
@@ -119,7 +119,7 @@ class Videos:
             writer.close()
         if not finished_films(folder):
             raise UsageError(f"none of the {len(self.films)} videos can be used; give others")
-        corpus = Corpus.open(folder, encoding.codec, seed=self.seed, tell=self.tell)
+        corpus = ShardDataset.open(folder, encoding.codec, seed=self.seed, tell=self.tell)
         encoded = {film.name: film.caption for film in corpus.films}
         if changed := sum(encoded.get(film.name, film.caption) != film.caption for film in self.films):
             self.tell(
@@ -142,15 +142,15 @@ class Shards:
         patch_size: int,
         captions: CaptionLimits,
         seed: int,
-        tell: Tell,
+        tell: Log,
     ) -> None:
         self.folder, self.format, self.patch_size = folder, video_format, patch_size
         self.captions, self.tell = captions, tell
-        self.corpus = Corpus.open(folder, seed=seed, tell=tell)
+        self.corpus = ShardDataset.open(folder, seed=seed, tell=tell)
         if video_format.actions:
             _check_actions(video_format.actions, self.corpus.action_names, folder)
 
-    def clips(self, device: str) -> ClipSource:
+    def clips(self, device: str) -> ClipData:
         """There are none: shards hold no pictures."""
         raise UsageError(f"{self.folder} holds shards, which no autoencoder can be trained on; give --data with videos")
 
@@ -170,7 +170,7 @@ class Shards:
         own = dict(autoencoder.config).get("frame_rate")  # type: ignore[arg-type]
         _describe(autoencoder, (height, width), self.corpus.frame_rate or own or self.format.rate)
 
-    def material(self, autoencoder: nn.Module) -> Material:
+    def material(self, autoencoder: nn.Module) -> TrainingData:
         """The shards as they are."""
         return _material(self.corpus, self.format.actions, self.patch_size, self.captions, self.tell)
 
@@ -196,7 +196,9 @@ def _describe(autoencoder: nn.Module, size: tuple[int, int], rate: float) -> Non
     autoencoder.register_to_config(frame_size=tuple(size), frame_rate=float(rate))  # type: ignore[operator]
 
 
-def _material(corpus: Corpus, actions: tuple[str, ...], patch_size: int, limits: CaptionLimits, tell: Tell) -> Material:
+def _material(
+    corpus: ShardDataset, actions: tuple[str, ...], patch_size: int, limits: CaptionLimits, tell: Log
+) -> TrainingData:
     """The videos of a corpus that are learned from, those that are held out, and the words of their captions."""
     if any(side % patch_size for side in corpus.latent_size[1:]):
         raise UsageError(
@@ -207,12 +209,14 @@ def _material(corpus: Corpus, actions: tuple[str, ...], patch_size: int, limits:
     parts = [[film for film in corpus.films if (film.name in held_out) == kept] for kept in (False, True)]
     if not parts[0]:
         raise UsageError("none of the videos that are to be learned from can be used; give more videos")
-    learned, kept = (Corpus(part, corpus.codec, corpus.action_names, seed=corpus.seed, tell=tell) for part in parts)
+    learned, kept = (
+        ShardDataset(part, corpus.codec, corpus.action_names, seed=corpus.seed, tell=tell) for part in parts
+    )
     if not kept.films:
         tell("no video is held out, so there is no validation and there are no samples; give more videos")
     _tell_captions(corpus.captions, limits.caption_words, tell)
     words = frequent_words(learned.captions, limits.max_words, tell)
-    return Material(
+    return TrainingData(
         _acting(learned, actions),
         lambda: HeldOut(_acting(kept, actions), max(kept.lengths)) if kept.films else None,
         words,
@@ -220,7 +224,7 @@ def _material(corpus: Corpus, actions: tuple[str, ...], patch_size: int, limits:
     )
 
 
-def _acting(corpus: Corpus, actions: tuple[str, ...]) -> Examples:
+def _acting(corpus: ShardDataset, actions: tuple[str, ...]) -> SequenceSampler:
     """The examples with these actions in their order, or without any where there are none."""
     order = [corpus.action_names.index(name) for name in actions]
 
@@ -234,7 +238,7 @@ def _acting(corpus: Corpus, actions: tuple[str, ...]) -> Examples:
     return draw
 
 
-def _tell_captions(captions: Sequence[str], most_words: int, tell: Tell) -> None:
+def _tell_captions(captions: Sequence[str], most_words: int, tell: Log) -> None:
     """Say how many videos have captions, and how many of these are longer than what is learned of them."""
     lengths = [len(words) for words in cut_words(captions) if words]
     tell(f"{len(lengths)} of {len(captions)} videos have captions")
@@ -252,7 +256,7 @@ def cut_words(captions: Iterable[str]) -> Iterator[list[str]]:
         yield [word for word, _ in cut.pre_tokenizer.pre_tokenize_str(cut.normalizer.normalize_str(caption))]
 
 
-def frequent_words(captions: Sequence[str], most: int, tell: Tell = print) -> tuple[str, ...]:
+def frequent_words(captions: Sequence[str], most: int, tell: Log = print) -> tuple[str, ...]:
     """The different words of the captions, sorted; the `most` frequent ones where there are more, which is told."""
     counts = Counter(word for words in cut_words(captions) for word in words)
     if len(counts) > most:

@@ -6,10 +6,10 @@ from pathlib import Path
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from malt.data.world_dataset import LatentBank, encode_world
+from malt.data.world_dataset import WorldDataset, encode_world
 from malt.errors import UsageError
 from malt.models.autoencoder import AutoencoderMalt
-from malt.training.sources.data_source import ClipSource, HeldOut, Material, Tell, VideoFormat
+from malt.training.sources.data_source import ClipData, HeldOut, Log, TrainingData, VideoFormat
 from malt.worlds.passage.captions import vocabulary
 from malt.worlds.passage.scenes import SIZE, Scenes, render, sample_scenes
 
@@ -32,20 +32,20 @@ class Passage:
         return_share: float,
         num_held_out: int,
         seed: int,
-        tell: Tell,
+        tell: Log,
     ) -> None:
         self.folder, self.clip_frames, self.seed, self.tell = folder, clip_frames, seed, tell
         self.num_videos, self.num_frames, self.return_share = num_videos, num_frames, return_share
         self.num_held_out = num_held_out
 
-    def clips(self, device: str) -> ClipSource:
+    def clips(self, device: str) -> ClipData:
         """Scenes at some time of their lives."""
         frames = self.clip_frames
 
         def draw(step: int, count: int) -> Tensor:
             return render(sample_scenes(count, DATA_SEED + step * count).to(device), 37 * step % 512, frames)
 
-        return ClipSource(
+        return ClipData(
             draw,
             held_out=lambda: render(sample_scenes(32, DATA_SEED // 2).to(device), 0, frames),
             typical=lambda: render(sample_scenes(64, DATA_SEED).to(device), 0, 64),
@@ -54,7 +54,7 @@ class Passage:
     def describe(self, autoencoder: nn.Module) -> None:
         """Nothing need be noted: the settings that an autoencoder has by itself are this world's."""
 
-    def material(self, autoencoder: nn.Module) -> Material:
+    def material(self, autoencoder: nn.Module) -> TrainingData:
         """The encoded scenes, rendered once and kept in `bank.safetensors`."""
         if not isinstance(autoencoder, AutoencoderMalt):
             raise UsageError(f"the world passage is not encoded by an {type(autoencoder).__name__}; leave --codec out")
@@ -69,12 +69,12 @@ class Passage:
             part = path.with_suffix(".partial")
             save_file({"latents": latents, **{name: t.contiguous() for name, t in vars(scenes).items()}}, part)
             part.rename(path)
-        bank = LatentBank(latents, scenes, self.seed, self.return_share)
-        return Material(bank, partial(self._held_out, autoencoder), vocabulary())
+        bank = WorldDataset(latents, scenes, self.seed, self.return_share)
+        return TrainingData(bank, partial(self._held_out, autoencoder), vocabulary())
 
     def _held_out(self, autoencoder: AutoencoderMalt) -> HeldOut:
         latents, scenes = encode_world(autoencoder, self.num_held_out, self.num_frames, DATA_SEED // 2)
-        return HeldOut(LatentBank(latents, scenes, seed=0), latents.shape[1])
+        return HeldOut(WorldDataset(latents, scenes, seed=0), latents.shape[1])
 
 
 def check_world(asked: VideoFormat, num_frames: int, num_needed: int) -> None:

@@ -21,7 +21,7 @@ ACTIONS = ("steering", "throttle")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Windows:
+class DrivingWindows:
     """Windows of driving: frames in [-1, 1], and what was done at every one of them (-1 ... 1)."""
 
     frames: Float[Tensor, "b t 3 h w"]
@@ -41,7 +41,7 @@ def driving_files() -> list[Path]:
     return sorted((folder / FOLDER).glob("*.mp4")) if folder else []
 
 
-def driving_windows(num: int, num_frames: int, size: tuple[int, int], seed: int, files: list[Path]) -> Windows:
+def driving_windows(num: int, num_frames: int, size: tuple[int, int], seed: int, files: list[Path]) -> DrivingWindows:
     """Windows of `num_frames` frames, one from the beginning of each of at most `num` files drawn from those long enough.
 
     Raises:
@@ -59,7 +59,7 @@ def driving_windows(num: int, num_frames: int, size: tuple[int, int], seed: int,
             break
     if not frames:
         raise UsageError(f"none of the {len(files)} true drives has {num_frames} frames; ask for a shorter horizon")
-    return Windows(frames=torch.stack(frames), actions=torch.stack(actions))
+    return DrivingWindows(frames=torch.stack(frames), actions=torch.stack(actions))
 
 
 def read_actions(path: Path) -> Float[Tensor, "t a"]:

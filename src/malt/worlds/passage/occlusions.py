@@ -35,7 +35,7 @@ BINS = (Bin(first=8, last=15), Bin(first=16, last=31), Bin(first=32, last=63), B
 
 
 @dataclass(frozen=True, kw_only=True)
-class Moment:
+class Occlusion:
     """In scene `scene` (its seed), the shape in `lane` is hidden at the end of the given frames, which begin at `start`."""
 
     scene: int
@@ -46,9 +46,9 @@ class Moment:
     colour: str
 
 
-def moments(per_bin: int, first_scene: int) -> dict[str, list[Moment]]:
+def moments(per_bin: int, first_scene: int) -> dict[str, list[Occlusion]]:
     """So many moments for every bin, each of a scene of its own, from scenes `first_scene`, `first_scene + 1`, ..."""
-    found: dict[str, list[Moment]] = {each.name: [] for each in BINS}
+    found: dict[str, list[Occlusion]] = {each.name: [] for each in BINS}
     for seed in range(first_scene, first_scene + MOST_SCENES, SCENES_AT_ONCE):
         scenes = sample_scenes(SCENES_AT_ONCE, seed)
         away, clear = hidden(scenes, 0, LAST_FRAME), fully_visible(scenes, 0, LAST_FRAME)
@@ -59,7 +59,7 @@ def moments(per_bin: int, first_scene: int) -> dict[str, list[Moment]]:
     return found
 
 
-def _take_one(found: dict[str, list[Moment]], per_bin: int, candidates: list[Moment]) -> None:
+def _take_one(found: dict[str, list[Occlusion]], per_bin: int, candidates: list[Occlusion]) -> None:
     """Add the candidate of the emptiest bin that has room for it."""
     fitting = [
         (len(found[each.name]), n, each.name)
@@ -72,11 +72,11 @@ def _take_one(found: dict[str, list[Moment]], per_bin: int, candidates: list[Mom
         found[name].append(candidates[n])
 
 
-def _of_scene(scenes: Scenes, n: int, seed: int, away: Tensor, clear: Tensor) -> list[Moment]:
+def _of_scene(scenes: Scenes, n: int, seed: int, away: Tensor, clear: Tensor) -> list[Occlusion]:
     """All moments of a scene."""
     colours = tuple(COLOURS)
     return [
-        Moment(
+        Occlusion(
             scene=seed,
             start=end - GIVEN,
             lane=lane,
