@@ -34,7 +34,7 @@ def serving(folder: Path, options: argparse.Namespace) -> Iterator[tuple[str, in
     """A server; gives its address and the number of its process."""
     chosen = ["--checkpoint", str(options.checkpoint)] if options.checkpoint else []
     settings = ["--port", "0", "--data", str(folder), "--threads", str(options.threads), "--device", options.device]
-    settings += ["--most-stored", "1000000"]
+    settings += ["--max-stored", "1000000"]
     environment = {name: value for name, value in os.environ.items() if name != "MALT_TOKEN"}
     process = subprocess.Popen(
         [sys.executable, "-m", "malt", "serve", *settings, *chosen], stderr=subprocess.PIPE, text=True, env=environment

@@ -16,17 +16,17 @@ from malt.commands.standard_streams import nobody_reads, write_any_character
 from malt.errors import MaltError, UsageError
 
 VERBS = {
-    "evaluate": "measure how well long videos hold up, as figures and as a page",
-    "generate": "write a video of any length from a sentence",
-    "resume": "go on with a video where it stopped, or beyond its end",
+    "generate": "write a video of any length from a prompt",
+    "resume": "continue a video where it stopped, or beyond its end",
     "rewind": "take a video back to an earlier frame",
-    "branch": "give a video another future from one of its frames on",
-    "inspect": "say what a video's session holds, and picture what its memory attends to",
-    "studio": "open a page to make, watch, rewind, branch and steer videos on",
-    "serve": "make videos over HTTP, as jobs and as streams that play while they are made",
-    "encode": "turn a folder of videos into latents that a model learns from",
-    "train": "train a model by a recipe, from nothing or from your own videos",
-    "export": "make a model to generate with from a run that is not finished yet",
+    "branch": "continue a video in another way from one of its frames",
+    "inspect": "show what a video's session holds, and draw what its memory attends to",
+    "studio": "open a web page to generate, watch, rewind, branch and steer videos",
+    "serve": "generate videos over HTTP, as jobs and as streams that play meanwhile",
+    "encode": "encode a folder of videos into latents to train on",
+    "train": "train a model by a recipe, on a synthetic world or on your own videos",
+    "export": "write the model of a training run that is not finished yet",
+    "evaluate": "measure how well long videos hold up, in figures and on a page",
     "world": "look at the world that the default model learns from",
 }
 

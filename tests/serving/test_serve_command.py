@@ -18,7 +18,7 @@ from malt.errors import MaltError, UsageError
         ({"host": "0.0.0.0", "public": True}, "MALT_TOKEN"),
         ({"public": True}, "MALT_TOKEN"),
         ({"port": 70_000}, "port 70000"),
-        ({"most_running": 0}, "0 as --most-running"),
+        ({"max_running": 0}, "0 as --max-running"),
         ({"scale": 0}, "0 as --scale"),
     ],
 )

@@ -16,7 +16,7 @@ from malt.errors import MaltError, UsageError
         ({"host": "0.0.0.0"}, "others can reach 0.0.0.0"),
         ({"public": True}, "MALT_TOKEN"),
         ({"port": -1}, "port -1"),
-        ({"most_visitors": 0}, "0 as --most-visitors"),
+        ({"max_visitors": 0}, "0 as --max-visitors"),
         ({"scale": 0}, "0 as --scale"),
         ({"model": "nothing", "port": 0}, "no model 'nothing'"),
     ],

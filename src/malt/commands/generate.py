@@ -37,7 +37,7 @@ class GenerateCommand:
     prompts: Path | None = None
     """A YAML file of prompts in turn: a list of `prompt:` with `seconds:` or `frames:`."""
     out: Path = Path("video.mp4")
-    """Where to write the video; its ending says the format: .mp4, .webm or .gif."""
+    """File to write; its ending says the format: .mp4, .webm or .gif."""
     frames: int | None = None
     """How many frames to make; by default as many as the prompts or the actions last, else 256."""
     seconds: float | None = None

@@ -20,35 +20,35 @@ def default_data() -> Path:
 
 @dataclass(frozen=True, kw_only=True)
 class ServeCommand:
-    """Serve videos over HTTP: jobs under /v1/videos, streams, and a WebSocket that can be steered. The variable
-    MALT_TOKEN holds the token that visitors have to show."""
+    """Generate videos over HTTP: jobs under /v1/videos, streams, and a WebSocket that can be steered. Clients have to
+    show the token in the environment variable MALT_TOKEN, if there is one."""
 
     host: str = "127.0.0.1"
-    """The address to listen at; one that others can reach needs --public."""
+    """Address to listen at; one that other machines can reach needs --public."""
     port: int = 8000
-    """The port to listen at; 0 takes a free one."""
+    """Port to listen at; 0 takes a free one."""
     public: bool = False
-    """Let other machines in; needs the token in MALT_TOKEN."""
+    """Let other machines in; needs a token in MALT_TOKEN."""
     data: Path = field(default_factory=default_data)
-    """Folder in which videos are kept; what is unfinished there goes on."""
+    """Folder to keep videos in; unfinished ones in it go on."""
     model: str | None = None
-    """A model that comes with the package, by its name, or a folder with model_index.json."""
+    """A model that comes with the package, by its name (default, drive), or the folder of one."""
     checkpoint: Path | None = None
-    """Folder of the model (with model_index.json); the default model comes with the package."""
+    """Folder of the model, with its model_index.json; the default model by default."""
     scale: int = 4
-    """Every pixel is written this many times each way, as small videos are hard to see; 1 keeps the model's size."""
-    most_frames: int = 4096
-    """How long a video may be, in frames."""
-    most_running: int = 8
-    """How many videos and streams take turns."""
-    most_waiting: int = 32
-    """How many more may wait; any beyond are refused."""
-    most_stored: int = 1000
+    """Write each pixel this many times in both directions; 1 keeps the model's size."""
+    max_frames: int = 4096
+    """How many frames a video may have."""
+    max_running: int = 8
+    """How many videos and streams are generated in turns."""
+    max_waiting: int = 32
+    """How many more may wait; requests beyond are refused."""
+    max_stored: int = 1000
     """How many videos are kept."""
     device: str = "auto"
-    """Where to compute: auto, cpu, cuda, cuda:1, mps."""
+    """Device to compute on: auto, cpu, cuda, cuda:1 or mps."""
     threads: int | None = None
-    """How many processor threads to use."""
+    """How many CPU threads to use."""
 
     def run(self) -> None:
         """Check, open the socket, load the model, and serve until Ctrl-C or SIGTERM.
@@ -66,7 +66,7 @@ class ServeCommand:
             return
 
     def _check(self, token: str | None) -> None:
-        for option in ("scale", "most_frames", "most_running", "most_waiting", "most_stored", "threads"):
+        for option in ("scale", "max_frames", "max_running", "max_waiting", "max_stored", "threads"):
             check_count(f"--{option.replace('_', '-')}", getattr(self, option))
         check_libraries(LIBRARIES, "a server", extra="serve")
         check_openness(self.host, self.port, public=self.public, token=token)
@@ -79,7 +79,7 @@ class ServeCommand:
 
         checkpoint = find_model(self.model, self.checkpoint)
         limits = Limits(
-            frames=self.most_frames, running=self.most_running, waiting=self.most_waiting, stored=self.most_stored
+            frames=self.max_frames, running=self.max_running, waiting=self.max_waiting, stored=self.max_stored
         )
         service = Service(
             pipe=run_in_fresh_thread(lambda: load_model(checkpoint, device=self.device, threads=self.threads)),

@@ -21,35 +21,35 @@ LIBRARIES = ("gradio", "fastapi", "uvicorn", "websockets", "python_multipart")
 
 @dataclass(frozen=True, kw_only=True)
 class StudioCommand:
-    """Open a page to make videos on: watch them grow, change the prompt, stop, rewind, branch, steer. Visitors share the
-    model, each with videos of their own, which are gone a while after their page is closed: download what is to stay."""
+    """Open a web page to generate videos on: watch them grow, change the prompt, stop, rewind, branch and steer. Visitors
+    share the model. Their videos are deleted a while after their page is closed, so download what should stay."""
 
     host: str = "127.0.0.1"
-    """The address to listen at; one that others can reach needs --public."""
+    """Address to listen at; one that other machines can reach needs --public."""
     port: int = 7860
-    """The port to listen at; 0 takes a free one."""
+    """Port to listen at; 0 takes a free one."""
     public: bool = False
-    """Let other machines in; needs the token in MALT_TOKEN (browsers ask for it as a password)."""
+    """Let other machines in; needs a token in MALT_TOKEN, which browsers ask for as a password."""
     data: Path | None = None
-    """Folder for the videos of those who are here; a temporary one if left out."""
+    """Folder for the visitors' videos; a temporary one by default."""
     model: str | None = None
-    """The model to begin with, by its name, or a folder with model_index.json; the others can be chosen on the page."""
+    """The model to begin with, by its name (default, drive), or its folder; the page offers the others."""
     checkpoint: Path | None = None
-    """Folder of a model (with model_index.json) to begin with; the default model comes with the package."""
+    """Folder of the model to begin with, with its model_index.json; the default model by default."""
     scale: int = 4
-    """Every pixel is written this many times each way into the videos to download."""
-    most_frames: int = 4096
-    """How long a video may be, in frames."""
-    most_running: int = 8
-    """How many videos take turns."""
-    most_waiting: int = 32
-    """How many more may wait; any beyond are refused."""
-    most_visitors: int = 64
-    """How many pages may be open."""
+    """Write each pixel of a downloaded video this many times in both directions."""
+    max_frames: int = 4096
+    """How many frames a video may have."""
+    max_running: int = 8
+    """How many videos are generated in turns."""
+    max_waiting: int = 32
+    """How many more may wait; requests beyond are refused."""
+    max_visitors: int = 64
+    """How many pages may be open at once."""
     device: str = "auto"
-    """Where to compute: auto, cpu, cuda, cuda:1, mps."""
+    """Device to compute on: auto, cpu, cuda, cuda:1 or mps."""
     threads: int | None = None
-    """How many processor threads to use."""
+    """How many CPU threads to use."""
 
     def run(self) -> None:
         """Check, open the socket, load the model, and serve until Ctrl-C or SIGTERM.
@@ -59,7 +59,7 @@ class StudioCommand:
             MaltError: the port is taken, or the folder cannot be made.
         """
         token = os.environ.get(TOKEN) or None
-        for option in ("scale", "most_frames", "most_running", "most_waiting", "most_visitors", "threads"):
+        for option in ("scale", "max_frames", "max_running", "max_waiting", "max_visitors", "threads"):
             check_count(f"--{option.replace('_', '-')}", getattr(self, option))
         check_libraries(LIBRARIES, "a studio", extra="studio")
         check_openness(self.host, self.port, public=self.public, token=token)
@@ -94,11 +94,11 @@ class StudioCommand:
         studio = Studio(
             models,
             folder,
-            limits=Limits(frames=self.most_frames, running=self.most_running, waiting=self.most_waiting),
+            limits=Limits(frames=self.max_frames, running=self.max_running, waiting=self.max_waiting),
             token=token,
             loopback_only=not self.public,
             scale=self.scale,
-            most_visits=self.most_visitors,
+            most_visits=self.max_visitors,
         )
         serve(create_app(studio), studio, listener)
 

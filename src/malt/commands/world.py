@@ -17,17 +17,17 @@ class WorldCommand:
     """Write a contact sheet of the synthetic world, with captions."""
 
     out: Path = Path("world.png")
-    """Where to write the sheet; its ending says the format: .png, .jpg or .webp."""
+    """File to write; its ending says the format: .png, .jpg or .webp."""
     scenes: int = 12
-    """How many scenes to show, one below the other."""
+    """How many scenes to show, one in each row."""
     frames: int = 160
-    """How many frames each scene lasts; some of them are shown, evenly spread."""
+    """How many frames each scene lasts; the columns are spread evenly over them."""
     columns: int = 8
-    """How many frames of each scene are shown."""
+    """How many frames of each scene to show."""
     scale: int = 2
-    """Every pixel is written this many times each way."""
+    """Write each pixel this many times in both directions."""
     seed: int = 0
-    """What chance starts from: the same seed shows the same scenes."""
+    """Seed of the random numbers: the same seed shows the same scenes."""
     oracle: bool = False
     """Write on the frames what the oracle reads in them."""
     overwrite: bool = False
