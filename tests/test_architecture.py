@@ -19,6 +19,7 @@ MODULES = {name.removesuffix(".__init__"): path for name, path in FILES.items() 
 MAY_IMPORT = {
     "errors": set[str](),
     "precision": set[str](),
+    "typed_values": {"errors"},
     "memory": set[str](),
     "models": {"memory"},
     "diffusion": {"errors", "memory"},
@@ -30,7 +31,7 @@ MAY_IMPORT = {
     "pipelines": {"codecs", "diffusion", "errors", "models", "rollouts"},
     "data": {"codecs", "errors", "media", "models", "precision", "worlds"},
     "evaluation": {"data", "errors", "media", "memory", "rollouts", "sessions", "worlds"},
-    "training": {"codecs", "data", "diffusion", "errors", "memory", "models", "precision", "worlds"},
+    "training": {"codecs", "data", "diffusion", "errors", "memory", "models", "precision", "typed_values", "worlds"},
     "training.monitors.samples": {
         "codecs",
         "data",
@@ -43,15 +44,7 @@ MAY_IMPORT = {
     },
     "training.monitors.schedule": {"codecs", "data", "training", "training.monitors.samples"},
     "training.pipeline_export": {"codecs", "errors", "models", "pipelines", "training"},
-    "training.assembly": {
-        "errors",
-        "precision",
-        "training",
-        "training.autoencoder_stage",
-        "training.pipeline_export",
-        "training.transformer_stage",
-    },
-    "training.autoencoder_stage": {"codecs", "models", "pipelines", "training", "training.monitors.schedule"},
+    "training.autoencoder_stage": {"codecs", "models", "pipelines", "training"},
     "training.transformer_stage": {
         "codecs",
         "errors",
@@ -59,17 +52,14 @@ MAY_IMPORT = {
         "training.monitors.schedule",
         "training.pipeline_export",
     },
-    "training.run": {
-        "codecs",
-        "errors",
-        "models",
-        "pipelines",
+    "training.assembly": {
         "precision",
         "training",
-        "training.assembly",
-        "training.monitors.schedule",
+        "training.autoencoder_stage",
         "training.pipeline_export",
+        "training.transformer_stage",
     },
+    "training.run": {"training", "training.assembly"},
     "training.recipes": {"errors", "training"},
 }
 MAY_IMPORT_ALL = {"__main__", "cli", "commands", "serving", "studio"}

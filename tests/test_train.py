@@ -187,7 +187,7 @@ def test_an_unreadable_video_is_not_the_one_that_is_held_out(
         (["tiny", "--bank-frames", "48"], "bank_frames is 48; give a multiple of 4 that is at least 52"),
         (["tiny", "--optimizer.learning-rate", "1"], "did you mean --optimization.learning-rate"),
         (["tiny", "--ressume"], "did you mean --resume"),
-        (["tiny", "--optimization.num-steps", "many"], "takes a whole number, not 'many'"),
+        (["tiny", "--optimization.num-steps", "many"], "cannot be 'many'; give a whole number"),
     ],
 )
 def test_wrong_usage_is_one_sentence(
@@ -260,7 +260,7 @@ def test_as_many_states_are_kept_as_a_run_is_told_to_keep(driven: Path, tmp_path
 
 
 def test_the_fields_of_a_recipe_are_listed_as_they_are_typed(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["train", "drive", "--fields", "--transformer.num-layers", "3"]) == 0
+    assert main(["train", "drive", "--list-options", "--transformer.num-layers", "3"]) == 0
     listed = dict(line.split(" ", 1) for line in capsys.readouterr().out.splitlines())
     assert listed["--frame-size"] == "64 96"
     assert listed["--actions"] == "steering throttle"

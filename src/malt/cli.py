@@ -7,7 +7,6 @@ work; here it gets one line. Heavy imports belong inside `run`.
 import errno
 import sys
 from collections.abc import Sequence
-from dataclasses import replace
 from difflib import get_close_matches
 from importlib import import_module
 
@@ -85,16 +84,11 @@ def run_verb(verb: str, options: list[str]) -> int:
     """Read the verb's options from the command line and run it."""
     from malt.commands.parsing import read_options
 
-    command = getattr(import_module(f"malt.commands.{verb}"), f"{verb.capitalize()}Command")
-    take = getattr(command, "take", None)  # a verb may read some of its options itself
-    options, overrides = take(options) if take else (options, ())
-    try:
-        parsed = read_options(command, verb, options)
-    except SystemExit:  # --help was answered
-        return 0
-    if overrides:
-        parsed = replace(parsed, overrides=overrides)
-    parsed.run()
+    command = read_options(
+        getattr(import_module(f"malt.commands.{verb}"), f"{verb.capitalize()}Command"), verb, options
+    )
+    if command is not None:
+        command.run()
     return 0
 
 

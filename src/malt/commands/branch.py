@@ -5,11 +5,10 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Annotated
 
-import tyro
-
 from malt.commands.checks import check_count, check_one_of, check_seed
 from malt.commands.generation_run import load_session_of
 from malt.commands.model_options import ModelOptions
+from malt.commands.option import Positional
 from malt.commands.resume import go_on
 from malt.commands.rewind import check_copy, copy_beginning, take_back
 from malt.commands.signals import interruptible
@@ -20,7 +19,7 @@ from malt.errors import UsageError
 class BranchCommand(ModelOptions):
     """Write a video that begins as another does and goes its own way from the border at a frame, or the last before it."""
 
-    video: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="VIDEO")]
+    video: Annotated[Path, Positional("VIDEO")]
     """The video to begin with, an .mp4 with its session beside it; it stays as it is."""
     at: int
     """The frame at which the ways part."""

@@ -6,10 +6,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
-import tyro
-
 from malt.commands.checks import check_count, check_rate
 from malt.commands.model_options import choose_device, silence_libraries
+from malt.commands.option import Positional
 from malt.commands.progress import frame_progress
 from malt.commands.signals import interruptible
 from malt.errors import MaltError, UsageError
@@ -31,7 +30,7 @@ SHOWN = 5  # broken videos that the last sentence names
 class EncodeCommand:
     """Encode a folder of videos into shards of latents; after a stop, the same command goes on."""
 
-    videos: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="VIDEOS")]
+    videos: Annotated[Path, Positional("VIDEOS")]
     """Folder of videos (mp4, webm, avi, mov, mkv, gif, folders of png or jpg), however deep; or one video."""
     out: Path
     """Folder of the shards; one that an earlier run wrote with the same settings is gone on with."""

@@ -5,10 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import tyro
-
 from malt.commands.checks import check_count
 from malt.commands.model_options import load_model
+from malt.commands.option import Positional
 from malt.commands.signals import interruptible
 from malt.errors import UsageError
 
@@ -35,7 +34,7 @@ USUAL = "recall,wear,frechet,prediction,seams,cost"
 class EvaluateCommand:
     """Measure how well a model's long videos hold up; a stopped evaluation goes on where it was."""
 
-    checkpoint: Annotated[Path | None, tyro.conf.Positional, tyro.conf.arg(metavar="CHECKPOINT")] = None
+    checkpoint: Annotated[Path | None, Positional("CHECKPOINT")] = None
     """Folder of the model (with model_index.json); the default model comes with the package."""
     rollouts: str = "malt"
     """Ways to make a long video, separated by commas: malt, full, sliding_window, keyframes, diffusion_forcing."""

@@ -4,8 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
-import tyro
-
+from malt.commands.option import Positional
 from malt.commands.signals import interruptible
 from malt.errors import UsageError
 
@@ -14,7 +13,7 @@ from malt.errors import UsageError
 class ExportCommand:
     """Write the newest state of a run as a model that `malt generate --checkpoint` takes; the run is not disturbed."""
 
-    run_folder: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
+    run_folder: Annotated[Path, Positional("RUN")]
     """The folder that `malt train --out` was given."""
     out: Path
     """Where to write the model: a folder that is not there yet."""

@@ -1,16 +1,15 @@
 """`malt generate`: a video of any length from a sentence, written as it is made."""
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import tyro
-
 from malt.commands.checks import check_above_zero, check_count, check_finite, check_one_of, check_rate, check_seed
 from malt.commands.model_options import check_lora, find_model, load_model, takes_actions
+from malt.commands.option import Positional
 from malt.commands.signals import interruptible
 from malt.errors import UsageError
 
@@ -30,7 +29,7 @@ DEFAULT_NUM_FRAMES = 256
 class GenerateCommand:
     """Write a video of any length from a sentence."""
 
-    prompt: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="PROMPT")] = ""
+    prompt: Annotated[str, Positional("PROMPT")] = ""
     """What the video shows; or several prompts in turn, each for its time: "a red circle [4s] | two shapes [64f]"."""
     negative_prompt: str = ""
     """What the video is led away from, where the prompt is guided."""
@@ -82,11 +81,6 @@ class GenerateCommand:
     """Device to compute on: auto, cpu, cuda, cuda:1 or mps."""
     threads: int | None = None
     """How many CPU threads to use."""
-
-    @classmethod
-    def take(cls, options: Sequence[str]) -> tuple[list[str], tuple[()]]:
-        """Read --prompt as what it stands before."""
-        return [word.removeprefix("--prompt=") for word in options if word != "--prompt"], ()
 
     def check(self) -> None:
         """Find out, before any work, whether what was asked for can be done.

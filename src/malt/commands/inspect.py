@@ -7,10 +7,9 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any
 
-import tyro
-
 from malt.commands.checks import check_count
 from malt.commands.model_options import ModelOptions
+from malt.commands.option import Positional
 from malt.commands.signals import interruptible
 
 
@@ -18,7 +17,7 @@ from malt.commands.signals import interruptible
 class InspectCommand(ModelOptions):
     """Say what a session holds: prompts with their times, length, model, memory, snapshots."""
 
-    video: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="VIDEO")]
+    video: Annotated[Path, Positional("VIDEO")]
     """The video, an .mp4 with its session beside it."""
     picture: Path | None = None
     """Where to draw (.png) how much the last segments attend to what is remembered and to themselves, layer by layer."""

@@ -6,11 +6,10 @@ from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import tyro
-
 from malt.commands.checks import check_above_zero, check_count, check_one_of
 from malt.commands.generation_run import GenerationRun, choose_policy, load_session_of, open_sink
 from malt.commands.model_options import ModelOptions
+from malt.commands.option import Positional
 from malt.commands.signals import interruptible
 from malt.errors import UsageError
 
@@ -22,7 +21,7 @@ if TYPE_CHECKING:
 class ResumeCommand(ModelOptions):
     """Go on with a video that malt generate wrote with its session: to its planned end, or beyond."""
 
-    video: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="VIDEO")]
+    video: Annotated[Path, Positional("VIDEO")]
     """The video, an .mp4 with its session beside it."""
     frames: int | None = None
     """How many frames the whole video is to have; as many as were planned by default."""

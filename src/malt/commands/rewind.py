@@ -6,11 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import tyro
-
 from malt.commands.checks import check_count
 from malt.commands.generation_run import load_session_of, open_sink
 from malt.commands.model_options import ModelOptions
+from malt.commands.option import Positional
 from malt.commands.signals import interruptible
 from malt.errors import MaltError, UsageError
 
@@ -24,7 +23,7 @@ CHUNK = 2**20  # bytes copied at a time
 class RewindCommand(ModelOptions):
     """Take a video back to the border between segments at a frame, or the last before it."""
 
-    video: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="VIDEO")]
+    video: Annotated[Path, Positional("VIDEO")]
     """The video, an .mp4 with its session beside it."""
     to: int
     """The frame to go back to; what comes after it is cut off."""

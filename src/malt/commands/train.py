@@ -5,10 +5,9 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import tyro
-
 from malt.commands.checks import check_count, check_seed
 from malt.commands.model_options import choose_device, silence_libraries
+from malt.commands.option import Positional, Rest
 from malt.errors import UsageError
 
 if TYPE_CHECKING:
@@ -21,11 +20,11 @@ Overrides = tuple[tuple[str, tuple[str, ...]], ...]
 class TrainCommand:
     """Train an autoencoder and a transformer by a recipe; after a stop, the same command with --resume goes on.
 
-    Every field of a recipe is an option as well: --optimization.learning-rate 1e-4 --transformer.num-layers 4
-    --curriculum.0.objectives.0.batch-size 8. `malt train RECIPE --fields` lists them all with their values.
+    A recipe has options of its own: --optimization.learning-rate 1e-4 --transformer.num-layers 4
+    --curriculum.0.objectives.0.batch-size 8. `malt train RECIPE --list-options` lists them all with their values.
     """
 
-    recipe: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="RECIPE")] = ""
+    recipe: Annotated[str, Positional("RECIPE")] = ""
     """What to train: default (the model that ships), finetune (more of the last stage, from --start), videos (your own,
     from --data), drive (on-board videos with steering and throttle, from --data), tiny (a minute, learns nothing), or a
     function of a file, as FILE.py:NAME. The default when nothing is named."""
@@ -41,30 +40,13 @@ class TrainCommand:
     """A finished model (with model_index.json) to begin from: its autoencoder is kept, its other weights go on learning."""
     resume: bool = False
     """Go on with the run that is in the folder, exactly as if it had never stopped; nothing need be said again."""
-    fields: bool = False
-    """List the fields of the recipe with their values, and train nothing."""
+    list_options: bool = False
+    """List the options of the recipe with their values, and train nothing."""
     device: str = "auto"
     """Where to compute: auto, cpu, cuda, cuda:1."""
     threads: int = 1
     """How many processor threads to use: as many as there are idle cores, never more."""
-    overrides: tyro.conf.Suppress[Overrides] = ()
-
-    @classmethod
-    def take(cls, options: Sequence[str]) -> tuple[list[str], Overrides]:
-        """Divide the command line into options of the command and fields of the recipe."""
-        own = {field.name.replace("_", "-") for field in fields(cls)} | {"help"}
-        kept, taken = list[str](), dict[str, list[str]]()
-        here: list[str] = kept
-        for word in options:
-            name, equals, value = word[2:].partition("=")
-            if not word.startswith("--") or not name:
-                here.append(word)
-            elif name.replace("_", "-") in own:
-                here = kept
-                kept.append(word)
-            else:
-                here = taken[name] = [value] if equals else []
-        return kept, tuple((name, tuple(words)) for name, words in taken.items())
+    overrides: Annotated[Overrides, Rest()] = ()
 
     def run(self) -> None:
         """Check, then train; progress goes to the screen and to the journals in the folder."""
@@ -74,8 +56,8 @@ class TrainCommand:
         if self.out.exists() and not self.out.is_dir():
             raise UsageError(f"{self.out} is a file; name a folder for the run")
         recipe, experiment = self._resumed() if self.resume else self._begun()
-        if self.fields:
-            _list_fields(experiment)
+        if self.list_options:
+            _list_options(experiment)
         else:
             self._train(experiment, recipe)
 
@@ -100,9 +82,9 @@ class TrainCommand:
         if self.start and not (self.start / "model_index.json").exists():
             raise UsageError(f"{self.start} holds no model to start from; give a folder with model_index.json")
         experiment = resolve(experiment, self._options(), self._own_names())
-        if recipe == "finetune" and not self.start and not self.fields:
+        if recipe == "finetune" and not self.start and not self.list_options:
             raise UsageError("the recipe finetune goes on from a finished model; name it with --start")
-        if recipe in ("videos", "drive") and not self.data and not self.fields:
+        if recipe in ("videos", "drive") and not self.data and not self.list_options:
             raise UsageError(f"the recipe {recipe} learns from your own videos; name their folder with --data")
         return recipe, experiment
 
@@ -134,7 +116,7 @@ class TrainCommand:
         return [field.name for field in fields(self) if field.name != "overrides"]
 
 
-def _list_fields(experiment: "Experiment") -> None:
+def _list_options(experiment: "Experiment") -> None:
     """Print every field as it is typed, with its value."""
     from malt.training.options import values_of
 

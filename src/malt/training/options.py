@@ -1,17 +1,16 @@
 """Nested frozen dataclasses as JSON and as options: `--optimization.learning-rate 1e-4` is a field of a field."""
 
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, fields, is_dataclass
 from difflib import get_close_matches
 from types import UnionType
-from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Any, TypeVar, Union, get_origin, get_type_hints
 
 from malt.errors import UsageError
 from malt.training.renamed import current_name
+from malt.typed_values import KINDS, inner_type, item_types, read_value
 
 Config = TypeVar("Config")
-KINDS = {int: "a whole number", float: "a number", str: "a word", bool: "true or false"}
 
 
 def from_json(kind: type[Config], value: Any) -> Config:
@@ -80,12 +79,11 @@ def _build(hint: Any, value: Any, name: str) -> Any:
     if is_dataclass(hint):
         return _build_config(hint, value, name)
     if get_origin(hint) in (Union, UnionType):
-        inner = next(kind for kind in get_args(hint) if kind is not type(None))
-        return None if value is None else _build(inner, value, name)
+        return None if value is None else _build(inner_type(hint), value, name)
     if get_origin(hint) is tuple:
         if not isinstance(value, list | tuple):
             raise UsageError(f"{name} is {value!r}; give a list")
-        kinds = _kinds(get_args(hint), len(value), name)
+        kinds = item_types(hint, len(value), name)
         return tuple(_build(kind, item, f"{name}.{n}") for n, (kind, item) in enumerate(zip(kinds, value, strict=True)))
     if hint is float and type(value) is int:
         return float(value)
@@ -110,34 +108,11 @@ def _build_config(kind: Any, value: Any, name: str) -> Any:
         raise UsageError(f"{name or kind.__name__} lacks a field ({error}); copy the file again, whole") from error
 
 
-def _read(hint: Any, words: list[str], option: str) -> Any:
-    """What the words after an option say."""
-    if get_origin(hint) in (Union, UnionType):
-        inner = next(kind for kind in get_args(hint) if kind is not type(None))
-        return None if [word.lower() for word in words] == ["none"] else _read(inner, words, option)
-    if get_origin(hint) is tuple:
-        kinds = _kinds(get_args(hint), len(words), f"--{option}")
-        return [_read(kind, [word], option) for kind, word in zip(kinds, words, strict=True)]
-    if hint is bool and not words:
-        return True
-    if len(words) == 1 and hint is bool and words[0].lower() in ("true", "false"):
-        return words[0].lower() == "true"
-    if len(words) == 1 and hint in (int, float, str):
-        try:
-            if hint is not float or math.isfinite(float(words[0])):
-                return hint(words[0])
-        except ValueError:
-            pass
-    raise UsageError(f"--{option} takes {KINDS.get(hint, 'other values')}, not {' '.join(words) or 'nothing'!r}")
-
-
-def _kinds(arguments: tuple[Any, ...], count: int, name: str) -> tuple[Any, ...]:
-    """The type of every item of a tuple."""
-    if len(arguments) == 2 and arguments[1] is Ellipsis:
-        return (arguments[0],) * count
-    if len(arguments) != count:
-        raise UsageError(f"{name} takes {len(arguments)} values, not {count}")
-    return arguments
+def _read(hint: object, words: Sequence[str], option: str) -> object:
+    """What the words after an option say; `none` where there may be nothing, and nothing for true."""
+    if inner_type(hint) is not hint and [word.lower() for word in words] == ["none"]:
+        return None
+    return True if hint is bool and not words else read_value(hint, words, f"--{option}")
 
 
 def _by_initials(wanted: str, known: Sequence[str]) -> list[str]:
@@ -155,4 +130,4 @@ def _no_such_option(option: str, known: Sequence[str]) -> str:
     near = near or [last[name] for name in get_close_matches(wanted.rsplit(".", 1)[-1], list(last), n=1, cutoff=0.6)]
     near = near or get_close_matches(wanted, known, n=1, cutoff=0.4)
     meant = f", did you mean --{near[0].replace('_', '-')}" if near else ""
-    return f"there is no option --{option}{meant}; malt train RECIPE --fields lists them all"
+    return f"there is no option --{option}{meant}; malt train RECIPE --list-options lists them all"
