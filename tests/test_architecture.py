@@ -18,6 +18,7 @@ MODULES = {name.removesuffix(".__init__"): path for name, path in FILES.items() 
 # What each part may import of the others. A part is a package, or a module that stands apart from its package.
 MAY_IMPORT = {
     "errors": set[str](),
+    "threads": {"errors"},
     "precision": set[str](),
     "typed_values": {"errors"},
     "memory": set[str](),
@@ -28,7 +29,7 @@ MAY_IMPORT = {
     "worlds": {"errors", "media"},
     "rollouts": {"codecs", "diffusion", "errors", "memory", "models"},
     "sessions": {"codecs", "errors", "memory", "models", "rollouts"},
-    "pipelines": {"codecs", "diffusion", "errors", "models", "rollouts"},
+    "pipelines": {"codecs", "diffusion", "errors", "models", "rollouts", "threads"},
     "data": {"codecs", "errors", "media", "models", "precision", "worlds"},
     "evaluation": {"data", "errors", "media", "memory", "rollouts", "sessions", "worlds"},
     "training": {"codecs", "data", "diffusion", "errors", "memory", "models", "precision", "typed_values", "worlds"},

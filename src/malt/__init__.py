@@ -10,6 +10,8 @@ A segment is denoised with a memory; the finished segment renews the memory; rep
 from importlib import import_module
 from typing import TYPE_CHECKING
 
+from malt.threads import prepare_openmp
+
 if TYPE_CHECKING:
     from malt.errors import MaltError as MaltError
     from malt.errors import UsageError as UsageError
@@ -31,6 +33,8 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 # Where each public name lives: imported when it is first asked for, so that `import malt` stays light (PEP 562).
+prepare_openmp()
+
 _HOMES = {
     "AutoencoderMalt": "malt.models.autoencoder",
     "DiffusionForcingRollout": "malt.rollouts.diffusion_forcing",

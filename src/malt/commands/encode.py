@@ -12,6 +12,7 @@ from malt.commands.option import Positional
 from malt.commands.progress import frame_progress
 from malt.commands.signals import interruptible
 from malt.errors import MaltError, UsageError
+from malt.threads import use_threads
 
 if TYPE_CHECKING:
     from torch import nn
@@ -94,16 +95,13 @@ class EncodeCommand:
 
     def _encode(self, films: "list[VideoFile]") -> list[str]:
         """Encode this rank's share; returns what is wrong with the videos that were skipped."""
-        import torch
-
         from malt.codecs.registry import codec_of
         from malt.data.shard_writer import adopt, check_encoding, finished_films, shard_writer
         from malt.pipelines.autoencoder_loading import load_autoencoder
 
         device = choose_device(self.device)
         silence_libraries()
-        if self.threads is not None:
-            torch.set_num_threads(self.threads)
+        use_threads(self.threads)
         autoencoder = load_autoencoder(self.codec).to(device)
         codec = codec_of(autoencoder)
         encoding = self._encoding(autoencoder, codec, films)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from malt.commands.checks import check_one_of
 from malt.errors import UsageError
+from malt.threads import use_threads
 
 if TYPE_CHECKING:
     from malt.pipelines.malt import MaltPipeline
@@ -73,12 +74,9 @@ def load_model(
         UsageError: there is no such device.
         CheckpointError: there is no such checkpoint or LoRA, or it cannot be loaded.
     """
-    import torch
-
     from malt.pipelines.loading import load_pipeline
 
-    if threads is not None:
-        torch.set_num_threads(threads)
+    use_threads(threads)
     place = choose_device(device)
     silence_libraries()
     pipe = load_pipeline(checkpoint)

@@ -9,6 +9,7 @@ from malt.commands.checks import check_count, check_seed
 from malt.commands.model_options import choose_device, silence_libraries
 from malt.commands.option import Positional, Rest
 from malt.errors import UsageError
+from malt.threads import use_threads
 
 if TYPE_CHECKING:
     from malt.training.config import Experiment
@@ -64,13 +65,11 @@ class TrainCommand:
     def _train(self, experiment: "Experiment", recipe: str) -> None:
         if not self.resume and self.out.exists() and any(path.name != "lock" for path in self.out.iterdir()):
             raise UsageError(f"{self.out} holds something already; give --resume to go on, or name another folder")
-        import torch
-
         from malt.training.run import train
 
         device = choose_device(self.device)
         silence_libraries()
-        torch.set_num_threads(self.threads)
+        use_threads(self.threads)
         train(experiment, self.out, device=device, recipe=recipe)
 
     def _begun(self) -> tuple[str, "Experiment"]:

@@ -20,6 +20,7 @@ from malt.pipelines.packaged import packaged_models
 from malt.pipelines.prompt_embeds import Embeds, Prompt, PromptEncoder, check_embeds, pair, read_texts
 from malt.pipelines.settings import GenerationDefaults, RolloutSettings, check_names
 from malt.rollouts.malt import MaltRollout
+from malt.threads import watch_cores
 
 Autoencoder: TypeAlias = AutoencoderMalt | AutoencoderKL | AutoencoderKLWan | AutoencoderTiny
 Value = TypeVar("Value")
@@ -51,6 +52,7 @@ class RolloutPipeline(DiffusionPipeline):
         action_names: Sequence[str] | None = None,
     ) -> None:
         super().__init__()
+        watch_cores()
         self.register_modules(
             transformer=transformer, vae=vae, text_encoder=text_encoder, tokenizer=tokenizer, scheduler=scheduler
         )
