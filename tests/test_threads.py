@@ -73,8 +73,8 @@ def test_a_watch_says_each_change_once() -> None:
 
 @LINUX
 def test_the_kernels_counters_only_grow_and_own_work_is_counted() -> None:
-    before = read_core_use()
-    while time.process_time() < 0.05 or time.monotonic() - before.clock < 0.03:
+    before, began = read_core_use(), time.process_time()
+    while time.process_time() - began < 0.03:
         pass
     use = read_core_use() - before
     assert use.clock > 0 and use.own > 0 and use.delayed >= 0 and use.idle >= 0
