@@ -46,7 +46,6 @@ class GreyPipeline:
 
     frame_rate = 8.0
     frame_size = (8, 8)
-    known_words = ("circle", "red")
     action_names: tuple[str, ...] = ()
     device = "cpu"
     space_compression, latent_size = 8, (1, 1)
@@ -64,8 +63,8 @@ class GreyPipeline:
     def to(self, device: str) -> "GreyPipeline":
         return self
 
-    def unknown_words(self, prompt: str) -> list[str]:
-        return [word for word in prompt.split() if word not in self.known_words]
+    def remarks(self, prompt: str) -> list[str]:
+        return [f"the model does not know {word}" for word in prompt.split() if word not in ("circle", "red")]
 
     def rollout(self, prompt: str, **asked: Any) -> "GreyPipeline":
         self.asked |= {"prompts": [*self.asked.get("prompts", ()), prompt], **asked}
@@ -196,13 +195,11 @@ def test_a_first_video_reaches_the_pipeline_in_its_size_and_at_its_rate(generate
     assert pipe.asked["given"].shape == (1, 4, 3, 8, 8)
 
 
-def test_words_the_model_does_not_know_are_listed_with_those_it_knows(
-    generate: Run, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert generate("--frames", "1", prompt="red dragon") == 0
-    warning = capsys.readouterr().err
-    assert "does not know dragon" in warning
-    assert "circle, red" in warning
+def test_what_the_model_remarks_of_each_prompt_is_said(generate: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    assert generate("--frames", "8", prompt="red dragon [4f] | blue circle") == 0
+    told = capsys.readouterr().err
+    assert "malt: the model does not know dragon\n" in told
+    assert "malt: the model does not know blue\n" in told
 
 
 @pytest.mark.parametrize(

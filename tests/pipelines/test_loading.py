@@ -117,6 +117,9 @@ def test_weights_cut_short_are_said(checkpoint: Path, name: str, length: int) ->
 
 def test_a_missing_shard_is_named(checkpoint: Path) -> None:
     index = checkpoint / "transformer" / "model.safetensors.index.json"
+    index.write_text(json.dumps({"metadata": {}}))
+    with pytest.raises(CheckpointError, match="is damaged: it says of no shard"):
+        check_checkpoint(checkpoint)
     index.write_text(json.dumps({"weight_map": {"more": "model-00002-of-00002.safetensors"}}))
     with pytest.raises(CheckpointError, match="model-00002-of-00002.safetensors is missing"):
         check_checkpoint(checkpoint)

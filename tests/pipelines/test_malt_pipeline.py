@@ -272,6 +272,17 @@ def test_the_pipeline_knows_the_words_it_learned(pipe: MaltPipeline) -> None:
     assert pipe.unknown_words("two dragons and a red dragon, dragons!") == ["dragons", "dragon"]
 
 
+def test_a_pipeline_remarks_words_it_does_not_know_and_an_end_that_it_does_not_read(pipe: MaltPipeline) -> None:
+    assert pipe.remarks(PROMPT) == []
+    (unknown,) = pipe.remarks("a red dragon")
+    assert unknown.startswith("the model does not know dragon; it knows: a, and, at")
+    long = "a red circle and a blue square pass behind a wall and two shapes"
+    (unread,) = pipe.remarks(long)
+    assert unread == "the prompt is too long for the model, which does not read 'and two shapes'"
+    read = pipe.encode_prompt("a red circle and a blue square pass behind a wall")[0]
+    assert torch.equal(pipe.encode_prompt(long)[0], read)
+
+
 def test_a_large_vocabulary_is_taken_to_know_every_word(pipe: MaltPipeline) -> None:
     pipe.tokenizer.add_tokens([f"word{n}" for n in range(1000)])
     assert pipe.known_words == []

@@ -4,6 +4,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -97,7 +98,8 @@ class GenerateCommand:
         with interruptible():
             self.check()
             pipe = load_model(self._checkpoint, lora=self.lora, device=self.device, threads=self.threads)
-            _warn_of_unknown_words(pipe, self._lines())
+            for remark in chain.from_iterable(pipe.remarks(line.text) for line in self._lines()):
+                print(f"malt: {remark}", file=sys.stderr)
             sink = self._open_sink(self.fps or pipe.frame_rate)
             self._write(self._begin(pipe, sink.frame_rate), sink)
 
@@ -270,13 +272,6 @@ class GenerateCommand:
         if len(frames) < fewest:
             raise UsageError(f"the first video has {len(frames)} frames; give at least {fewest}")
         return to_tensor(np.stack(frames))
-
-
-def _warn_of_unknown_words(pipe: "MaltPipeline", lines: "tuple[PromptLine, ...]") -> None:
-    unknown = pipe.unknown_words(" ".join(line.text for line in lines))
-    if unknown:
-        known = ", ".join(pipe.known_words)
-        print(f"malt: the model does not know {', '.join(unknown)}; it knows: {known}", file=sys.stderr)
 
 
 def _whole(path: Path | None) -> str | None:

@@ -2,10 +2,10 @@
 
 import json
 from pathlib import Path
-from typing import Any
 
 import diffusers
 import torch
+from diffusers import ModelMixin
 from torch import nn
 
 from malt.errors import CheckpointError
@@ -45,11 +45,12 @@ def _folder_of(folder: Path) -> Path:
     )
 
 
-def _class_of(path: Path) -> Any:
+def _class_of(path: Path) -> type[ModelMixin]:
     try:
         name = json.loads((path / "config.json").read_text(encoding="utf-8")).get("_class_name")
     except (OSError, ValueError, AttributeError) as error:
         raise CheckpointError(f"{path / 'config.json'} is damaged; copy the autoencoder again") from error
     if name not in CLASSES:
         raise CheckpointError(f"{path} holds a {name}, for which there is no codec; give one of {', '.join(CLASSES)}")
-    return AutoencoderMalt if name == "AutoencoderMalt" else getattr(diffusers, name)
+    kind: type[ModelMixin] = AutoencoderMalt if name == "AutoencoderMalt" else getattr(diffusers, name)
+    return kind

@@ -3,7 +3,6 @@
 import json
 import re
 from pathlib import Path
-from typing import Any
 
 from safetensors import SafetensorError, safe_open
 
@@ -40,7 +39,10 @@ def weight_files(folder: Path) -> list[Path]:
     """List the safetensors files of one model, every shard its index names included, whether there or not."""
     named: set[Path] = set(folder.glob("*.safetensors"))
     for index in folder.glob("*.safetensors.index.json"):
-        named.update(folder / shard for shard in _read_json(index).get("weight_map", {}).values())
+        weight_map = _read_json(index).get("weight_map")
+        if not isinstance(weight_map, dict):
+            raise CheckpointError(f"{index} is damaged: it says of no shard; copy the checkpoint again")
+        named.update(folder / shard for shard in weight_map.values())
     return sorted(named)
 
 
@@ -94,9 +96,9 @@ def _names_in(file: Path) -> list[str]:
         raise CheckpointError(f"{file} is damaged or cut short; copy it again") from error
 
 
-def _read_json(file: Path) -> dict[str, Any]:
+def _read_json(file: Path) -> dict[str, object]:
     try:
-        content = json.loads(file.read_text(encoding="utf-8"))
+        content: object = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise CheckpointError(f"{file} is damaged: it is not JSON; copy the checkpoint again") from error
     if not isinstance(content, dict):

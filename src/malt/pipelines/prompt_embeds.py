@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 import torch
+from diffusers.utils import logging
 from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.nn import functional as F
@@ -12,6 +13,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from malt.errors import UsageError
 
+logger = logging.get_logger(__name__)
 Part = TypeVar("Part")
 Prompt = str | Sequence[str]
 Embeds = tuple[Float[Tensor, "b n e"], Bool[Tensor, "b n"]]  # encoder states, and which of them count
@@ -38,10 +40,23 @@ class PromptEncoder:
         Raises:
             UsageError: the pipeline has no text encoder.
         """
+        for text in texts:
+            if unread := self.unread(text):
+                logger.warning("the prompt is too long for the model, which does not read %r", unread)
         padded = {"padding": "max_length", "max_length": self.max_length, "truncation": True}
         tokens = self._tokenizer(texts, **padded, return_tensors="pt").to(self.device)
         states = self._text_encoder(tokens.input_ids, attention_mask=tokens.attention_mask).last_hidden_state
         return states, tokens.attention_mask.bool()
+
+    def unread(self, text: str) -> str:
+        """The end of a text that is not read, as it is longer than `max_length`; empty if all of it is."""
+        tokens = self._tokenizer(text, truncation=False)
+        if len(tokens.input_ids) <= self.max_length:
+            return ""
+        first = self.max_length - 1  # the last token that is read is the end's
+        if self._tokenizer.is_fast:
+            return text[tokens.token_to_chars(first).start :]
+        return str(self._tokenizer.decode(tokens.input_ids[first:], skip_special_tokens=True))
 
     @property
     def _tokenizer(self) -> PreTrainedTokenizerBase:

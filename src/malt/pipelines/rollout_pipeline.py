@@ -112,6 +112,16 @@ class RolloutPipeline(DiffusionPipeline):
         words = ("".join(c if c.isalnum() else " " for c in prompt.lower())).split()
         return [word for word in dict.fromkeys(words) if word not in known] if known else []
 
+    def remarks(self, prompt: str) -> list[str]:
+        """What is worth knowing of a prompt before it becomes a video: words without meaning, an end that is not read."""
+        remarks = []
+        if unknown := self.unknown_words(prompt):
+            known = ", ".join(self.known_words)
+            remarks.append(f"the model does not know {', '.join(unknown)}; it knows: {known}")
+        if unread := self._prompt_encoder.unread(prompt):
+            remarks.append(f"the prompt is too long for the model, which does not read {unread!r}")
+        return remarks
+
     def rollout(self, prompt: Prompt | None = None, **settings: Unpack[RolloutSettings]) -> MaltRollout:
         """The way in which these words become a video.
 
@@ -177,10 +187,13 @@ class RolloutPipeline(DiffusionPipeline):
         first, second = pair(shown, avoided, num_videos_per_prompt)
         return (*first, *second)
 
+    @property
+    def _prompt_encoder(self) -> PromptEncoder:
+        return PromptEncoder(self.tokenizer, self.text_encoder, self._execution_device)
+
     def _embeds(self, option: str, texts: Prompt | None, embeds: Tensor | None, mask: Tensor | None) -> Embeds:
         if embeds is None:
-            encoder = PromptEncoder(self.tokenizer, self.text_encoder, self._execution_device)
-            return encoder.encode(read_texts(texts, option))
+            return self._prompt_encoder.encode(read_texts(texts, option))
         if texts is not None:
             raise UsageError(f"both {option} and {option}_embeds were given; give one of them")
         return check_embeds(embeds, mask, (self._execution_device, self.transformer.dtype), option)
