@@ -461,6 +461,19 @@ def test_fp16_variants(pipe: MaltPipeline, tmp_path: Path) -> None:
     assert torch.equal(make(load_pipeline(tmp_path)), make(pipe))
 
 
+def test_from_pretrained_is_in_single_precision_unless_another_is_named(pipe: MaltPipeline, tmp_path: Path) -> None:
+    copy.deepcopy(pipe).to(torch.float16).save_pretrained(tmp_path)
+    for given, expected in (({}, torch.float32), ({"dtype": torch.bfloat16}, torch.bfloat16)):
+        loaded = MaltPipeline.from_pretrained(tmp_path, **given)
+        assert {getattr(loaded, name).dtype for name in ("transformer", "vae", "text_encoder")} == {expected}
+
+
+def test_a_text_encoder_may_be_of_another_precision_than_the_transformer(pipe: MaltPipeline) -> None:
+    usual = make(pipe, num_frames=4)
+    pipe.text_encoder.to(torch.bfloat16)
+    torch.testing.assert_close(make(pipe, num_frames=4), usual, rtol=0, atol=0.1)
+
+
 @pytest.mark.parametrize("name", ["default", "drive"])
 def test_the_packaged_models_are_loaded_by_their_names(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     loaded: list[str] = []

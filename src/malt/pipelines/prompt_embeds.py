@@ -50,7 +50,7 @@ class PromptEncoder:
 
     def unread(self, text: str) -> str:
         """The end of a text that is not read, as it is longer than `max_length`; empty if all of it is."""
-        tokens = self._tokenizer(text, truncation=False)
+        tokens = self._tokenizer(text, truncation=False, verbose=False)
         if len(tokens.input_ids) <= self.max_length:
             return ""
         first = self.max_length - 1  # the last token that is read is the end's

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from os import PathLike
 from typing import Self, TypeAlias, TypeVar, Unpack
 
+import torch
 from diffusers import AutoencoderKL, AutoencoderKLWan, AutoencoderTiny, DiffusionPipeline, SchedulerMixin
 from jaxtyping import Float
 from torch import Tensor
@@ -72,8 +73,11 @@ class RolloutPipeline(DiffusionPipeline):
     def from_pretrained(cls, pretrained_model_name_or_path: str | PathLike[str], **kwargs: object) -> Self:
         """A pipeline from a folder, from the Hugging Face hub, or one that comes with the package: "default" or "drive".
 
-        Keywords are those of `DiffusionPipeline.from_pretrained`: `dtype`, `variant="fp16"`, components, ...
+        Keywords are those of `DiffusionPipeline.from_pretrained`: `dtype` (single precision by default), `variant="fp16"`,
+        components, ...
         """
+        if not kwargs.keys() & {"dtype", "torch_dtype"}:
+            kwargs["dtype"] = torch.float32  # as diffusers loads its own; transformers would take what is stored
         name = str(pretrained_model_name_or_path)
         pipe: Self = super().from_pretrained(packaged_models().get(name, name), **kwargs)
         return pipe
@@ -193,7 +197,8 @@ class RolloutPipeline(DiffusionPipeline):
 
     def _embeds(self, option: str, texts: Prompt | None, embeds: Tensor | None, mask: Tensor | None) -> Embeds:
         if embeds is None:
-            return self._prompt_encoder.encode(read_texts(texts, option))
+            states, counts = self._prompt_encoder.encode(read_texts(texts, option))
+            return states.to(self.transformer.dtype), counts
         if texts is not None:
             raise UsageError(f"both {option} and {option}_embeds were given; give one of them")
         return check_embeds(embeds, mask, (self._execution_device, self.transformer.dtype), option)
