@@ -56,5 +56,5 @@ def _more(returns: Objective) -> Experiment:
             ema_decay=0.98,
         ),
         curriculum=(Stage(until=150, objectives=(returns, BEGIN)),),
-        watching=MonitorConfig(validate_every=150, validation_videos=32, sample_every=0),
+        monitors=MonitorConfig(validate_every=150, validation_videos=32, sample_every=0),
     )

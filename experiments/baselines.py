@@ -34,7 +34,7 @@ def trunk() -> Experiment:
         ),
         curriculum=(Stage(until=steps, objectives=(ALONE, BEGIN)),),
         sampling=Sampling(),
-        watching=UNWATCHED,
+        monitors=UNWATCHED,
     )
 
 
@@ -99,5 +99,5 @@ def _trained(steps: int, size: TransformerSize, objectives: tuple[Objective, ...
         ),
         curriculum=(Stage(until=steps, objectives=objectives),),
         sampling=Sampling(),
-        watching=UNWATCHED,
+        monitors=UNWATCHED,
     )

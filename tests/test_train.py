@@ -20,7 +20,7 @@ from malt.pipelines.loading import load_pipeline
 from malt.training.engine.checkpoint import saved_states
 
 ACTING = ["--actions", "steering", "throttle"]
-SMALL = ["--frame-size", "32", "48", "--frame-rate", "20", "--watching.sample-frames", "20"]
+SMALL = ["--frame-size", "32", "48", "--frame-rate", "20", "--monitors.sample-frames", "20"]
 SHORT = ["--curriculum.1.objectives.0.num-segments", "2"]
 
 
@@ -142,7 +142,7 @@ def test_it_is_said_how_many_captions_there_are_and_what_is_left_out_of_them(
     (data / "film-0.txt").write_text("a grey square, " * 10)
     (data / "film-1.txt").write_text("another one")
     codec = ["--codec", str(driven / "autoencoder" / "final")]
-    few = ["--max-words", "3", "--watching.sample-every", "0", "--watching.validate-every", "0"]
+    few = ["--max-words", "3", "--monitors.sample-every", "0", "--monitors.validate-every", "0"]
     assert train(data, tmp_path / "run", *codec, *few) == 0
     said = capsys.readouterr().out
     assert "2 of 3 videos have captions" in said
@@ -171,7 +171,7 @@ def test_an_unreadable_video_is_not_the_one_that_is_held_out(
 ) -> None:
     data = films(tmp_path / "films", acting=False)
     (data / "film-9.mp4").write_bytes(b"only words")  # the last of so few would be held out
-    assert train(data, tmp_path / "run", "--watching.sample-every", "0") == 0
+    assert train(data, tmp_path / "run", "--monitors.sample-every", "0") == 0
     assert "no video is held out" not in capsys.readouterr().out
     assert (tmp_path / "run" / "validation.jsonl").exists()
     assert (tmp_path / "run" / "autoencoder" / "reconstruction.json").exists()
@@ -184,7 +184,7 @@ def test_an_unreadable_video_is_not_the_one_that_is_held_out(
         (["drive", "--data", "nowhere"], "there is no folder"),
         (["tiny", "--frame-size", "32", "48"], "the world passage has frames of 64x64"),
         (["tiny", "--actions", "steering"], "nobody acts in the world passage"),
-        (["tiny", "--bank-frames", "48"], "bank_frames is 48; give a multiple of 4 that is at least 52"),
+        (["tiny", "--world-frames", "48"], "world_frames is 48; give a multiple of 4 that is at least 52"),
         (["tiny", "--optimizer.learning-rate", "1"], "did you mean --optimization.learning-rate"),
         (["tiny", "--ressume"], "did you mean --resume"),
         (["tiny", "--optimization.num-steps", "many"], "cannot be 'many'; give a whole number"),
@@ -253,7 +253,7 @@ def test_frames_that_do_not_fit_a_given_autoencoder_are_refused(
 
 def test_as_many_states_are_kept_as_a_run_is_told_to_keep(driven: Path, tmp_path: Path) -> None:
     codec = ["--codec", str(driven / "autoencoder" / "final")]
-    often = ["--checkpoint.save-seconds", "1e-6", "--checkpoint.keep-states", "3", "--watching.sample-every", "0"]
+    often = ["--checkpoint.save-seconds", "1e-6", "--checkpoint.keep-states", "3", "--monitors.sample-every", "0"]
     assert train(driven / "shards", tmp_path / "run", *ACTING, *codec, *often) == 0
     names = [path.name for path in saved_states(tmp_path / "run" / "transformer")]
     assert names == ["step-00000002", "step-00000003", "step-00000004"]

@@ -30,10 +30,10 @@ from malt.training.objectives.objective import Objective, UnrollConfig
 from tiny_examples import Examples, captioned
 
 SCALES = {
-    "replicated": ParallelConfig(checkpointing=True),
-    "sharded": ParallelConfig(sharded=True, checkpointing=True),
-    "copied": ParallelConfig(sharded=True, copies=2),  # a whole copy each, kept as sharded weights are
-    "compiled": ParallelConfig(sharded=True),
+    "replicated": ParallelConfig(activation_checkpointing=True),
+    "sharded": ParallelConfig(fsdp=True, activation_checkpointing=True),
+    "copied": ParallelConfig(fsdp=True, num_replicas=2),  # a whole copy each, kept as sharded weights are
+    "compiled": ParallelConfig(fsdp=True),
 }
 KINDS = ("recurrent", "slots")
 # Tracing takes its time, so only the memory that has most to trace is compiled.
@@ -54,18 +54,18 @@ def lesson(kind: str = "recurrent", scale: str = "replicated") -> DenoisingObjec
     stage = Stage(
         until=STEPS, objectives=(Objective(batch_size=BATCH, unroll=UnrollConfig(num_segments=3, bptt_segments=1)),)
     )
-    return DenoisingObjective(model, Examples(), (stage,), 0, torch.float32, current_context().part)
+    return DenoisingObjective(model, Examples(), (stage,), 0, torch.float32, current_context().rank_and_size)
 
 
 def slope(kind: str, scale: str) -> dict[str, Tensor]:
     """Loss, gradients and their norm before they are clipped."""
-    task, ranks = lesson(kind, scale), current_context()
+    task, context = lesson(kind, scale), current_context()
     loss, _ = task.loss(1)
     loss.backward()
-    ranks.average_gradients(task.module)
+    context.average_gradients(task.module)
     norm = clip_gradients(task.module, 0.5)
     named = {name: p.grad for name, p in task.module.named_parameters() if p.grad is not None}
-    means = ranks.mean({"loss": float(loss.detach())})
+    means = context.mean({"loss": float(loss.detach())})
     return {**full_state(named), "loss": torch.tensor(means["loss"]), "norm": norm.detach()}
 
 
@@ -75,7 +75,7 @@ def learned(
     """The averaged weights after a run that is told to stop after so many steps, by the last of its ranks."""
     task = Told(lesson(scale=scale), steps - 1) if steps < STEPS else lesson(scale=scale)
     try:
-        average = fit(task, plan, folder, journal_every=1, save_seconds=0)
+        average = fit(task, plan, folder, log_every=1, save_seconds=0)
     except SystemExit as left:
         assert left.code == 143
         return {}
@@ -94,8 +94,8 @@ class Told:
         self.task, self.module, self.step = task, task.module, step
 
     def loss(self, step: int) -> tuple[Tensor, dict[str, float]]:
-        ranks = current_context()
-        if step == self.step and ranks.rank == ranks.world - 1:
+        context = current_context()
+        if step == self.step and context.rank == context.world_size - 1:
             signal.raise_signal(signal.SIGTERM)
         return self.task.loss(step)
 
@@ -114,7 +114,7 @@ def together(folder: Path) -> None:
     for name, does in work.items():
         with traced:
             found = does()
-        if current_context().first:
+        if current_context().is_first:
             save_file(found, folder / f"{name}.safetensors")
 
 

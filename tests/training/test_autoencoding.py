@@ -13,15 +13,15 @@ from malt.models.autoencoder import AutoencoderMalt
 from malt.training.engine.loop import fit
 from malt.training.engine.optimizer import Optimization
 from malt.training.objectives.autoencoding import (
-    AutoencoderObjective,
-    AutoencoderTask,
+    ReconstructionConfig,
+    ReconstructionObjective,
     latent_statistics,
     reconstruction_loss,
     spectral_distance,
 )
 from malt.worlds.passage.scenes import render, sample_scenes
 
-OBJECTIVE = AutoencoderObjective(batch_size=2)
+OBJECTIVE = ReconstructionConfig(batch_size=2)
 
 
 def clips(step: int, count: int) -> Tensor:
@@ -29,15 +29,17 @@ def clips(step: int, count: int) -> Tensor:
     return render(sample_scenes(count, step * count), 37 * step, 8)[..., 16:48, 16:48]
 
 
-def task(module: AutoencoderMalt | None = None, seed: int = 0, dtype: torch.dtype = torch.float32) -> AutoencoderTask:
-    return AutoencoderTask(module or tiny_pipeline.autoencoder(), clips, OBJECTIVE, seed, dtype)
+def task(
+    module: AutoencoderMalt | None = None, seed: int = 0, dtype: torch.dtype = torch.float32
+) -> ReconstructionObjective:
+    return ReconstructionObjective(module or tiny_pipeline.autoencoder(), clips, OBJECTIVE, seed, dtype)
 
 
 def test_the_loss_falls(tmp_path: Path) -> None:
     torch.manual_seed(0)
     learner = task(AutoencoderMalt(latent_channels=8, channels=(8, 16, 16)))
     plan = Optimization(num_steps=40, learning_rate=5e-3, muon_learning_rate=5e-3, warmup_steps=5)
-    fit(learner, plan, tmp_path, journal_every=1)
+    fit(learner, plan, tmp_path, log_every=1)
     lines = [json.loads(line) for line in (tmp_path / "journal.jsonl").read_text().splitlines()]
     first, last = lines[:5], lines[-5:]
     assert sum(line["loss"] for line in last) < 0.7 * sum(line["loss"] for line in first)
@@ -80,12 +82,12 @@ def test_a_perfect_reconstruction_costs_nothing() -> None:
 def test_an_error_costs_more_where_the_picture_has_contrast() -> None:
     frames = torch.zeros(1, 4, 3, 32, 32)
     frames[..., :4, :4] = 1
-    plain = AutoencoderObjective(contrast=0, edges=0)
+    plain = ReconstructionConfig(contrast=0, edges=0)
     costs = {}
     for name, corner in (("busy", slice(0, 4)), ("calm", slice(28, 32))):
         wrong = frames.clone()
         wrong[..., corner, corner] += 0.5
-        costs[name] = [reconstruction_loss(wrong, frames, o).item() for o in (plain, AutoencoderObjective(edges=0))]
+        costs[name] = [reconstruction_loss(wrong, frames, o).item() for o in (plain, ReconstructionConfig(edges=0))]
     assert costs["busy"][0] == pytest.approx(costs["calm"][0], rel=1e-5)
     assert costs["busy"][1] > 2 * costs["calm"][1]
 
@@ -120,7 +122,7 @@ def test_blur_costs_by_its_spectrum_and_detail_that_is_slightly_out_of_place_lit
 
 def test_what_is_not_weighed_changes_nothing() -> None:
     frames, decoded = clips(0, 2), clips(1, 2)
-    plain, detailed = AutoencoderObjective(contrast=0), AutoencoderObjective(contrast=0, spectrum=0.5)
+    plain, detailed = ReconstructionConfig(contrast=0), ReconstructionConfig(contrast=0, spectrum=0.5)
     more = reconstruction_loss(decoded, frames, detailed) - reconstruction_loss(decoded, frames, plain)
     assert more.item() == pytest.approx(0.5 * spectral_distance(decoded, frames).item(), rel=1e-4)
 
@@ -128,8 +130,8 @@ def test_what_is_not_weighed_changes_nothing() -> None:
 def test_the_prior_draws_latents_towards_nothing() -> None:
     losses = []
     for prior in (0.0, 2.0):
-        objective = AutoencoderObjective(batch_size=2, prior=prior)
-        learner = AutoencoderTask(tiny_pipeline.autoencoder(), clips, objective, 0, torch.float32)
+        objective = ReconstructionConfig(batch_size=2, prior=prior)
+        learner = ReconstructionObjective(tiny_pipeline.autoencoder(), clips, objective, 0, torch.float32)
         losses.append(learner.loss(0)[0].item())
     latents, _ = tiny_pipeline.autoencoder().encode(clips(0, 2))
     assert losses[1] - losses[0] == pytest.approx(latents.square().mean().item(), rel=1e-4)
@@ -138,7 +140,9 @@ def test_the_prior_draws_latents_towards_nothing() -> None:
 def test_the_mean_of_the_parts_is_the_loss_of_the_whole() -> None:
     whole, _ = task().loss(1)
     parts = [
-        AutoencoderTask(tiny_pipeline.autoencoder(), clips, OBJECTIVE, 0, torch.float32, (rank, 2)).loss(1)[0].item()
+        ReconstructionObjective(tiny_pipeline.autoencoder(), clips, OBJECTIVE, 0, torch.float32, (rank, 2))
+        .loss(1)[0]
+        .item()
         for rank in (0, 1)
     ]
     assert sum(parts) / 2 == pytest.approx(whole.item(), rel=1e-5)
@@ -147,4 +151,4 @@ def test_the_mean_of_the_parts_is_the_loss_of_the_whole() -> None:
 @pytest.mark.parametrize("name", ["latent_noise", "contrast", "edges", "spectrum", "prior"])
 def test_a_negative_weight_is_refused(name: str) -> None:
     with pytest.raises(ValueError, match=f"{name} is -1; give at least 0"):
-        AutoencoderObjective(**{name: -1})
+        ReconstructionConfig(**{name: -1})

@@ -49,7 +49,7 @@ def test_the_loss_is_the_mean_of_those_of_the_segments() -> None:
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_loss_falls(kind: str, tmp_path: Path) -> None:
     plan = Optimization(num_steps=20, learning_rate=2e-2, muon_learning_rate=2e-2, warmup_steps=3)
-    fit(task(Examples(torch.ones_like), captioned(memory=kind), num_segments=2), plan, tmp_path, journal_every=1)
+    fit(task(Examples(torch.ones_like), captioned(memory=kind), num_segments=2), plan, tmp_path, log_every=1)
     found = [json.loads(line)["loss"] for line in (tmp_path / "journal.jsonl").read_text().splitlines()]
     assert sum(found[-5:]) < 0.8 * sum(found[:5])
 

@@ -19,12 +19,12 @@ def told(sentences: list[str], longest: int | None, stages: tuple[Stage, ...] = 
     return fit_to_videos(stages, longest, SEGMENT, CONTEXT, sentences.append)
 
 
-def walks(stages: tuple[Stage, ...]) -> list[int]:
+def unrolls(stages: tuple[Stage, ...]) -> list[int]:
     return [stage.objectives[-1].unroll.num_segments for stage in stages]
 
 
 def test_the_recipe_for_one_s_own_videos_has_the_stages_of_the_method() -> None:
-    assert [16 * count for count in walks(VIDEOS.curriculum)] == list(METHOD_FRAMES) == [64, 128, 256, 512, 1024]
+    assert [16 * count for count in unrolls(VIDEOS.curriculum)] == list(METHOD_FRAMES) == [64, 128, 256, 512, 1024]
     assert VIDEOS.curriculum[-1].until == VIDEOS.optimization.num_steps
 
 
@@ -33,7 +33,7 @@ def test_its_stages_may_be_set_by_options() -> None:
     found = resolve(VIDEOS, {"optimization.num-steps": ["50"]})
     assert [stage.until for stage in found.curriculum] == [19, 30, 39, 45, 50]
     found = resolve(VIDEOS, {name: words for name, words in options.items() if name.startswith("curriculum")})
-    assert walks(found.curriculum) == [4, 8, 16, 32, 20]
+    assert unrolls(found.curriculum) == [4, 8, 16, 32, 20]
 
 
 def test_videos_that_are_long_enough_change_nothing() -> None:
@@ -43,18 +43,18 @@ def test_videos_that_are_long_enough_change_nothing() -> None:
     assert not sentences
 
 
-def test_walks_are_cut_to_the_longest_video_and_it_is_said_once() -> None:
+def test_unrolls_are_cut_to_the_longest_video_and_it_is_said_once() -> None:
     sentences: list[str] = []
     found = told(sentences, 20 * SEGMENT + CONTEXT + SEGMENT - 1)
-    assert walks(found) == [4, 8, 16, 20, 20]
+    assert unrolls(found) == [4, 8, 16, 20, 20]
     assert [stage.until for stage in found] == [stage.until for stage in VIDEOS.curriculum]
     (sentence,) = sentences
-    assert "the longest video has 84 latent frames, so walks of 32, 64 segments are cut" in sentence
+    assert "the longest video has 84 latent frames, so unrolls of 32, 64 segments are cut" in sentence
 
 
 def test_key_frames_need_longer_videos() -> None:
     stages = (Stage(until=1, objectives=(asked(num_segments=3, frame_stride=4),)),)
-    assert walks(told([], 4 * (2 * SEGMENT + CONTEXT), stages)) == [2]
+    assert unrolls(told([], 4 * (2 * SEGMENT + CONTEXT), stages)) == [2]
 
 
 def test_videos_shorter_than_a_segment_and_its_context_are_refused() -> None:

@@ -79,7 +79,7 @@ def journal(folder: Path) -> list[dict[str, Any]]:
 
 
 def test_fitting_learns(tmp_path: Path) -> None:
-    fit(Regression(), Optimization(num_steps=60, learning_rate=0.05, warmup_steps=2), tmp_path, journal_every=1)
+    fit(Regression(), Optimization(num_steps=60, learning_rate=0.05, warmup_steps=2), tmp_path, log_every=1)
     losses = [line["loss"] for line in journal(tmp_path)]
     assert sum(losses[-5:]) < 0.3 * sum(losses[:5])
 
@@ -130,7 +130,7 @@ def test_a_step_that_is_not_finite_is_skipped_and_counted(tmp_path: Path) -> Non
     spoiled.happens = {4: spoiled.spoil, 6: spoiled.spoil}
     before: list[dict[str, Tensor]] = []
     seen = {1: lambda step, module: before.append({n: p.clone() for n, p in module.named_parameters()})}
-    weights = learned(spoiled, tmp_path, journal_every=1, actions=seen)
+    weights = learned(spoiled, tmp_path, log_every=1, actions=seen)
     assert all(torch.isfinite(value).all() for value in weights.values())
     assert_equal(before[4], before[3])
     assert not torch.equal(before[5]["blocks.0.weight"], before[4]["blocks.0.weight"])
@@ -142,13 +142,13 @@ def test_the_count_of_skipped_steps_survives_a_stop(tmp_path: Path) -> None:
     spoiled = Regression()
     spoiled.happens = {1: spoiled.spoil, 3: lambda: signal.raise_signal(signal.SIGTERM)}
     with pytest.raises(SystemExit):
-        fit(spoiled, BOTH, tmp_path, journal_every=1)
-    fit(Regression(), BOTH, tmp_path, journal_every=1)
+        fit(spoiled, BOTH, tmp_path, log_every=1)
+    fit(Regression(), BOTH, tmp_path, log_every=1)
     assert [line["skipped"] for line in journal(tmp_path)] == [0, 1, 1, 1, 1, 1, 1, 1]
 
 
 def test_the_journal_is_lines_of_json(tmp_path: Path) -> None:
-    fit(Regression(), BOTH, tmp_path, journal_every=2)
+    fit(Regression(), BOTH, tmp_path, log_every=2)
     lines = journal(tmp_path)
     assert [line["step"] for line in lines] == [2, 4, 6, 8]
     assert [line["step_squared"] for line in lines] == [1, 9, 25, 49]
@@ -157,13 +157,13 @@ def test_the_journal_is_lines_of_json(tmp_path: Path) -> None:
 
 def test_a_run_that_goes_on_writes_on_in_its_journal(tmp_path: Path) -> None:
     with pytest.raises(SystemExit):
-        fit(Regression({3: lambda: signal.raise_signal(signal.SIGTERM)}), BOTH, tmp_path, journal_every=1)
-    fit(Regression(), BOTH, tmp_path, journal_every=1)
+        fit(Regression({3: lambda: signal.raise_signal(signal.SIGTERM)}), BOTH, tmp_path, log_every=1)
+    fit(Regression(), BOTH, tmp_path, log_every=1)
     assert [line["step"] for line in journal(tmp_path)] == list(range(1, STEPS + 1))
 
 
 def test_a_run_that_was_killed_tells_no_step_twice(tmp_path: Path) -> None:
-    settings = {"journal_every": 1, "save_seconds": 3600}
+    settings = {"log_every": 1, "save_seconds": 3600}
     with pytest.raises(SystemExit):
         fit(Regression({1: lambda: signal.raise_signal(signal.SIGTERM)}), BOTH, tmp_path, **settings)
     with pytest.raises(StumbleError):  # three steps told and not saved

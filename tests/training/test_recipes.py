@@ -118,7 +118,7 @@ def test_the_same_seed_begins_with_the_same_weights_and_another_with_others() ->
 def test_the_longest_lesson_fits_into_the_films_of_the_bank(name: str) -> None:
     experiment = RECIPES[name]()
     size = experiment.transformer
-    assert 4 * (experiment.longest_unroll * size.segment_frames + size.context_frames) <= experiment.bank_frames
+    assert 4 * (experiment.longest_unroll * size.segment_frames + size.context_frames) <= experiment.world_frames
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from malt.training.config import Experiment
+from malt.training.engine.parallel import ParallelConfig
 from malt.training.options import from_json
 from malt.training.recipes import default, resolve, tiny
 from malt.training.renamed import current_name, with_current_names
@@ -53,6 +54,22 @@ def test_no_value_of_an_earlier_run_is_lost(tmp_path: Path) -> None:
     assert (found.curriculum[0].objectives[0].unroll.first_segment_prob, now["noise"]["logit_mean"]) == (0.1, 0.9)
 
 
+def test_the_fields_of_an_earlier_run_are_found_under_their_names_of_today(tmp_path: Path) -> None:
+    saved = {
+        "watching": {"validate_every": 4, "save_seconds": 60.0, "keep_states": 3, "noise_levels": [0.5]},
+        "scale": {"sharded": True, "copies": 2, "checkpointing": True},
+        "bank_videos": 4,
+        "bank_frames": 64,
+        "bank_return_share": 0.5,
+    }
+    (tmp_path / "experiment.json").write_text(json.dumps(saved))
+    found = read_experiment(tmp_path).experiment
+    assert (found.monitors.validate_every, found.monitors.noise_levels) == (4, (0.5,))
+    assert (found.checkpoint.save_seconds, found.checkpoint.keep_states) == (60.0, 3)
+    assert found.parallel == ParallelConfig(fsdp=True, num_replicas=2, activation_checkpointing=True)
+    assert (found.world_videos, found.world_frames, found.world_return_share) == (4, 64, 0.5)
+
+
 @pytest.mark.parametrize("recipe", [tiny, default])
 def test_what_this_version_writes_is_read_as_it_is(recipe: type[Experiment]) -> None:
     saved = json.loads(json.dumps(asdict(recipe())))
@@ -61,10 +78,16 @@ def test_what_this_version_writes_is_read_as_it_is(recipe: type[Experiment]) -> 
 
 
 def test_an_option_may_be_typed_by_its_earlier_name() -> None:
-    options = {"curriculum.1.objectives.0.own-share": ["0.5"], "curriculum.0.objectives.0.draws": ["2"]}
+    options = {
+        "curriculum.1.objectives.0.own-share": ["0.5"],
+        "curriculum.0.objectives.0.draws": ["2"],
+        "scale.copies": ["3"],
+        "watching.sample-every": ["0"],
+    }
     found = resolve(tiny(), options)
     assert found.curriculum[1].objectives[0].self_forcing.prob == 0.5
     assert found.curriculum[0].objectives[0].noise.num_noise_samples == 2
+    assert (found.parallel.num_replicas, found.monitors.sample_every) == (3, 0)
 
 
 def test_other_names_are_left_alone() -> None:

@@ -9,7 +9,7 @@ from malt.errors import UsageError
 from malt.memory.registry import KINDS
 from malt.training.objectives.curriculum import Stage
 from malt.training.objectives.denoising import DenoisingObjective
-from malt.training.objectives.rng import StepRandom, check_part
+from malt.training.objectives.rng import StepRandom, check_shared
 from tiny_examples import Examples, asked, captioned, task
 
 ALL = {"num_segments": 3, "prob": 0.5, "memory_regularisation": 0.1, "caption_dropout": 0.5, "memory_dropout": 0.5}
@@ -19,7 +19,8 @@ def parts(world: int, **settings: Any) -> list[DenoisingObjective]:
     stage = Stage(until=9, objectives=(asked(**{"batch_size": 4, **ALL}),))
     model, examples = captioned(action_dim=2, **settings), Examples(action_dim=2)
     return [
-        DenoisingObjective(model, examples, (stage,), 0, torch.float32, part=(rank, world)) for rank in range(world)
+        DenoisingObjective(model, examples, (stage,), 0, torch.float32, rank_and_size=(rank, world))
+        for rank in range(world)
     ]
 
 
@@ -61,19 +62,19 @@ def test_what_is_drawn_apart_changes_nothing_of_what_is_drawn_else() -> None:
 
 
 @pytest.mark.parametrize(
-    ("part", "sentence"),
+    ("rank_and_size", "sentence"),
     [
         ((2, 2), "there is no rank 2 of 2; ranks are 0 to 1"),
         ((-1, 2), "there is no rank -1 of 2"),
         ((0, 2), "a batch of 3 videos cannot be shared equally by 2; give a multiple of 2"),
     ],
 )
-def test_a_part_that_makes_no_sense_is_refused_in_a_sentence(part: tuple[int, int], sentence: str) -> None:
+def test_a_rank_that_makes_no_sense_is_refused_in_a_sentence(rank_and_size: tuple[int, int], sentence: str) -> None:
     whole = task(batch_size=3)
     with pytest.raises(ValueError, match=sentence):
-        DenoisingObjective(whole.module, whole.examples, whole.curriculum, 0, torch.float32, part)
+        DenoisingObjective(whole.module, whole.examples, whole.curriculum, 0, torch.float32, rank_and_size)
 
 
 def test_that_a_batch_cannot_be_shared_is_for_a_person_to_put_right() -> None:
     with pytest.raises(UsageError, match="give a multiple of 2"):
-        check_part((0, 2), 3)
+        check_shared((0, 2), 3)

@@ -22,7 +22,7 @@ from malt.errors import CheckpointError, UsageError
 from malt.pipelines.loading import load_pipeline
 from malt.training import run
 from malt.training.engine.parallel import DistributedContext, ParallelConfig, by_the_first
-from malt.training.objectives.autoencoding import AutoencoderTask
+from malt.training.objectives.autoencoding import ReconstructionObjective
 from malt.training.objectives.denoising import DenoisingObjective
 from malt.training.recipes import tiny
 from malt.training.run_folder import check_unchanged, claimed
@@ -75,7 +75,7 @@ def test_a_recipe_becomes_a_model_that_makes_a_video(finished: Path, tmp_path: P
 
 def test_a_run_keeps_what_made_it(finished: Path) -> None:
     experiment = json.loads((finished / "experiment.json").read_text())
-    assert (experiment["seed"], experiment["bank_videos"]) == (0, 4)
+    assert (experiment["seed"], experiment["world_videos"]) == (0, 4)
     for part in ("autoencoder", "transformer"):
         assert (finished / part / "journal.jsonl").exists()
         assert [path.name for path in (finished / part).glob("step-*")] == ["step-00000004"]
@@ -96,11 +96,11 @@ def test_a_run_measures_itself_on_scenes_that_it_does_not_learn_from(finished: P
 def test_a_run_shows_what_it_makes(finished: Path) -> None:
     assert sorted(path.name for path in (finished / "samples").iterdir()) == ["step-00000004.mp4", "step-00000004.png"]
     with av.open(str(finished / "samples" / "step-00000004.mp4")) as container:
-        assert sum(1 for _ in container.decode(video=0)) == tiny().watching.sample_frames
+        assert sum(1 for _ in container.decode(video=0)) == tiny().monitors.sample_frames
 
 
 def test_looking_at_a_run_changes_nothing_of_it(finished: Path, tmp_path: Path) -> None:
-    never = ["--watching.validate-every", "0", "--watching.sample-every", "0"]
+    never = ["--monitors.validate-every", "0", "--monitors.sample-every", "0"]
     assert train(tmp_path / "run", *never) == 0
     assert not (tmp_path / "run" / "samples").exists() and not (tmp_path / "run" / "validation.jsonl").exists()
     expected, found = weights(finished), weights(tmp_path / "run")
@@ -135,7 +135,7 @@ def test_the_model_is_the_average_with_the_statistics_of_its_latents(finished: P
     assert len(set(pipe.vae.config.latent_std)) > 1
 
 
-@pytest.mark.parametrize(("task", "step"), [(AutoencoderTask, 1), (DenoisingObjective, 2)])
+@pytest.mark.parametrize(("task", "step"), [(ReconstructionObjective, 1), (DenoisingObjective, 2)])
 def test_a_run_that_is_told_to_stop_goes_on_as_if_it_never_was(
     finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, task: type, step: int
 ) -> None:
@@ -156,7 +156,7 @@ def test_a_finished_run_that_is_resumed_is_only_written_out_again(
     before = weights(finished)
     monkeypatch.setattr(worlds, "render", lambda *given: pytest.fail("something was rendered"))
     monkeypatch.setattr(worlds, "encode_world", lambda *given: pytest.fail("something was encoded"))
-    for task in (AutoencoderTask, DenoisingObjective):
+    for task in (ReconstructionObjective, DenoisingObjective):
         monkeypatch.setattr(task, "loss", lambda self, step: pytest.fail("something was learned"))
     assert train(finished, "--resume") == 0
     assert all(torch.equal(value, before[name]) for name, value in weights(finished).items())
@@ -232,10 +232,10 @@ def test_a_folder_with_a_run_in_it_is_not_touched_by_another(
 
 
 def test_a_run_may_go_on_computed_otherwise_but_not_learned_otherwise() -> None:
-    otherwise = replace(tiny(), compile=True, scale=ParallelConfig(copies=8, checkpointing=True))
+    otherwise = replace(tiny(), compile=True, parallel=ParallelConfig(num_replicas=8, activation_checkpointing=True))
     check_unchanged(Path("run"), tiny(), otherwise)
-    with pytest.raises(UsageError, match="begun with another --scale.sharded"):
-        check_unchanged(Path("run"), tiny(), replace(tiny(), scale=ParallelConfig(sharded=True)))
+    with pytest.raises(UsageError, match="begun with another --parallel.fsdp"):
+        check_unchanged(Path("run"), tiny(), replace(tiny(), parallel=ParallelConfig(fsdp=True)))
 
 
 def test_batches_that_the_processes_cannot_share_are_refused_before_anything_is_learned(

@@ -39,7 +39,7 @@ def options_of(command: type) -> tuple[list[Option], str | None]:
     """The options of a command in their order, and the name of the field for all others, None for none."""
     hints, options, rest = get_type_hints(command, include_extras=True), [], None
     for field in fields(command):
-        hint, marks = hints[field.name], ()
+        hint, marks = hints[field.name], list[object]()
         if get_origin(hint) is Annotated:
             hint, *marks = get_args(hint)
         if any(isinstance(mark, Rest) for mark in marks):

@@ -11,9 +11,9 @@ from malt.training.config import Experiment, Sampling
 from malt.training.engine.parallel import DistributedContext, agreed_precision, by_the_first
 from malt.training.pipeline_export import write_pipeline
 from malt.training.run_folder import read_words, write_words
-from malt.training.sources.data_source import CaptionLimits, Log, Source, VideoFormat
+from malt.training.sources.data_source import CaptionLimits, DataSource, Log, VideoFormat
 from malt.training.sources.fit_curriculum import shortest_video, unrolled_frames
-from malt.training.sources.videos import Shards, Videos
+from malt.training.sources.videos import ShardData, VideoData
 from malt.training.sources.worlds import Passage, check_world
 from malt.training.transformer_stage import TransformerStage
 
@@ -22,33 +22,33 @@ from malt.training.transformer_stage import TransformerStage
 class Run:
     """What is done in a run, in its order: nothing of it is done yet, or it is gone on with."""
 
-    source: Source
+    source: DataSource
     autoencoder: nn.Module | None  # the one that is ready
     autoencoder_stage: AutoencoderStage
     transformer_stage: TransformerStage
     sampling: Sampling
     actions: tuple[str, ...]
-    ranks: DistributedContext
+    context: DistributedContext
     out: Path
-    tell: Log
+    log: Log
 
     def finish(self) -> Path:
         """Do what is left to do; returns the directory of the finished `MaltPipeline`."""
-        autoencoder = self.autoencoder or self.autoencoder_stage.train(self.source, self.ranks, self.tell)
-        if self.ranks.first:
+        autoencoder = self.autoencoder or self.autoencoder_stage.train(self.source, self.context, self.log)
+        if self.context.is_first:
             keep_autoencoder(autoencoder, self.autoencoder_stage.folder)
-        material = by_the_first(self.ranks, lambda: self.source.material(autoencoder))
-        if self.ranks.first and read_words(self.out) is None:
-            write_words(self.out, material.words)
-        words = read_words(self.out) or material.words
-        captioned = self.transformer_stage.train(material, words, autoencoder, self.ranks, self.tell)
-        if self.ranks.first:
+        training_data = by_the_first(self.context, lambda: self.source.training_data(autoencoder))
+        if self.context.is_first and read_words(self.out) is None:
+            write_words(self.out, training_data.words)
+        words = read_words(self.out) or training_data.words
+        captioned = self.transformer_stage.train(training_data, words, autoencoder, self.context, self.log)
+        if self.context.is_first:
             write_pipeline(captioned, autoencoder, self.out / "pipeline", self.sampling, self.actions)
-            self.tell(f"the model is in {self.out / 'pipeline'}")
+            self.log(f"the model is in {self.out / 'pipeline'}")
         return self.out / "pipeline"
 
 
-def assemble(experiment: Experiment, out: Path, device: str, ranks: DistributedContext, tell: Log) -> Run:
+def assemble(experiment: Experiment, out: Path, device: str, context: DistributedContext, log: Log) -> Run:
     """The run of an experiment in the folder `out`.
 
     Raises:
@@ -56,8 +56,8 @@ def assemble(experiment: Experiment, out: Path, device: str, ranks: DistributedC
         UsageError: the data cannot be learned from, or the processes cannot share a batch equally.
     """
     precision = agreed_precision(experiment.precision, device)
-    tell(f"computing in {describe_precision(precision, device)}")
-    source = open_source(experiment, out, tell)
+    log(f"computing in {describe_precision(precision, device)}")
+    source = open_source(experiment, out, log)
     given = experiment.start or experiment.codec
     ready = ready_autoencoder(out / "autoencoder", Path(given) if given else None, source, device)
     autoencoder_stage = AutoencoderStage(
@@ -80,17 +80,18 @@ def assemble(experiment: Experiment, out: Path, device: str, ranks: DistributedC
         curriculum=experiment.curriculum,
         optimization=experiment.optimization,
         checkpoint=experiment.checkpoint,
-        watching=experiment.watching,
+        monitors=experiment.monitors,
         sampling=experiment.sampling,
-        scale=experiment.scale,
+        parallel=experiment.parallel,
         seed=experiment.seed,
         precision=precision,
         is_compiled=experiment.compile,
         device=device,
         out=out,
     )
-    for stage in (transformer_stage, *([] if ready else [autoencoder_stage])):
-        stage.check(ranks)
+    transformer_stage.check(context)
+    if ready is None:
+        autoencoder_stage.check(context)
     return Run(
         source=source,
         autoencoder=ready,
@@ -98,13 +99,13 @@ def assemble(experiment: Experiment, out: Path, device: str, ranks: DistributedC
         transformer_stage=transformer_stage,
         sampling=experiment.sampling,
         actions=experiment.actions,
-        ranks=ranks,
+        context=context,
         out=out,
-        tell=tell,
+        log=log,
     )
 
 
-def open_source(experiment: Experiment, out: Path, tell: Log) -> Source:
+def open_source(experiment: Experiment, out: Path, log: Log) -> DataSource:
     """Where the experiment learns from.
 
     Raises:
@@ -114,28 +115,28 @@ def open_source(experiment: Experiment, out: Path, tell: Log) -> Source:
     size, curriculum = experiment.transformer, experiment.curriculum
     layout = size.segment_frames, size.context_frames
     if experiment.data is None:
-        check_world(video_format, experiment.bank_frames, unrolled_frames(curriculum, *layout))
+        check_world(video_format, experiment.world_frames, unrolled_frames(curriculum, *layout))
         return Passage(
             out,
             clip_frames=experiment.clip_frames,
-            num_videos=experiment.bank_videos,
-            num_frames=experiment.bank_frames,
-            return_share=experiment.bank_return_share,
-            num_held_out=max(experiment.watching.validation_videos, experiment.watching.sample_videos),
+            num_videos=experiment.world_videos,
+            num_frames=experiment.world_frames,
+            return_share=experiment.world_return_share,
+            num_held_out=max(experiment.monitors.validation_videos, experiment.monitors.sample_videos),
             seed=experiment.seed,
-            tell=tell,
+            log=log,
         )
     folder, captions = Path(experiment.data), CaptionLimits(experiment.max_words, experiment.caption_tokens - 1)
     if any(folder.glob("index-*.json")):
-        return Shards(
+        return ShardData(
             folder,
             video_format=video_format,
             patch_size=size.patch_size,
             captions=captions,
             seed=experiment.seed,
-            tell=tell,
+            log=log,
         )
-    return Videos(
+    return VideoData(
         folder,
         out,
         video_format=video_format,
@@ -144,5 +145,5 @@ def open_source(experiment: Experiment, out: Path, tell: Log) -> Source:
         patch_size=size.patch_size,
         captions=captions,
         seed=experiment.seed,
-        tell=tell,
+        log=log,
     )

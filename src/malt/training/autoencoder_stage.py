@@ -16,9 +16,9 @@ from malt.training.engine.loop import fit
 from malt.training.engine.optimizer import Optimization
 from malt.training.engine.parallel import DistributedContext, by_the_first
 from malt.training.monitors.reconstruction import reconstruction
-from malt.training.objectives.autoencoding import AutoencoderObjective, AutoencoderTask, latent_statistics
-from malt.training.objectives.rng import check_part
-from malt.training.sources.data_source import ClipData, Log, Source
+from malt.training.objectives.autoencoding import ReconstructionConfig, ReconstructionObjective, latent_statistics
+from malt.training.objectives.rng import check_shared
+from malt.training.sources.data_source import ClipData, DataSource, Log
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,7 +26,7 @@ class AutoencoderStage:
     """What a new autoencoder is trained with. What it comes to lies in `folder`."""
 
     size: AutoencoderSize
-    objective: AutoencoderObjective
+    objective: ReconstructionConfig
     optimization: Optimization
     checkpoint: CheckpointConfig
     seed: int
@@ -35,21 +35,23 @@ class AutoencoderStage:
     device: str
     folder: Path
 
-    def check(self, ranks: DistributedContext) -> None:
+    def check(self, context: DistributedContext) -> None:
         """Refuse a batch that the processes cannot share equally, before hours are spent on what comes first.
 
         Raises:
             UsageError: they cannot.
         """
-        check_part(ranks.part, self.objective.batch_size)
+        check_shared(context.rank_and_size, self.objective.batch_size)
 
-    def train(self, source: Source, ranks: DistributedContext, tell: Log) -> AutoencoderMalt:
+    def train(self, source: DataSource, context: DistributedContext, log: Log) -> AutoencoderMalt:
         """A new autoencoder with the statistics of its latents; how well it reconstructs goes to `reconstruction.json`."""
-        clips = by_the_first(ranks, lambda: source.clips(self.device))
+        clips = by_the_first(context, lambda: source.clips(self.device))
         torch.manual_seed(self.seed)
         model = AutoencoderMalt(**vars(self.size)).to(self.device)
-        tell(f"autoencoder: {self.optimization.num_steps} steps")
-        task = AutoencoderTask(model, clips.clips, self.objective, self.seed, self.precision, ranks.part)
+        log(f"autoencoder: {self.optimization.num_steps} steps")
+        task = ReconstructionObjective(
+            model, clips.clips, self.objective, self.seed, self.precision, context.rank_and_size
+        )
         if self.is_compiled:
             task.compile()
         average = fit(
@@ -63,19 +65,19 @@ class AutoencoderStage:
         mean, std = latent_statistics(model, clips.typical())
         model.register_to_config(latent_mean=tuple(mean), latent_std=tuple(std))
         source.describe(model)
-        if ranks.first:
-            self._measure(model, clips, tell)
+        if context.is_first:
+            self._measure(model, clips, log)
         return model
 
-    def _measure(self, model: AutoencoderMalt, clips: ClipData, tell: Log) -> None:
+    def _measure(self, model: AutoencoderMalt, clips: ClipData, log: Log) -> None:
         held_out = clips.held_out()
         if held_out is not None:
             figures = reconstruction(codec_of(model), held_out.split(4))
             (self.folder / "reconstruction.json").write_text(json.dumps(figures))
-            tell(f"autoencoder: {figures['psnr']:.1f} dB PSNR and {figures['ssim']:.3f} SSIM on held-out clips")
+            log(f"autoencoder: {figures['psnr']:.1f} dB PSNR and {figures['ssim']:.3f} SSIM on held-out clips")
 
 
-def ready_autoencoder(folder: Path, given: Path | None, source: Source, device: str) -> nn.Module | None:
+def ready_autoencoder(folder: Path, given: Path | None, source: DataSource, device: str) -> nn.Module | None:
     """The autoencoder that need not be trained; None where there is none.
 
     Args:

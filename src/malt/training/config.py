@@ -9,7 +9,7 @@ from malt.models.positions import split_axes
 from malt.precision import check_precision
 from malt.training.engine.optimizer import Optimization
 from malt.training.engine.parallel import ParallelConfig
-from malt.training.objectives.autoencoding import AutoencoderObjective
+from malt.training.objectives.autoencoding import ReconstructionConfig
 from malt.training.objectives.curriculum import Stage
 from malt.training.objectives.objective import Objective
 
@@ -128,7 +128,7 @@ class Experiment:
     frame_rate: float = 16.0  # frames a second
     actions: tuple[str, ...] = ()  # what is done in every frame: columns of NAME.actions.csv
     autoencoder: AutoencoderSize = AutoencoderSize()
-    autoencoder_objective: AutoencoderObjective = AutoencoderObjective()
+    autoencoder_objective: ReconstructionConfig = ReconstructionConfig()
     autoencoder_optimization: Optimization = Optimization(
         num_steps=4000, learning_rate=1.5e-3, muon_learning_rate=1.5e-3, ema_decay=0.998, decay_from=0.5
     )
@@ -138,20 +138,20 @@ class Experiment:
         num_steps=2700, learning_rate=1.5e-3, muon_learning_rate=1.5e-3, decay_from=0.55
     )
     curriculum: tuple[Stage, ...] = (Stage(until=2700, objectives=(Objective(),)),)
-    bank_videos: int = 1600  # scenes of the world that are rendered and encoded before the transformer is trained
-    bank_frames: int = 160
-    bank_return_share: float = 0.0  # of walks over these, how many end where something hidden comes out again
+    world_videos: int = 1600  # scenes of the world that are rendered and encoded before the transformer is trained
+    world_frames: int = 160
+    world_return_share: float = 0.0  # of windows of these, how many end where something hidden comes out again
     max_words: int = 500  # of the captions: the most frequent ones are learned
     caption_tokens: int = 20  # what is longer is cut off
     start: str | None = None  # pipeline directory whose autoencoder is kept and whose other weights the run begins with
     fresh_text_encoder: bool = False  # do not keep that of `start`
-    watching: MonitorConfig = MonitorConfig()
+    monitors: MonitorConfig = MonitorConfig()
     checkpoint: CheckpointConfig = CheckpointConfig()
     sampling: Sampling = Sampling()
     seed: int = 0
     precision: str = "auto"  # bfloat16 where the device has units for it, else float32
     compile: bool = True
-    scale: ParallelConfig = ParallelConfig()
+    parallel: ParallelConfig = ParallelConfig()
 
     def __post_init__(self) -> None:
         ends = [stage.until for stage in self.curriculum]
@@ -167,7 +167,7 @@ class Experiment:
         check_precision(self.precision)
         if self.frame_rate <= 0:
             raise ValueError(f"frame_rate is {self.frame_rate}; give a number above 0")
-        for name in ("bank_videos", "bank_frames", "caption_tokens"):
+        for name in ("world_videos", "world_frames", "caption_tokens"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}; give at least 1")
         if self.start and self.codec:

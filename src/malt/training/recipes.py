@@ -9,13 +9,13 @@ from pathlib import Path
 from malt.errors import UsageError
 from malt.training.config import AutoencoderSize, Experiment, MonitorConfig, Sampling, TransformerSize, stretched
 from malt.training.engine.optimizer import Optimization
-from malt.training.objectives.autoencoding import AutoencoderObjective
+from malt.training.objectives.autoencoding import ReconstructionConfig
 from malt.training.objectives.curriculum import CONSTANT_MEMORY, METHOD_FRAMES, Stage, frames_curriculum
 from malt.training.objectives.objective import DropoutConfig, NoiseConfig, Objective, UnrollConfig
 from malt.training.options import override
 
 # Real pictures have no shapes before a calm background: what is weighed instead are the spectra of small patches.
-REAL_PICTURES = AutoencoderObjective(batch_size=8, contrast=0.0, spectrum=0.3, prior=1e-3)
+REAL_PICTURES = ReconstructionConfig(batch_size=8, contrast=0.0, spectrum=0.3, prior=1e-3)
 
 
 ALONE = Objective(batch_size=48)  # single segments
@@ -44,9 +44,9 @@ def default() -> Experiment:
         transformer=POOLED,
         optimization=Optimization(num_steps=6000, learning_rate=1.5e-3, muon_learning_rate=1.5e-3, decay_from=0.8),
         curriculum=(Stage(until=2200, objectives=(ALONE, BEGIN)), Stage(until=6000, objectives=MOSTLY_RETURN)),
-        bank_videos=3200,
-        bank_frames=208,
-        bank_return_share=0.8,
+        world_videos=3200,
+        world_frames=208,
+        world_return_share=0.8,
         sampling=Sampling(memory_guidance_scale=2.0),
     )
 
@@ -110,7 +110,7 @@ def tiny() -> Experiment:
     """Everything at its smallest: it shows in a minute that the parts fit, and learns next to nothing."""
     return Experiment(
         autoencoder=AutoencoderSize(channels=(8, 16, 16)),
-        autoencoder_objective=AutoencoderObjective(batch_size=2),
+        autoencoder_objective=ReconstructionConfig(batch_size=2),
         autoencoder_optimization=Optimization(num_steps=4),
         transformer=TransformerSize(num_layers=2, num_attention_heads=2, attention_head_dim=16),
         optimization=Optimization(num_steps=4, muon_learning_rate=1e-3),
@@ -118,9 +118,9 @@ def tiny() -> Experiment:
             Stage(until=2, objectives=(Objective(batch_size=2),)),
             Stage(until=4, objectives=(Objective(batch_size=2, unroll=UnrollConfig(num_segments=3)),)),
         ),
-        bank_videos=4,
-        bank_frames=64,
-        watching=MonitorConfig(
+        world_videos=4,
+        world_frames=64,
+        monitors=MonitorConfig(
             validate_every=4, validation_videos=2, sample_every=4, sample_videos=2, sample_frames=20
         ),
         sampling=Sampling(num_inference_steps=1),

@@ -29,14 +29,28 @@ OBJECTIVE = {
     "known_last": "baseline.num_suffix_frames",
     "level_per_frame": "baseline.level_per_frame",
 }
-FIELDS = {"watching.save_seconds": "checkpoint.save_seconds", "watching.keep_states": "checkpoint.keep_states"}
+# Of the experiment; a name that ends in a dot stands for all fields below it.
+FIELDS = {
+    "watching.save_seconds": "checkpoint.save_seconds",
+    "watching.keep_states": "checkpoint.keep_states",
+    "watching.": "monitors.",
+    "scale.sharded": "parallel.fsdp",
+    "scale.copies": "parallel.num_replicas",
+    "scale.checkpointing": "parallel.activation_checkpointing",
+    "bank_videos": "world_videos",
+    "bank_frames": "world_frames",
+    "bank_return_share": "world_return_share",
+}
 RECIPES = {"further": "finetune"}
 
 
 def current_name(name: str) -> str:
     """The dotted name of a field today, from that of this version or of an earlier one."""
     within = re.fullmatch(r"(curriculum\.\d+\.objectives\.\d+\.)(\w+)", name)
-    return within[1] + OBJECTIVE.get(within[2], within[2]) if within else FIELDS.get(name, name)
+    if within:
+        return within[1] + OBJECTIVE.get(within[2], within[2])
+    group, dot, field = name.partition(".")
+    return FIELDS.get(name) or FIELDS.get(group + dot, group + dot) + field
 
 
 def with_current_names(saved: Mapping[str, object]) -> Json:

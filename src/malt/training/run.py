@@ -10,7 +10,7 @@ from malt.training.run_folder import claimed, write_experiment
 from malt.training.sources.data_source import Log
 
 
-def train(experiment: Experiment, out: Path, device: str = "cpu", tell: Log = print, *, recipe: str = "") -> Path:
+def train(experiment: Experiment, out: Path, device: str = "cpu", log: Log = print, *, recipe: str = "") -> Path:
     """Run or resume `experiment` in the folder `out`; returns the directory of the finished `MaltPipeline`.
 
     Started by torchrun, all processes share every batch, and the first one does what is done once.
@@ -19,9 +19,9 @@ def train(experiment: Experiment, out: Path, device: str = "cpu", tell: Log = pr
         UsageError: another process trains in the folder, or the data cannot be learned from.
         DivergedError: the numbers are no longer finite; the last good state is saved.
     """
-    with launched(on_gpu=device.startswith("cuda")) as ranks, claimed(out) if ranks.first else nullcontext():
-        run = assemble(experiment, out, device, ranks, tell if ranks.first else _silently)
-        if ranks.first:
+    with launched(on_gpu=device.startswith("cuda")) as context, claimed(out) if context.is_first else nullcontext():
+        run = assemble(experiment, out, device, context, log if context.is_first else _silently)
+        if context.is_first:
             write_experiment(out, experiment, recipe)
         return run.finish()
 

@@ -17,13 +17,13 @@ from malt.training.renamed import RECIPES, with_current_names
 EXPERIMENT, LOCK, WORDS = "experiment.json", "lock", "words.json"
 # What a run that goes on may do otherwise than it began: it changes no weight beyond rounding.
 HARMLESS = (
-    "--watching.",
+    "--monitors.",
     "--checkpoint.",
     "--sampling.",
     "--compile",
     "--precision",
-    "--scale.copies",
-    "--scale.checkpointing",
+    "--parallel.num-replicas",
+    "--parallel.activation-checkpointing",
 )
 
 

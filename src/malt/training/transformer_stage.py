@@ -16,7 +16,7 @@ from malt.training.engine.parallel import DistributedContext, ParallelConfig, is
 from malt.training.monitors.schedule import Monitors
 from malt.training.objectives.curriculum import Stage
 from malt.training.objectives.denoising import CaptionedTransformer, DenoisingObjective
-from malt.training.objectives.rng import check_part
+from malt.training.objectives.rng import check_shared
 from malt.training.pipeline_export import build_captioned
 from malt.training.sources.data_source import Log, TrainingData
 from malt.training.sources.fit_curriculum import fit_to_videos
@@ -34,16 +34,16 @@ class TransformerStage:
     curriculum: tuple[Stage, ...]
     optimization: Optimization
     checkpoint: CheckpointConfig
-    watching: MonitorConfig
+    monitors: MonitorConfig
     sampling: Sampling
-    scale: ParallelConfig
+    parallel: ParallelConfig
     seed: int
     precision: torch.dtype
     is_compiled: bool
     device: str
     out: Path
 
-    def check(self, ranks: DistributedContext) -> None:
+    def check(self, context: DistributedContext) -> None:
         """Refuse batches that the processes cannot share equally, before hours are spent on what comes first.
 
         Raises:
@@ -51,31 +51,33 @@ class TransformerStage:
         """
         for stage in self.curriculum:
             for objective in stage.objectives:
-                check_part(ranks.part, objective.batch_size)
+                check_shared(context.rank_and_size, objective.batch_size)
 
     def train(
         self,
-        material: TrainingData,
+        training_data: TrainingData,
         words: tuple[str, ...],
         autoencoder: nn.Module,
-        ranks: DistributedContext,
-        tell: Log,
+        context: DistributedContext,
+        log: Log,
     ) -> CaptionedTransformer:
         """The averaged weights at the end of the curriculum."""
         captioned = self._build(words, autoencoder)
         if self.start:
             load_start(captioned, self.start, text_encoder=not self.is_text_encoder_new)
         torch._dynamo.config.recompile_limit = 64
-        parallelize(captioned.transformer, self.scale, self.precision, self.is_compiled)
-        tell(f"transformer: {self.optimization.num_steps} steps")
+        parallelize(captioned.transformer, self.parallel, self.precision, self.is_compiled)
+        log(f"transformer: {self.optimization.num_steps} steps")
         layout = self.size.segment_frames, self.size.context_frames
-        curriculum = fit_to_videos(self.curriculum, material.longest, *layout, tell)
-        watch = self._watch(material, autoencoder, tell)
+        curriculum = fit_to_videos(self.curriculum, training_data.longest, *layout, log)
+        monitors = self._monitors(training_data, autoencoder, log)
         average = fit(
-            DenoisingObjective(captioned, material.examples, curriculum, self.seed, self.precision, part=ranks.part),
-            self._plan(tell),
+            DenoisingObjective(
+                captioned, training_data.examples, curriculum, self.seed, self.precision, context.rank_and_size
+            ),
+            self._plan(log),
             self.out / "transformer",
-            actions=watch.actions,
+            actions=monitors.actions,
             milestones=tuple(stage.until for stage in self.curriculum),
             save_seconds=self.checkpoint.save_seconds,
             keep=self.checkpoint.keep_states,
@@ -83,9 +85,9 @@ class TransformerStage:
         learned = average.whole()
         if is_sharded(captioned):
             captioned = self._build(words, autoencoder)
-        if ranks.first:
+        if context.is_first:
             captioned.load_state_dict(learned, strict=False)
-            watch.finish(self.optimization.num_steps, captioned)
+            monitors.finish(self.optimization.num_steps, captioned)
         return captioned
 
     def _build(self, words: tuple[str, ...], autoencoder: nn.Module) -> CaptionedTransformer:
@@ -98,11 +100,11 @@ class TransformerStage:
             seed=self.seed,
         ).to(self.device)
 
-    def _watch(self, material: TrainingData, autoencoder: nn.Module, tell: Log) -> Monitors:
+    def _monitors(self, training_data: TrainingData, autoencoder: nn.Module, log: Log) -> Monitors:
         unrolls = [objective.unroll for stage in self.curriculum for objective in stage.objectives]
         return Monitors(
-            self.watching,
-            material.held_out,
+            self.monitors,
+            training_data.held_out,
             num_segments=max(unroll.num_segments for unroll in unrolls),
             segment_frames=self.size.segment_frames,
             context_frames=self.size.context_frames,
@@ -111,14 +113,14 @@ class TransformerStage:
             sampling=self.sampling,
             frame_rate=float(dict(autoencoder.config)["frame_rate"]),  # type: ignore[arg-type]
             out=self.out,
-            tell=tell,
+            log=log,
         )
 
-    def _plan(self, tell: Log) -> Optimization:
+    def _plan(self, log: Log) -> Optimization:
         """How it is learned: a run that was begun sharded without Muon, also where it goes on alone."""
-        if not self.scale.sharded or self.optimization.muon_learning_rate is None:
+        if not self.parallel.fsdp or self.optimization.muon_learning_rate is None:
             return self.optimization
-        tell("the model is sharded, so AdamW learns all of it; Muon needs whole matrices")
+        log("the model is sharded, so AdamW learns all of it; Muon needs whole matrices")
         return replace(self.optimization, muon_learning_rate=None)
 
 

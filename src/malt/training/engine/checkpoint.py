@@ -43,10 +43,10 @@ class TrainProgress:
         return self.skipped_last >= MOST_SKIPPED or 2 * self.skipped > num_steps
 
 
-def save_state(folder: Path, progress: TrainProgress, learner: TrainState, keep: int = 2) -> Path:
+def save_state(folder: Path, progress: TrainProgress, state: TrainState, keep: int = 2) -> Path:
     """Write everything that resuming after `progress` needs; it appears under its name only when complete."""
     partial = begin(folder, progress)
-    for file, tensors in learner.tensors().items():
+    for file, tensors in state.tensors().items():
         save_file({name: value.contiguous() for name, value in tensors.items()}, partial / f"{file}.safetensors")
     return complete(partial, progress, keep)
 
@@ -57,19 +57,19 @@ class Saver:
     States whose weights are not finite are not saved, so that they never take the place of good ones.
     """
 
-    def __init__(self, learner: TrainState) -> None:
-        self._learner = learner
-        self._writer = sharded_checkpoint.BackgroundWriter() if current_context().world > 1 else None
+    def __init__(self, state: TrainState) -> None:
+        self._state = state
+        self._writer = sharded_checkpoint.BackgroundWriter() if current_context().world_size > 1 else None
 
     def save(self, folder: Path, progress: TrainProgress, keep: int = 2) -> bool:
         """Save the state as it is now, if its weights are finite; of those in `folder` the newest `keep` stay."""
-        (is_spoilt,) = current_context().agree(not self._learner.is_finite)
+        (is_spoilt,) = current_context().agree(not self._state.is_finite)
         if is_spoilt:
             return False
         if self._writer is None:
-            save_state(folder, progress, self._learner, keep)
+            save_state(folder, progress, self._state, keep)
         else:
-            tensors = self._learner.tensors()
+            tensors = self._state.tensors()
             self._writer.write(
                 lambda: begin(folder, progress), tensors, lambda partial: complete(partial, progress, keep)
             )
@@ -110,7 +110,7 @@ def saved_states(folder: Path) -> list[Path]:
     return sorted(path for path in folder.glob(f"{PREFIX}*") if (path / "state.json").exists())
 
 
-def resume(folder: Path, learner: TrainState) -> TrainProgress:
+def resume(folder: Path, state: TrainState) -> TrainProgress:
     """Put the newest sound state in `folder` back in place; the beginning where there is none.
 
     A damaged state is set aside under another name, and said so, when one before it is sound.
@@ -118,15 +118,15 @@ def resume(folder: Path, learner: TrainState) -> TrainProgress:
     Raises:
         CheckpointError: when all of them are damaged, or the sound one belongs to another model.
     """
-    found: list[Path | CheckpointError | None] = [_newest_sound(folder) if current_context().first else None]
+    found: list[Path | CheckpointError | None] = [_newest_sound(folder) if current_context().is_first else None]
     if dist.is_initialized():
         dist.broadcast_object_list(found)
     if isinstance(found[0], CheckpointError):
         raise found[0]
-    return load_state(found[0], learner) if found[0] else TrainProgress()
+    return load_state(found[0], state) if found[0] else TrainProgress()
 
 
-def load_state(path: Path, learner: TrainState) -> TrainProgress:
+def load_state(path: Path, state: TrainState) -> TrainProgress:
     """Put a saved state back in place, on as many ranks as there are now, and return how far it had come.
 
     Raises:
@@ -134,13 +134,13 @@ def load_state(path: Path, learner: TrainState) -> TrainProgress:
     """
     try:
         if sharded_checkpoint.holds(path):
-            sharded_checkpoint.load(path, learner.destination)
+            sharded_checkpoint.load(path, state.destination)
         else:
-            for file in learner.files:
-                for name, value in learner.named(file, load_file(path / f"{file}.safetensors")).items():
-                    _put(learner.destination(file, name, value.shape, value.dtype), value)
-        state = json.loads((path / "state.json").read_text())
-        return TrainProgress(*(int(state.get(field.name, field.default)) for field in fields(TrainProgress)))
+            for file in state.files:
+                for name, value in state.named(file, load_file(path / f"{file}.safetensors")).items():
+                    _put(state.destination(file, name, value.shape, value.dtype), value)
+        saved = json.loads((path / "state.json").read_text())
+        return TrainProgress(*(int(saved.get(field.name, field.default)) for field in fields(TrainProgress)))
     except (OSError, KeyError, RuntimeError, SafetensorError, TypeError, ValueError) as error:
         raise CheckpointError(f"{path} cannot be resumed ({error}); it is damaged or of another model") from error
 

@@ -1,4 +1,4 @@
-"""The training loop: step, average, journal, save; the same for every model, on one process or many."""
+"""The training loop: step, average, metrics, save; the same for every model, on one process or many."""
 
 import signal
 import time
@@ -19,14 +19,15 @@ from malt.training.engine.parallel import clip_gradients, current_context, is_sh
 from malt.training.engine.train_state import TrainState
 
 Action = Callable[[int, nn.Module], None]
-JOURNAL_EVERY = 20  # steps; a shorter run tells of its last one
+LOG_EVERY = 20  # steps; a shorter run tells of its last one
 
 
 @runtime_checkable
 class TrainingObjective(Protocol):
     """Something to learn: a module, and its loss at each step. The step alone decides what is drawn.
 
-    Where several ranks learn together, each is asked for the loss of its own rows of the step's batch (`Ranks.part`).
+    Where several ranks learn together, each is asked for the loss of its own rows of the step's
+    batch (`DistributedContext.rank_and_size`).
     """
 
     @property
@@ -35,26 +36,26 @@ class TrainingObjective(Protocol):
         ...
 
     def loss(self, step: int) -> tuple[Tensor, dict[str, float]]:
-        """The scalar to descend, and figures for the journal."""
+        """The scalar to descend, and figures for the metrics."""
         ...
 
 
 def fit(
-    task: TrainingObjective,
-    plan: Optimization,
+    objective: TrainingObjective,
+    optimization: Optimization,
     folder: Path,
     *,
     save_seconds: float = 180.0,
-    journal_every: int | None = None,
+    log_every: int | None = None,
     actions: dict[int, Action] | None = None,
     milestones: tuple[int, ...] = (),
     keep: int = 2,
-    journal: MetricLogger | None = None,
+    metrics: MetricLogger | None = None,
 ) -> EMA:
-    """Train to `plan.num_steps`, going on from the newest sound state in `folder`, bit for bit as if never stopped.
+    """Train to `optimization.num_steps`, going on from the newest sound state in `folder`, bit for bit as if never stopped.
 
     `actions` maps a period in steps to something to do with the averaged model; the states after the steps in `milestones`
-    are kept for good under `milestones/`, of the others the newest `keep`. Figures go to `journal` (None: one in `folder`).
+    are kept for good under `milestones/`, of the others the newest `keep`. Figures go to `metrics` (None: one in `folder`).
     SIGTERM, to any rank, saves and leaves. Actions run on the first rank; of a sharded module on all of them together.
     Weights that are not finite are never saved.
 
@@ -62,55 +63,55 @@ def fit(
         DivergedError: too many steps in a row, or half of all, were not finite; the last good state is saved.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    ranks, module, journal = current_context(), task.module, journal or MetricLogger(folder)
-    journal_every = journal_every or min(JOURNAL_EVERY, plan.num_steps)
-    average = EMA(module, plan.ema_decay)
-    learner = TrainState(module, average, build_optimizers(module, plan))
-    progress, saver, stop = resume(folder, learner), Saver(learner), False
+    context, module, metrics = current_context(), objective.module, metrics or MetricLogger(folder)
+    log_every = log_every or min(LOG_EVERY, optimization.num_steps)
+    ema = EMA(module, optimization.ema_decay)
+    state = TrainState(module, ema, build_optimizers(module, optimization))
+    progress, saver, stop = resume(folder, state), Saver(state), False
     pace, saved_at = _Pace(progress.step), time.monotonic()
-    with _told_to_stop() as told, closing(journal):
-        journal.rewind(progress.step)
-        while progress.step < plan.num_steps and not stop and not progress.has_diverged(plan.num_steps):
-            progress, figures = _learn(task, learner, plan, progress)
-            if progress.step % journal_every == 0:
-                journal.write(progress.step, ranks.mean(figures) | pace.since(progress))
+    with _sigterm() as stops, closing(metrics):
+        metrics.rewind(progress.step)
+        while progress.step < optimization.num_steps and not stop and not progress.has_diverged(optimization.num_steps):
+            progress, figures = _learn(objective, state, optimization, progress)
+            if progress.step % log_every == 0:
+                metrics.write(progress.step, context.mean(figures) | pace.since(progress))
             for period, action in (actions or {}).items():
-                if progress.step % period == 0 and (ranks.first or is_sharded(module)):
-                    _with_average(module, average, action, progress.step)
+                if progress.step % period == 0 and (context.is_first or is_sharded(module)):
+                    _with_ema(module, ema, action, progress.step)
             if progress.step in milestones:
                 saver.save(folder / "milestones", progress, keep=len(milestones))
-            is_due = ranks.first and time.monotonic() - saved_at > save_seconds
-            stop, is_due = ranks.agree(bool(told), is_due)
+            is_due = context.is_first and time.monotonic() - saved_at > save_seconds
+            stop, is_due = context.agree(bool(stops), is_due)
             if is_due:
                 saver.save(folder, progress, keep)
                 saved_at = time.monotonic()
         is_saved = saver.save(folder, progress, keep)
         saver.finish()
-    if progress.has_diverged(plan.num_steps) or not (is_saved or stop):
+    if progress.has_diverged(optimization.num_steps) or not (is_saved or stop):
         raise DivergedError(_divergence(folder, progress))
     if stop:
         raise SystemExit(143)
-    return average
+    return ema
 
 
 def _learn(
-    task: TrainingObjective, learner: TrainState, plan: Optimization, progress: TrainProgress
+    objective: TrainingObjective, state: TrainState, optimization: Optimization, progress: TrainProgress
 ) -> tuple[TrainProgress, dict[str, float]]:
     """Take one step; how far the run is after it, and its figures.
 
     A step whose gradients are not finite changes nothing but its count.
     """
-    set_rate(learner.optimizers, plan.rate(progress.step))
-    loss, figures = task.loss(progress.step)
+    set_rate(state.optimizers, optimization.rate(progress.step))
+    loss, figures = objective.loss(progress.step)
     loss.backward()
-    current_context().average_gradients(task.module)
-    norm = clip_gradients(task.module, plan.max_gradient_norm)
+    current_context().average_gradients(objective.module)
+    norm = clip_gradients(objective.module, optimization.max_gradient_norm)
     is_finite = bool(torch.isfinite(norm))
     if is_finite:
-        for optimizer in learner.optimizers:
+        for optimizer in state.optimizers:
             optimizer.step()
-        learner.average.update(learner.module, progress.step)
-    learner.module.zero_grad(set_to_none=True)
+        state.ema.update(state.module, progress.step)
+    state.module.zero_grad(set_to_none=True)
     return progress.after(is_finite), {"loss": float(loss.detach()), **figures, "norm": float(norm)}
 
 
@@ -138,10 +139,10 @@ def _divergence(folder: Path, progress: TrainProgress) -> str:
 
 
 @torch.no_grad()
-def _with_average(module: nn.Module, average: EMA, action: Action, step: int) -> None:
+def _with_ema(module: nn.Module, ema: EMA, action: Action, step: int) -> None:
     """Run an action on the averaged weights, then put the learning ones back."""
     learning = {name: local_tensor(p.detach()).clone() for name, p in module.named_parameters()}
-    average.copy_to(module)
+    ema.copy_to(module)
     action(step, module)
     reshard(module)
     for name, parameter in module.named_parameters():
@@ -149,11 +150,11 @@ def _with_average(module: nn.Module, average: EMA, action: Action, step: int) ->
 
 
 @contextmanager
-def _told_to_stop() -> Iterator[list[int]]:
+def _sigterm() -> Iterator[list[int]]:
     """A list that fills when the process is told to end, so that the loop can finish its step and save."""
-    told: list[int] = []
-    before = signal.signal(signal.SIGTERM, lambda number, _: told.append(number))
+    stops: list[int] = []
+    before = signal.signal(signal.SIGTERM, lambda number, _: stops.append(number))
     try:
-        yield told
+        yield stops
     finally:
         signal.signal(signal.SIGTERM, before)

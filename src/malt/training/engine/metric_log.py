@@ -21,7 +21,7 @@ class MetricLogger:
 
     def __init__(self, folder: Path, name: str = "journal", silent: bool | None = None) -> None:
         self.path = folder / f"{name}.jsonl"
-        self.silent = not current_context().first if silent is None else silent
+        self.silent = not current_context().is_first if silent is None else silent
         self._board_folder = folder / "tensorboard" / name  # its own: what is hidden after a resume is hidden by folder
         self._board: Any = None
         self._first_step: int | None = None

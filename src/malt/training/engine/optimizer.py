@@ -51,15 +51,15 @@ class Optimization:
         return warm * max(0.01, min(1.0, left))
 
 
-def build_optimizers(module: nn.Module, plan: Optimization) -> list[Optimizer]:
+def build_optimizers(module: nn.Module, optimization: Optimization) -> list[Optimizer]:
     """AdamW; or Muon for the matrices inside blocks, encoder and decoder, and AdamW for the rest.
 
     Muon orthogonalises whole matrices: of a sharded module no rank has one, and AdamW learns all of it.
     """
-    muon_rate = plan.muon_learning_rate or 0.0
+    muon_rate = optimization.muon_learning_rate or 0.0
     if muon_rate and is_sharded(module):
         muon_rate = 0.0
-        if current_context().first:
+        if current_context().is_first:
             print("the model is sharded, so AdamW learns all of it; Muon needs whole matrices", file=sys.stderr)
     matrices = [p for name, p in module.named_parameters() if muon_rate and _is_hidden_matrix(name, p)]
     chosen = {id(p) for p in matrices}
@@ -69,13 +69,21 @@ def build_optimizers(module: nn.Module, plan: Optimization) -> list[Optimizer]:
     plain = [p for name, p in rest if p.ndim < 2 and "text_encoder" not in name]
     groups: list[dict[str, Any]] = [{"params": decay}, {"params": plain, "weight_decay": 0.0}]
     if text:
-        groups.append({"params": text, "weight_decay": 0.0, "lr": plan.learning_rate * plan.text_encoder_rate})
+        groups.append(
+            {"params": text, "weight_decay": 0.0, "lr": optimization.learning_rate * optimization.text_encoder_rate}
+        )
     optimizers: list[Optimizer] = [
-        AdamW(_apart(groups), lr=plan.learning_rate, betas=plan.betas, weight_decay=plan.weight_decay, fused=True)
+        AdamW(
+            _apart(groups),
+            lr=optimization.learning_rate,
+            betas=optimization.betas,
+            weight_decay=optimization.weight_decay,
+            fused=True,
+        )
     ]
     if matrices:
         precision = agreed_precision("auto", matrices[0].device)  # whatever that of the passes: it need not be exact
-        optimizers.append(Muon(matrices, lr=muon_rate, weight_decay=plan.weight_decay, precision=precision))
+        optimizers.append(Muon(matrices, lr=muon_rate, weight_decay=optimization.weight_decay, precision=precision))
     for optimizer in optimizers:
         for group in optimizer.param_groups:
             group["base_rate"] = group["lr"]

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
-from jaxtyping import Float, Shaped
+from jaxtyping import Float
 from torch import Tensor, nn
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard, register_fsdp_forward_method
@@ -32,33 +32,21 @@ class DistributedContext:
     """Which of how many processes this is."""
 
     rank: int = 0
-    world: int = 1
+    world_size: int = 1
 
     @property
-    def first(self) -> bool:
+    def is_first(self) -> bool:
         """Whether this is the one that writes journals and samples."""
         return self.rank == 0
 
     @property
-    def part(self) -> tuple[int, int]:
-        """(rank, world): of a step's batch, which is the same however many share it, the rows rank, rank + world, ..."""
-        return self.rank, self.world
-
-    def take(self, batch: Shaped[Tensor, "n ..."]) -> Shaped[Tensor, "m ..."]:
-        """This rank's rows of what all of them have drawn alike.
-
-        Raises:
-            UsageError: when they cannot be shared equally.
-        """
-        if len(batch) % self.world:
-            raise UsageError(
-                f"a batch of {len(batch)} cannot be shared equally by {self.world} processes; make it a multiple"
-            )
-        return batch[self.rank :: self.world]
+    def rank_and_size(self) -> tuple[int, int]:
+        """Which rows of a step's batch are this process's: rank, rank + world_size, ...; the batch is the same for all."""
+        return self.rank, self.world_size
 
     def agree(self, *flags: bool) -> tuple[bool, ...]:
         """Each flag as it stands on any of the ranks: raised for all as soon as one has raised it."""
-        if self.world == 1:
+        if self.world_size == 1:
             return flags
         raised = torch.tensor(flags, dtype=torch.int32)
         dist.all_reduce(raised, dist.ReduceOp.MAX)
@@ -66,21 +54,21 @@ class DistributedContext:
 
     def mean(self, figures: Mapping[str, float]) -> dict[str, float]:
         """Every figure's mean over the ranks; they all name the same ones."""
-        if self.world == 1:
+        if self.world_size == 1:
             return dict(figures)
         values = torch.tensor([figures[name] for name in sorted(figures)], dtype=torch.float64)
         dist.all_reduce(values)
-        return dict(zip(sorted(figures), (values / self.world).tolist(), strict=True))
+        return dict(zip(sorted(figures), (values / self.world_size).tolist(), strict=True))
 
     def average_gradients(self, module: nn.Module) -> None:
         """Replace the gradients of replicated parameters by their mean over the ranks; sharded ones are it already."""
-        if self.world == 1:
+        if self.world_size == 1:
             return
         gradients = [p.grad for p in module.parameters() if p.grad is not None and not isinstance(p, DTensor)]
         if gradients:
             flat = torch.cat([gradient.flatten() for gradient in gradients])
             dist.all_reduce(flat)
-            parts = flat.div_(self.world).split([gradient.numel() for gradient in gradients])
+            parts = flat.div_(self.world_size).split([gradient.numel() for gradient in gradients])
             torch._foreach_copy_(gradients, [p.view_as(g) for p, g in zip(parts, gradients, strict=True)])
 
 
@@ -89,15 +77,15 @@ def current_context() -> DistributedContext:
     return DistributedContext(dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else DistributedContext()
 
 
-def by_the_first(ranks: DistributedContext, work: Callable[[], Result]) -> Result:
+def by_the_first(context: DistributedContext, work: Callable[[], Result]) -> Result:
     """Done by the first process, then by all others, who wait however long it takes and find what it has written."""
-    if ranks.world == 1:
+    if context.world_size == 1:
         return work()
     waiting = dist.new_group(backend="gloo", timeout=LONGEST_WAIT)
-    if not ranks.first:
+    if not context.is_first:
         dist.barrier(group=waiting)
     result = work()
-    if ranks.first:
+    if context.is_first:
         dist.barrier(group=waiting)
     return result
 
@@ -121,10 +109,10 @@ def launched(on_gpu: bool | None = None) -> Iterator[DistributedContext]:
         yield DistributedContext()
         return
     if torch.cuda.is_available() if on_gpu is None else on_gpu:
-        local_tensor = int(os.environ["LOCAL_RANK"])
-        if local_tensor >= torch.cuda.device_count():
+        local_rank = int(os.environ["LOCAL_RANK"])
+        if local_rank >= torch.cuda.device_count():
             raise UsageError(f"this machine has {torch.cuda.device_count()} GPUs; give torchrun as many processes")
-        torch.cuda.set_device(local_tensor)
+        torch.cuda.set_device(local_rank)
         dist.init_process_group("cpu:gloo,cuda:nccl")
     else:
         dist.init_process_group("gloo")
@@ -139,29 +127,29 @@ def shard(
     blocks: Iterable[nn.Module],
     *,
     precision: torch.dtype = torch.float32,
-    copies: int = 1,
+    num_replicas: int = 1,
     replicated: Iterable[nn.Parameter] = (),
     methods: Iterable[str] = (),
 ) -> None:
     """Spread the parameters of `model` over the ranks (FSDP2), block by block, the rest at last.
 
     Do it before the optimizers are built and after the blocks were compiled. Weights stay in their own precision; they are
-    gathered and computed with in `precision`, gradients are reduced in float32. `copies` of the model are kept, each
-    spread over world / copies neighbouring ranks (so that a machine may keep one to itself). What is
+    gathered and computed with in `precision`, gradients are reduced in float32. `num_replicas` of the model are kept, each
+    spread over world_size / num_replicas neighbouring ranks (so that a machine may keep one to itself). What is
     `replicated` is left as it is. `methods` names what is called on the model beside `forward` and needs its weights.
 
     Raises:
         UsageError: when the ranks cannot be divided into so many copies.
     """
-    world = current_context().world
-    if world % copies:
-        raise UsageError(f"{world} processes cannot hold {copies} copies of the model; give a divisor")
+    world_size = current_context().world_size
+    if world_size % num_replicas:
+        raise UsageError(f"{world_size} processes cannot hold {num_replicas} copies of the model; give a divisor")
     device = next(model.parameters()).device.type
-    mesh = init_device_mesh(device, (copies, world // copies), mesh_dim_names=("copy", "part"))
+    mesh = init_device_mesh(device, (num_replicas, world_size // num_replicas), mesh_dim_names=("copy", "part"))
     policy = MixedPrecisionPolicy(param_dtype=precision, reduce_dtype=torch.float32)
     left = set(replicated)
     for part in (*blocks, model):
-        fully_shard(part, mesh=mesh if copies > 1 else mesh["part"], mp_policy=policy, ignored_params=left)
+        fully_shard(part, mesh=mesh if num_replicas > 1 else mesh["part"], mp_policy=policy, ignored_params=left)
     for method in methods:
         register_fsdp_forward_method(model, method)
 
@@ -170,21 +158,23 @@ def shard(
 class ParallelConfig:
     """How a transformer is made to fit: spread over the processes, or computing more to keep less."""
 
-    sharded: bool = False  # weights, gradients and optimizer in parts over the processes, not all in each (FSDP2)
-    copies: int = 1  # of a sharded model; each is spread over world / copies neighbouring processes
-    checkpointing: bool = False  # blocks are computed once more for the gradients, of which only their input is kept
+    fsdp: bool = False  # weights, gradients and optimizer in parts over the processes, not all in each (FSDP2)
+    num_replicas: int = 1  # of a sharded model; each is spread over world_size / num_replicas neighbouring processes
+    activation_checkpointing: bool = (
+        False  # blocks are computed once more for the gradients, of which only their input is kept
+    )
 
     def __post_init__(self) -> None:
-        if self.copies < 1:
-            raise ValueError(f"copies is {self.copies}; give at least 1")
+        if self.num_replicas < 1:
+            raise ValueError(f"num_replicas is {self.num_replicas}; give at least 1")
 
 
-def parallelize(model: MaltTransformer3DModel, scale: ParallelConfig, precision: torch.dtype, compiled: bool) -> None:
+def parallelize(model: MaltTransformer3DModel, config: ParallelConfig, precision: torch.dtype, compiled: bool) -> None:
     """Make a transformer ready to be learned, in this order: checkpointing, compilation of each block, sharding."""
     blocks: Any = model.blocks
-    if scale.checkpointing:
+    if config.activation_checkpointing:
         model.enable_gradient_checkpointing()
-    if not (scale.sharded and current_context().world > 1):
+    if not (config.fsdp and current_context().world_size > 1):
         for block in blocks if compiled else ():
             block.compile(fullgraph=True)
         return
@@ -196,7 +186,7 @@ def parallelize(model: MaltTransformer3DModel, scale: ParallelConfig, precision:
         model,
         blocks,
         precision=precision,
-        copies=scale.copies,
+        num_replicas=config.num_replicas,
         replicated=beginnings,
         methods=("empty_memory",),
     )
@@ -231,7 +221,7 @@ def full_state(values: Mapping[str, Tensor]) -> dict[str, Tensor]:
     All ranks call this together.
     """
     gathered = ((name, v.full_tensor() if isinstance(v, DTensor) else v) for name, v in values.items())
-    keep = current_context().first
+    keep = current_context().is_first
     return {name: value.detach().cpu() for name, value in gathered if keep}
 
 

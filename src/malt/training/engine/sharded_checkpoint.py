@@ -34,7 +34,7 @@ class BackgroundWriter:
     ) -> None:
         """Copy `tensors` and return; the first rank makes a folder by `begin`, and by `complete` when all have written."""
         self.finish()
-        chosen: list[Path | None] = [begin() if current_context().first else None]
+        chosen: list[Path | None] = [begin() if current_context().is_first else None]
         dist.broadcast_object_list(chosen, group=self._group)
         folder = chosen[0]
         assert folder is not None
@@ -54,7 +54,7 @@ class BackgroundWriter:
 
 def _wait(written: Future, folder: Path, complete: Callable[[Path], object]) -> None:
     written.result()
-    if current_context().first:
+    if current_context().is_first:
         complete(folder)
 
 

@@ -11,8 +11,8 @@ from malt.training.engine.parallel import local_tensor
 class TrainState:
     """A module, the average of its weights and its optimizers; each optimizer's state goes by its parameter's name."""
 
-    def __init__(self, module: nn.Module, average: EMA, optimizers: list[Optimizer]) -> None:
-        self.module, self.average, self.optimizers = module, average, optimizers
+    def __init__(self, module: nn.Module, ema: EMA, optimizers: list[Optimizer]) -> None:
+        self.module, self.ema, self.optimizers = module, ema, optimizers
         self._parameters = dict(module.named_parameters())
         self._names = {id(parameter): name for name, parameter in self._parameters.items()}
 
@@ -30,7 +30,7 @@ class TrainState:
         """Everything there is to save, by file and name."""
         weights = {name: parameter.detach() for name, parameter in self._parameters.items()}
         states = [self._optimizer_state(optimizer) for optimizer in self.optimizers]
-        return dict(zip(self.files, [weights, self.average.values, *states], strict=True))
+        return dict(zip(self.files, [weights, self.ema.values, *states], strict=True))
 
     def named(self, file: str, saved: dict[str, Tensor]) -> dict[str, Tensor]:
         """Saved tensors by name, after a look that none is missing; optimizer states were once saved by number.
@@ -56,7 +56,7 @@ class TrainState:
         if file == "weights":
             found = self._parameters[name].detach()
         elif file == "average":
-            found = self.average.values[name]
+            found = self.ema.values[name]
         else:
             parameter, key = name.rsplit(".", 1)
             found = self._slot(self._optimizer(file), parameter, key, shape, dtype)

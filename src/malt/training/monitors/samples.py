@@ -41,7 +41,7 @@ class Samples:
     sampling: Sampling
     num_frames: int
     frame_rate: float
-    tell: Callable[[str], None] = print
+    log: Callable[[str], None] = print
 
     def __call__(self, step: int, module: nn.Module) -> None:
         """Write `step-N.mp4` and `step-N.png`; where that fails, say so and let the run go on."""
@@ -49,10 +49,10 @@ class Samples:
         try:
             with torch.no_grad(), torch.compiler.set_stance("force_eager"):
                 videos = self.make(module)  # by all ranks together, where each has but a part of the weights
-                if current_context().first:
+                if current_context().is_first:
                     self._write(videos, f"step-{step:08d}")
         except (MaltError, OSError) as error:
-            self.tell(f"no samples of step {step}: {error}")
+            self.log(f"no samples of step {step}: {error}")
 
     def make(self, captioned: CaptionedTransformer) -> Float[Tensor, "b t 3 H W"]:
         """The videos, in [-1, 1]."""

@@ -36,12 +36,12 @@ class Monitors:
         sampling: Sampling,
         frame_rate: float,
         out: Path,
-        tell: Log,
+        log: Log,
     ) -> None:
-        self.config, self.load_held_out, self.out, self.tell = config, held_out, out, tell
+        self.config, self.load_held_out, self.out, self.log = config, held_out, out, log
         self.num_segments, self.segment_frames, self.context_frames = num_segments, segment_frames, context_frames
         self.precision, self.codec, self.sampling, self.frame_rate = precision, codec, sampling, frame_rate
-        self.journal = MetricLogger(out, "validation", silent=not current_context().first)
+        self.journal = MetricLogger(out, "validation", silent=not current_context().is_first)
 
     @property
     def actions(self) -> dict[int, Action]:
@@ -97,7 +97,7 @@ class Monitors:
             sampling=self.sampling,
             num_frames=self.config.sample_frames,
             frame_rate=self.frame_rate,
-            tell=self.tell,
+            log=self.log,
         )
 
     def _batch(self, num_videos: int, num_segments: int, context_frames: int) -> Batch | None:
@@ -105,7 +105,7 @@ class Monitors:
             return None
         batch = self._held_out.batch(num_videos, num_segments, self.segment_frames, context_frames)
         if batch is None:
-            self.tell("the held-out videos are shorter than a segment, so they are not looked at; give longer ones")
+            self.log("the held-out videos are shorter than a segment, so they are not looked at; give longer ones")
         return batch
 
 

@@ -10,13 +10,13 @@ from jaxtyping import Float
 from torch import Tensor
 
 from malt.models.autoencoder import AutoencoderMalt
-from malt.training.objectives.rng import WHOLE, Part, check_part, rows
+from malt.training.objectives.rng import WHOLE, RankAndSize, check_shared, rows
 
 Clips = Callable[[int, int], Float[Tensor, "b t 3 H W"]]  # (step, number of clips) -> frames in [-1, 1]
 
 
 @dataclass(frozen=True, kw_only=True)
-class AutoencoderObjective:
+class ReconstructionConfig:
     """Weights of the reconstruction loss."""
 
     batch_size: int = 12
@@ -34,21 +34,21 @@ class AutoencoderObjective:
                 raise ValueError(f"{name} is {getattr(self, name)}; give at least 0")
 
 
-class AutoencoderTask:
-    """A `Task`: reconstruct the clips of each step; `part` is the share of them that this process computes."""
+class ReconstructionObjective:
+    """A `TrainingObjective`: reconstruct the clips of each step, of which this process computes those of `rank_and_size`."""
 
     def __init__(
         self,
         module: AutoencoderMalt,
         clips: Clips,
-        objective: AutoencoderObjective,
+        objective: ReconstructionConfig,
         seed: int,
         dtype: torch.dtype,
-        part: Part = WHOLE,
+        rank_and_size: RankAndSize = WHOLE,
     ) -> None:
-        check_part(part, objective.batch_size)
+        check_shared(rank_and_size, objective.batch_size)
         self.module, self.clips, self.objective = module, clips, objective
-        self.seed, self.dtype, self.part = seed, dtype, part
+        self.seed, self.dtype, self.rank_and_size = seed, dtype, rank_and_size
         self.encode, self.decode, self.distance = module.encode, module.decode, reconstruction_loss
 
     def compile(self) -> None:
@@ -58,7 +58,7 @@ class AutoencoderTask:
 
     def loss(self, step: int) -> tuple[Tensor, dict[str, float]]:
         """Reconstruction loss of this step's clips, and their PSNR in dB."""
-        count, own = self.objective.batch_size, rows(self.part)
+        count, own = self.objective.batch_size, rows(self.rank_and_size)
         frames = self.clips(step, count)[own]
         with torch.autocast(frames.device.type, self.dtype, enabled=self.dtype != torch.float32):
             latents, _ = self.encode(frames)
@@ -73,7 +73,7 @@ class AutoencoderTask:
 
 
 def reconstruction_loss(
-    decoded: Float[Tensor, "b t 3 H W"], frames: Float[Tensor, "b t 3 H W"], objective: AutoencoderObjective
+    decoded: Float[Tensor, "b t 3 H W"], frames: Float[Tensor, "b t 3 H W"], objective: ReconstructionConfig
 ) -> Float[Tensor, ""]:
     """Charbonnier distance, weighted by local contrast, and the same of differences along height, width and time.
 

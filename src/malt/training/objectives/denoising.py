@@ -1,4 +1,4 @@
-"""Learning to denoise with a memory: walk k clean segments, writing the memory; denoise them in one batch."""
+"""Learning to denoise with a memory: unroll it over k clean segments; denoise them in one batch."""
 
 from collections.abc import Callable
 
@@ -13,7 +13,7 @@ from malt.models.transformer import MaltTransformer3DModel
 from malt.training.objectives.curriculum import Stage
 from malt.training.objectives.denoising_loss import denoising_loss
 from malt.training.objectives.objective import Objective
-from malt.training.objectives.rng import WHOLE, Part, StepRandom, check_part, rows
+from malt.training.objectives.rng import WHOLE, RankAndSize, StepRandom, check_shared, rows
 from malt.training.objectives.segments import SegmentedSequence
 
 # (step, number of videos, latent frames, context frames before them, share that begins a film)
@@ -48,10 +48,10 @@ class CaptionedTransformer(nn.Module):
 
 
 class DenoisingObjective:
-    """A `Task`: the flow matching loss of this step's segments, each with the memory that it had before it.
+    """A `TrainingObjective`: the flow matching loss of this step's segments, each with the memory that it had before it.
 
-    part: (rank, world), of the videos of every batch those that this process computes; the mean over the ranks of their
-    losses is the loss of the whole batch.
+    `rank_and_size` says which videos of every batch this process computes; the mean over the ranks of their losses is the
+    loss of the whole batch.
     """
 
     def __init__(
@@ -61,10 +61,10 @@ class DenoisingObjective:
         curriculum: tuple[Stage, ...],
         seed: int,
         dtype: torch.dtype,
-        part: Part = WHOLE,
+        rank_and_size: RankAndSize = WHOLE,
     ) -> None:
         for objective in (objective for stage in curriculum for objective in stage.objectives):
-            check_part(part, objective.batch_size)
+            check_shared(rank_and_size, objective.batch_size)
             known, frames = objective.baseline.num_known_frames, module.transformer.segment_frames
             if known >= frames:
                 raise UsageError(
@@ -72,7 +72,7 @@ class DenoisingObjective:
                     "leave some to learn"
                 )
         self.module, self.examples, self.curriculum = module, examples, curriculum
-        self.seed, self.dtype, self.part = seed, dtype, part
+        self.seed, self.dtype, self.rank_and_size = seed, dtype, rank_and_size
 
     def loss(self, step: int) -> tuple[Tensor, dict[str, float]]:
         """Mean squared error of the velocity, with the memory's regularisation where that is on; and both in figures.
@@ -81,7 +81,7 @@ class DenoisingObjective:
             UsageError: when the model takes actions and the examples' are missing or of another length.
         """
         objective, model = self.objective(step), self.module.transformer
-        chance = StepRandom(self.seed, step, objective.batch_size, model.device, self.part)
+        chance = StepRandom(self.seed, step, objective.batch_size, model.device, self.rank_and_size)
         batch = self._examples(step, objective)
         dropped = (chance.uniform() < objective.dropout.caption_dropout).tolist()
         captions = ["" if drop else text for text, drop in zip(batch.captions, dropped, strict=True)]
@@ -101,7 +101,7 @@ class DenoisingObjective:
 
     def _examples(self, step: int, objective: Objective) -> Batch:
         """This part's rows of the step's batch; nothing is told of what is done in key frames, as of those that are made."""
-        model, own, stride = self.module.transformer, rows(self.part), objective.baseline.frame_stride
+        model, own, stride = self.module.transformer, rows(self.rank_and_size), objective.baseline.frame_stride
         context = stride * model.context_frames
         frames = stride * objective.unroll.num_segments * model.segment_frames
         batch = self.examples(step, objective.batch_size, frames, context, objective.unroll.first_segment_prob)

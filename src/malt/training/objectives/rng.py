@@ -9,42 +9,47 @@ from torch import Tensor
 
 from malt.errors import UsageError
 
-Part = tuple[int, int]  # (rank, world): of the videos of the batch, those numbered rank, rank + world, ...
+RankAndSize = tuple[
+    int, int
+]  # (rank, world_size): of the videos of the batch, those numbered rank, rank + world_size, ...
 
-WHOLE: Part = (0, 1)
+WHOLE: RankAndSize = (0, 1)
 APART = 0x5E1F0BCE  # within the 32 bits of a seed that count on a CPU
 
 
-def rows(part: Part) -> slice:
+def rows(rank_and_size: RankAndSize) -> slice:
     """Which videos of the whole batch are this part's."""
-    return slice(part[0], None, part[1])
+    return slice(rank_and_size[0], None, rank_and_size[1])
 
 
-def check_part(part: Part, batch_size: int) -> None:
+def check_shared(rank_and_size: RankAndSize, batch_size: int) -> None:
     """Refuse a share that is none, or that differs from the others'.
 
     Raises:
         ValueError: when the rank is not one of the world's.
         UsageError: when the batch cannot be shared equally.
     """
-    rank, world = part
-    if not 0 <= rank < world:
-        raise ValueError(f"there is no rank {rank} of {world}; ranks are 0 to {world - 1}")
-    if batch_size % world:
+    rank, world_size = rank_and_size
+    if not 0 <= rank < world_size:
+        raise ValueError(f"there is no rank {rank} of {world_size}; ranks are 0 to {world_size - 1}")
+    if batch_size % world_size:
         raise UsageError(
-            f"a batch of {batch_size} videos cannot be shared equally by {world}; give a multiple of {world} as batch_size"
+            f"a batch of {batch_size} videos cannot be shared equally by {world_size}; give a multiple of {world_size} as "
+            "batch_size"
         )
 
 
 class StepRandom:
-    """Draws for `groups` x batch rows, (group, video), of which only the videos of `part` are kept.
+    """Draws for `groups` x batch rows, (group, video), of which only the videos of `rank_and_size` are kept.
 
     So the mean of the losses of equal parts is the loss of the whole, and one process learns what many do.
     """
 
-    def __init__(self, seed: int, step: int, batch_size: int, device: torch.device, part: Part = WHOLE) -> None:
+    def __init__(
+        self, seed: int, step: int, batch_size: int, device: torch.device, rank_and_size: RankAndSize = WHOLE
+    ) -> None:
         self.generator = torch.Generator(device).manual_seed(seed * 1_000_003 + step)
-        self.batch_size, self.part = batch_size, part
+        self.batch_size, self.rank_and_size = batch_size, rank_and_size
 
     def apart(self) -> "StepRandom":
         """Another chance of the same step, so that what draws from it changes nothing of what is drawn here."""
@@ -62,4 +67,4 @@ class StepRandom:
         return self._own(torch.randn(size, generator=self.generator, device=self.generator.device))
 
     def _own(self, drawn: Tensor) -> Tensor:
-        return drawn.unflatten(0, (-1, self.batch_size))[:, rows(self.part)].flatten(0, 1)
+        return drawn.unflatten(0, (-1, self.batch_size))[:, rows(self.rank_and_size)].flatten(0, 1)

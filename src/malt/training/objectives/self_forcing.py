@@ -15,7 +15,7 @@ from malt.training.objectives.segments import SegmentedSequence
 
 
 class SelfForcing:
-    """Which videos of a step are walked over the model's own segments, and how these are made.
+    """Which videos of a step are unrolled over the model's own segments, and how these are made.
 
     All videos are computed and the chosen ones kept, so that every process makes the same passes, of the same sizes.
     """
@@ -27,7 +27,7 @@ class SelfForcing:
     def segment(
         self, window: SegmentedSequence, index: int, seen: Float[Tensor, "b t c h w"], memory: Memory
     ) -> Float[Tensor, "b s c h w"]:
-        """Segment `index` as the walk goes over it: the model's own of the chosen videos, the true one of the others."""
+        """Segment `index` as the memory is unrolled over it: the model's own of the chosen videos, the true one of the others."""
         truth = window.latents[:, window.frames(index)]
         with no_gradients():
             made = self._made(window, index, seen, memory)

@@ -59,7 +59,7 @@ class HeldOut(NamedTuple):
 class TrainingData(NamedTuple):
     """What a transformer learns from, and the words of its captions.
 
-    longest: latent frames of the longest video; None where every video is as long as any lesson asks for.
+    longest: latent frames of the longest video; None where every video is as long as any unroll asks for.
     """
 
     examples: SequenceSampler
@@ -69,7 +69,7 @@ class TrainingData(NamedTuple):
 
 
 @runtime_checkable
-class Source(Protocol):
+class DataSource(Protocol):
     """Where a run learns from."""
 
     @property
@@ -89,6 +89,6 @@ class Source(Protocol):
         """
         ...
 
-    def material(self, autoencoder: nn.Module) -> TrainingData:
+    def training_data(self, autoencoder: nn.Module) -> TrainingData:
         """Encoded videos to learn a transformer from."""
         ...

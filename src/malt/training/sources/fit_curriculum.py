@@ -1,4 +1,4 @@
-"""A curriculum brought to the videos that there are: no walk is longer than the longest of them."""
+"""A curriculum brought to the videos that there are: no unroll is longer than the longest of them."""
 
 from dataclasses import replace
 
@@ -33,9 +33,9 @@ def check_length(longest: int, needed: int) -> None:
 
 
 def fit_to_videos(
-    curriculum: tuple[Stage, ...], longest: int | None, segment_frames: int, context_frames: int, tell: Log
+    curriculum: tuple[Stage, ...], longest: int | None, segment_frames: int, context_frames: int, log: Log
 ) -> tuple[Stage, ...]:
-    """The same stages, with as many segments as fit into the longest video where a walk is longer than that; it is told.
+    """The same stages, with as many segments as fit into the longest video where an unroll is longer than that; it is told.
 
     longest: latent frames of the longest video; None where no video is too short.
 
@@ -57,9 +57,9 @@ def fit_to_videos(
 
     fitted = tuple(replace(stage, objectives=tuple(map(fit, stage.objectives))) for stage in curriculum)
     if shortened:
-        walks = ", ".join(map(str, sorted(shortened)))
-        tell(
-            f"the longest video has {longest} latent frames, so walks of {walks} segments are cut to what fits into it; give "
-            "longer videos to learn from longer walks"
+        unrolls = ", ".join(map(str, sorted(shortened)))
+        log(
+            f"the longest video has {longest} latent frames, so unrolls of {unrolls} segments are cut to what fits into it; give "
+            "longer videos to learn from longer unrolls"
         )
     return fitted

@@ -26,7 +26,7 @@ from malt.training.sources.fit_curriculum import check_length
 HELD_OUT_EVERY = 10  # of the videos, in the order of their names, every so many-th is never trained on
 
 
-class Videos:
+class VideoData:
     """A folder of videos: clips of them for the autoencoder, and shards of them for the transformer."""
 
     has_clips = True
@@ -42,18 +42,18 @@ class Videos:
         patch_size: int,
         captions: CaptionLimits,
         seed: int,
-        tell: Log,
+        log: Log,
     ) -> None:
         self.out, self.format, self.clip_frames, self.num_needed = out, video_format, clip_frames, num_needed
-        self.patch_size, self.captions, self.seed, self.tell = patch_size, captions, seed, tell
-        self.films = find_films(folder, tell=tell)
+        self.patch_size, self.captions, self.seed, self.log = patch_size, captions, seed, log
+        self.videos = find_films(folder, tell=log)
         if video_format.actions:
-            _check_actions(video_format.actions, shared_actions(self.films), folder)
+            _check_actions(video_format.actions, shared_actions(self.videos), folder)
 
     def clips(self, device: str) -> ClipData:
         """Clips of all videos but the held-out ones; of a single video, its end is held out."""
         size, rate = self.format.size, self.format.rate
-        videos = decode_films(self.films, size, fps=rate, folder=self.out / "frames", tell=self.tell)
+        videos = decode_films(self.videos, size, fps=rate, folder=self.out / "frames", tell=self.log)
         names = held_out_names(list(videos))
         if not names:
             whole = self._clips(videos.values(), device)
@@ -73,13 +73,13 @@ class Videos:
         try:
             return self._clips(held_out, device).spread(32)
         except UsageError as error:
-            self.tell(f"nothing is measured on held-out videos: {error}")
+            self.log(f"nothing is measured on held-out videos: {error}")
             return None
 
     def _clips(self, videos: Iterable[Video], device: str) -> VideoClips:
         clips = VideoClips([*videos], self.clip_frames, seed=self.seed, device=device)
         if clips.left_out:
-            self.tell(f"left out {clips.left_out} videos of fewer than {self.clip_frames} frames")
+            self.log(f"left out {clips.left_out} videos of fewer than {self.clip_frames} frames")
         return clips
 
     def describe(self, autoencoder: nn.Module) -> None:
@@ -97,7 +97,7 @@ class Videos:
             )
         _describe(autoencoder, self.format.size, self.format.rate)
 
-    def material(self, autoencoder: nn.Module) -> TrainingData:
+    def training_data(self, autoencoder: nn.Module) -> TrainingData:
         """The videos as shards, written once as `malt encode` writes them; what is there already is gone on with."""
         folder, codec = self.out / "shards", codec_of(autoencoder)
         encoding = EncodingConfig(
@@ -109,27 +109,27 @@ class Videos:
         with shard_writer(folder, 0) as writer:
             check_encoding(folder, encoding.told())
             done = finished_films(folder)
-            films = [film for film in self.films if film.name not in done]
+            films = [film for film in self.videos if film.name not in done]
             if films:
-                self.tell(f"encoding {len(films)} videos into {folder}")
+                self.log(f"encoding {len(films)} videos into {folder}")
             device = next(autoencoder.parameters()).device
             for progress in encode_films(films, codec, encoding, writer, device=device):
                 if progress.broken:
-                    self.tell(f"skipped: {progress.broken}")
+                    self.log(f"skipped: {progress.broken}")
             writer.close()
         if not finished_films(folder):
-            raise UsageError(f"none of the {len(self.films)} videos can be used; give others")
-        corpus = ShardDataset.open(folder, encoding.codec, seed=self.seed, tell=self.tell)
-        encoded = {film.name: film.caption for film in corpus.films}
-        if changed := sum(encoded.get(film.name, film.caption) != film.caption for film in self.films):
-            self.tell(
+            raise UsageError(f"none of the {len(self.videos)} videos can be used; give others")
+        dataset = ShardDataset.open(folder, encoding.codec, seed=self.seed, tell=self.log)
+        encoded = {film.name: film.caption for film in dataset.films}
+        if changed := sum(encoded.get(film.name, film.caption) != film.caption for film in self.videos):
+            self.log(
                 f"the captions of {changed} videos have changed since they were encoded; the run goes on with those that it "
                 "began with, to learn from the new ones begin another"
             )
-        return _material(corpus, self.format.actions, self.patch_size, self.captions, self.tell)
+        return _training_data(dataset, self.format.actions, self.patch_size, self.captions, self.log)
 
 
-class Shards:
+class ShardData:
     """A folder of shards, made by `malt encode`."""
 
     has_clips = False
@@ -142,13 +142,13 @@ class Shards:
         patch_size: int,
         captions: CaptionLimits,
         seed: int,
-        tell: Log,
+        log: Log,
     ) -> None:
         self.folder, self.format, self.patch_size = folder, video_format, patch_size
-        self.captions, self.tell = captions, tell
-        self.corpus = ShardDataset.open(folder, seed=seed, tell=tell)
+        self.captions, self.log = captions, log
+        self.dataset = ShardDataset.open(folder, seed=seed, tell=log)
         if video_format.actions:
-            _check_actions(video_format.actions, self.corpus.action_names, folder)
+            _check_actions(video_format.actions, self.dataset.action_names, folder)
 
     def clips(self, device: str) -> ClipData:
         """There are none: shards hold no pictures."""
@@ -161,18 +161,18 @@ class Shards:
             UsageError: it is not this autoencoder that encoded them.
         """
         identity = identify(autoencoder)
-        if self.corpus.codec != identity:
+        if self.dataset.codec != identity:
             raise UsageError(
-                f"the shards in {self.folder} were encoded by {self.corpus.codec}, and this autoencoder is {identity}; name "
+                f"the shards in {self.folder} were encoded by {self.dataset.codec}, and this autoencoder is {identity}; name "
                 "the one that made them with --codec"
             )
-        height, width = (side * codec_of(autoencoder).space_compression for side in self.corpus.latent_size[1:])
+        height, width = (side * codec_of(autoencoder).space_compression for side in self.dataset.latent_size[1:])
         own = dict(autoencoder.config).get("frame_rate")  # type: ignore[arg-type]
-        _describe(autoencoder, (height, width), self.corpus.frame_rate or own or self.format.rate)
+        _describe(autoencoder, (height, width), self.dataset.frame_rate or own or self.format.rate)
 
-    def material(self, autoencoder: nn.Module) -> TrainingData:
+    def training_data(self, autoencoder: nn.Module) -> TrainingData:
         """The shards as they are."""
-        return _material(self.corpus, self.format.actions, self.patch_size, self.captions, self.tell)
+        return _training_data(self.dataset, self.format.actions, self.patch_size, self.captions, self.log)
 
 
 def held_out_names(names: Sequence[str]) -> set[str]:
@@ -196,26 +196,26 @@ def _describe(autoencoder: nn.Module, size: tuple[int, int], rate: float) -> Non
     autoencoder.register_to_config(frame_size=tuple(size), frame_rate=float(rate))  # type: ignore[operator]
 
 
-def _material(
-    corpus: ShardDataset, actions: tuple[str, ...], patch_size: int, limits: CaptionLimits, tell: Log
+def _training_data(
+    dataset: ShardDataset, actions: tuple[str, ...], patch_size: int, limits: CaptionLimits, log: Log
 ) -> TrainingData:
-    """The videos of a corpus that are learned from, those that are held out, and the words of their captions."""
-    if any(side % patch_size for side in corpus.latent_size[1:]):
+    """The videos of a dataset that are learned from, those that are held out, and the words of their captions."""
+    if any(side % patch_size for side in dataset.latent_size[1:]):
         raise UsageError(
-            f"latents of {corpus.latent_size[2]}x{corpus.latent_size[1]} cannot be cut into patches of "
+            f"latents of {dataset.latent_size[2]}x{dataset.latent_size[1]} cannot be cut into patches of "
             f"{patch_size}; encode the videos in another size"
         )
-    held_out = held_out_names([film.name for film in corpus.films])
-    parts = [[film for film in corpus.films if (film.name in held_out) == kept] for kept in (False, True)]
+    held_out = held_out_names([film.name for film in dataset.films])
+    parts = [[film for film in dataset.films if (film.name in held_out) == kept] for kept in (False, True)]
     if not parts[0]:
         raise UsageError("none of the videos that are to be learned from can be used; give more videos")
     learned, kept = (
-        ShardDataset(part, corpus.codec, corpus.action_names, seed=corpus.seed, tell=tell) for part in parts
+        ShardDataset(part, dataset.codec, dataset.action_names, seed=dataset.seed, tell=log) for part in parts
     )
     if not kept.films:
-        tell("no video is held out, so there is no validation and there are no samples; give more videos")
-    _tell_captions(corpus.captions, limits.caption_words, tell)
-    words = frequent_words(learned.captions, limits.max_words, tell)
+        log("no video is held out, so there is no validation and there are no samples; give more videos")
+    _log_captions(dataset.captions, limits.caption_words, log)
+    words = frequent_words(learned.captions, limits.max_words, log)
     return TrainingData(
         _acting(learned, actions),
         lambda: HeldOut(_acting(kept, actions), max(kept.lengths)) if kept.films else None,
@@ -224,26 +224,26 @@ def _material(
     )
 
 
-def _acting(corpus: ShardDataset, actions: tuple[str, ...]) -> SequenceSampler:
+def _acting(dataset: ShardDataset, actions: tuple[str, ...]) -> SequenceSampler:
     """The examples with these actions in their order, or without any where there are none."""
-    order = [corpus.action_names.index(name) for name in actions]
+    order = [dataset.action_names.index(name) for name in actions]
 
     def draw(step: int, num_videos: int, num_frames: int, context_frames: int, start_share: float) -> Batch:
-        batch = corpus(step, num_videos, num_frames, context_frames, start_share)
+        batch = dataset(step, num_videos, num_frames, context_frames, start_share)
         if batch.actions is None or not order:
             return batch._replace(actions=None)
-        by_frame = rearrange(batch.actions, "b s (t a) -> b s t a", a=len(corpus.action_names))
+        by_frame = rearrange(batch.actions, "b s (t a) -> b s t a", a=len(dataset.action_names))
         return batch._replace(actions=rearrange(by_frame[..., order], "b s t a -> b s (t a)"))
 
     return draw
 
 
-def _tell_captions(captions: Sequence[str], most_words: int, tell: Log) -> None:
+def _log_captions(captions: Sequence[str], most_words: int, log: Log) -> None:
     """Say how many videos have captions, and how many of these are longer than what is learned of them."""
     lengths = [len(words) for words in cut_words(captions) if words]
-    tell(f"{len(lengths)} of {len(captions)} videos have captions")
+    log(f"{len(lengths)} of {len(captions)} videos have captions")
     if cut := sum(length > most_words for length in lengths):
-        tell(
+        log(
             f"{cut} captions are longer than {most_words} words and are cut there; --caption-tokens {max(lengths) + 1} "
             "learns them whole"
         )
@@ -256,11 +256,11 @@ def cut_words(captions: Iterable[str]) -> Iterator[list[str]]:
         yield [word for word, _ in cut.pre_tokenizer.pre_tokenize_str(cut.normalizer.normalize_str(caption))]
 
 
-def frequent_words(captions: Sequence[str], most: int, tell: Log = print) -> tuple[str, ...]:
+def frequent_words(captions: Sequence[str], most: int, log: Log = print) -> tuple[str, ...]:
     """The different words of the captions, sorted; the `most` frequent ones where there are more, which is told."""
     counts = Counter(word for words in cut_words(captions) for word in words)
     if len(counts) > most:
-        tell(
+        log(
             f"the captions have {len(counts)} different words, of which the {most} most frequent are learned (--max-words)"
         )
     return tuple(sorted(sorted(counts, key=lambda word: (-counts[word], word))[:most]))

@@ -32,9 +32,9 @@ class Passage:
         return_share: float,
         num_held_out: int,
         seed: int,
-        tell: Log,
+        log: Log,
     ) -> None:
-        self.folder, self.clip_frames, self.seed, self.tell = folder, clip_frames, seed, tell
+        self.folder, self.clip_frames, self.seed, self.log = folder, clip_frames, seed, log
         self.num_videos, self.num_frames, self.return_share = num_videos, num_frames, return_share
         self.num_held_out = num_held_out
 
@@ -54,7 +54,7 @@ class Passage:
     def describe(self, autoencoder: nn.Module) -> None:
         """Nothing need be noted: the settings that an autoencoder has by itself are this world's."""
 
-    def material(self, autoencoder: nn.Module) -> TrainingData:
+    def training_data(self, autoencoder: nn.Module) -> TrainingData:
         """The encoded scenes, rendered once and kept in `bank.safetensors`."""
         if not isinstance(autoencoder, AutoencoderMalt):
             raise UsageError(f"the world passage is not encoded by an {type(autoencoder).__name__}; leave --codec out")
@@ -64,7 +64,7 @@ class Passage:
             latents = tensors.pop("latents")
             scenes = Scenes(**tensors)
         else:
-            self.tell(f"encoding {self.num_videos} scenes of {self.num_frames} frames")
+            self.log(f"encoding {self.num_videos} scenes of {self.num_frames} frames")
             latents, scenes = encode_world(autoencoder, self.num_videos, self.num_frames, DATA_SEED * 2)
             part = path.with_suffix(".partial")
             save_file({"latents": latents, **{name: t.contiguous() for name, t in vars(scenes).items()}}, part)
@@ -96,6 +96,6 @@ def check_world(asked: VideoFormat, num_frames: int, num_needed: int) -> None:
     needed = num_needed * multiple
     if num_frames % multiple or num_frames < needed:
         raise UsageError(
-            f"bank_frames is {num_frames}; give a multiple of {multiple} that is at least {needed}, the frames of the "
+            f"world_frames is {num_frames}; give a multiple of {multiple} that is at least {needed}, the frames of the "
             "longest unroll"
         )
