@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from malt.rollouts.registry import ROLLOUTS as ROLLOUTS
     from malt.rollouts.registry import build_rollout as build_rollout
     from malt.rollouts.sliding_window import SlidingWindowRollout as SlidingWindowRollout
+    from malt.sessions.action_policies import build_policy as build_policy
     from malt.sessions.session import Session as Session
 
 __version__ = "0.1.0"
@@ -49,6 +50,7 @@ _HOMES = {
     "Session": "malt.sessions.session",
     "SlidingWindowRollout": "malt.rollouts.sliding_window",
     "UsageError": "malt.errors",
+    "build_policy": "malt.sessions.action_policies",
     "build_rollout": "malt.rollouts.registry",
     "load_pipeline": "malt.pipelines.loading",
     "packaged_models": "malt.pipelines.packaged",
@@ -69,6 +71,7 @@ __all__ = [
     "SlidingWindowRollout",
     "UsageError",
     "__version__",
+    "build_policy",
     "build_rollout",
     "load_pipeline",
     "packaged_models",

@@ -79,6 +79,8 @@ def test_prompt_none_is_refused_in_a_sentence(pipe: MaltPipeline) -> None:
             pipe(**asked)
     with pytest.raises(UsageError, match="the prompt is 3; give a text, or a list of texts"):
         pipe(3)
+    with pytest.raises(UsageError, match=r"the prompt 'a red \\udce9' is not UTF-8"):
+        pipe("a red \udce9")
     with pytest.raises(UsageError, match="the negative_prompt is 64; give a text"):
         pipe(PROMPT, 64)
 

@@ -13,6 +13,7 @@ from malt.commands.model_options import check_lora, find_model, load_model, take
 from malt.commands.option import Positional
 from malt.commands.signals import interruptible
 from malt.errors import UsageError
+from malt.unicode import check_text
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -28,7 +29,7 @@ DEFAULT_NUM_FRAMES = 256
 
 @dataclass(frozen=True, kw_only=True)
 class GenerateCommand:
-    """Write a video of any length from a sentence."""
+    """Write a video of any length from a prompt."""
 
     prompt: Annotated[str, Positional("PROMPT")] = ""
     """What the video shows; or several prompts in turn, each for its time: "a red circle [4s] | two shapes [64f]"."""
@@ -133,7 +134,6 @@ class GenerateCommand:
 
     def _check_inputs(self) -> None:
         from malt.media.first_frames import read_image, read_video
-        from malt.sessions.prompts import check_text
 
         check_one_of(image=self.image, video=self.video)
         check_one_of(actions=self.actions, driver=self.driver)

@@ -12,6 +12,7 @@ from torch.nn import functional as F
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from malt.errors import UsageError
+from malt.unicode import check_text
 
 logger = logging.get_logger(__name__)
 Part = TypeVar("Part")
@@ -77,14 +78,16 @@ def read_texts(prompt: Prompt | None, option: str = "prompt") -> list[str]:
     """A text or some texts as a list.
 
     Raises:
-        UsageError: there is none, or it is something else.
+        UsageError: there is none, or it is something else, or no UTF-8.
     """
     if prompt is None:
         raise UsageError(f"there is no {option}; say what the video shows, or give {option}_embeds")
     if isinstance(prompt, str):
-        return [prompt]
+        prompt = [prompt]
     if not isinstance(prompt, Sequence) or not all(isinstance(text, str) for text in prompt):
         raise UsageError(f"the {option} is {prompt!r:.40}; give a text, or a list of texts for several videos")
+    for text in prompt:
+        check_text(text)
     return list(prompt)
 
 

@@ -13,6 +13,7 @@ from typing import Any
 
 from malt.errors import UsageError
 from malt.sessions.timeline import Timeline
+from malt.unicode import check_text
 
 SYNTAX = 'write "a red circle [4s] | a blue square [64f] | two shapes", with times in seconds or frames'
 SEPARATOR = re.compile(r"(?<!\\)\|")  # a | that no backslash stands before
@@ -40,19 +41,6 @@ class PromptLine:
     def num_frames(self, frame_rate: float) -> int | None:
         """How many frames it lasts, at least one; None until the end."""
         return self.frames if self.seconds is None else max(1, round(self.seconds * frame_rate))
-
-
-def check_text(text: str) -> None:
-    """Refuse what a terminal handed over that is no UTF-8.
-
-    Raises:
-        UsageError: it is not.
-    """
-    try:
-        text.encode()
-    except UnicodeEncodeError as error:
-        shown = text.encode(errors="backslashreplace").decode()
-        raise UsageError(f"the prompt '{shown}' is not UTF-8; write it in UTF-8, as in a file for --prompts") from error
 
 
 # One text in the syntax above; or a list of prompts, alone or with their seconds.
