@@ -169,20 +169,23 @@ def _enlarged(frame: np.ndarray, factor: int) -> Image.Image:
 
 def write_gif(pages: list[Image.Image], path: Path) -> None:
     """One palette for all pages, so that what does not change costs nothing."""
-    palette = _all_colours(pages).quantize(255, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
+    palette = _palette(pages)
     first, *rest = [page.quantize(palette=palette, dither=Image.Dither.NONE) for page in pages]
     durations = [FRAME_MS] * len(rest) + [LAST_MS]
     first.save(path, save_all=True, append_images=rest, duration=durations, loop=0, disposal=1, optimize=False)
     print(f"{path}: {path.stat().st_size / 1e6:.2f} MB, {sum(durations) / 1000:.1f} s")
 
 
-def _all_colours(pages: list[Image.Image]) -> Image.Image:
-    """Some pages beside one another."""
+def _palette(pages: list[Image.Image]) -> Image.Image:
+    """Half of its colours are the most frequent (backgrounds), half the most different (shapes)."""
     some = [page.resize((page.width // LIVE, page.height // LIVE), Image.Resampling.NEAREST) for page in pages[::8]]
     sheet = Image.new("RGB", (sum(page.width for page in some), some[0].height))
     for n, page in enumerate(some):
         sheet.paste(page, (n * page.width, 0))
-    return sheet
+    halves = [sheet.quantize(127, method) for method in (Image.Quantize.MEDIANCUT, Image.Quantize.MAXCOVERAGE)]
+    palette = Image.new("P", (1, 1))
+    palette.putpalette([level for half in halves for level in (half.getpalette() or [])[: 127 * 3]])
+    return palette
 
 
 def main() -> None:
