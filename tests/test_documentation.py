@@ -14,6 +14,7 @@ import malt
 import tiny_pipeline
 from documentation import PAGES, PAST, ROOT, commands, links, name, python_blocks
 from malt.cli import main
+from malt.memory.registry import KINDS
 from malt.pipelines.malt import MaltPipeline
 from malt.rollouts.registry import ROLLOUTS
 from tiny_server import served, service
@@ -45,7 +46,7 @@ def test_the_code_on_a_page_runs(page: Path, elsewhere: Path, monkeypatch: pytes
     for module in (malt, import_module("malt.pipelines.loading")):
         monkeypatch.setattr(module, "load_pipeline", a_tiny_model, raising=False)
     namespace = {"__name__": "__page__"}  # one a page: what was defined above is used below
-    with patch.dict(ROLLOUTS):  # what a page registers goes again
+    with patch.dict(ROLLOUTS), patch.dict(KINDS):  # what a page registers goes again
         for code in python_blocks(page):
             exec(compile(code, str(page), "exec"), namespace)
 
