@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Annotated
 
 from malt.commands.checks import check_count, check_one_of, check_seed
-from malt.commands.generation_run import load_session_of
+from malt.commands.kept_session import load_session_of
 from malt.commands.model_options import ModelOptions
 from malt.commands.option import Positional
 from malt.commands.resume import go_on

@@ -196,7 +196,8 @@ class GenerateCommand:
 
     def _write(self, session: "Session", sink: "VideoSink") -> None:
         """Choose what drives the model, and write what is given and what is made."""
-        from malt.commands.generation_run import GenerationRun, choose_policy
+        from malt.commands.actions import choose_policy
+        from malt.commands.generation_run import GenerationRun
         from malt.sessions.run_report import RunReport
         from malt.sessions.storage import forget_session
 
@@ -230,7 +231,7 @@ class GenerateCommand:
         return VideoSink(self.out, frame_rate=frame_rate, scale=self.scale, overwrite=self.overwrite)
 
     def _num_frames(self, frame_rate: float) -> int | None:
-        from malt.commands.generation_run import count_actions
+        from malt.commands.actions import count_actions
         from malt.sessions.prompts import total_frames
 
         if self.forever:

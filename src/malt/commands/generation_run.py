@@ -1,15 +1,10 @@
-"""What the verbs that make a video share: segments go to the file, the session beside it, the progress to the screen."""
+"""A video in the making: segments go to the file, the session beside it, the progress to the screen."""
 
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-from malt.commands.checks import check_count
-from malt.commands.model_options import ModelOptions, check_lora, find_model, load_model
-from malt.errors import MaltError, UsageError
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from malt.media.video_writer import VideoSink
@@ -17,10 +12,6 @@ if TYPE_CHECKING:
     from malt.sessions.run_report import RunReport
     from malt.sessions.session import Session
     from malt.sessions.session_state import SessionState
-
-
-# What malt generate notes with a session: how the file is written, how long it is planned and is, what drives the model.
-NOTES = {"frame_rate", "scale", "planned", "shown", "seed", "checkpoint", "actions", "driver"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,114 +90,3 @@ class GenerationRun:
         if self.folder is None or not (self.folder / INDEX).is_file():
             return ""
         return f"; malt resume {self.sink.path} goes on"
-
-
-def choose_policy(
-    names: Sequence[str],
-    *,
-    driver: str | None,
-    actions: Path | None,
-    seed: int,
-    frame_rate: float,
-    start: int,
-    end: int | None,
-) -> "ActionPolicy | None":
-    """What drives a model whose actions have these names: a file, or a driver that comes with malt; None where none have.
-
-    Raises:
-        UsageError: nothing drives a model that acts, something drives one that does not, or the file does not fit.
-    """
-    from malt.sessions.action_policies import build_policy
-
-    if not names:
-        if driver or actions:
-            raise UsageError("this model takes no actions; leave --actions and --driver out, or choose another --model")
-        return None
-    if actions is not None:
-        return _script(names, actions, start, end)
-    if driver is None:
-        raise UsageError(f"this model acts ({', '.join(names)}); give --actions FILE or --driver cruise")
-    return build_policy(driver, names, frame_rate=frame_rate, seed=seed, start=start)
-
-
-def count_actions(path: Path) -> int:
-    """For how many frames a file has actions."""
-    from malt.media.actions_csv import read_actions
-
-    return len(read_actions(path).values)
-
-
-def open_sink(video: Path, session: "Session") -> "VideoSink":
-    """The video of a session, to go on where the session stands.
-
-    Raises:
-        MaltError: the video is not the one that the session wrote.
-    """
-    from malt.media.video_writer import VideoSink
-
-    notes, settings = session.state.notes, session.state.settings
-    if not video.is_file():
-        raise MaltError(f"there is a session, but no video {video}; put the video back in its place")
-    size = settings["height"], settings["width"]
-    rate, scale = float(Fraction(notes["frame_rate"])), notes["scale"]
-    return VideoSink.go_on(video, session.num_frames, frame_rate=rate, scale=scale, size=size)
-
-
-def read_session_of(video: Path) -> dict[str, Any]:
-    """What the session beside a video says of itself, without loading it.
-
-    Raises:
-        UsageError: there is no session, or it is not one of malt generate.
-        MaltError: it is damaged.
-    """
-    from malt.sessions.storage import read_index, session_folder
-
-    index = read_index(session_folder(video))
-    if not index["notes"].keys() >= NOTES:
-        raise UsageError(f"the session {session_folder(video)} was not kept by malt generate; go on with it in Python")
-    return index
-
-
-def load_session_of(video: Path, where: ModelOptions) -> "Session":
-    """The session beside a video, with the model that made it: the one it was made with, unless another place is said.
-
-    Raises:
-        UsageError: there is no session, or its model is gone.
-        MaltError: it is damaged, or the model is another.
-    """
-    from malt.sessions.session import Session
-    from malt.sessions.storage import session_folder
-
-    check_count("--threads", where.threads)
-    check_lora(where.lora)
-    notes = read_session_of(video)["notes"]
-    noted = notes["checkpoint"]
-    checkpoint = find_model(where.model, where.checkpoint)
-    if checkpoint is None and noted is not None:
-        if not Path(noted).is_dir():
-            raise UsageError(f"the model in {noted} made {video} and is gone; say where it is, with --checkpoint")
-        checkpoint = Path(noted)
-    lora = where.lora or _noted_lora(notes.get("lora"), video)
-    pipe = load_model(checkpoint, lora=lora, device=where.device, threads=where.threads)
-    return Session.load(session_folder(video), pipe)
-
-
-def _noted_lora(noted: str | None, video: Path) -> Path | None:
-    if noted is None:
-        return None
-    if not Path(noted).exists():
-        raise UsageError(f"the LoRA {noted} made {video} and is gone; say where it is, with --lora")
-    return Path(noted)
-
-
-def _script(wanted: Sequence[str], path: Path, start: int, end: int | None) -> "ActionPolicy":
-    import torch
-
-    from malt.media.actions_csv import read_actions
-    from malt.sessions.action_policies import ReplayPolicy, arrange
-
-    names, values = read_actions(path)
-    if end is None or len(values) < end:
-        how_many = "a video without end" if end is None else f"{end} frames"
-        raise UsageError(f"{path} has actions for {len(values)} frames, not for {how_many}; give one row a frame")
-    return ReplayPolicy(arrange(names, torch.from_numpy(values), wanted), start)

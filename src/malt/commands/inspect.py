@@ -28,7 +28,7 @@ class InspectCommand(ModelOptions):
 
     def run(self) -> None:
         """Print what the session says; load the model only for a picture."""
-        from malt.commands.generation_run import read_session_of
+        from malt.commands.kept_session import read_session_of
         from malt.sessions.storage import session_folder
 
         folder = session_folder(self.video)
@@ -39,7 +39,7 @@ class InspectCommand(ModelOptions):
                 self._draw(self.picture)
 
     def _draw(self, picture: Path) -> None:
-        from malt.commands.generation_run import load_session_of
+        from malt.commands.kept_session import load_session_of
         from malt.media.output_path import check_output
         from malt.sessions.attention_picture import draw
         from malt.sessions.attention_probe import watch_memory

@@ -6,8 +6,10 @@ from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
+from malt.commands.actions import choose_policy
 from malt.commands.checks import check_above_zero, check_count, check_one_of
-from malt.commands.generation_run import GenerationRun, choose_policy, load_session_of, open_sink
+from malt.commands.generation_run import GenerationRun
+from malt.commands.kept_session import load_session_of, open_sink
 from malt.commands.model_options import ModelOptions
 from malt.commands.option import Positional
 from malt.commands.signals import interruptible

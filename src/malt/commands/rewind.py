@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from malt.commands.checks import check_count
-from malt.commands.generation_run import load_session_of, open_sink
+from malt.commands.kept_session import load_session_of, open_sink
 from malt.commands.model_options import ModelOptions
 from malt.commands.option import Positional
 from malt.commands.signals import interruptible

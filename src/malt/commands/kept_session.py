@@ -1,0 +1,79 @@
+"""The session that `malt generate` keeps beside a video: found, loaded with the model that made it, and gone on with."""
+
+from fractions import Fraction
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from malt.commands.checks import check_count
+from malt.commands.model_options import ModelOptions, check_lora, find_model, load_model
+from malt.errors import MaltError, UsageError
+
+if TYPE_CHECKING:
+    from malt.media.video_writer import VideoSink
+    from malt.sessions.session import Session
+
+# What malt generate notes with a session: how the file is written, how long it is planned and is, what drives the model.
+NOTES = {"frame_rate", "scale", "planned", "shown", "seed", "checkpoint", "actions", "driver"}
+
+
+def read_session_of(video: Path) -> dict[str, Any]:
+    """What the session beside a video says of itself, without loading it.
+
+    Raises:
+        UsageError: there is no session, or it is not one of malt generate.
+        MaltError: it is damaged.
+    """
+    from malt.sessions.storage import read_index, session_folder
+
+    index = read_index(session_folder(video))
+    if not index["notes"].keys() >= NOTES:
+        raise UsageError(f"the session {session_folder(video)} was not kept by malt generate; go on with it in Python")
+    return index
+
+
+def load_session_of(video: Path, where: ModelOptions) -> "Session":
+    """The session beside a video, with the model that made it: the one it was made with, unless another place is said.
+
+    Raises:
+        UsageError: there is no session, or its model is gone.
+        MaltError: it is damaged, or the model is another.
+    """
+    from malt.sessions.session import Session
+    from malt.sessions.storage import session_folder
+
+    check_count("--threads", where.threads)
+    check_lora(where.lora)
+    notes = read_session_of(video)["notes"]
+    noted = notes["checkpoint"]
+    checkpoint = find_model(where.model, where.checkpoint)
+    if checkpoint is None and noted is not None:
+        if not Path(noted).is_dir():
+            raise UsageError(f"the model in {noted} made {video} and is gone; say where it is, with --checkpoint")
+        checkpoint = Path(noted)
+    lora = where.lora or _noted_lora(notes.get("lora"), video)
+    pipe = load_model(checkpoint, lora=lora, device=where.device, threads=where.threads)
+    return Session.load(session_folder(video), pipe)
+
+
+def _noted_lora(noted: str | None, video: Path) -> Path | None:
+    if noted is None:
+        return None
+    if not Path(noted).exists():
+        raise UsageError(f"the LoRA {noted} made {video} and is gone; say where it is, with --lora")
+    return Path(noted)
+
+
+def open_sink(video: Path, session: "Session") -> "VideoSink":
+    """The video of a session, to go on where the session stands.
+
+    Raises:
+        MaltError: the video is not the one that the session wrote.
+    """
+    from malt.media.video_writer import VideoSink
+
+    notes, settings = session.state.notes, session.state.settings
+    if not video.is_file():
+        raise MaltError(f"there is a session, but no video {video}; put the video back in its place")
+    size = settings["height"], settings["width"]
+    rate, scale = float(Fraction(notes["frame_rate"])), notes["scale"]
+    return VideoSink.go_on(video, session.num_frames, frame_rate=rate, scale=scale, size=size)
