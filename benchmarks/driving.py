@@ -117,12 +117,12 @@ def losses(way: Way, windows: DrivingWindows) -> Tensor:
             for level in LEVELS:
                 levels = torch.full(clean.shape[:2], level).index_fill(1, torch.arange(count), 0.0)
                 told = empty if way.memory == "emptied" else memory
-                predicted, _ = model(
+                predicted = model(
                     interpolate(clean, noise, levels), levels, told, *rollout.caption, acts, num_context_frames=count
-                )
+                ).velocity
                 errors.append((predicted.float() - velocity(clean, noise))[:, count:].square().flatten(1).mean(1))
             found.append(torch.stack(errors).mean(0))
-        memory = model(latents, torch.zeros(latents.shape[:2]), memory, *rollout.caption, actions)[1]
+        memory = model(latents, torch.zeros(latents.shape[:2]), memory, *rollout.caption, actions).memory
         before = latents, actions
     return torch.stack(found, dim=1)
 

@@ -54,6 +54,6 @@ def remember(
 ) -> Memory:
     """The memory after so many clean segments."""
     for n in range(num_segments):
-        _, memory = model(memory=memory, **segment(first_seed + n, level=0.0))
+        memory = model(memory=memory, **segment(first_seed + n, level=0.0)).memory
     assert memory is not None
     return memory

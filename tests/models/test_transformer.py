@@ -25,9 +25,9 @@ def gradients(model: MaltTransformer3DModel) -> dict[str, Tensor]:
     """Gradients of a loss over three segments, each denoised with the memory of those before it."""
     memory, loss = None, torch.zeros(())
     for n in range(3):
-        velocity, _ = model(memory=memory, **tiny.segment(n))
+        velocity = model(memory=memory, **tiny.segment(n)).velocity
         loss = loss + velocity.square().mean()
-        _, memory = model(memory=memory, **tiny.segment(20 + n, level=0.0))
+        memory = model(memory=memory, **tiny.segment(20 + n, level=0.0)).memory
     loss.backward()
     return {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
 
@@ -93,13 +93,13 @@ def test_every_latent_frame_has_a_noise_level_of_its_own() -> None:
 def test_a_video_does_not_depend_on_its_neighbours_in_the_batch() -> None:
     model = tiny.transformer()
     memory, given = tiny.remember(model, 2), tiny.segment()
-    whole, renewed = model(memory=memory, **given)
+    whole = model(memory=memory, **given)
     alone = [
         model(memory=select(memory, slice(n, n + 1)), **{name: value[n : n + 1] for name, value in given.items()})
         for n in range(tiny.BATCH)
     ]
-    torch.testing.assert_close(torch.cat([velocity for velocity, _ in alone]), whole)
-    torch.testing.assert_close(join(memories for _, memories in alone), renewed)
+    torch.testing.assert_close(torch.cat([each.velocity for each in alone]), whole.velocity)
+    torch.testing.assert_close(join(each.memory for each in alone), whole.memory)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -108,13 +108,22 @@ def test_a_mask_that_leaves_nothing_out_may_be_left_out(kind: str) -> None:
     model = tiny.transformer(memory=kind, window_size=(2, 2))
     memory, given = tiny.remember(model, 3), tiny.segment()
     given["encoder_attention_mask"] = torch.ones_like(given["encoder_attention_mask"])
-    learning, _ = model(memory=memory, **given)
+    learning = model(memory=memory, **given)
     with torch.no_grad():
-        making, recalled = model(memory=memory, renew=False, **given)
-        again, _ = model(memory=recalled, renew=False, **given)
-    assert recalled[0].caption.valid is None
-    torch.testing.assert_close(making, learning)
-    assert torch.equal(again, making)
+        making = model(memory=memory, update_memory=False, **given)
+        again = model(memory=memory, cache=making.cache, update_memory=False, **given)
+    assert making.cache[0].caption.valid is None
+    torch.testing.assert_close(making.velocity, learning.velocity)
+    assert torch.equal(again.velocity, making.velocity)
+
+
+def test_a_memory_that_is_not_to_be_updated_comes_back_as_it_was_with_a_cache() -> None:
+    model = tiny.transformer()
+    memory = tiny.remember(model, 1)
+    denoised = model(memory=memory, update_memory=False, **tiny.segment())
+    assert denoised.memory == memory
+    assert denoised.cache is not None
+    assert model(memory=memory, cache=denoised.cache, **tiny.segment(level=0.0)).cache is None
 
 
 def test_gelu_is_its_tanh_approximation() -> None:
@@ -126,7 +135,7 @@ def test_gelu_is_its_tanh_approximation() -> None:
 def test_context_frames_are_not_remembered_again() -> None:
     model = tiny.transformer(num_layers=1)
     given = tiny.segment(frames=1 + tiny.FRAMES, level=0.0)
-    _, memory = model(memory=None, num_context_frames=1, **given)
+    memory = model(memory=None, num_context_frames=1, **given).memory
     assert [state.tokens.shape for state in memory] == [state.tokens.shape for state in tiny.remember(model, 1)]
     assert all(state.valid.all() for state in memory)
 
@@ -189,7 +198,7 @@ def test_half_precision_gives_nearly_the_same() -> None:
     memory, given = tiny.remember(model, 2), tiny.segment()
     expected = model(memory=memory, **given)[0]
     model.to(torch.bfloat16)
-    found, renewed = model(
+    found, renewed, _ = model(
         memory=memory, **given | {"encoder_hidden_states": given["encoder_hidden_states"].bfloat16()}
     )
     assert found.dtype == torch.bfloat16
@@ -202,7 +211,12 @@ import sys, tiny, torch
 model = tiny.transformer(memory=sys.argv[1], attention=("space_time", "space"), window_size=(2, 2))
 memory, given = tiny.remember(model, 1), tiny.segment()
 compiled = torch.compile(model, fullgraph=True)
-torch.testing.assert_close(compiled(memory=memory, **given), model(memory=memory, **given), rtol=1e-4, atol=1e-5)
+for settings in ({}, {"update_memory": False}):
+    found, expected = (each(memory=memory, **settings, **given) for each in (compiled, model))
+    torch.testing.assert_close(found.velocity, expected.velocity, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(found.memory, expected.memory, rtol=1e-4, atol=1e-5)
+again = compiled(memory=memory, cache=expected.cache, update_memory=False, **given)
+torch.testing.assert_close(again.velocity, expected.velocity, rtol=1e-4, atol=1e-5)
 """
 
 
@@ -237,8 +251,8 @@ def test_what_lies_outside_a_window_has_no_say_within_a_layer(kind: str) -> None
 def test_a_window_remembers_what_it_saw_itself() -> None:
     model = tiny.transformer(num_layers=1, window_size=(2, 2))
     past = tiny.segment(7, level=0.0)
-    _, memory = model(memory=None, **past)
-    _, other = model(memory=None, **past | {"latents": jolted(past["latents"], 1, 7, 7)})
+    memory = model(memory=None, **past).memory
+    other = model(memory=None, **past | {"latents": jolted(past["latents"], 1, 7, 7)}).memory
     difference = (
         (model(memory=memory, **tiny.segment())[0] - model(memory=other, **tiny.segment())[0]).abs().amax(dim=(0, 1, 2))
     )
@@ -291,6 +305,7 @@ def test_captions_are_read_as_far_as_they_count() -> None:
             "there is no memory called 'elephant'; choose one of recurrent, hierarchical, slots, bank, none",
         ),
         ({"attention": ("time",)}, "there is no attention called 'time'; choose space_time or space"),
+        ({"memory_config": {"size": 3}}, "a recurrent memory has no setting 'size'; it takes none"),
         ({"memory": "bank", "memory_size": 17}, "a bank of 17 tokens cannot be filled 16 at a time; give a multiple"),
         ({"attention_head_dim": 6}, "a head of 6 channels cannot turn with time, height and width"),
         ({"attention_head_dim": 9}, "a head of 9 channels cannot turn with time, height and width"),

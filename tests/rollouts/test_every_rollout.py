@@ -14,7 +14,6 @@ from malt.diffusion.guidance import Guidance
 from malt.diffusion.sampling import noise_levels
 from malt.errors import MaltError, UsageError
 from malt.memory.registry import KINDS
-from malt.memory.state import Recalled
 from malt.rollouts.base import Rollout, Segment, held_bytes
 from malt.rollouts.diffusion_forcing import DiffusionForcingRollout
 from malt.rollouts.full import FullRollout
@@ -200,8 +199,7 @@ def test_a_model_of_any_memory_serves_every_way_and_its_memory_is_never_looked_a
     seen: list[bool] = []
 
     def note(module: nn.Module, given: tuple[Any, ...]) -> None:
-        states = (known.state if isinstance(known, Recalled) else known for known in given[2])
-        seen.extend(bool(state.valid.any()) for state in states)
+        seen.extend(bool(state.valid.any()) for state in given[2])
 
     base.transformer.register_forward_pre_hook(note)
     collect(rollout, 2 * SEGMENT)

@@ -79,7 +79,7 @@ def test_the_regularisation_is_that_of_the_written_memories(normalize: bool) -> 
     loss, figures = learner.loss(0)
     model, batch = learner.module, learner.examples(0, 3, 4, 1, 0.0)
     seen = window(model, batch.latents)
-    _, memory = model.transformer(batch.latents[:, 1:3], torch.zeros(3, 2), None, *seen.caption)
+    memory = model.transformer(batch.latents[:, 1:3], torch.zeros(3, 2), None, *seen.caption).memory
     assert figures["memory_regularisation"] == pytest.approx(memory_regularisation(memory, normalize).item(), rel=1e-4)
     errors = (figures["segment_0"] + figures["segment_1"]) / 2
     assert loss.item() == pytest.approx(errors + 0.5 * figures["memory_regularisation"], rel=1e-5)
@@ -110,7 +110,7 @@ def test_with_several_draws_a_segment_meets_as_many_noises_after_one_walk() -> N
     model, walks, passes = captioned(memory="hierarchical"), [], []
 
     def count(module: Any, arguments: tuple[Any, ...], keywords: dict[str, Any]) -> None:
-        (walks if keywords.get("renew", True) else passes).append(len(arguments[0]))
+        (walks if keywords.get("update_memory", True) else passes).append(len(arguments[0]))
 
     model.transformer.register_forward_pre_hook(count, with_kwargs=True)
     once, often = (task(model=model, num_segments=4, denoise_segments=2, num_noise_samples=n) for n in (1, 3))

@@ -1,29 +1,29 @@
 """`none`: nothing is remembered; the ablation, whose short-term context is all it has."""
 
-import torch
+from dataclasses import dataclass
+
 from torch import Tensor, nn
 
-from malt.memory.protocol import Grid
+from malt.memory.protocol import Layout, SegmentRecord, nothing_written
 from malt.memory.state import State
 
 
+@dataclass(frozen=True, kw_only=True)
+class NoConfig:
+    """No settings."""
+
+
 class NoMemory(nn.Module):
-    """A memory of no places."""
+    """A memory of no places, which has nothing to say."""
 
-    joins, positioned = False, False
-
-    def __init__(self, width: int) -> None:
+    def __init__(self, width: int, num_heads: int, config: NoConfig = NoConfig()) -> None:
         super().__init__()
         self.width = width
 
-    def empty(self, batch: int, grid: Grid, like: Tensor) -> State:
+    def empty(self, batch: int, layout: Layout, like: Tensor) -> State:
         """No places at all."""
-        return State(like.new_zeros(batch, 0, self.width), torch.zeros(batch, 0, dtype=torch.bool, device=like.device))
+        return nothing_written(0, self.width, batch, like)
 
-    def read(self, hidden: Tensor, state: State) -> Tensor:
-        """The identity."""
-        return hidden
-
-    def write(self, hidden: Tensor, state: State, cells: int) -> State:
+    def write(self, record: SegmentRecord, state: State) -> State:
         """Still nothing."""
         return state

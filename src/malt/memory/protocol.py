@@ -1,38 +1,120 @@
-"""The seam between a block and its memory: what every kind of memory can do."""
+"""The seam between a block and its memory: what every kind of memory can do.
 
-from typing import Protocol, runtime_checkable
+How to add a kind. Write a module here with two classes: a frozen config that refuses bad values in a sentence, and an
+`nn.Module` built from (width, num_heads, config) that has `empty` and `write`, and either `context` (`ContextMemory`) or
+`read` (`ResidualMemory`). Name both in `KINDS` of the registry. Blocks, rollouts, training and sessions then take it as it
+is: they only pass the `State` on. All that a kind knows of a video must be in that state, and nothing of it may be kept
+in the module: with gradient checkpointing a layer runs twice.
+"""
+
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from malt.memory.state import State
 
-Grid = tuple[int, int, int]  # latent frames, rows and columns of tokens in a segment
+
+@dataclass(frozen=True)
+class Layout:
+    """Frames, rows and columns of tokens, and how many of the first frames are context: what the memory saw last."""
+
+    frames: int
+    rows: int
+    columns: int
+    num_context: int = 0
+
+    @property
+    def tokens_per_frame(self) -> int:
+        """Tokens in a latent frame."""
+        return self.rows * self.columns
+
+
+class Conditions(NamedTuple):
+    """What is known of a pass beside its latents.
+
+    layout: how its tokens lie. caption: the text encoder's states. caption_mask: which of them count. actions: what is
+    done in every latent frame, for models that take actions.
+    """
+
+    layout: Layout
+    caption: Float[Tensor, "b c e"]
+    caption_mask: Bool[Tensor, "b c"]
+    actions: Float[Tensor, "b s a"] | None = None
+
+
+class SegmentRecord(NamedTuple):
+    """A finished segment as a layer knows it: its hidden states, context first, and what is known beside them."""
+
+    hidden: Float[Tensor, "b n d"]
+    conditions: Conditions
+
+    @property
+    def tokens(self) -> Float[Tensor, "b m d"]:
+        """The hidden states without those of the context, which the memory has seen before."""
+        layout = self.conditions.layout
+        return self.hidden[:, layout.num_context * layout.tokens_per_frame :]
+
+
+class ContextTokens(NamedTuple):
+    """Remembered tokens that stand beside a segment's own as keys and values.
+
+    times: where the tokens are whole frames (frame, row, column), the time of each frame, counted in latent frames from the
+    segment's first; they then share the segment's positions and its spatial windows. None: the tokens lie nowhere in the
+    video, and are seen from everywhere.
+    """
+
+    tokens: Float[Tensor, "b m d"]
+    valid: Bool[Tensor, "b m"]
+    times: Float[Tensor, " f"] | None = None
 
 
 @runtime_checkable
 class LayerMemory(Protocol):
-    """A kind of memory, one module a layer. All of what it knows of a video is in the `State` it is handed.
+    """A kind of memory, one module a layer.
 
-    joins: whether its tokens stand beside the segment's own as keys and values (they then share its positions
-    when `positioned`); otherwise `read` adds what it has to say to the hidden state.
+    A state without places (`without_places`) must read as an empty one: it stands where nothing will ever be written.
     """
 
-    joins: bool
-    positioned: bool
-
-    def empty(self, batch: int, grid: Grid, like: Tensor) -> State:
+    def empty(self, batch: int, layout: Layout, like: Tensor) -> State:
         """A memory in which nothing has been written, on the device and in the type of `like`."""
         ...
 
-    def read(self, hidden: Float[Tensor, "b n d"], state: State) -> Float[Tensor, "b n d"]:
-        """The hidden state with what is remembered added to it; the identity for memories that join."""
+    def write(self, record: SegmentRecord, state: State) -> State:
+        """The memory after a segment, of the same size as `state`."""
         ...
 
-    def write(self, hidden: Float[Tensor, "b n d"], state: State, cells: int) -> State:
-        """The memory after a segment whose tokens left the layer as `hidden`; a frame of it is `cells` tokens."""
+
+@runtime_checkable
+class ContextMemory(LayerMemory, Protocol):
+    """A memory whose tokens join the layer's attention, as keys and values beside those of the segment."""
+
+    def context(self, state: State, conditions: Conditions) -> ContextTokens:
+        """What is attended to while a segment is denoised under these conditions; asked once a segment."""
         ...
+
+
+@runtime_checkable
+class ResidualMemory(LayerMemory, Protocol):
+    """A memory that adds what it has to say to the hidden state, behind the layer's attention."""
+
+    def read(self, hidden: Float[Tensor, "b n d"], state: State, conditions: Conditions) -> Float[Tensor, "b n d"]:
+        """The hidden state with what is remembered added to it; exactly `hidden` while nothing is."""
+        ...
+
+
+def nothing_written(places: int, width: int, batch: int, like: Tensor) -> State:
+    """A state of so many places, none of them written."""
+    valid = torch.zeros(batch, places, dtype=torch.bool, device=like.device)
+    return State(like.new_zeros(batch, places, width), valid)
+
+
+def frames_before(state: State, layout: Layout) -> ContextTokens:
+    """The state's tokens as the frames right before the segment, oldest first."""
+    count = state.tokens.shape[1] // layout.tokens_per_frame
+    return ContextTokens(*state, torch.arange(-count, 0, dtype=torch.float32, device=state.tokens.device))
 
 
 def unit_rms(tokens: Tensor) -> Tensor:

@@ -5,35 +5,46 @@ same layer, segment after segment, without end. (Storing what enters the layer, 
 one layer a segment, and it falls off the top after as many segments as there are layers.)
 """
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor, nn
 
-from malt.memory.protocol import Grid, unit_rms
+from malt.memory.protocol import (
+    Conditions,
+    ContextTokens,
+    Layout,
+    SegmentRecord,
+    frames_before,
+    nothing_written,
+    unit_rms,
+)
 from malt.memory.state import State
+
+
+@dataclass(frozen=True, kw_only=True)
+class RecurrentConfig:
+    """No settings: the memory is as large as a segment."""
 
 
 class RecurrentMemory(nn.Module):
     """Keys and values of the next segment include the tokens of this one; writing costs no parameter and no operation."""
 
-    joins, positioned = True, True
-
-    def __init__(self, width: int) -> None:
+    def __init__(self, width: int, num_heads: int, config: RecurrentConfig = RecurrentConfig()) -> None:
         super().__init__()
         self.width = width
 
-    def empty(self, batch: int, grid: Grid, like: Tensor) -> State:
+    def empty(self, batch: int, layout: Layout, like: Tensor) -> State:
         """As many unwritten places as a segment has tokens."""
-        places = grid[0] * grid[1] * grid[2]
-        return State(
-            like.new_zeros(batch, places, self.width), torch.zeros(batch, places, dtype=torch.bool, device=like.device)
-        )
+        return nothing_written(layout.frames * layout.tokens_per_frame, self.width, batch, like)
 
-    def read(self, hidden: Tensor, state: State) -> Tensor:
-        """The identity: the tokens join the attention instead."""
-        return hidden
+    def context(self, state: State, conditions: Conditions) -> ContextTokens:
+        """The last segment, right before this one."""
+        return frames_before(state, conditions.layout)
 
-    def write(self, hidden: Tensor, state: State, cells: int) -> State:
+    def write(self, record: SegmentRecord, state: State) -> State:
         """The segment's own tokens take the place of what was remembered (a shorter segment's, of its oldest part)."""
-        valid = torch.ones(hidden.shape[:2], dtype=torch.bool, device=hidden.device)
-        tokens = torch.cat([state.tokens.to(hidden.dtype), unit_rms(hidden)], dim=1)[:, hidden.shape[1] :]
-        return State(tokens, torch.cat([state.valid, valid], dim=1)[:, hidden.shape[1] :])
+        own = record.tokens
+        valid = torch.ones(own.shape[:2], dtype=torch.bool, device=own.device)
+        tokens = torch.cat([state.tokens.to(own.dtype), unit_rms(own)], dim=1)[:, own.shape[1] :]
+        return State(tokens, torch.cat([state.valid, valid], dim=1)[:, own.shape[1] :])

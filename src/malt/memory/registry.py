@@ -1,29 +1,64 @@
 """The kinds of memory by name: the one place where a recipe's word becomes a module."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from inspect import signature
 
-from malt.memory.bank import BankMemory
-from malt.memory.hierarchical import HierarchicalMemory
-from malt.memory.none import NoMemory
+from malt.memory.bank import BankConfig, BankMemory
+from malt.memory.hierarchical import HierarchicalConfig, HierarchicalMemory
+from malt.memory.none import NoConfig, NoMemory
 from malt.memory.protocol import LayerMemory
-from malt.memory.recurrent import RecurrentMemory
-from malt.memory.slots import SlotMemory
+from malt.memory.recurrent import RecurrentConfig, RecurrentMemory
+from malt.memory.slots import SlotConfig, SlotMemory
 
-KINDS: dict[str, Callable[[int, int, int | None], LayerMemory]] = {
-    "recurrent": lambda width, heads, size: RecurrentMemory(width),
-    "hierarchical": lambda width, heads, size: HierarchicalMemory(width, 6 if size is None else size),
-    "slots": lambda width, heads, size: SlotMemory(width, heads, size or 32),
-    "bank": lambda width, heads, size: BankMemory(width, heads, size or 1024),
-    "none": lambda width, heads, size: NoMemory(width),
+MemoryConfig = RecurrentConfig | HierarchicalConfig | SlotConfig | BankConfig | NoConfig
+Setting = int | float | bool | str
+
+
+@dataclass(frozen=True)
+class MemoryKind:
+    """A config, the memory that is built from it, and which setting a model's `memory_size` is."""
+
+    config: Callable[..., MemoryConfig]
+    memory: Callable[..., LayerMemory]  # (width, num_heads, config)
+    size: str | None = None
+
+
+KINDS = {
+    "recurrent": MemoryKind(RecurrentConfig, RecurrentMemory),
+    "hierarchical": MemoryKind(HierarchicalConfig, HierarchicalMemory, size="num_pooled"),
+    "slots": MemoryKind(SlotConfig, SlotMemory, size="num_slots"),
+    "bank": MemoryKind(BankConfig, BankMemory, size="size"),
+    "none": MemoryKind(NoConfig, NoMemory),
 }
 
 
-def build_memory(kind: str, width: int, num_heads: int, size: int | None = None) -> LayerMemory:
-    """One layer's memory of this kind; `size` is its number of slots, places or pooled segments (None: the kind's default).
+def memory_config(kind: str, size: int | None = None, settings: Mapping[str, Setting] | None = None) -> MemoryConfig:
+    """The config of a kind: its defaults, then `size` for the setting that says how much it holds, then `settings`.
+
+    A kind that is as large as a segment, or as nothing, has no use for `size`.
 
     Raises:
-        ValueError: for a kind there is not, or a size that it cannot have.
+        ValueError: for a kind or a setting that there is not, or a value that it cannot have.
     """
     if kind not in KINDS:
         raise ValueError(f"there is no memory called {kind!r}; choose one of {', '.join(KINDS)}")
-    return KINDS[kind](width, num_heads, size)
+    made, of_size = KINDS[kind].config, KINDS[kind].size
+    known = list(signature(made).parameters)
+    for name in settings or {}:
+        if name not in known:
+            raise ValueError(f"a {kind} memory has no setting {name!r}; it takes {', '.join(known) or 'none'}")
+    sized = {} if size is None or of_size is None else {of_size: size}
+    return made(**{**sized, **(settings or {})})
+
+
+def build_memory(
+    kind: str, width: int, num_heads: int, size: int | None = None, settings: Mapping[str, Setting] | None = None
+) -> LayerMemory:
+    """One layer's memory of this kind; `size` and `settings` as in `memory_config`.
+
+    Raises:
+        ValueError: for a kind or a setting that there is not, or a value that it cannot have.
+    """
+    config = memory_config(kind, size, settings)
+    return KINDS[kind].memory(width, num_heads, config)

@@ -33,18 +33,17 @@ class KeysValues(NamedTuple):
         return self.keys.new_ones(self.keys.shape[:2], dtype=torch.bool) if self.valid is None else self.valid
 
 
-class Recalled(NamedTuple):
-    """A layer's state, and what its attentions make of it (None where they make nothing of it) and of the caption.
+class LayerCache(NamedTuple):
+    """Keys and values that a layer made of its memory (None where that has none to give) and of the caption.
 
-    All of it stays the same while a segment is denoised, so it is made in the first step and handed on to the others.
+    They stay the same while a segment is denoised, so they are made in the first step and handed on to the others.
     """
 
-    state: State
-    remembered: KeysValues | None
+    memory: KeysValues | None
     caption: KeysValues
 
 
-Recollection = tuple[Recalled, ...]
+KVCache = tuple[LayerCache, ...]
 
 
 def _map(memory: Memory, function: Callable[[Tensor], Tensor]) -> Memory:

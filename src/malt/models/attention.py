@@ -34,13 +34,13 @@ class MaltAttnProcessor:
         self,
         attn: "MaltAttention",
         hidden: Tensor,
-        parts: Sequence[KeysValues],
-        turn: Rotation | None,
+        keys_values: Sequence[KeysValues],
+        rope: Rotation | None,
     ) -> Tensor:
-        """Attend from `hidden` (b, n, d), whose positions are those of `turn`, to keys and values that are made already."""
-        key, value, valid = _one_behind_the_other(parts)
+        """Attend from `hidden` (b, n, d), whose positions are those of `rope`, to keys and values that are made already."""
+        key, value, valid = _concatenate(keys_values)
         mask = None if valid is None else valid[:, None, None, :].expand(-1, 1, hidden.shape[1], -1)
-        return attn.to_out(_mix(attn.queries(hidden, turn), key, value, mask, self._attention_backend).flatten(-2))
+        return attn.to_out(_mix(attn.queries(hidden, rope), key, value, mask, self._attention_backend).flatten(-2))
 
 
 class MaltAttention(nn.Module, AttentionModuleMixin):
@@ -66,24 +66,24 @@ class MaltAttention(nn.Module, AttentionModuleMixin):
     def forward(
         self,
         hidden: Float[Tensor, "b n d"],
-        parts: Sequence[KeysValues],
-        turn: Rotation | None = None,
+        keys_values: Sequence[KeysValues],
+        rope: Rotation | None = None,
     ) -> Float[Tensor, "b n d"]:
-        """Attend from `hidden`, whose positions are those of `turn`, to what `keys_values` made, all parts at once."""
-        return self.processor(self, hidden, parts, turn)
+        """Attend from `hidden`, whose positions are those of `rope`, to what `keys_values` made, all parts at once."""
+        return self.processor(self, hidden, keys_values, rope)
 
-    def queries(self, hidden: Float[Tensor, "b n d"], turn: Rotation | None = None) -> Float[Tensor, "b n k c"]:
+    def queries(self, hidden: Float[Tensor, "b n d"], rope: Rotation | None = None) -> Float[Tensor, "b n k c"]:
         """Queries, normalised and turned."""
         query = self.norm_q(self.to_q(hidden).unflatten(-1, (self.heads, -1)).float())
-        return query if turn is None else rotate(query, turn)
+        return query if rope is None else rotate(query, rope)
 
     def keys_values(
-        self, source: Float[Tensor, "b m e"], turn: Rotation | None = None, valid: Bool[Tensor, "b m"] | None = None
+        self, source: Float[Tensor, "b m e"], rope: Rotation | None = None, valid: Bool[Tensor, "b m"] | None = None
     ) -> KeysValues:
         """What is attended to in `source`: keys, normalised and turned, and values; places marked False do not count."""
         key, value = (project(source).unflatten(-1, (self.heads, -1)) for project in (self.to_k, self.to_v))
         key = self.norm_k(key.float())
-        return KeysValues(key if turn is None else rotate(key, turn), value, _unless_all(valid))
+        return KeysValues(key if rope is None else rotate(key, rope), value, _unless_all(valid))
 
 
 def _unless_all(valid: Bool[Tensor, "b m"] | None) -> Bool[Tensor, "b m"] | None:
@@ -93,7 +93,7 @@ def _unless_all(valid: Bool[Tensor, "b m"] | None) -> Bool[Tensor, "b m"] | None
     return None if bool(valid.all()) else valid
 
 
-def _one_behind_the_other(parts: Sequence[KeysValues]) -> KeysValues:
+def _concatenate(parts: Sequence[KeysValues]) -> KeysValues:
     if len(parts) == 1:
         return parts[0]
     keys, values = (torch.cat(pair, dim=1) for pair in zip(*(part[:2] for part in parts), strict=True))

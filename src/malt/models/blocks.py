@@ -1,19 +1,28 @@
 """A transformer block: attention with memory, cross-attention to the caption, feed-forward; modulated frame by frame."""
 
+from typing import NamedTuple
+
 import torch
 import torch.nn.functional as F
 from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from malt.memory.protocol import LayerMemory
-from malt.memory.registry import build_memory
-from malt.memory.state import KeysValues, Recalled, State
+from malt.memory.protocol import Conditions, ContextMemory, LayerMemory, Layout, ResidualMemory, SegmentRecord
+from malt.memory.state import KeysValues, LayerCache, State
 from malt.models.attention import MaltAttention
-from malt.models.positions import Rotation, rotation, split_axes
-from malt.models.windows import Layout, Windows
+from malt.models.positions import Rotation, rotation, rotation_at, split_axes
+from malt.models.windows import Windows
 
 SQRT_2_OVER_PI = 0.7978845608028654
+
+
+class BlockOutput(NamedTuple):
+    """The layer's output, its memory, and the keys and values to go on denoising with; None after the memory was written."""
+
+    hidden: Float[Tensor, "b n d"]
+    state: State
+    cache: LayerCache | None
 
 
 class MaltBlock(nn.Module):
@@ -27,8 +36,7 @@ class MaltBlock(nn.Module):
         num_heads: int,
         caption_width: int,
         mlp_ratio: float,
-        memory: str,
-        memory_size: int | None,
+        memory: LayerMemory,
         over_time: bool = True,
         window: tuple[int, int] | None = None,
     ) -> None:
@@ -44,68 +52,73 @@ class MaltBlock(nn.Module):
         self.norm3 = nn.LayerNorm(width, elementwise_affine=False, eps=1e-6)
         hidden = int(width * mlp_ratio)
         self.ff = nn.Sequential(nn.Linear(width, hidden), Gelu(), nn.Linear(hidden, width))
-        self.memory = build_memory(memory if over_time else "none", width, num_heads, memory_size)
-        self.memory_mark = nn.Parameter(torch.zeros(width))
+        self.memory = memory
+        self.memory_mark = nn.Parameter(torch.zeros(width))  # the name under which every checkpoint stores it
         nn.init.zeros_(self.attn2.to_out.weight)
         nn.init.zeros_(self.attn2.to_out.bias)
+
+    @property
+    def memory_embedding(self) -> nn.Parameter:
+        """What is added to remembered tokens, so that attention can tell them from the segment's own."""
+        return self.memory_mark
 
     def forward(
         self,
         hidden: Float[Tensor, "b n d"],
         modulation: Float[Tensor, "b s 6 d"],
-        caption: Float[Tensor, "b c e"],
-        caption_mask: Tensor,
-        known: State | Recalled,
-        layout: Layout,
-        renew: bool = True,
-    ) -> tuple[Float[Tensor, "b n d"], State | Recalled]:
-        """The layer's output, and its memory after these tokens; if it is not to be renewed, what was recalled."""
-        recalled = known if isinstance(known, Recalled) else self._recall(known, caption, caption_mask, layout)
+        conditions: Conditions,
+        state: State,
+        cache: LayerCache | None = None,
+        update_memory: bool = True,
+    ) -> BlockOutput:
+        """The layer's output, and its memory after these tokens, or as it was with the cache if it is not to be updated."""
+        layout = conditions.layout
+        cache = self._cache(state, conditions) if cache is None else cache
         shift1, scale1, gate1, shift3, scale3, gate3 = (modulation + self.modulation).unbind(dim=2)
         normed = _modulate(self.norm1(hidden), scale1, shift1)
-        hidden = _modulate(self._attend(normed, recalled, layout), gate1, hidden)
-        hidden = self.memory.read(hidden, recalled.state)
-        hidden = hidden + self.attn2(self.norm2(hidden), [recalled.caption])
+        hidden = _modulate(self._attend(normed, cache.memory, layout), gate1, hidden)
+        if isinstance(self.memory, ResidualMemory):
+            hidden = self.memory.read(hidden, state, conditions)
+        hidden = hidden + self.attn2(self.norm2(hidden), [cache.caption])
         hidden = _modulate(self.ff(_modulate(self.norm3(hidden), scale3, shift3)), gate3, hidden)
-        if not renew:
-            return hidden, recalled
-        cells = layout.rows * layout.columns
-        return hidden, self.memory.write(hidden[:, layout.num_context * cells :], recalled.state, cells)
+        if not update_memory:
+            return BlockOutput(hidden, state, cache)
+        return BlockOutput(hidden, self.memory.write(SegmentRecord(hidden, conditions), state), None)
 
-    def _recall(self, state: State, caption: Tensor, caption_mask: Tensor, layout: Layout) -> Recalled:
+    def _cache(self, state: State, conditions: Conditions) -> LayerCache:
         """What is attended to besides the segment's own tokens: what is remembered, where it stands there, and the caption."""
-        return Recalled(state, self._remembered(state, layout), self.attn2.keys_values(caption, valid=caption_mask))
+        caption = self.attn2.keys_values(conditions.caption, valid=conditions.caption_mask)
+        return LayerCache(self._remembered(state, conditions), caption)
 
-    def _remembered(self, state: State, layout: Layout) -> KeysValues | None:
-        places = state.tokens.shape[1]
-        if not self.over_time or not self.memory.joins or not places:
+    def _remembered(self, state: State, conditions: Conditions) -> KeysValues | None:
+        if not isinstance(self.memory, ContextMemory) or not state.tokens.shape[1]:
             return None
-        windows = Windows(layout, self.window)
-        spread = windows.cut if self.memory.positioned else windows.copy
-        tokens = spread(state.tokens.to(self.memory_mark.dtype) + self.memory_mark)
-        valid, turn = spread(state.valid[..., None])[..., 0], None
-        if self.memory.positioned:
-            frames = places // (layout.rows * layout.columns)
-            turn = windows.turn(self._rotation(-frames, frames, layout, tokens))
-        return self.attn1.keys_values(tokens, turn, valid)
+        layout = conditions.layout
+        windows, found = Windows(layout, self.window), self.memory.context(state, conditions)
+        spread = windows.copy if found.times is None else windows.cut
+        tokens = spread(found.tokens.to(self.memory_embedding.dtype) + self.memory_embedding)
+        valid, rope = spread(found.valid[..., None])[..., 0], None
+        if found.times is not None:
+            rope = windows.rope(rotation_at(found.times, layout.rows, layout.columns, self.head_dim))
+        return self.attn1.keys_values(tokens, rope, valid)
 
-    def _attend(self, normed: Tensor, recalled: Recalled, layout: Layout) -> Tensor:
-        """Attention to the tokens beside one (in the window, in all frames) and to what is recalled of the memory."""
+    def _attend(self, normed: Tensor, remembered: KeysValues | None, layout: Layout) -> Tensor:
+        """Attention to the tokens beside one (in the window, in all frames) and to what is remembered."""
         if not self.over_time:
             return self._within_frames(normed, layout)
         windows = Windows(layout, self.window)
-        here = windows.turn(self._rotation(-layout.num_context, layout.frames, layout, normed))
+        rope = windows.rope(self._rotation(-layout.num_context, layout.frames, layout, normed))
         own = windows.cut(normed)
-        before = [] if recalled.remembered is None else [recalled.remembered]
-        return windows.paste(self.attn1(own, [*before, self.attn1.keys_values(own, here)], here))
+        before = [] if remembered is None else [remembered]
+        return windows.paste(self.attn1(own, [*before, self.attn1.keys_values(own, rope)], rope))
 
     def _rotation(self, start: int, frames: int, layout: Layout, like: Tensor) -> Rotation:
         return rotation(start, frames, layout.rows, layout.columns, self.head_dim, like.device)
 
     def _within_frames(self, normed: Tensor, layout: Layout) -> Tensor:
-        turn = self._rotation(0, 1, layout, normed)
+        rope = self._rotation(0, 1, layout, normed)
         tokens = rearrange(normed, "b (s n) d -> (b s) n d", s=layout.frames)
-        mixed = self.attn1(tokens, [self.attn1.keys_values(tokens, turn)], turn)
+        mixed = self.attn1(tokens, [self.attn1.keys_values(tokens, rope)], rope)
         return rearrange(mixed, "(b s) n d -> b (s n) d", s=layout.frames)
 
 

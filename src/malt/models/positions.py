@@ -28,8 +28,14 @@ def split_axes(head_dim: int) -> tuple[int, int, int]:
 @lru_cache(maxsize=64)  # every layer of every pass asks for the same few
 def rotation(start: int, num_frames: int, height: int, width: int, head_dim: int, device: torch.device) -> Rotation:
     """Cosines and sines for tokens (frame, row, column), flattened in this order; the first frame's time is `start`."""
-    ranges = (torch.arange(start, start + num_frames), torch.arange(height), torch.arange(width))
-    grids = torch.meshgrid(*(r.to(device=device, dtype=torch.float32) for r in ranges), indexing="ij")
+    return rotation_at(torch.arange(start, start + num_frames, device=device).float(), height, width, head_dim)
+
+
+def rotation_at(times: Float[Tensor, " f"], height: int, width: int, head_dim: int) -> Rotation:
+    """Cosines and sines for the tokens (row, column) of frames at these times, one frame behind the other."""
+    device = times.device
+    rows, columns = (torch.arange(n, device=device).float() for n in (height, width))
+    grids = torch.meshgrid(times, rows, columns, indexing="ij")
     angles = [
         grid.flatten()[:, None] * _frequencies(n, device) for grid, n in zip(grids, split_axes(head_dim), strict=True)
     ]
@@ -38,12 +44,13 @@ def rotation(start: int, num_frames: int, height: int, width: int, head_dim: int
     return angle.cos(), angle.sin() * sign
 
 
-def rotate(x: Float[Tensor, "b n k d"], turn: Rotation) -> Float[Tensor, "b n k d"]:
+def rotate(x: Float[Tensor, "b n k d"], rope: Rotation) -> Float[Tensor, "b n k d"]:
     """Turn every pair of neighbouring channels by its token's angle."""
-    cos, sin = (table[None, :, None].to(x.dtype) for table in turn)
+    cos, sin = (table[None, :, None].to(x.dtype) for table in rope)
     neighbour = x.unflatten(-1, (-1, 2)).flip(-1).flatten(-2)
     return x * cos + neighbour * sin
 
 
 def _frequencies(channels: int, device: torch.device) -> Tensor:
-    return 100.0 ** -torch.arange(0, 1, 2 / channels, device=device)[: channels // 2]
+    powers = -torch.arange(0, 1, 2 / channels, device=device)[: channels // 2]
+    return torch.pow(100.0, powers)

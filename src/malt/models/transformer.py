@@ -4,8 +4,8 @@ Denoise: latents at their noise levels, the memory of the segments before -> vel
 Remember: a clean segment at noise level 0, the memory before it -> the memory after it.
 """
 
-from collections.abc import Iterable, Sequence
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple, cast
 
 import torch
 from diffusers.configuration_utils import ConfigMixin, register_to_config
@@ -17,9 +17,23 @@ from einops import rearrange
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from malt.memory.state import Memory, Recollection
-from malt.models.blocks import Layout, MaltBlock
+from malt.memory.protocol import Conditions, Layout
+from malt.memory.registry import Setting, build_memory
+from malt.memory.state import KVCache, LayerCache, Memory, State
+from malt.models.blocks import BlockOutput, MaltBlock
 from malt.models.conditioning import FrameConditioning
+
+
+class TransformerOutput(NamedTuple):
+    """What a pass gives.
+
+    velocity: of every latent frame. memory: after these frames, or as it was where it was not to be updated. cache: keys
+    and values of that memory and of the caption, for the next step of the same segment; None where the memory was updated.
+    """
+
+    velocity: Float[Tensor, "b s c h w"]
+    memory: Memory
+    cache: KVCache | None
 
 
 class MaltTransformer3DModel(ModelMixin, ConfigMixin, PeftAdapterMixin, CacheMixin, AttentionMixin):
@@ -32,6 +46,7 @@ class MaltTransformer3DModel(ModelMixin, ConfigMixin, PeftAdapterMixin, CacheMix
         caption_dim: width of the text encoder's states.
         memory: kind of memory, `recurrent`, `hierarchical`, `slots`, `bank` or `none`.
         memory_size: slots, places or pooled segments a layer (None: the kind's default; `recurrent` is as large as a segment).
+        memory_config: settings of the kind by name, as in its config class; they count before `memory_size`.
         segment_frames: latent frames in a segment.
         context_frames: clean latent frames before a segment that it sees beside its memory.
         action_dim: length of a latent frame's action vector, None for a model that takes no actions.
@@ -62,10 +77,13 @@ class MaltTransformer3DModel(ModelMixin, ConfigMixin, PeftAdapterMixin, CacheMix
         action_dim: int | None = None,
         attention: Sequence[str] = ("space_time",),
         window_size: Sequence[int] | None = None,
+        memory_config: Mapping[str, Setting] | None = None,
     ) -> None:
         super().__init__()
         width = num_attention_heads * attention_head_dim
         self.patch_size, self.segment_frames, self.context_frames = patch_size, segment_frames, context_frames
+        self.action_dim = action_dim
+        over_time = [_is_over_time(attention[layer % len(attention)]) for layer in range(num_layers)]
         self.patch_embed = nn.Linear(in_channels * patch_size**2, width)
         self.conditioning = FrameConditioning(width, modulation_dim, action_dim)
         self.blocks = nn.ModuleList(
@@ -74,12 +92,13 @@ class MaltTransformer3DModel(ModelMixin, ConfigMixin, PeftAdapterMixin, CacheMix
                 num_attention_heads,
                 caption_dim,
                 mlp_ratio,
-                memory,
-                memory_size,
-                over_time=_is_over_time(attention[layer % len(attention)]),
+                build_memory(memory, width, num_attention_heads, memory_size, memory_config)
+                if over
+                else build_memory("none", width, num_attention_heads),
+                over_time=over,
                 window=(window_size[0], window_size[1]) if window_size else None,
             )
-            for layer in range(num_layers)
+            for over in over_time
         )
         self.norm_out = nn.LayerNorm(width, eps=1e-6)
         self.proj_out = nn.Linear(width, in_channels * patch_size**2)
@@ -89,54 +108,57 @@ class MaltTransformer3DModel(ModelMixin, ConfigMixin, PeftAdapterMixin, CacheMix
 
     def empty_memory(self, batch: int, height: int, width: int) -> Memory:
         """A memory in which nothing has been written, for `batch` videos of `height` x `width` latent pixels."""
-        grid = (self.segment_frames, height // self.patch_size, width // self.patch_size)
-        blocks: Iterable[Any] = self.blocks
-        return tuple(block.memory.empty(batch, grid, self.proj_out.weight) for block in blocks)
+        layout = Layout(self.segment_frames, height // self.patch_size, width // self.patch_size)
+        blocks = cast(Iterable[MaltBlock], self.blocks)
+        return tuple(block.memory.empty(batch, layout, self.proj_out.weight) for block in blocks)
 
     def forward(
         self,
         latents: Float[Tensor, "b s c h w"],
         timestep: Float[Tensor, "b s"],
-        memory: Memory | Recollection | None,
+        memory: Memory | None,
         encoder_hidden_states: Float[Tensor, "b n e"],
         encoder_attention_mask: Bool[Tensor, "b n"],
         actions: Float[Tensor, "b s a"] | None = None,
         num_context_frames: int = 0,
-        renew: bool = True,
-    ) -> tuple[Float[Tensor, "b s c h w"], Any]:
-        """Velocity of every latent frame, and the memory renewed by these frames.
+        cache: KVCache | None = None,
+        update_memory: bool = True,
+    ) -> TransformerOutput:
+        """Velocity of every latent frame, and the memory after these frames.
 
         Args:
             latents: frames x_t = (1 - t) x_0 + t eps, context first.
             timestep: noise level t of every frame, in [0, 1].
-            memory: of the segments before; None for an empty one. While a segment is denoised it stays the same: hand
-                in what the last step handed back. That holds the caption's keys and values too: a caption is not looked
-                at beside it.
+            memory: of the segments before; None for an empty one.
             encoder_hidden_states, encoder_attention_mask: the caption, and which of its tokens count.
             actions: what was done during every latent frame, for models that take actions.
             num_context_frames: how many of the first frames belong to the segment that the memory saw last.
-            renew: False while denoising: what is handed back is then the same memory with the keys and values that were
-                made of it and of the caption (a `Recollection`), so that the next step need not make them again.
+            cache: what the step before handed back for the same memory and caption, which then need not be attended to anew.
+            update_memory: False while denoising: the memory then comes back as it was, with a cache for the next step.
 
         Raises:
             ValueError: when height or width is not a multiple of the patch size.
         """
         batch, frames, _, height, width = latents.shape
         layout = self._layout(frames, height, width, num_context_frames)
+        conditions = Conditions(layout, encoder_hidden_states, encoder_attention_mask, actions)
         memory = self.empty_memory(batch, height, width) if memory is None else memory
         modulation = self.conditioning(timestep, actions)
         hidden = self.patch_embed(self._patchify(latents))
-        renewed = []
-        for block, state in zip(self.blocks, memory, strict=True):
-            arguments = (hidden, modulation, encoder_hidden_states, encoder_attention_mask, state, layout, renew)
-            hidden, state = self._run(block, arguments)
-            renewed.append(state)
-        return self._unpatchify(self.proj_out(self.norm_out(hidden)), layout), tuple(renewed)
+        states: list[State] = []
+        caches: list[LayerCache | None] = []
+        for block, state, known in zip(self.blocks, memory, cache or [None] * len(self.blocks), strict=True):
+            hidden, state, known = self._run(block, hidden, modulation, conditions, state, known, update_memory)
+            states.append(state)
+            caches.append(known)
+        velocity = self._unpatchify(self.proj_out(self.norm_out(hidden)), layout)
+        made = tuple(known for known in caches if known is not None)
+        return TransformerOutput(velocity, tuple(states), None if update_memory else made)
 
-    def _run(self, block: nn.Module, arguments: tuple) -> tuple:
-        if torch.is_grad_enabled() and self.gradient_checkpointing:
-            return self._gradient_checkpointing_func(block, *arguments)
-        return block(*arguments)
+    def _run(self, block: nn.Module, *arguments: object) -> BlockOutput:
+        checkpointing = torch.is_grad_enabled() and self.gradient_checkpointing
+        output = self._gradient_checkpointing_func(block, *arguments) if checkpointing else block(*arguments)
+        return cast(BlockOutput, output)
 
     def _layout(self, frames: int, height: int, width: int, num_context: int) -> Layout:
         if height % self.patch_size or width % self.patch_size:

@@ -1,22 +1,11 @@
-"""How the tokens of a pass lie in time and space, and the spatial windows to which attention may be confined."""
-
-from dataclasses import dataclass
+"""The spatial windows to which attention may be confined."""
 
 from einops import rearrange
 from jaxtyping import Shaped
 from torch import Tensor
 
+from malt.memory.protocol import Layout
 from malt.models.positions import Rotation
-
-
-@dataclass(frozen=True)
-class Layout:
-    """Frames, rows and columns of tokens, and how many of the first frames belong to what the memory saw last."""
-
-    frames: int
-    rows: int
-    columns: int
-    num_context: int = 0
 
 
 class Windows:
@@ -42,7 +31,7 @@ class Windows:
         """The same tokens for every window."""
         return tokens.repeat_interleave(self.count, dim=0)
 
-    def turn(self, tables: Rotation) -> Rotation:
+    def rope(self, tables: Rotation) -> Rotation:
         """Positions of the tokens of each window; attention sees only differences, so those of the first do for all."""
         cos, sin = (self.cut(table[None])[0] for table in tables)
         return cos, sin

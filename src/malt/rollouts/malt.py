@@ -22,7 +22,7 @@ from malt.diffusion.guidance import Guidance
 from malt.diffusion.partial import sample_part
 from malt.diffusion.sampling import StepEnd
 from malt.errors import MaltError, UsageError
-from malt.memory.state import Memory, Recollection, in_half, move, num_bytes
+from malt.memory.state import KVCache, Memory, in_half, move, num_bytes
 from malt.models.transformer import MaltTransformer3DModel
 from malt.rollouts.base import ActionPolicy, Segment, stream_segments
 from malt.rollouts.noise import Seed, VideoGenerators, draw_noise, video_generators
@@ -213,15 +213,14 @@ class MaltRollout:
     def denoiser(self, memory: Memory, actions: Tensor | None, num_context_frames: int) -> Denoiser:
         """The guided velocity of latents at the noise levels of their frames, beside a memory and what is done in them."""
         model, guided = self.transformer, self.guidance.prepare(memory, self.caption, self.uncaptioned)
-        recalled: Recollection | None = None  # what is attended to is the same in every step, and made in the first
+        cache: KVCache | None = None  # what is attended to is the same in every step, and made in the first
 
         def predict(latents: Tensor, levels: Tensor, memory: Memory, caption: Caption) -> Tensor:
-            nonlocal recalled
+            nonlocal cache
             acts = None if actions is None else repeat(actions, "b s a -> (k b) s a", k=len(latents) // len(actions))
-            velocity, recalled = model(
-                latents, levels, recalled or memory, *caption, acts, num_context_frames=num_context_frames, renew=False
-            )
-            return velocity.float()
+            made = model(latents, levels, memory, *caption, acts, num_context_frames, cache=cache, update_memory=False)
+            cache = made.cache
+            return made.velocity.float()
 
         return partial(guided.velocity, predict)
 
@@ -238,7 +237,7 @@ class MaltRollout:
 
     def _remember(self, memory: Memory, latents: Tensor, actions: Tensor | None) -> Memory:
         clean = torch.zeros(latents.shape[:2], device=latents.device)
-        return in_half(self.transformer(latents, clean, memory, *self.caption, actions)[1])
+        return in_half(self.transformer(latents, clean, memory, *self.caption, actions).memory)
 
     def _tail(self, before: Tensor | None, latest: Tensor) -> Tensor:
         seen = latest if before is None else torch.cat([before, latest], dim=1)

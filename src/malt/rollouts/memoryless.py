@@ -7,7 +7,6 @@ Ours: the paper's own baselines are not public, so each way is written down here
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -108,13 +107,9 @@ class Memoryless(ABC):
         return self.base.chance(progress)
 
     def _nothing(self) -> Memory:
-        """An empty memory. Places that only a segment could fill cost attention, so they are left out."""
-        empty = move(self.base.transformer.empty_memory(self.base.batch, *self.base.latent_size), self.base.device)
-        blocks: Any = self.base.transformer.blocks
-        return tuple(
-            without_places((state,))[0] if block.memory.positioned else state
-            for block, state in zip(blocks, empty, strict=True)
-        )
+        """An empty memory. Places that nothing will fill cost attention, so they are left out."""
+        empty = self.base.transformer.empty_memory(self.base.batch, *self.base.latent_size)
+        return move(without_places(empty), self.base.device)
 
     def keep(self, before: Tensor | None, latest: Tensor) -> Tensor:
         """Of latents or actions (b, s, ...) those that are looked back at."""

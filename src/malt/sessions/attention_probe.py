@@ -13,6 +13,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from malt.errors import UsageError
+from malt.memory.protocol import Conditions, ContextMemory, Layout
 from malt.memory.state import KeysValues
 from malt.models.attention import MaltAttention
 from malt.models.positions import Rotation
@@ -40,7 +41,7 @@ def watch_memory(session: Session, num_segments: int) -> list[Attended]:
         UsageError: nothing has been made yet, or the model's memory does not stand beside the segment in its attention.
     """
     transformer = session.pipe.transformer
-    if not any(block.memory.joins for block in transformer.blocks):
+    if not any(isinstance(block.memory, ContextMemory) for block in transformer.blocks):
         raise UsageError("this model's memory takes no part in its attention; there is nothing to picture")
     if not session.num_segments:
         raise UsageError("the session has made nothing yet; there is nothing to picture")
@@ -61,9 +62,14 @@ def _num_moments(session: Session) -> int:
     pipe, settings = session.pipe, session.state.settings
     transformer, side = pipe.transformer, pipe.codec.space_compression
     size = settings["height"] // side, settings["width"] // side
-    cells = (size[0] // transformer.patch_size) * (size[1] // transformer.patch_size)
+    rows, columns = (length // transformer.patch_size for length in size)
+    nobody = torch.zeros(1, 0, transformer.config.caption_dim)
+    conditions = Conditions(Layout(transformer.segment_frames, rows, columns), nobody, nobody[..., 0].bool())
     layers = zip(transformer.blocks, transformer.empty_memory(1, *size), strict=True)
-    return max([state.tokens.shape[1] // cells for block, state in layers if block.memory.positioned], default=1)
+    contexts = [
+        block.memory.context(state, conditions) for block, state in layers if isinstance(block.memory, ContextMemory)
+    ]
+    return max([len(context.times) for context in contexts if context.times is not None], default=1)
 
 
 @contextmanager

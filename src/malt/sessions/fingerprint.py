@@ -9,6 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+# Settings that came after sessions were first saved: where they are not given, a model is the one that it was.
+SETTINGS_SINCE = {"memory_config"}
+
 
 @dataclass(frozen=True)
 class ModelIdentity:
@@ -42,6 +45,7 @@ def tensor_bytes(tensor: Tensor) -> memoryview:
 def _settings(config: Any) -> bytes:
     """What a component was built with, without what the libraries note beside it."""
     public = {name: value for name, value in dict(config).items() if not name.startswith("_")}
+    public = {name: value for name, value in public.items() if value is not None or name not in SETTINGS_SINCE}
     return json.dumps(public, sort_keys=True, default=str).encode()
 
 

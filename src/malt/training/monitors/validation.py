@@ -62,7 +62,7 @@ def validation_losses(
             segment = window.latents[:, window.frames(index)]
             actions = window.actions_of(index, with_context=False)
             clean = torch.zeros(segment.shape[:2], device=device)
-            memory = model(segment, clean, memory, *window.caption, actions=actions)[1]
+            memory = model(segment, clean, memory, *window.caption, actions=actions).memory
     return torch.stack(losses).cpu()
 
 
@@ -82,14 +82,14 @@ def _loss(
     levels[:, : model.context_frames] = 0.0
     if index == 0:
         levels[window.begins, : model.context_frames] = 1.0
-    prediction, _ = model(
+    prediction = model(
         interpolate(clean, eps, levels),
         levels,
         memory,
         *window.caption,
         actions=window.actions_of(index, with_context=True),
         num_context_frames=model.context_frames,
-        renew=False,
-    )
+        update_memory=False,
+    ).velocity
     error = prediction.float() - velocity(clean, eps)
     return error[:, model.context_frames :].square().mean()

@@ -51,7 +51,7 @@ def _denoise(
     level = noise_levels(window, objective, chance)
     eps = chance.normal(len(denoised), clean.shape[1:]).to(clean)
     states, mask = (repeat(x, "b ... -> (k b) ...", k=len(denoised)) for x in window.caption)
-    prediction, _ = model(
+    prediction = model(
         interpolate(clean, eps, level),
         level,
         unrolled.memory,
@@ -59,8 +59,8 @@ def _denoise(
         mask,
         actions=window.actions_of(*denoised, with_context=True),
         num_context_frames=window.context_frames,
-        renew=False,
-    )
+        update_memory=False,
+    ).velocity
     first = window.context_frames + objective.baseline.num_prefix_frames
     last = window.context_frames + window.segment_frames - objective.baseline.num_suffix_frames
     return prediction[:, first:last], velocity(clean, eps)[:, first:last]

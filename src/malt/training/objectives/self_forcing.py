@@ -6,7 +6,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from malt.diffusion.flow import interpolate
-from malt.memory.state import Memory, Recollection
+from malt.memory.state import KVCache, Memory
 from malt.models.transformer import MaltTransformer3DModel
 from malt.training.objectives.autocast import no_gradients
 from malt.training.objectives.objective import SelfForcingConfig
@@ -39,13 +39,12 @@ class SelfForcing:
         noisy, levels = self._start(window, index, seen)
         step = levels[:, context:] / num_steps
         actions = window.actions_of(index, with_context=True)
-        known: Memory | Recollection = memory
+        cache: KVCache | None = None
         for number in range(num_steps):
             left = torch.cat([levels[:, :context], levels[:, context:] - number * step], dim=1)
-            v, known = self.model(
-                noisy, left, known, *window.caption, actions=actions, num_context_frames=context, renew=False
-            )
-            made = noisy[:, context:] - step[:, :, None, None, None] * v[:, context:].float()
+            found = self.model(noisy, left, memory, *window.caption, actions, context, cache=cache, update_memory=False)
+            cache = found.cache
+            made = noisy[:, context:] - step[:, :, None, None, None] * found.velocity[:, context:].float()
             noisy = torch.cat([noisy[:, :context], made], dim=1)
         return noisy[:, context:]
 

@@ -81,7 +81,7 @@ def _write(
     levels = repeat(level, "b -> b s", s=segment.shape[1])
     noisy = interpolate(segment, chance.normal(shape=segment.shape[1:]).to(segment), levels)
     actions = window.actions_of(index, with_context=False)
-    written: Memory = model(noisy, levels, memory, *window.caption, actions=actions)[1]
+    written: Memory = model(noisy, levels, memory, *window.caption, actions=actions).memory
     return written
 
 
