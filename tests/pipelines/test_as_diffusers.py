@@ -427,7 +427,7 @@ def test_the_components_of_a_pipeline_make_a_pipeline_with_its_guidance() -> Non
     assert torch.equal(make(again), make(pipe))
     other = MaltPipeline(**pipe.components, guidance_scale=1.0)
     assert (other.config.guidance_scale, other.config.num_inference_steps) == (1.0, 3)
-    assert pipe.config.guidance_scale == 3.5
+    assert pipe.config.guidance_scale == MaltPipeline(**pipe.components).config.guidance_scale == 3.5
     acting = tiny_pipeline.pipeline(action_dim=8, settings={"action_names": ["steering", "throttle"]})
     assert MaltPipeline(**acting.components).action_names == ["steering", "throttle"]
 

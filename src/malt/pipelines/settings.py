@@ -29,10 +29,14 @@ class GenerationDefaults:
 
     @classmethod
     def of(cls, transformer: nn.Module | None, given: dict[str, object]) -> "GenerationDefaults":
-        """Those that came with a transformer, but for what is given and not None; they go on with the transformer."""
+        """Those that came with a transformer, but for what is given and not None.
+
+        The first pipeline of a transformer, as the one that was loaded with it, says what comes with it from then on.
+        """
         said = {name: value for name, value in given.items() if value is not None}
-        settings = replace(getattr(transformer, CAME_WITH, cls()), **said)
-        if transformer is not None:
+        own = getattr(transformer, CAME_WITH, None)
+        settings = replace(own or cls(), **said)
+        if transformer is not None and own is None:
             setattr(transformer, CAME_WITH, settings)
         return settings
 
