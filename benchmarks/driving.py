@@ -20,6 +20,8 @@ from torch import Tensor
 from malt.data.decoded_frames import decode_films
 from malt.data.video_folder import find_films
 from malt.diffusion.flow import interpolate, velocity
+from malt.evaluation.metrics.features import features_of_moments
+from malt.evaluation.metrics.picture_signs import histogram_distance, motion, sharpness
 from malt.evaluation.metrics.prediction import FROZEN, distances
 from malt.evaluation.report.contact_sheet import contact_sheet
 from malt.evaluation.result import MetricResult, summarise
@@ -31,7 +33,7 @@ from malt.rollouts.malt import with_context
 from malt.sessions.action_policies import build_policy
 from malt.worlds.drive.recordings import ACTIONS, DrivingWindows, read_actions
 from malt.worlds.drive.steering_probe import READ_FRAMES, TurnReader, explained, sideways, steering_of
-from malt.worlds.passage.drift_signs import histogram_distance, motion, sharpness
+from malt.worlds.registry import open_world
 
 PARTS = ("prediction", "wear", "steering", "loss")
 GIVEN = 64  # true frames before everything that is generated
@@ -172,8 +174,9 @@ def prediction(ways: dict[str, Way], drives: Drives, long: int, short: int, medi
 def around_horizons(videos: list[Tensor], groups: list[DrivingWindows]) -> dict[str, dict[str, list[float]]]:
     """Of every measure and horizon, a number a video that reaches it."""
     found: dict[str, dict[str, list[float]]] = {}
+    features = features_of_moments(open_world())
     for made, windows in zip(videos, groups, strict=True):
-        for name, (x, values) in distances(made, windows.frames[:, GIVEN:]).items():
+        for name, (x, values) in distances(made, windows.frames[:, GIVEN:], features).items():
             for horizon in (h for h in HORIZONS if h <= made.shape[1]):
                 near = [n for n, ahead in enumerate(x) if horizon - 16 < ahead <= horizon]
                 of_measure = found.setdefault(name, {})

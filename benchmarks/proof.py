@@ -23,18 +23,19 @@ from malt.errors import UsageError
 from malt.evaluation.checkpoint_hash import checkpoint_sha256
 from malt.evaluation.evaluation_run import EvaluationRun
 from malt.evaluation.metrics.base import Metric
-from malt.evaluation.metrics.boundaries import Seams
+from malt.evaluation.metrics.boundaries import Boundaries
 from malt.evaluation.metrics.cost import Cost
-from malt.evaluation.metrics.drift import Wear
+from malt.evaluation.metrics.drift import Drift
 from malt.evaluation.metrics.frechet import Frechet
 from malt.evaluation.metrics.prediction import Prediction
 from malt.evaluation.metrics.recall import Recall
 from malt.evaluation.video_model import VideoModel, subject_of
 from malt.pipelines.loading import load_pipeline
 from malt.pipelines.packaged import default_checkpoint
-from malt.worlds.passage.occlusions import BINS
+from malt.worlds.passage.occlusions import SPANS
+from malt.worlds.passage.world import Passage
 
-LONGEST_HIDDEN = f"same after {BINS[-1].name} hidden frames"
+LONGEST_HIDDEN = f"same after {SPANS[-1].name} hidden frames"
 COSTS = {"one more second": "seconds for one more second at 1024 frames", "a frame": "seconds a frame at 1024 frames"}
 
 
@@ -80,17 +81,18 @@ def subject(entry: Entry, precision: str) -> VideoModel:
 
 
 def metrics(options: argparse.Namespace) -> list[Metric]:
-    """What is measured, shortest first; the longest wear last, as it takes longest."""
-    count = options.count
+    """What is measured, shortest first; the longest drift last, as it takes longest."""
+    world, count = Passage(), options.count
     short: list[Metric] = [
-        Recall(per_bin=count),
-        Frechet(num_videos=options.videos, num_frames=128),
-        Seams(num_videos=count),
-        Prediction(num_videos=count),
-        Cost(lengths=(64, 128, 256, 512, 1024), limit_s=options.limit),
+        Recall(world=world, per_bin=count),
+        Frechet(world=world, num_videos=options.videos, num_frames=128),
+        Boundaries(world=world, num_videos=count),
+        Prediction(world=world, num_videos=count),
+        Cost(world=world, lengths=(64, 128, 256, 512, 1024), limit_s=options.limit),
     ]
-    wears = (Wear(num_videos=options.wear, num_frames=n, name=f"wear-{n}") for n in sorted(options.lengths))
-    return [metric for metric in [*short, *wears] if options.metrics is None or metric.name in options.metrics]
+    lengths = sorted(options.lengths)
+    drifts = (Drift(world=world, num_videos=options.drift, num_frames=n, name=f"drift-{n}") for n in lengths)
+    return [metric for metric in [*short, *drifts] if options.metrics is None or metric.name in options.metrics]
 
 
 def claims(results: dict[str, Any], lengths: list[int]) -> dict[str, Any]:
@@ -123,7 +125,7 @@ def claims(results: dict[str, Any], lengths: list[int]) -> dict[str, Any]:
             )
     for length in sorted(lengths):
         kept = ("well-formed shapes kept", "moving shapes kept", "sharpness kept", "motion kept")
-        table[f"kept at {length} frames"] = {name: figure(first, f"wear-{length}", name) for name in kept}
+        table[f"kept at {length} frames"] = {name: figure(first, f"drift-{length}", name) for name in kept}
     own, others = means([first], "recall", LONGEST_HIDDEN), means(rivals, "recall", LONGEST_HIDDEN)
     if own and others:
         best = max(others, key=lambda each: others[each])
@@ -143,8 +145,8 @@ def main() -> None:
     parser.add_argument(
         "--videos", type=int, default=256, help="of a Frechet distance; few have a floor above what is measured"
     )
-    parser.add_argument("--wear", type=int, default=4, help="videos of each length")
-    parser.add_argument("--metrics", nargs="+", help="recall, frechet, seams, prediction, cost, wear-1024, ...")
+    parser.add_argument("--drift", type=int, default=4, help="videos of each length")
+    parser.add_argument("--metrics", nargs="+", help="recall, frechet, boundaries, prediction, cost, drift-1024, ...")
     parser.add_argument("--table", action="store_true", help="measure nothing; write what is there")
     parser.add_argument("--lengths", type=int, nargs="+", default=[1024, 4096])
     parser.add_argument("--limit", type=float, default=600.0, help="seconds after which a longer video is not tried")
@@ -155,7 +157,9 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     subjects = [subject(entry, options.precision) for entry in options.entries]
-    study = EvaluationRun(subjects=subjects, metrics=metrics(options), seeds=options.seeds, folder=options.folder)
+    study = EvaluationRun(
+        world=Passage(), subjects=subjects, metrics=metrics(options), seeds=options.seeds, folder=options.folder
+    )
     study.begin()
     todo = [] if options.table else study.pending()
     for n, task in enumerate(todo):

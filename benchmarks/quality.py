@@ -11,7 +11,8 @@ from pathlib import Path
 import torch
 from results import say, timed, write
 
-from malt.evaluation.metrics.recall import CHANCE, Recall
+from malt.evaluation.metrics.picture_signs import motion
+from malt.evaluation.metrics.recall import Recall
 from malt.evaluation.report.contact_sheet import contact_sheet
 from malt.evaluation.result import summarise
 from malt.evaluation.video_model import Request, make, subject_of
@@ -19,11 +20,12 @@ from malt.pipelines.loading import load_pipeline
 from malt.pipelines.malt import MaltPipeline
 from malt.worlds.passage.appearances import obeyed
 from malt.worlds.passage.captions import Caption, describe
-from malt.worlds.passage.drift_signs import motion, track_motion, well_formed
-from malt.worlds.passage.occlusions import BINS
+from malt.worlds.passage.drift_signs import track_motion, well_formed
 from malt.worlds.passage.oracle import read_shapes
 from malt.worlds.passage.scenes import Scenes, render, sample_scenes
+from malt.worlds.passage.world import Passage
 
+WORLD = Passage()
 CAPTION_SEED, WEAR_SEED = 1_000_000, 3_000_000  # scenes never trained on
 PARTS = ("caption", "recall", "wear")
 SHOWN = 4  # long videos on a sheet
@@ -41,10 +43,10 @@ def captions_obeyed(pipe: MaltPipeline, count: int) -> dict:
 
 def recall(pipe: MaltPipeline, count: int) -> dict:
     """Share of shapes, hidden when the true frames end, that come out the same, by use of the memory and time hidden."""
-    found = summarise([Recall(per_bin=-(-count // len(BINS))).run(subject_of(pipe), seed=0)])
+    found = summarise([Recall(world=WORLD, per_bin=-(-count // len(WORLD.oracle.spans))).run(subject_of(pipe), seed=0)])
     by_hiding = {
         curve["line"]: dict(
-            zip((each.name for each in BINS), (point["mean"] for point in curve["points"]), strict=True)
+            zip((each.name for each in WORLD.oracle.spans), (point["mean"] for point in curve["points"]), strict=True)
         )
         for curve in found["curves"]
     }
@@ -119,7 +121,7 @@ def main() -> None:
         if "caption" in options.parts:
             figures["caption"] = say("caption", captions_obeyed(pipe, options.count))
         if "recall" in options.parts:
-            figures["recall"] = {"memory": say("recall", recall(pipe, options.count)), "chance": CHANCE}
+            figures["recall"] = {"memory": say("recall", recall(pipe, options.count)), "chance": WORLD.oracle.chance}
             if options.without:
                 figures["recall"]["none"] = say("recall, none", recall(_load(options.without, options), options.count))
         if "wear" in options.parts:

@@ -32,7 +32,7 @@ MAY_IMPORT = {
     "sessions": {"codecs", "errors", "memory", "models", "rollouts", "unicode"},
     "pipelines": {"codecs", "diffusion", "errors", "models", "rollouts", "threads", "unicode"},
     "data": {"codecs", "errors", "media", "models", "precision", "worlds"},
-    "evaluation": {"data", "errors", "media", "memory", "rollouts", "sessions", "worlds"},
+    "evaluation": {"errors", "media", "memory", "rollouts", "sessions", "worlds"},
     "training": {"codecs", "data", "diffusion", "errors", "memory", "models", "precision", "typed_values", "worlds"},
     "training.monitors.samples": {
         "codecs",
@@ -60,6 +60,7 @@ MAY_IMPORT = {
         "training.autoencoder_stage",
         "training.pipeline_export",
         "training.transformer_stage",
+        "worlds",
     },
     "training.run": {"training", "training.assembly"},
     "training.recipes": {"errors", "training"},

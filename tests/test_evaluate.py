@@ -25,9 +25,9 @@ def evaluate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
 
 
 def test_it_writes_figures_a_page_and_videos_and_does_nothing_twice(evaluate: Run) -> None:
-    assert evaluate("--metrics", "seams", "--out", "seen") == 0
+    assert evaluate("--metrics", "boundaries", "--out", "seen") == 0
     results = json.loads(Path("seen/results.json").read_text())
-    found = results["subjects"]["malt"]["metrics"]["seams"]
+    found = results["subjects"]["malt"]["metrics"]["boundaries"]
     assert found["figures"]["border over inside"]["n"] == 2
     assert len(results["subjects"]["malt"]["identity"]["sha256"]) == 64
     page = Path("seen/index.html").read_text()
@@ -39,11 +39,11 @@ def test_it_writes_figures_a_page_and_videos_and_does_nothing_twice(evaluate: Ru
         "the-world-itself-0.mp4",
         "the-world-itself-1.mp4",
     ]
-    run = Path("seen/runs/malt/seams/0.json")
+    run = Path("seen/runs/malt/boundaries/0.json")
     before = run.stat().st_mtime_ns
-    assert evaluate("--metrics", "seams", "--out", "seen", "--seeds", "2") == 0
+    assert evaluate("--metrics", "boundaries", "--out", "seen", "--seeds", "2") == 0
     assert run.stat().st_mtime_ns == before
-    assert Path("seen/runs/malt/seams/1.json").exists()
+    assert Path("seen/runs/malt/boundaries/1.json").exists()
 
 
 @pytest.mark.parametrize(
@@ -53,7 +53,10 @@ def test_it_writes_figures_a_page_and_videos_and_does_nothing_twice(evaluate: Ru
         (["--metrics", ","], "nothing was given as --metrics"),
         (["--rollouts", "mal"], "did you mean 'malt'"),
         (["--metrics", "fvd"], "--i3d"),
-        (["--metrics", "wear", "--frames", "64"], "at least 128"),
+        (["--metrics", "drift", "--frames", "64"], "at least 128"),
+        (["--metrics", "wear"], "the metric wear is called drift now"),
+        (["--metrics", "seams"], "the metric seams is called boundaries now"),
+        (["--world", "pasage"], "did you mean 'passage'"),
         (["--metrics", "frechet", "--count", "1"], "at least 2 videos"),
         (["--seeds", "0"], "--seeds"),
         (["nowhere"], "there is no checkpoint folder nowhere"),
@@ -74,7 +77,7 @@ def test_of_a_model_that_takes_actions_the_page_says_what_its_figures_are_good_f
 ) -> None:
     acting = tiny_pipeline.pipeline(action_dim=8)
     monkeypatch.setattr(importlib.import_module("malt.pipelines.loading"), "load_pipeline", lambda checkpoint: acting)
-    assert evaluate("--metrics", "seams", "--out", "seen") == 0
+    assert evaluate("--metrics", "boundaries", "--out", "seen") == 0
     assert "It takes actions" in Path("seen/index.html").read_text()
 
 
@@ -84,14 +87,14 @@ def test_of_a_model_that_was_never_told_of_this_world_the_page_says_so(
     stranger = tiny_pipeline.pipeline()
     stranger.tokenizer = build_tokenizer(("a", "cat", "shape"), max_length=12)
     monkeypatch.setattr(importlib.import_module("malt.pipelines.loading"), "load_pipeline", lambda checkpoint: stranger)
-    assert evaluate("--metrics", "seams", "--out", "seen") == 0
+    assert evaluate("--metrics", "boundaries", "--out", "seen") == 0
     assert "whose words it does not know" in Path("seen/index.html").read_text()
 
 
 def test_the_folder_of_another_run_is_refused(evaluate: Run, capsys: pytest.CaptureFixture[str]) -> None:
     Path("mine").mkdir()
     Path("mine/thesis.txt").write_text("")
-    assert evaluate("--metrics", "seams", "--out", "mine") == 2
+    assert evaluate("--metrics", "boundaries", "--out", "mine") == 2
     assert "holds something else" in capsys.readouterr().err
 
 
@@ -105,8 +108,8 @@ def test_an_interrupted_evaluation_keeps_what_it_has_and_goes_on(
         raise KeyboardInterrupt
 
     monkeypatch.setattr(study, "run", interrupted)
-    assert evaluate("--metrics", "seams", "--out", "seen") == 130
+    assert evaluate("--metrics", "boundaries", "--out", "seen") == 130
     assert "the same command goes on" in capsys.readouterr().err
     assert "1 of 1 runs are still missing" in Path("seen/index.html").read_text()
     monkeypatch.setattr(study, "run", run)
-    assert evaluate("--metrics", "seams", "--out", "seen") == 0
+    assert evaluate("--metrics", "boundaries", "--out", "seen") == 0

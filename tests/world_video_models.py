@@ -1,4 +1,4 @@
-"""Subjects whose videos are the world's own films, spoilt in known ways, so that every measure's answer is known."""
+"""Models whose videos are the world's own, spoilt in known ways, so that every measure's answer is known."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -7,34 +7,36 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from malt.evaluation.reference import seeds_of, true_videos
 from malt.evaluation.video_model import MemoryUse, Request
 from malt.rollouts.base import Segment
-from malt.worlds.passage.reference import film, scenes_of
 from malt.worlds.passage.scenes import SIZE
+from malt.worlds.registry import open_world
 
 SEGMENT = 16
+PASSAGE = open_world("passage")
 
 Spoil = Callable[[Tensor, int], Tensor]  # frames of a segment and the number of its first: what is shown instead
 Make = Callable[[Request, int, MemoryUse], Tensor]  # a request, a number of frames, which memory: videos
 
 
 def of_asked_scenes(request: Request, num_frames: int, memory: MemoryUse) -> Tensor:
-    """Films of the scenes that a metric took its captions from."""
-    return film(scenes_of(len(request.captions), request.seed), 0, num_frames, (SIZE, SIZE))
+    """The world's videos that a metric took its captions from."""
+    return true_videos(PASSAGE, seeds_of(len(request.captions), request.seed), 0, num_frames, (SIZE, SIZE))
 
 
 @dataclass
-class FilmSubject:
+class WorldModel:
     """Hands out what `make` makes, in segments; `starts` counts how often videos were asked for."""
 
     make: Make = of_asked_scenes
-    name: str = "film"
+    name: str = "world"
     frame_rate: float = 16.0
     frame_size: tuple[int, int] = (SIZE, SIZE)
     has_memory: bool = False
     extends: bool = True
     takes_actions: bool = False
-    identity: dict[str, Any] = field(default_factory=lambda: {"checkpoint": "film"})
+    identity: dict[str, Any] = field(default_factory=lambda: {"checkpoint": "world"})
     starts: int = 0
     between: Callable[[int], None] = lambda start: None
 

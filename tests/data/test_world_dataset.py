@@ -1,4 +1,4 @@
-"""Laws of the bank of encoded videos."""
+"""Laws of the encoded videos of a world."""
 
 from itertools import pairwise
 
@@ -9,11 +9,13 @@ from torch import Tensor
 import tiny
 import tiny_pipeline
 from malt.codecs.malt import MaltCodec
-from malt.data.world_dataset import WorldDataset, encode_world, returns
+from malt.data.world_dataset import EncodedWorld, WorldDataset, encode_world, latent_returns
 from malt.worlds.passage.captions import vocabulary
 from malt.worlds.passage.scenes import hidden, render, sample_scenes
+from malt.worlds.registry import open_world
 
 VIDEOS, LENGTH = 5, 12
+PASSAGE = open_world("passage")
 
 
 @pytest.fixture
@@ -25,7 +27,7 @@ def counted(length: int, seed: int = 0) -> WorldDataset:
     """A bank in which every number says its video and its frame."""
     numbers = 100 * torch.arange(1, VIDEOS + 1)[:, None] + torch.arange(1, length + 1)
     latents = numbers[:, :, None, None, None].expand(-1, -1, 2, 3, 3)
-    return WorldDataset(latents.half(), sample_scenes(VIDEOS, 0), seed)
+    return WorldDataset(PASSAGE, range(VIDEOS), EncodedWorld(latents.half()), seed)
 
 
 def numbers(window: Tensor) -> list[int]:
@@ -76,8 +78,8 @@ def test_as_many_windows_begin_a_film_as_are_asked_for(bank: WorldDataset) -> No
 
 
 def test_captions_are_of_the_video_and_drawn_anew() -> None:
-    scenes = sample_scenes(1, 3)
-    _, captions, _, _ = WorldDataset(torch.zeros(1, 6, 2, 3, 3).half(), scenes)(0, 32, 4, 1, 0.0)
+    bank = WorldDataset(PASSAGE, [3], EncodedWorld(torch.zeros(1, 6, 2, 3, 3).half()))
+    _, captions, _, _ = bank(0, 32, 4, 1, 0.0)
     assert len(set(captions)) > 8
     assert {word for caption in captions for word in caption.split()} <= set(vocabulary())
 
@@ -91,18 +93,21 @@ def test_a_window_may_be_as_long_as_the_videos_and_no_longer(bank: WorldDataset)
 
 def test_a_world_is_encoded_as_the_codec_does_it_whatever_the_batches() -> None:
     module = tiny_pipeline.autoencoder(latent_mean=(0.1, -0.2, 0.3), latent_std=(0.5, 2.0, 1.0))
-    latents, scenes = encode_world(module, 3, 8, seed=5, batch_size=2)
+    seeds = range(5, 8)
+    latents, actions = encode_world(PASSAGE, module, seeds, 8, batch_size=2)
     assert latents.shape == (3, 2, tiny.CHANNELS, 8, 8)
     assert latents.dtype == torch.float16
-    assert torch.equal(scenes.kind, sample_scenes(3, 5).kind)
+    assert actions is None
     exact, _ = MaltCodec(module).encode(render(sample_scenes(3, 5), 0, 8))
     torch.testing.assert_close(latents.float(), exact, rtol=0, atol=0.1)
-    torch.testing.assert_close(latents, encode_world(module, 3, 8, seed=5, batch_size=3)[0], rtol=0, atol=0.05)
+    torch.testing.assert_close(
+        latents, encode_world(PASSAGE, module, seeds, 8, batch_size=3).latents, rtol=0, atol=0.05
+    )
 
 
 def test_a_return_is_where_a_shape_that_was_wholly_hidden_is_not_any_more() -> None:
     scenes = sample_scenes(4, 0)
-    away, found = hidden(scenes, 0, 200), returns(scenes, 50)
+    away, found = hidden(scenes, 0, 200), latent_returns(PASSAGE, range(4), 50)
     assert len(found) > 4
     for video, frame in found:
         span = away[video, max(0, 4 * frame - 1) : 4 * frame + 4]
@@ -112,11 +117,10 @@ def test_a_return_is_where_a_shape_that_was_wholly_hidden_is_not_any_more() -> N
 def test_windows_may_be_chosen_to_end_where_something_comes_out() -> None:
     length = 52
     latents = torch.arange(VIDEOS * length).view(VIDEOS, length, 1, 1, 1).expand(-1, -1, 2, 3, 3).float()
-    scenes = sample_scenes(VIDEOS, 0)
-    found = set(returns(scenes, length))
+    found = set(latent_returns(PASSAGE, range(VIDEOS), length))
 
     def with_return(share: float) -> float:
-        bank = WorldDataset(latents, scenes, return_share=share, return_frames=3)
+        bank = WorldDataset(PASSAGE, range(VIDEOS), EncodedWorld(latents), return_share=share, return_frames=3)
         last = [int(window[-1, 0, 0, 0]) for window in bank(0, 200, 15, 1, 0.0).latents]
         hits = [any((n // length, n % length - back) in found for back in range(3)) for n in last]
         return sum(hits) / len(hits)

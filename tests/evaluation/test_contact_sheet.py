@@ -9,7 +9,7 @@ from PIL import Image
 
 from malt.cli import main
 from malt.evaluation.report.contact_sheet import contact_sheet, sampled_frames
-from malt.worlds.passage.oracle import Seen
+from malt.worlds.base import Sighting
 
 GREY = torch.zeros(2, 20, 3, 64, 64)
 
@@ -43,7 +43,7 @@ def test_a_long_caption_is_never_cut_off() -> None:
 
 def test_readings_are_written_on_the_frame_they_are_of() -> None:
     none: list[list[Seen]] = [[] for _ in range(20)]
-    last = [*none[:-1], [Seen("circle", "red", 32.0, 17.0, 6.5, 0.95)]]
+    last = [*none[:-1], [Sighting("red circle", 0.5, 0.38)]]
     plain, written = (np.asarray(contact_sheet(GREY, columns=2, readings=r)) for r in ([none, none], [none, last]))
     rows, columns = np.nonzero((plain != written).any(-1))
     assert rows.min() > plain.shape[0] / 2

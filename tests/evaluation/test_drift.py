@@ -1,4 +1,4 @@
-"""Laws of wear: nothing that looks well by standing still or by being soft wins."""
+"""Laws of drift: nothing that looks well by standing still or by being soft wins."""
 
 from functools import cache
 
@@ -6,26 +6,29 @@ import pytest
 import torch
 
 from malt.errors import UsageError
-from malt.evaluation.metrics.drift import WORLD, Wear
+from malt.evaluation.metrics.drift import WORLD, Drift
+from malt.evaluation.metrics.picture_signs import histogram_distance
 from malt.evaluation.result import MetricResult, summarise
-from malt.worlds.passage.drift_signs import histogram_distance, moving_shapes
+from malt.worlds.passage.drift_signs import moving_shapes
 from malt.worlds.passage.oracle import Seen
 from malt.worlds.passage.scenes import render, sample_scenes
-from world_video_models import FilmSubject, Make, blurred, frozen, of_asked_scenes, spoilt
+from world_video_models import PASSAGE, Make, WorldModel, blurred, frozen, of_asked_scenes, spoilt
 
 MAKERS: dict[str, Make] = {"true": of_asked_scenes, "frozen": spoilt(frozen), "blurred": spoilt(blurred)}
 
 
 @cache
 def outcome(name: str) -> MetricResult:
-    return Wear(num_videos=3, num_frames=192, reference_clips=64).run(FilmSubject(make=MAKERS[name]), seed=0)
+    return Drift(world=PASSAGE, num_videos=3, num_frames=192, reference_clips=64).run(
+        WorldModel(make=MAKERS[name]), seed=0
+    )
 
 
 def mean(name: str, figure: str) -> float:
     return summarise([outcome(name)])["figures"][figure]["mean"]
 
 
-def test_true_films_do_not_wear() -> None:
+def test_true_videos_do_not_drift() -> None:
     for sign in ("well-formed shapes", "moving shapes", "sharpness", "motion"):
         assert mean("true", f"{sign} kept") == pytest.approx(1)
     distances = outcome("true").whole
@@ -46,14 +49,14 @@ def test_a_video_that_blurs_keeps_no_shapes_and_less_sharpness() -> None:
 
 
 def test_stretches_reach_from_the_first_frame_to_the_last() -> None:
-    spans = Wear(num_frames=1024).spans
+    spans = Drift(world=PASSAGE, num_frames=1024).spans
     assert (spans[0], spans[-1], len(spans)) == ((0, 64), (960, 1024), 8)
-    assert Wear(num_frames=128).spans == [(0, 64), (64, 128)]
+    assert Drift(world=PASSAGE, num_frames=128).spans == [(0, 64), (64, 128)]
 
 
-def test_a_video_too_short_to_wear_is_refused() -> None:
+def test_a_video_too_short_to_drift_is_refused() -> None:
     with pytest.raises(UsageError, match="at least 128"):
-        Wear(num_frames=100)
+        Drift(world=PASSAGE, num_frames=100)
 
 
 def test_a_shape_moves_when_it_is_the_same_and_elsewhere() -> None:

@@ -11,11 +11,8 @@ from malt.errors import UsageError
 from malt.evaluation.metrics.features import (
     ImageNetDifferences,
     ImageNetFrames,
-    WorldClips,
-    WorldVideos,
     available_features,
     imagenet_network,
-    windows,
 )
 from malt.evaluation.metrics.frechet import Frechet
 from malt.evaluation.metrics.frechet_distance import frechet_of
@@ -24,8 +21,8 @@ from malt.evaluation.metrics.i3d import load_i3d
 from malt.evaluation.registry import Extent, build_metrics
 from malt.worlds.drive.recordings import data_folder
 from malt.worlds.passage.scenes import KINDS, fully_visible, render, sample_scenes
-from malt.worlds.passage.world_features import load_world_features, weights_path
-from world_video_models import FilmSubject, of_asked_scenes, spoilt
+from malt.worlds.passage.world_features import WorldClips, WorldVideos, load_world_features, weights_path, windows
+from world_video_models import PASSAGE, WorldModel, of_asked_scenes, spoilt
 
 NUM = 24
 
@@ -71,10 +68,10 @@ def test_spoilt_films_are_further_away_than_films_of_other_scenes() -> None:
 
 
 def test_the_metric_tells_films_from_noise() -> None:
-    metric = Frechet(num_videos=6, num_frames=32)
+    metric = Frechet(world=PASSAGE, num_videos=6, num_frames=32)
     name = WorldClips().name
-    good = metric.run(FilmSubject(make=of_asked_scenes), seed=0).whole
-    bad = metric.run(FilmSubject(make=spoilt(lambda videos: noisy(videos, 1.0))), seed=0).whole
+    good = metric.run(WorldModel(make=of_asked_scenes), seed=0).whole
+    bad = metric.run(WorldModel(make=spoilt(lambda videos: noisy(videos, 1.0))), seed=0).whole
     assert good[f"floor, {name}"] == bad[f"floor, {name}"] > 0
     assert bad[name] > good[name]
 
@@ -83,7 +80,7 @@ def test_without_the_imagenet_network_a_sentence_says_so(monkeypatch: pytest.Mon
     monkeypatch.setenv("MALT_DATA", str(tmp_path))
     imagenet_network.cache_clear()
     try:
-        features, notes = available_features()
+        features, notes = available_features(PASSAGE)
         assert data_folder() == tmp_path
         assert [each.name for each in features] == [WorldClips().name, WorldVideos().name]
         assert "set MALT_DATA" in notes[0]
@@ -161,7 +158,9 @@ def test_what_is_no_i3d_file_is_refused(tmp_path: Path) -> None:
 
 def test_clips_are_as_long_as_the_protocol_has_them_and_short_ones_where_it_must_be_quick(tmp_path: Path) -> None:
     path = saved(StandIn(), tmp_path / "i3d.pt")
-    careful, quick = (build_metrics(["fvd"], Extent(i3d=path, quick=quick))[0].settings() for quick in (False, True))
+    careful, quick = (
+        build_metrics(["fvd"], Extent(world=PASSAGE, i3d=path, quick=quick))[0].settings() for quick in (False, True)
+    )
     assert (careful["clips"], careful["frames"], careful["stride"], careful["side"]) == (2048, [16, 128], 1, 224)
     assert quick["frames"] == [16]
 
@@ -170,12 +169,12 @@ def test_a_single_video_has_no_frechet_distance(tmp_path: Path) -> None:
     path = saved(StandIn(), tmp_path / "i3d.pt")
     for name in ("frechet", "fvd"):
         with pytest.raises(UsageError, match="at least 2 videos"):
-            build_metrics([name], Extent(i3d=path, count=1))
+            build_metrics([name], Extent(world=PASSAGE, i3d=path, count=1))
 
 
 def test_fvd_is_told_with_its_network_and_with_n(tmp_path: Path) -> None:
-    metric = Fvd(i3d=saved(StandIn(), tmp_path / "i3d.pt"), num_videos=6, lengths=(16, 24))
-    outcome = metric.run(FilmSubject(), seed=0)
+    metric = Fvd(world=PASSAGE, i3d=saved(StandIn(), tmp_path / "i3d.pt"), num_videos=6, lengths=(16, 24))
+    outcome = metric.run(WorldModel(), seed=0)
     assert set(outcome.whole) == set(metric.headlines)
     assert all(value >= 0 for value in outcome.whole.values())
     assert outcome.whole["FVD, 16 frames"] != outcome.whole["FVD, 24 frames"]

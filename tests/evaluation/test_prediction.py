@@ -1,4 +1,4 @@
-"""Laws of prediction, seams and cost, on subjects whose answer is known."""
+"""Laws of prediction, boundaries and cost, on models whose answer is known."""
 
 from pathlib import Path
 
@@ -7,23 +7,24 @@ import torch
 from torch import Tensor
 
 from malt.errors import UsageError
-from malt.evaluation.metrics.boundaries import Seams, jumps
+from malt.evaluation.metrics.boundaries import Boundaries, jumps
 from malt.evaluation.metrics.cost import Cost, resident_bytes
+from malt.evaluation.metrics.features import features_of_moments
 from malt.evaluation.metrics.prediction import FROZEN, START, Prediction, distances, psnr, ssim
+from malt.evaluation.reference import seeds_of, true_videos
 from malt.evaluation.result import summarise
 from malt.evaluation.video_model import MemoryUse, Request
 from malt.media.pixels import to_pixels
 from malt.media.video_writer import VideoSink
 from malt.worlds.drive.recordings import driving_files, driving_windows
-from malt.worlds.passage.reference import film, scenes_of
 from malt.worlds.passage.scenes import SIZE
-from world_video_models import SEGMENT, FilmSubject
+from world_video_models import PASSAGE, SEGMENT, WorldModel
 
 GIVEN, HORIZON = 4, 16
 
 
 def true_future(request: Request, num_frames: int, memory: MemoryUse) -> Tensor:
-    return film(scenes_of(len(request.captions), request.seed), START + GIVEN, num_frames, (SIZE, SIZE))
+    return true_videos(PASSAGE, seeds_of(len(request.captions), request.seed), START + GIVEN, num_frames, (SIZE, SIZE))
 
 
 def last_frame(request: Request, num_frames: int, memory: MemoryUse) -> Tensor:
@@ -45,7 +46,9 @@ def test_structure_is_like_itself_and_unlike_noise() -> None:
 
 
 def test_who_knows_the_future_has_no_error_at_any_horizon() -> None:
-    outcome = Prediction(num_videos=2, given=GIVEN, horizon=HORIZON).run(FilmSubject(make=true_future), seed=0)
+    outcome = Prediction(world=PASSAGE, num_videos=2, given=GIVEN, horizon=HORIZON).run(
+        WorldModel(make=true_future), seed=0
+    )
     curves = {(curve.chart, curve.line): curve for curve in outcome.curves}
     assert curves["PSNR", ""].x == [float(n + 1) for n in range(HORIZON)]
     assert all(value == 100 for values in curves["PSNR", ""].samples for value in values)
@@ -54,14 +57,16 @@ def test_who_knows_the_future_has_no_error_at_any_horizon() -> None:
 
 
 def test_who_keeps_the_last_frame_is_as_good_as_the_line_that_says_so() -> None:
-    outcome = Prediction(num_videos=2, given=GIVEN, horizon=HORIZON).run(FilmSubject(make=last_frame), seed=0)
+    outcome = Prediction(world=PASSAGE, num_videos=2, given=GIVEN, horizon=HORIZON).run(
+        WorldModel(make=last_frame), seed=0
+    )
     for figure in ("PSNR", "SSIM", "feature distance"):
         assert outcome.samples[figure] == outcome.samples[f"{figure}, {FROZEN}"]
 
 
 def test_the_error_of_a_still_picture_grows_with_the_horizon() -> None:
-    films = film(scenes_of(4, 0), START, 64, (SIZE, SIZE))
-    _, values = distances(films[:, :1].expand_as(films), films)["PSNR"]
+    films = true_videos(PASSAGE, seeds_of(4, 0), START, 64, (SIZE, SIZE))
+    _, values = distances(films[:, :1].expand_as(films), films, features_of_moments(PASSAGE))["PSNR"]
     assert values[:, 1:5].mean() > values[:, -5:].mean()
 
 
@@ -90,16 +95,18 @@ def stepping(request: Request, num_frames: int, memory: MemoryUse) -> Tensor:
 
 
 def test_a_jump_at_segment_borders_is_told_from_motion_inside() -> None:
-    subject = FilmSubject(make=stepping)
+    subject = WorldModel(make=stepping)
     border, inside = jumps(subject.stream(Request(captions=["a"] * 2), 64))
     assert border.tolist() == pytest.approx([0.005] * 2, rel=1e-3)
     assert inside.tolist() == pytest.approx([0.001] * 2, rel=1e-3)
-    ratio = summarise([Seams(num_videos=2, num_frames=64).run(subject, 0)])["figures"]["border over inside"]
+    ratio = summarise([Boundaries(world=PASSAGE, num_videos=2, num_frames=64).run(subject, 0)])["figures"][
+        "border over inside"
+    ]
     assert (ratio["mean"], ratio["n"]) == (pytest.approx(5, rel=1e-3), 2)
 
 
 def test_a_video_of_one_segment_has_no_borders() -> None:
-    outcome = Seams(num_videos=1, num_frames=SEGMENT).run(FilmSubject(make=stepping), 0)
+    outcome = Boundaries(world=PASSAGE, num_videos=1, num_frames=SEGMENT).run(WorldModel(make=stepping), 0)
     assert "border" not in outcome.samples
     assert "no border" in outcome.notes[0]
 
@@ -120,8 +127,8 @@ class Clock:
 @pytest.mark.parametrize(("growth", "ratio"), [(0.0, 1.0), (0.1, 27.4 / 8.2)])
 def test_cost_is_flat_or_grows_as_the_clock_says(growth: float, ratio: float) -> None:
     clock = Clock(growth)
-    subject = FilmSubject(make=stepping, between=clock.tick)
-    whole = Cost(lengths=(64, 128, 256), clock=clock).run(subject, 0).whole
+    subject = WorldModel(make=stepping, between=clock.tick)
+    whole = Cost(world=PASSAGE, lengths=(64, 128, 256), clock=clock).run(subject, 0).whole
     assert whole["seconds for one more second, longest over shortest"] == pytest.approx(ratio, rel=0.05)
     if growth == 0:
         assert whole["seconds a frame at 256 frames"] == pytest.approx(1 / SEGMENT)
@@ -130,8 +137,8 @@ def test_cost_is_flat_or_grows_as_the_clock_says(growth: float, ratio: float) ->
 
 def test_who_must_begin_anew_pays_for_the_whole_video_and_stops_at_the_limit() -> None:
     clock = Clock(0.0)
-    subject = FilmSubject(make=stepping, between=clock.tick, extends=False)
-    outcome = Cost(lengths=(64, 128, 256), clock=clock, limit_s=7).run(subject, 0)
+    subject = WorldModel(make=stepping, between=clock.tick, extends=False)
+    outcome = Cost(world=PASSAGE, lengths=(64, 128, 256), clock=clock, limit_s=7).run(subject, 0)
     (seconds,) = [curve for curve in outcome.curves if curve.chart == "seconds for one more second"]
     assert (seconds.x, seconds.samples) == ([64.0, 128.0], [[5.0], [9.0]])
     assert outcome.whole["seconds for one more second at 128 frames"] == 9

@@ -13,7 +13,7 @@ from malt.evaluation.result import summarise
 from malt.evaluation.video_model import MemoryUse, Request
 from malt.media.pixels import to_pixels
 from malt.media.video_writer import VideoSink
-from world_video_models import FilmSubject
+from world_video_models import PASSAGE, WorldModel
 
 GIVEN, HORIZON = 2, 16
 SIDE = 64
@@ -47,8 +47,8 @@ def test_a_model_that_takes_actions_is_told_what_was_done_and_held_against_what_
         asked.append(request)
         return brightening()[None, GIVEN:]
 
-    metric = Prediction(num_videos=1, given=GIVEN, horizon=HORIZON)
-    outcome = metric.run(FilmSubject(make=known, takes_actions=True), seed=0)
+    metric = Prediction(world=PASSAGE, num_videos=1, given=GIVEN, horizon=HORIZON)
+    outcome = metric.run(WorldModel(make=known, takes_actions=True), seed=0)
     assert asked[0].actions is not None
     assert asked[0].actions[0, :, 0].tolist() == pytest.approx([n / 100 for n in range(GIVEN + HORIZON)])
     figures = summarise([outcome])["figures"]

@@ -1,4 +1,4 @@
-"""Laws of the moments at which shapes are hidden, and of what is measured at them."""
+"""Laws of occlusions, and of what recall measures at them."""
 
 from dataclasses import replace
 from functools import cache
@@ -8,23 +8,24 @@ import torch
 from torch import Tensor
 
 from malt.evaluation.metrics.recall import Recall
+from malt.evaluation.reference import first_seed
 from malt.evaluation.result import summarise
 from malt.evaluation.video_model import MemoryUse, Request
-from malt.worlds.passage.occlusions import BINS, CONTEXT, GIVEN, HORIZON, Occlusion, moments, runs
-from malt.worlds.passage.reference import first_scene
+from malt.worlds.base import Occlusion
+from malt.worlds.passage.occlusions import CONTEXT, GIVEN, HORIZON, SPANS, find_occlusions, runs
 from malt.worlds.passage.scenes import COLOURS, KINDS, SIZE, fully_visible, hidden, render, sample_scenes
-from world_video_models import FilmSubject
+from world_video_models import PASSAGE, WorldModel
 
 PER_BIN = 2
 
 
 @cache
 def found() -> dict[str, list[Occlusion]]:
-    return moments(PER_BIN, first_scene(0))
+    return find_occlusions(PER_BIN, first_seed(0))
 
 
 def every() -> list[Occlusion]:
-    return [moment for in_bin in found().values() for moment in in_bin]
+    return [occlusion for in_bin in found().values() for occlusion in in_bin]
 
 
 def test_runs_are_unbroken_stretches_of_true() -> None:
@@ -32,45 +33,45 @@ def test_runs_are_unbroken_stretches_of_true() -> None:
     assert runs(torch.tensor([False])) == []
 
 
-def test_every_span_of_hidden_frames_has_its_moments() -> None:
-    for each in BINS:
+def test_every_span_of_hidden_frames_has_its_occlusions() -> None:
+    for each in SPANS:
         assert len(found()[each.name]) == PER_BIN
-        assert all(each.first <= moment.hidden_frames <= each.last for moment in found()[each.name])
+        assert all(each.first <= occlusion.hidden_frames <= each.last for occlusion in found()[each.name])
 
 
 def test_a_shape_is_seen_then_hidden_where_the_given_frames_end_then_seen_again() -> None:
-    for moment in every():
-        scenes, end = sample_scenes(1, moment.scene), GIVEN
-        away = hidden(scenes, moment.start, GIVEN + HORIZON)[0, :, moment.lane]
-        clear = fully_visible(scenes, moment.start, GIVEN + HORIZON)[0, :, moment.lane]
+    for occlusion in every():
+        scenes, end = sample_scenes(1, occlusion.seed), GIVEN
+        away = hidden(scenes, occlusion.start, GIVEN + HORIZON)[0, :, occlusion.place]
+        clear = fully_visible(scenes, occlusion.start, GIVEN + HORIZON)[0, :, occlusion.place]
         assert away[end - CONTEXT : end].all()
         assert clear[:end].sum() >= 4
         assert clear[end:].sum() >= 8
-        assert moment.kind == KINDS[int(scenes.kind[0, moment.lane])]
+        assert occlusion.thing["kind"] == KINDS[int(scenes.kind[0, occlusion.place])]
 
 
 def continued(request: Request, memory: MemoryUse) -> Tensor:
     """What truly follows; with an emptied memory in other colours, with another's memory in that one's shapes."""
     films = []
-    for n, moment in enumerate(every()):
-        scenes = sample_scenes(1, moment.scene)
+    for n, occlusion in enumerate(every()):
+        scenes = sample_scenes(1, occlusion.seed)
         if memory == "emptied":
             scenes = replace(scenes, colour=(scenes.colour + 1) % len(COLOURS))
         if memory == "swapped":
-            other = sample_scenes(1, every()[(n + 1) % len(every())].scene)
+            other = sample_scenes(1, every()[(n + 1) % len(every())].seed)
             scenes = replace(scenes, kind=other.kind, colour=other.colour)
-        films.append(render(scenes, moment.start + GIVEN, HORIZON))
+        films.append(render(scenes, occlusion.start + GIVEN, HORIZON))
     assert request.first is not None
     return torch.cat(films)
 
 
 @pytest.fixture
-def subject() -> FilmSubject:
-    return FilmSubject(make=lambda request, num_frames, memory: continued(request, memory), has_memory=True)
+def subject() -> WorldModel:
+    return WorldModel(make=lambda request, num_frames, memory: continued(request, memory), has_memory=True)
 
 
-def test_who_remembers_is_right_and_who_is_robbed_of_the_memory_is_not(subject: FilmSubject) -> None:
-    outcome = Recall(per_bin=PER_BIN).run(subject, seed=0)
+def test_who_remembers_is_right_and_who_is_robbed_of_the_memory_is_not(subject: WorldModel) -> None:
+    outcome = Recall(world=PASSAGE, per_bin=PER_BIN).run(subject, seed=0)
     figures = summarise([outcome])["figures"]
     assert figures["same, memory as it is"]["mean"] == 1
     assert figures["same after 64-127 hidden frames"]["n"] == PER_BIN
@@ -79,11 +80,11 @@ def test_who_remembers_is_right_and_who_is_robbed_of_the_memory_is_not(subject: 
     assert figures["same, another's memory"]["mean"] <= 0.25
     assert figures["came out, another's memory"]["mean"] > 0.5
     lines = {curve.line: [sum(values) for values in curve.samples] for curve in outcome.curves}
-    assert lines["memory as it is"] == [PER_BIN] * len(BINS)
+    assert lines["memory as it is"] == [PER_BIN] * len(SPANS)
 
 
 def test_a_shape_that_never_comes_out_is_forgotten() -> None:
-    nothing = FilmSubject(make=lambda request, num, memory: torch.zeros(len(request.captions), num, 3, SIZE, SIZE))
-    samples = Recall(per_bin=PER_BIN).run(nothing, seed=0).samples
+    nothing = WorldModel(make=lambda request, num, memory: torch.zeros(len(request.captions), num, 3, SIZE, SIZE))
+    samples = Recall(world=PASSAGE, per_bin=PER_BIN).run(nothing, seed=0).samples
     assert set(samples["same, memory as it is"]) == {0.0}
     assert "same, memory emptied" not in samples  # it has no memory to be emptied

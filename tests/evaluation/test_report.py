@@ -19,7 +19,7 @@ from malt.evaluation.report.html_page import write_page
 from malt.evaluation.report.side_by_side import show, table
 from malt.evaluation.result import Curve, MetricResult
 from malt.evaluation.video_model import VideoModel
-from world_video_models import FilmSubject
+from world_video_models import PASSAGE, WorldModel
 
 
 @dataclass
@@ -50,8 +50,8 @@ class Given:
 
 
 def study(folder: Path, seeds: int = 1, **given: float) -> EvaluationRun:
-    subjects = [FilmSubject(name="good"), FilmSubject(name="other")]
-    return EvaluationRun(subjects=subjects, metrics=[Given(**given)], seeds=seeds, folder=folder)
+    subjects = [WorldModel(name="good"), WorldModel(name="other")]
+    return EvaluationRun(world=PASSAGE, subjects=subjects, metrics=[Given(**given)], seeds=seeds, folder=folder)
 
 
 def finished(folder: Path, seeds: int = 1) -> EvaluationRun:
@@ -166,10 +166,10 @@ def test_ticks_are_round_and_span_the_values() -> None:
 
 
 def test_videos_of_all_subjects_are_written_once(tmp_path: Path) -> None:
-    subjects: list[VideoModel] = [FilmSubject(name="good")]
-    assert list(show(subjects, tmp_path / "videos", 2, 20)) == ["good", "the world itself"]
-    assert list(show(subjects, tmp_path / "videos", 2, 20)) == []
-    rows = table(subjects, tmp_path / "videos", 2)
+    subjects: list[VideoModel] = [WorldModel(name="good")]
+    assert list(show(PASSAGE, subjects, tmp_path / "videos", 2, 20)) == ["good", "the world itself"]
+    assert list(show(PASSAGE, subjects, tmp_path / "videos", 2, 20)) == []
+    rows = table(PASSAGE, subjects, tmp_path / "videos", 2)
     assert list(rows[0]["files"]) == ["the world itself", "good"]
     for row in rows:
         for name in row["files"].values():
@@ -180,14 +180,14 @@ def test_videos_of_all_subjects_are_written_once(tmp_path: Path) -> None:
 def test_every_metric_can_be_built_and_says_what_it_is(tmp_path: Path) -> None:
     for name in set(METRICS) - {"fvd"}:
         for quick in (True, False):
-            (metric,) = build_metrics([name], Extent(quick=quick))
+            (metric,) = build_metrics([name], Extent(world=PASSAGE, quick=quick))
             assert metric.name == name
             assert metric.says.endswith(".")
             assert json.dumps(metric.settings())
     with pytest.raises(UsageError, match="did you mean 'recall'"):
-        build_metrics(["recal"], Extent())
+        build_metrics(["recal"], Extent(world=PASSAGE))
     with pytest.raises(UsageError, match="--i3d"):
-        build_metrics(["fvd"], Extent())
+        build_metrics(["fvd"], Extent(world=PASSAGE))
 
 
 def test_batches_are_even_and_bounded() -> None:

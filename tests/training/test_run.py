@@ -27,6 +27,7 @@ from malt.training.objectives.denoising import DenoisingObjective
 from malt.training.recipes import tiny
 from malt.training.run_folder import check_unchanged, claimed
 from malt.training.sources import worlds
+from malt.worlds.passage.world import Passage
 
 Weights = dict[str, torch.Tensor]
 
@@ -154,7 +155,7 @@ def test_a_finished_run_that_is_resumed_is_only_written_out_again(
     finished: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = weights(finished)
-    monkeypatch.setattr(worlds, "render", lambda *given: pytest.fail("something was rendered"))
+    monkeypatch.setattr(Passage, "render", lambda *given: pytest.fail("something was rendered"))
     monkeypatch.setattr(worlds, "encode_world", lambda *given: pytest.fail("something was encoded"))
     for task in (ReconstructionObjective, DenoisingObjective):
         monkeypatch.setattr(task, "loss", lambda self, step: pytest.fail("something was learned"))

@@ -1,9 +1,10 @@
-"""Laws of the signs of wear."""
+"""Laws of the signs of drift."""
 
 import pytest
 import torch
 
-from malt.worlds.passage.drift_signs import motion, sharpness, track_motion, well_formed
+from malt.evaluation.metrics.picture_signs import motion, sharpness
+from malt.worlds.passage.drift_signs import track_motion, well_formed
 from malt.worlds.passage.oracle import Seen, read_shapes
 from malt.worlds.passage.scenes import render, sample_scenes
 

@@ -18,16 +18,15 @@ if TYPE_CHECKING:
     from malt.evaluation.metrics.base import Metric
     from malt.evaluation.video_model import VideoModel
     from malt.pipelines.malt import MaltPipeline
+    from malt.worlds.base import World
 
 SHOWN = {True: (3, 128), False: (6, 512)}  # videos on the page, and their frames; the first where it must be quick
-ACTING = (
-    "It takes actions, which nobody takes in this world: of its videos only prediction, seams and cost say something."
-)
+ACTING = "It takes actions, which nobody takes in this world: only prediction, boundaries and cost say anything of its videos."
 STRANGE = (
-    "It was never told of this world, whose words it does not know: of its videos only seams and cost say something, "
+    "It never learned this world, whose words it does not know: only boundaries and cost say anything of its videos, "
     "and how they look."
 )
-USUAL = "recall,wear,frechet,prediction,seams,cost"
+USUAL = "recall,drift,frechet,prediction,boundaries,cost"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,7 +38,9 @@ class EvaluateCommand:
     rollouts: str = "malt"
     """Ways to make a long video, separated by commas: malt, full, sliding_window, keyframes, diffusion_forcing."""
     metrics: str = USUAL
-    """What to measure, separated by commas: recall, wear, frechet, prediction, seams, cost, fvd."""
+    """What to measure, separated by commas: recall, drift, frechet, prediction, boundaries, cost, fvd."""
+    world: str | None = None
+    """The world whose captions are asked for and whose own videos are compared with; the default model's by default."""
     out: Path = Path("evaluation")
     """Folder for results.json, index.html and videos/; what is there already is not measured again."""
     quick: bool = False
@@ -59,12 +60,15 @@ class EvaluateCommand:
 
     def run(self) -> None:
         """Check, load the model, measure what is missing, and write the page."""
-        with interruptible():
-            metrics = self._check()
-            pipe = load_model(self.checkpoint, device=self.device, threads=self.threads)
-            self._measure(pipe, metrics)
+        from malt.worlds.registry import open_world
 
-    def _check(self) -> "list[Metric]":
+        with interruptible():
+            world = open_world(self.world)
+            metrics = self._check(world)
+            pipe = load_model(self.checkpoint, device=self.device, threads=self.threads)
+            self._measure(world, pipe, metrics)
+
+    def _check(self, world: "World") -> "list[Metric]":
         from malt.evaluation.registry import Extent, build_metrics, known_name
         from malt.rollouts.registry import ROLLOUTS
 
@@ -74,10 +78,10 @@ class EvaluateCommand:
             raise UsageError(f"there is no checkpoint folder {self.checkpoint}; give one with model_index.json")
         for name in _names(self.rollouts, "--rollouts"):
             known_name(name, ROLLOUTS, "rollout")
-        extent = Extent(quick=self.quick, count=self.count, frames=self.frames, i3d=self.i3d)
+        extent = Extent(world=world, quick=self.quick, count=self.count, frames=self.frames, i3d=self.i3d)
         return build_metrics(_names(self.metrics, "--metrics"), extent)
 
-    def _measure(self, pipe: "MaltPipeline", metrics: "list[Metric]") -> None:
+    def _measure(self, world: "World", pipe: "MaltPipeline", metrics: "list[Metric]") -> None:
         from malt.evaluation.checkpoint_hash import checkpoint_sha256
         from malt.evaluation.evaluation_run import EvaluationRun
         from malt.evaluation.video_model import subject_of
@@ -89,12 +93,12 @@ class EvaluateCommand:
         subjects: list[VideoModel] = [
             subject_of(pipe, name, identity=identity, tell=counted.add) for name in _names(self.rollouts, "--rollouts")
         ]
-        study = EvaluationRun(subjects=subjects, metrics=metrics, seeds=self.seeds, folder=self.out)
-        study.begin()
+        run = EvaluationRun(world=world, subjects=subjects, metrics=metrics, seeds=self.seeds, folder=self.out)
+        run.begin()
         try:
             with _progress() as progress:
                 counted.show_on(progress)
-                self._run_all(study, progress, _remark(pipe))
+                self._run_all(run, progress, _remark(world, pipe))
         except KeyboardInterrupt:
             print(f"malt: stopped; what was measured is kept in {self.out}, the same command goes on", file=sys.stderr)
             raise
@@ -103,39 +107,39 @@ class EvaluateCommand:
             file=sys.stderr,
         )
 
-    def _run_all(self, study: "EvaluationRun", progress: "Progress", remark: str) -> None:
+    def _run_all(self, run: "EvaluationRun", progress: "Progress", remark: str) -> None:
         """Videos first, then every run that is missing; the page is written anew after each, with a remark on the model."""
         from malt.evaluation.report.side_by_side import show
 
         num_shown, num_frames = SHOWN[self.quick]
-        todo = study.pending()
+        todo = run.pending()
         bar = progress.add_task("videos to look at", total=len(todo) + 1, frames="")
-        for name in show(study.subjects, self.out / "videos", num_shown, num_frames):
+        for name in show(run.world, run.subjects, self.out / "videos", num_shown, num_frames):
             progress.update(bar, description=f"videos of {name}")
-        self._publish(study, remark)
+        self._publish(run, remark)
         progress.advance(bar)
         for task in todo:
             progress.update(bar, description=f"{task.metric.name} of {task.subject.name}, seed {task.seed}")
-            study.run(task)
-            self._publish(study, remark)
+            run.run(task)
+            self._publish(run, remark)
             progress.advance(bar)
 
-    def _publish(self, study: "EvaluationRun", remark: str) -> None:
+    def _publish(self, run: "EvaluationRun", remark: str) -> None:
         """Write results.json and the page of what there is."""
         from malt.evaluation.evaluation_run import write_json, write_text
         from malt.evaluation.report.html_page import write_page
         from malt.evaluation.report.side_by_side import table
 
-        results = study.results()
+        results = run.results()
         write_json(self.out / "results.json", {"command": ["malt", *sys.argv[1:]], **results})
-        videos = table(study.subjects, self.out / "videos", SHOWN[self.quick][0])
-        write_text(self.out / "index.html", write_page(results, videos, self._heading(study, remark)))
+        videos = table(run.world, run.subjects, self.out / "videos", SHOWN[self.quick][0])
+        write_text(self.out / "index.html", write_page(results, videos, self._heading(run, remark)))
 
-    def _heading(self, study: "EvaluationRun", remark: str) -> str:
+    def _heading(self, run: "EvaluationRun", remark: str) -> str:
         model = "the default model" if self.checkpoint is None else f"the model {self.checkpoint.name}"
-        ways = ", ".join(subject.name for subject in study.subjects)
-        left = len(study.pending())
-        state = f"; {left} of {len(study.tasks())} runs are still missing" if left else ""
+        ways = ", ".join(subject.name for subject in run.subjects)
+        left = len(run.pending())
+        state = f"; {left} of {len(run.tasks())} runs are still missing" if left else ""
         quick = "; a quick look at few videos, so read the intervals" if self.quick else ""
         seeds = f"{self.seeds} seed{'s' if self.seeds > 1 else ''}"
         return f"{model}, by {ways}; {seeds}{quick}{state}. {remark}".rstrip()
@@ -158,14 +162,12 @@ class _Counted:
                 self._progress.update(task, frames=f"{self._frames:,} frames made")
 
 
-def _remark(pipe: "MaltPipeline") -> str:
+def _remark(world: "World", pipe: "MaltPipeline") -> str:
     """What the figures of a model that does not make this world's videos are worth; nothing of one that does."""
-    from malt.worlds.passage.captions import vocabulary
-
-    if pipe.transformer.config.action_dim is not None:
+    if pipe.transformer.config.action_dim is not None and not world.action_names:
         return ACTING
     unknown = pipe.tokenizer.unk_token_id
-    strange = any(unknown in pipe.tokenizer(word).input_ids for word in vocabulary())
+    strange = any(unknown in pipe.tokenizer(word).input_ids for word in world.words)
     return STRANGE if strange else ""
 
 

@@ -32,7 +32,7 @@ class TrainCommand:
     out: Path = Path("runs/default")
     """The run's folder: journal, checkpoints and, at the end, the finished model under pipeline/."""
     data: Path | None = None
-    """What to learn from: a folder of videos, or of shards that malt encode made; by default the world passage."""
+    """What to learn from: a folder of videos, or of shards that malt encode made; by default a synthetic world (--world)."""
     codec: Path | None = None
     """A ready autoencoder, or a model that has one, instead of training one on the videos first."""
     seed: int | None = None

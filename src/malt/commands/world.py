@@ -1,8 +1,10 @@
-"""`malt world`: look at the world that the default model learns from, as a contact sheet."""
+"""`malt world`: look at a synthetic world, as a contact sheet."""
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
+
+import tyro
 
 from malt.commands.checks import check_count, check_seed
 
@@ -14,8 +16,10 @@ PICTURES = (".png", ".jpg", ".jpeg", ".webp")
 
 @dataclass(frozen=True, kw_only=True)
 class WorldCommand:
-    """Write a contact sheet of the synthetic world, with captions."""
+    """Write a contact sheet of a synthetic world, with captions."""
 
+    world: Annotated[str | None, tyro.conf.Positional, tyro.conf.arg(metavar="WORLD")] = None
+    """The world's name; by default the world that the default model learned."""
     out: Path = Path("world.png")
     """File to write; its ending says the format: .png, .jpg or .webp."""
     scenes: int = 12
@@ -29,7 +33,7 @@ class WorldCommand:
     seed: int = 0
     """Seed of the random numbers: the same seed shows the same scenes."""
     oracle: bool = False
-    """Write on the frames what the oracle reads in them."""
+    """Write on the frames what the world's oracle reads in them."""
     overwrite: bool = False
     """Replace the file if it exists."""
 
@@ -47,19 +51,18 @@ class WorldCommand:
         check_output(self.out, overwrite=self.overwrite, endings=PICTURES)
 
     def run(self) -> None:
-        """Check, render the scenes, and write the sheet."""
+        """Check, render the videos, and write the sheet."""
         self.check()
         self._sheet().save(self.out)
         print(f"malt: wrote {self.scenes} scenes to {self.out}")
 
     def _sheet(self) -> "Image":
         from malt.evaluation.report.contact_sheet import contact_sheet
-        from malt.worlds.passage.captions import describe
-        from malt.worlds.passage.oracle import read_shapes
-        from malt.worlds.passage.scenes import render, sample_scenes
+        from malt.worlds.registry import open_world, oracle_of
 
-        scenes = sample_scenes(self.scenes, self.seed)
-        videos = render(scenes, 0, self.frames)
-        captions = [describe(scenes, n, self.seed + n).text for n in range(self.scenes)]
-        readings = [read_shapes(video) for video in videos] if self.oracle else None
+        world, seeds = open_world(self.world), range(self.seed, self.seed + self.scenes)
+        oracle = oracle_of(world, "--oracle") if self.oracle else None
+        videos = world.render(seeds, 0, self.frames).frames
+        readings = [oracle.read(video) for video in videos] if oracle else None
+        captions = world.captions(seeds, seeds)
         return contact_sheet(videos, captions, columns=self.columns, scale=self.scale, readings=readings)

@@ -1,4 +1,4 @@
-"""A study: every subject by every metric with every seed, each finished run kept, so that a stopped study goes on."""
+"""Every model by every metric with every seed; each finished run is kept, so that a stopped evaluation goes on."""
 
 import json
 import os
@@ -16,6 +16,7 @@ from malt.evaluation.metrics.base import Metric
 from malt.evaluation.result import MetricResult, summarise
 from malt.evaluation.video_model import VideoModel
 from malt.sessions.run_report import versions
+from malt.worlds.base import World
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,15 +30,16 @@ class EvaluationTask:
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluationRun:
-    """What is measured of what, and the folder in which it is kept."""
+    """What is measured of which models, with which world's videos, and the folder in which it is kept."""
 
+    world: World
     subjects: list[VideoModel]
     metrics: list[Metric]
     seeds: int
     folder: Path
 
     def check(self) -> None:
-        """Find out, before any work, whether the folder can take this study.
+        """Find out, before any work, whether the folder can take this run.
 
         Raises:
             UsageError: it is a file or somebody else's folder, or holds runs of another checkpoint or with other settings.
@@ -53,9 +55,9 @@ class EvaluationRun:
             )
         for subject in self.subjects:
             about = self._runs / subject.name / "about.json"
-            if about.is_file() and _read(about) != _plain(subject.identity):
+            if about.is_file() and _read(about) != _plain(self._about(subject)):
                 raise UsageError(
-                    f"{self.folder} holds figures of another checkpoint for {subject.name}; name another folder"
+                    f"{self.folder} holds figures of another checkpoint or world for {subject.name}; name another folder"
                 )
         for task in self.tasks():
             if self.is_done(task) and _read(self.path(task))["settings"] != _plain(task.metric.settings()):
@@ -67,7 +69,7 @@ class EvaluationRun:
         """Check, and note in the folder whose figures it is for."""
         self.check()
         for subject in self.subjects:
-            write_json(self._runs / subject.name / "about.json", subject.identity)
+            write_json(self._runs / subject.name / "about.json", self._about(subject))
 
     def tasks(self) -> list[EvaluationTask]:
         """All runs, seed after seed, so that a first picture is there early."""
@@ -108,6 +110,7 @@ class EvaluationRun:
                 "system": platform.platform(),
             },
             "intervals": "95 %: bootstrap over videos where a figure is of videos, Student over seeds where it is of a set",
+            "world": self.world.name,
             "metrics": {metric.name: _described(metric) for metric in self.metrics},
             "subjects": {subject.name: self._of_subject(subject) for subject in self.subjects},
         }
@@ -122,6 +125,9 @@ class EvaluationRun:
                 about = {"settings": runs[0]["settings"], "seconds": sum(run["seconds"] for run in runs)}
                 found[metric.name] = about | summarise(outcomes)
         return {"identity": subject.identity, "metrics": found}
+
+    def _about(self, subject: VideoModel) -> dict[str, object]:
+        return {"world": self.world.name} | subject.identity
 
     @property
     def _runs(self) -> Path:

@@ -14,8 +14,9 @@ from malt.training.run_folder import read_words, write_words
 from malt.training.sources.data_source import CaptionLimits, DataSource, Log, VideoFormat
 from malt.training.sources.fit_curriculum import shortest_video, unrolled_frames
 from malt.training.sources.videos import ShardData, VideoData
-from malt.training.sources.worlds import Passage, check_world
+from malt.training.sources.worlds import WorldSource, WorldVideoSet, check_world
 from malt.training.transformer_stage import TransformerStage
+from malt.worlds.registry import open_world
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,23 +110,22 @@ def open_source(experiment: Experiment, out: Path, log: Log) -> DataSource:
     """Where the experiment learns from.
 
     Raises:
-        UsageError: there is no such folder, or nothing in it to learn from.
+        UsageError: there is no such world or folder, or nothing in it to learn from.
     """
     video_format = VideoFormat(experiment.frame_size, experiment.frame_rate, experiment.actions)
     size, curriculum = experiment.transformer, experiment.curriculum
     layout = size.segment_frames, size.context_frames
     if experiment.data is None:
-        check_world(video_format, experiment.world_frames, unrolled_frames(curriculum, *layout))
-        return Passage(
-            out,
-            clip_frames=experiment.clip_frames,
+        world = open_world(experiment.world)
+        check_world(world, video_format, experiment.world_frames, unrolled_frames(curriculum, *layout))
+        videos = WorldVideoSet(
             num_videos=experiment.world_videos,
             num_frames=experiment.world_frames,
             return_share=experiment.world_return_share,
             num_held_out=max(experiment.monitors.validation_videos, experiment.monitors.sample_videos),
-            seed=experiment.seed,
-            log=log,
+            actions=experiment.actions,
         )
+        return WorldSource(world, out, videos, clip_frames=experiment.clip_frames, seed=experiment.seed, log=log)
     folder, captions = Path(experiment.data), CaptionLimits(experiment.max_words, experiment.caption_tokens - 1)
     if any(folder.glob("index-*.json")):
         return ShardData(

@@ -12,6 +12,7 @@ from malt.training.engine.parallel import ParallelConfig
 from malt.training.objectives.autoencoding import ReconstructionConfig
 from malt.training.objectives.curriculum import Stage
 from malt.training.objectives.objective import Objective
+from malt.worlds.registry import DEFAULT_WORLD
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,7 +121,8 @@ class Sampling:
 class Experiment:
     """All that decides a training run: the same experiment and seed give the same model on the same machine."""
 
-    data: str | None = None  # folder of shards or of videos; None for the world `passage`
+    world: str = DEFAULT_WORLD  # the synthetic world to learn from where there is no `data`
+    data: str | None = None  # folder of shards or of videos; None for the world
     codec: str | None = (
         None  # folder of a ready autoencoder or pipeline; None: train one, or what the shards were made with
     )

@@ -1,4 +1,4 @@
-"""Seams: whether the picture jumps where one segment ends and the next begins."""
+"""Boundaries: whether the picture jumps where one segment ends and the next begins."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -8,20 +8,25 @@ from jaxtyping import Float
 from torch import Tensor
 
 from malt.evaluation.metrics.base import Axes, FigureSpec, batches
+from malt.evaluation.reference import captions_of
 from malt.evaluation.result import MetricResult
 from malt.evaluation.video_model import Request, VideoModel
 from malt.rollouts.base import Segment
-from malt.worlds.passage.reference import captions_of
+from malt.worlds.base import World
 
 
 @dataclass(frozen=True, kw_only=True)
-class Seams:
+class Boundaries:
     """Mean absolute difference from a frame to the next, at segment borders and inside segments."""
 
+    world: World
     num_videos: int = 16
     num_frames: int = 256
-    name: str = "seams"
-    says: str = "How much the picture changes at the border of two segments, over how much it changes inside one: 1 is seamless."
+    name: str = "boundaries"
+    says: str = (
+        "How much the picture changes at the border of two segments, over how much it changes inside one. "
+        "At 1 the border cannot be seen."
+    )
 
     @property
     def headlines(self) -> dict[str, FigureSpec]:
@@ -35,11 +40,11 @@ class Seams:
 
     def settings(self) -> dict[str, object]:
         """What the numbers depend on."""
-        return {"num_videos": self.num_videos, "num_frames": self.num_frames}
+        return {"world": self.world.name, "num_videos": self.num_videos, "num_frames": self.num_frames}
 
     def run(self, subject: VideoModel, seed: int) -> MetricResult:
         """Follow videos and note every change."""
-        captions = captions_of(self.num_videos, seed)
+        captions = captions_of(self.world, self.num_videos, seed)
         border: list[float] = []
         inside: list[float] = []
         for part in batches(self.num_videos):

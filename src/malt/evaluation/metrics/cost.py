@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from malt.evaluation.metrics.base import Axes, FigureSpec
+from malt.evaluation.reference import captions_of
 from malt.evaluation.result import Curve, MetricResult
 from malt.evaluation.video_model import Request, VideoModel
 from malt.sessions.run_report import peak_rss_bytes
-from malt.worlds.passage.reference import captions_of
+from malt.worlds.base import World
 
 STATM = Path("/proc/self/statm")
 Clock = Callable[[], float]
@@ -34,6 +35,7 @@ class Cost:
     anew, up to the length at which that takes more than `limit_s` seconds.
     """
 
+    world: World
     lengths: tuple[int, ...] = (64, 128, 256, 512, 1024)
     limit_s: float = 600.0
     clock: Clock = time.perf_counter
@@ -71,7 +73,7 @@ class Cost:
 
     def settings(self) -> dict[str, object]:
         """What the numbers depend on."""
-        return {"lengths": list(self.lengths), "limit_s": self.limit_s}
+        return {"world": self.world.name, "lengths": list(self.lengths), "limit_s": self.limit_s}
 
     def run(self, subject: VideoModel, seed: int) -> MetricResult:
         """Make one video and note time and memory on the way, or one of each length."""
@@ -128,11 +130,14 @@ class Cost:
         return found
 
     def _watch(self, subject: VideoModel, seed: int, num_frames: int) -> list[CostPoint]:
-        place, moments, frames, began = subject.begin(_request(seed)), [], 0, self.clock()
+        place, moments, frames, began = subject.begin(self._request(seed)), [], 0, self.clock()
         for segment in subject.stream(place, num_frames):
             frames += segment.frames.shape[1]
             moments.append(CostPoint(frames, self.clock() - began, resident_bytes(), segment.memory_bytes))
         return moments
+
+    def _request(self, seed: int) -> Request:
+        return Request(captions=captions_of(self.world, 1, seed), seed=seed)
 
     def _notes(self, subject: VideoModel, found: dict[int, tuple[float, int, int]]) -> list[str]:
         if subject.extends:
@@ -141,10 +146,6 @@ class Cost:
         if len(found) < len(self.lengths):
             notes.append(f"ended at {max(found)} frames, which took more than {self.limit_s:g} seconds")
         return notes
-
-
-def _request(seed: int) -> Request:
-    return Request(captions=captions_of(1, seed), seed=seed)
 
 
 def resident_bytes() -> int:

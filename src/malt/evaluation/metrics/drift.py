@@ -1,7 +1,7 @@
-"""Wear: what becomes of quality in a long video, always next to how much still moves."""
+"""Drift: what becomes of quality in a long video, always next to how much still moves."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 
 import torch
@@ -10,63 +10,73 @@ from torch import Tensor
 
 from malt.errors import UsageError
 from malt.evaluation.metrics.base import Axes, FigureSpec, batches
-from malt.evaluation.metrics.features import WorldClips
+from malt.evaluation.metrics.features import window_features
 from malt.evaluation.metrics.frechet_distance import Gaussian, frechet_distance, gaussian_of
+from malt.evaluation.metrics.picture_signs import histogram_distance, motion, sharpness
+from malt.evaluation.reference import captions_of, seeds_of, true_videos
 from malt.evaluation.result import Curve, MetricResult
 from malt.evaluation.video_model import Request, VideoModel, collect_spans
-from malt.worlds.passage.drift_signs import histogram_distance, motion, moving_shapes, sharpness, well_formed
-from malt.worlds.passage.oracle import Seen, read_shapes
-from malt.worlds.passage.reference import captions_of, film, scenes_of
+from malt.worlds.base import DriftSign, World
+from malt.worlds.registry import oracle_of
 
 STRETCH, MOST_STRETCHES = 64, 8  # frames looked at together, and how many times in a video
-SEEDS_OF_TRUTH = 1  # the room of scenes that the reference comes from
+SEEDS_OF_TRUTH = 1  # the room of videos that the reference comes from
 WORLD = "the world itself"
+CLIP_FRAMES = 16  # of a video of the reference
 
-# Each of one video's frames in a stretch, those of its first stretch, and the oracle's readings.
-Sign = Callable[[Tensor, Tensor, list[list[Seen]]], float]
-SIGNS: dict[str, Sign] = {
-    "well-formed shapes": lambda frames, first, seen: well_formed(seen),
-    "moving shapes": lambda frames, first, seen: moving_shapes(seen),
-    "sharpness": lambda frames, first, seen: sharpness(frames),
-    "motion": lambda frames, first, seen: motion(frames),
-    "colour drift": lambda frames, first, seen: histogram_distance(frames, first),
+# Of one video's frames in a stretch, and those of its first stretch.
+PICTURE_SIGNS: dict[str, Callable[[Tensor, Tensor], float]] = {
+    "sharpness": lambda frames, first: sharpness(frames),
+    "motion": lambda frames, first: motion(frames),
+    "colour drift": lambda frames, first: histogram_distance(frames, first),
 }
-KEPT = ("well-formed shapes", "moving shapes", "sharpness", "motion")
-Signs = dict[str, list[list[float]]]  # of every sign: stretch, video
+KEPT_OF_PICTURES = ("sharpness", "motion")
+SignValues = dict[str, list[list[float]]]  # of every sign: stretch, video
 
 
 @dataclass(frozen=True, kw_only=True)
-class Wear:
+class Drift:
     """Signs of quality and of motion by how far into the video; last over first is what is kept."""
 
+    world: World
     num_videos: int = 16
     num_frames: int = 1024
     reference_clips: int = 512
-    name: str = "wear"
-    features: WorldClips = field(default_factory=WorldClips)
+    name: str = "drift"
     says: str = (
-        "Quality of the last 64 frames over that of the first, corrected by what the world's own films of the same scenes do. "
-        "A frozen video keeps no moving shapes, a blurred one no well-formed ones."
+        "Quality of the last 64 frames over that of the first, corrected by what the world's own videos of the same scenes "
+        "do. Each sign is next to how much still moves, so that a frozen or a blurred video does not win."
     )
 
     def __post_init__(self) -> None:
-        """Refuse videos too short for a first and a last stretch."""
+        """Refuse videos too short for a first and a last stretch, and a world that nobody can read."""
         if self.num_frames < 2 * STRETCH:
-            raise UsageError(f"asked for wear over {self.num_frames} frames; give at least {2 * STRETCH}")
+            raise UsageError(f"asked for drift over {self.num_frames} frames; give at least {2 * STRETCH}")
+        oracle_of(self.world, "drift")
+
+    @cached_property
+    def world_signs(self) -> tuple[DriftSign, ...]:
+        """What the world's oracle reads."""
+        return oracle_of(self.world, "drift").drift_signs
+
+    @cached_property
+    def kept(self) -> dict[str, DriftSign]:
+        """The signs of which a video should keep as much as it began with."""
+        of_pictures = tuple(DriftSign(name=name) for name in KEPT_OF_PICTURES)
+        return {sign.name: sign for sign in (*self.world_signs, *of_pictures)}
 
     @property
     def headlines(self) -> dict[str, FigureSpec]:
         """The figures for the table."""
         kept = {
-            f"{sign} kept": FigureSpec(
-                words=f"{sign} kept", better="higher" if sign in KEPT[:2] else None, percent=True
-            )
-            for sign in KEPT
+            f"{name} kept": FigureSpec(words=f"{name} kept", better=sign.better, percent=True)
+            for name, sign in self.kept.items()
         }
-        levels = {
-            "well-formed shapes, last": FigureSpec(words="well-formed shapes a frame at the end", better="higher"),
-            f"well-formed shapes, last, {WORLD}": FigureSpec(words=f"the same of {WORLD}"),
-        }
+        levels = {}
+        for sign in self.world_signs[:1]:
+            words = f"{sign.name} {sign.unit} at the end".replace("  ", " ")
+            levels[f"{sign.name}, last"] = FigureSpec(words=words, better=sign.better)
+            levels[f"{sign.name}, last, {WORLD}"] = FigureSpec(words=f"the same of {WORLD}")
         ends = {
             "colour drift, last": FigureSpec(words="colours changed by the end", better="lower", percent=True),
             "Frechet of windows, last": FigureSpec(words="Frechet of the last windows", better="lower"),
@@ -76,13 +86,19 @@ class Wear:
     @property
     def axes(self) -> dict[str, Axes]:
         """The charts' axes."""
-        words = {"well-formed shapes": "a frame", "moving shapes": "a frame", "colour drift": "share of pixels"}
-        of_signs = {sign: Axes(x="frame", y=f"{sign}, {words[sign]}" if sign in words else sign) for sign in SIGNS}
-        return of_signs | {"Frechet of windows": Axes(x="frame", y=f"Frechet distance ({self.features.name})")}
+        units = {sign.name: sign.unit for sign in self.world_signs} | {"colour drift": "share of pixels"}
+        names = [*(sign.name for sign in self.world_signs), *PICTURE_SIGNS]
+        of_signs = {name: Axes(x="frame", y=", ".join(filter(None, (name, units.get(name))))) for name in names}
+        features = window_features(self.world).name
+        return of_signs | {"Frechet of windows": Axes(x="frame", y=f"Frechet distance ({features})")}
 
     def settings(self) -> dict[str, object]:
         """What the numbers depend on."""
-        extent: dict[str, object] = {"num_videos": self.num_videos, "num_frames": self.num_frames}
+        extent: dict[str, object] = {
+            "world": self.world.name,
+            "num_videos": self.num_videos,
+            "num_frames": self.num_frames,
+        }
         return extent | {"stretch": STRETCH, "reference_clips": self.reference_clips}
 
     @cached_property
@@ -93,16 +109,17 @@ class Wear:
         return [(first, first + STRETCH) for first in firsts]
 
     def run(self, subject: VideoModel, seed: int) -> MetricResult:
-        """Make long videos and films of the same scenes, and compare their stretches."""
+        """Make long videos, render those of the same seeds, and compare their stretches."""
         made, true = _Stretches(self), _Stretches(self)
-        captions, scenes = captions_of(self.num_videos, seed), scenes_of(self.num_videos, seed)
+        captions, seeds = captions_of(self.world, self.num_videos, seed), seeds_of(self.num_videos, seed)
         for part in batches(self.num_videos):
             place = subject.begin(Request(captions=captions[part], seed=seed + part.start))
             made.add(collect_spans(subject.stream(place, self.num_frames), self.spans))
-            true.add([film(scenes[part], first, last - first, subject.frame_size) for first, last in self.spans])
+            size = subject.frame_size
+            true.add([true_videos(self.world, seeds[part], first, last - first, size) for first, last in self.spans])
         samples = _ends(made.signs, "") | _ends(true.signs, f", {WORLD}")
-        ratios = {f"{sign} kept": _kept(sign) for sign in KEPT}
-        ratios |= {f"{sign} kept, uncorrected": ([f"{sign}, last"], [f"{sign}, first"]) for sign in KEPT}
+        ratios = {f"{sign} kept": _kept(sign) for sign in self.kept}
+        ratios |= {f"{sign} kept, uncorrected": ([f"{sign}, last"], [f"{sign}, first"]) for sign in self.kept}
         distances, floor = self._distances(made.features, true.features, subject, seed)
         curves = [*self._curves(made.signs, "", distances), *self._curves(true.signs, WORLD, floor)]
         whole = {"Frechet of windows, first": distances[0], "Frechet of windows, last": distances[-1]}
@@ -113,12 +130,13 @@ class Wear:
     def _distances(
         self, made: list[Tensor], true: list[Tensor], subject: VideoModel, seed: int
     ) -> tuple[list[float], list[float]]:
-        """Frechet distance to the world of every stretch's windows, and of true films' windows, as many."""
-        clips = film(scenes_of(self.reference_clips, seed, room=SEEDS_OF_TRUTH), STRETCH, 16, subject.frame_size)
-        reference = gaussian_of(self.features(clips))
+        """Frechet distance to the world of every stretch's windows, and of as many windows of its own."""
+        seeds = seeds_of(self.reference_clips, seed, room=SEEDS_OF_TRUTH)
+        clips = true_videos(self.world, seeds, STRETCH, CLIP_FRAMES, subject.frame_size)
+        reference = gaussian_of(window_features(self.world)(clips))
         return _to(reference, made), _to(reference, true)
 
-    def _curves(self, signs: Signs, line: str, distances: list[float]) -> list[Curve]:
+    def _curves(self, signs: SignValues, line: str, distances: list[float]) -> list[Curve]:
         middles = [(first + last) / 2 for first, last in self.spans]
         of_signs = [Curve(chart=sign, line=line, x=middles, samples=values) for sign, values in signs.items()]
         windows = Curve(
@@ -136,22 +154,24 @@ class Wear:
 class _Stretches:
     """Collects, batch by batch, the signs and features of every stretch."""
 
-    def __init__(self, wear: Wear) -> None:
-        self._features = wear.features
-        self.signs: Signs = {sign: [[] for _ in wear.spans] for sign in SIGNS}
-        self.features: list[Tensor] = [torch.zeros(0) for _ in wear.spans]
+    def __init__(self, metric: Drift) -> None:
+        self._features, self._oracle = window_features(metric.world), oracle_of(metric.world, "drift")
+        names = [*(sign.name for sign in metric.world_signs), *PICTURE_SIGNS]
+        self.signs: SignValues = {name: [[] for _ in metric.spans] for name in names}
+        self.features: list[Tensor] = [torch.zeros(0) for _ in metric.spans]
 
     def add(self, stretches: list[Float[Tensor, "b t 3 h w"]]) -> None:
         for n, videos in enumerate(stretches):
             features = self._features(videos)
             self.features[n] = torch.cat([self.features[n], features]) if self.features[n].numel() else features
             for video, first in zip(videos, stretches[0], strict=True):
-                readings = read_shapes(video)
-                for sign, measure in SIGNS.items():
-                    self.signs[sign][n].append(measure(video, first, readings))
+                values = self._oracle.drift(video)
+                values |= {name: measure(video, first) for name, measure in PICTURE_SIGNS.items()}
+                for name, value in values.items():
+                    self.signs[name][n].append(value)
 
 
-def _ends(signs: Signs, of: str) -> dict[str, list[float]]:
+def _ends(signs: SignValues, of: str) -> dict[str, list[float]]:
     first = {f"{sign}, first{of}": values[0] for sign, values in signs.items()}
     return first | {f"{sign}, last{of}": values[-1] for sign, values in signs.items()}
 

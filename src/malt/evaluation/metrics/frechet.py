@@ -1,42 +1,49 @@
 """Frechet distances of short videos to the world's own, by every kind of features there is; none of them is FVD."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from malt.errors import UsageError
 from malt.evaluation.metrics.base import Axes, FigureSpec, batches
-from malt.evaluation.metrics.features import Features, available_features
+from malt.evaluation.metrics.features import available_features
 from malt.evaluation.metrics.frechet_distance import frechet_of
+from malt.evaluation.reference import captions_of, seeds_of, true_videos
 from malt.evaluation.result import MetricResult
 from malt.evaluation.video_model import Request, VideoModel, make
-from malt.worlds.passage.reference import captions_of, film, scenes_of
+from malt.worlds.base import World
+from malt.worlds.video_features import Features
 
-REAL, OTHER_REAL = 1, 2  # rooms of scenes that no video was asked for
+REAL, OTHER_REAL = 1, 2  # rooms of videos whose captions no model is given
 
 
 @dataclass(frozen=True, kw_only=True)
 class Frechet:
-    """Distance of `num_videos` videos to as many films of other scenes, next to that of two sets of films (the floor)."""
+    """Distance of `num_videos` videos to as many true ones, next to that of two sets of true ones (the floor)."""
 
+    world: World
     num_videos: int = 64
     num_frames: int = 128
     name: str = "frechet"
     says: str = (
-        "How far a set of videos is from a set of the world's own films: look and motion together. "
-        "The floor is what two sets of films are apart at the same n; lower is better, at the floor is perfect."
+        "How far a set of videos is from a set of the world's own: look and motion together. The floor is the distance of "
+        "two sets of the world's own videos, as many of each. Lower is better; at the floor is perfect."
     )
 
     def __post_init__(self) -> None:
         """Refuse so few videos that there is no covariance."""
         if self.num_videos < 2:
             raise UsageError("a Frechet distance needs at least 2 videos; give a larger --count, or other --metrics")
+        if not (found := available_features(self.world))[0]:
+            raise UsageError(f"the world {self.world.name} has no features to compare videos by, and {found[1][0]}")
 
     @property
     def headlines(self) -> dict[str, FigureSpec]:
         """The figures for the table."""
-        features, _ = available_features()
+        features, _ = available_features(self.world)
         made = {f"{each.name}": FigureSpec(words=f"Frechet distance, {each.name}", better="lower") for each in features}
         floor = {f"floor, {each.name}": FigureSpec(words=f"its floor, {each.name}") for each in features}
         return {name: meaning for pair in zip(made.items(), floor.items(), strict=True) for name, meaning in pair}
@@ -48,44 +55,43 @@ class Frechet:
 
     def settings(self) -> dict[str, object]:
         """What the numbers depend on."""
-        features, _ = available_features()
+        features, _ = available_features(self.world)
         names = [each.name for each in features]
-        return {"num_videos": self.num_videos, "num_frames": self.num_frames, "features": names}
+        extent = {"num_videos": self.num_videos, "num_frames": self.num_frames}
+        return {"world": self.world.name, "features": names} | extent
 
     def run(self, subject: VideoModel, seed: int) -> MetricResult:
-        """Make videos of captions and films of other scenes, and compare their features."""
-        features, notes = available_features()
-        made = _features_of_made(features, subject, seed, self.num_videos, self.num_frames)
-        real, other = (
-            _features_of_films(features, subject, seed, room, self.num_videos, self.num_frames)
-            for room in (REAL, OTHER_REAL)
-        )
+        """Make videos of captions, render other videos, and compare their features."""
+        features, notes = available_features(self.world)
+        made = self._of_made(features, subject, seed)
+        real, other = (self._of_true(features, subject, seed, room) for room in (REAL, OTHER_REAL))
         whole = {each.name: frechet_of(made[each.name], real[each.name]) for each in features}
         whole |= {f"floor, {each.name}": frechet_of(other[each.name], real[each.name]) for each in features}
         counts = ", ".join(f"{len(made[each.name])} of {each.name}" for each in features)
-        about = f"{self.num_videos} videos of {self.num_frames} frames against as many films; features: {counts}"
+        about = f"{self.num_videos} videos of {self.num_frames} frames against as many true ones; features: {counts}"
         return MetricResult(whole=whole, notes=[about, *notes])
 
+    def _of_made(self, features: list[Features], subject: VideoModel, seed: int) -> dict[str, Tensor]:
+        captions = captions_of(self.world, self.num_videos, seed)
+        videos = (
+            make(subject, Request(captions=captions[part], seed=seed + part.start), self.num_frames)
+            for part in batches(self.num_videos)
+        )
+        return _features(features, videos)
 
-def _features_of_made(
-    features: list[Features], subject: VideoModel, seed: int, num_videos: int, num_frames: int
-) -> dict[str, Tensor]:
-    captions = captions_of(num_videos, seed)
+    def _of_true(self, features: list[Features], subject: VideoModel, seed: int, room: int) -> dict[str, Tensor]:
+        seeds = seeds_of(self.num_videos, seed, room=room)
+        videos = (
+            true_videos(self.world, seeds[part], 0, self.num_frames, subject.frame_size)
+            for part in batches(self.num_videos)
+        )
+        return _features(features, videos)
+
+
+def _features(features: list[Features], batches_of_videos: Iterable[Float[Tensor, "b t 3 h w"]]) -> dict[str, Tensor]:
+    """Features of all videos, by the name of the kind."""
     parts: dict[str, list[Tensor]] = {each.name: [] for each in features}
-    for part in batches(num_videos):
-        videos = make(subject, Request(captions=captions[part], seed=seed + part.start), num_frames)
+    for videos in batches_of_videos:
         for each in features:
             parts[each.name].append(each(videos))
-    return {name: torch.cat(of_batches) for name, of_batches in parts.items()}
-
-
-def _features_of_films(
-    features: list[Features], subject: VideoModel, seed: int, room: int, num_videos: int, num_frames: int
-) -> dict[str, Tensor]:
-    scenes = scenes_of(num_videos, seed, room=room)
-    parts: dict[str, list[Tensor]] = {each.name: [] for each in features}
-    for part in batches(num_videos):
-        films = film(scenes[part], 0, num_frames, subject.frame_size)
-        for each in features:
-            parts[each.name].append(each(films))
     return {name: torch.cat(of_batches) for name, of_batches in parts.items()}

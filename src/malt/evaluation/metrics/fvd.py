@@ -12,11 +12,12 @@ from malt.errors import UsageError
 from malt.evaluation.metrics.base import Axes, FigureSpec, batches
 from malt.evaluation.metrics.frechet_distance import frechet_of
 from malt.evaluation.metrics.i3d import I3D, PROTOCOL_CLIPS, PROTOCOL_FRAMES, SIDE, load_i3d
+from malt.evaluation.reference import captions_of, seeds_of, true_videos
 from malt.evaluation.result import MetricResult
 from malt.evaluation.video_model import Request, VideoModel, make
-from malt.worlds.passage.reference import captions_of, film, scenes_of
+from malt.worlds.base import World
 
-REAL, OTHER_REAL = 1, 2  # rooms of scenes that no video was asked for
+REAL, OTHER_REAL = 1, 2  # rooms of videos whose captions no model is given
 ByLength = dict[int, Tensor]  # features (n, d) of clips of so many frames
 
 
@@ -24,6 +25,7 @@ ByLength = dict[int, Tensor]  # features (n, d) of clips of so many frames
 class Fvd:
     """FVD of clips of consecutive frames from the start of each video, a figure for each of `lengths`."""
 
+    world: World
     i3d: Path
     num_videos: int = PROTOCOL_CLIPS
     lengths: tuple[int, ...] = PROTOCOL_FRAMES
@@ -51,7 +53,13 @@ class Fvd:
     def settings(self) -> dict[str, object]:
         """What the numbers depend on, the network's hash included."""
         i3d = load_i3d(self.i3d)
-        protocol = {"clips": self.num_videos, "frames": list(self.lengths), "stride": 1, "side": SIDE}
+        protocol = {
+            "world": self.world.name,
+            "clips": self.num_videos,
+            "frames": list(self.lengths),
+            "stride": 1,
+            "side": SIDE,
+        }
         return protocol | {"sha256": i3d.sha256, "layout": i3d.layout, "scales_itself": i3d.scales_itself}
 
     def run(self, subject: VideoModel, seed: int) -> MetricResult:
@@ -75,14 +83,14 @@ class Fvd:
         return {n: torch.cat(of_batches) for n, of_batches in parts.items()}
 
     def _made(self, subject: VideoModel, seed: int) -> Iterable[Tensor]:
-        captions = captions_of(self.num_videos, seed)
+        captions = captions_of(self.world, self.num_videos, seed)
         for part in batches(self.num_videos):
             yield make(subject, Request(captions=captions[part], seed=seed + part.start), max(self.lengths))
 
     def _films(self, subject: VideoModel, seed: int, room: int) -> Iterable[Tensor]:
-        scenes = scenes_of(self.num_videos, seed, room=room)
+        seeds = seeds_of(self.num_videos, seed, room=room)
         for part in batches(self.num_videos):
-            yield film(scenes[part], 0, max(self.lengths), subject.frame_size)
+            yield true_videos(self.world, seeds[part], 0, max(self.lengths), subject.frame_size)
 
 
 def _named(num_frames: int) -> str:

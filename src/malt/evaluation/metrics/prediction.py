@@ -9,16 +9,16 @@ from jaxtyping import Float
 from torch import Tensor
 
 from malt.evaluation.metrics.base import Axes, FigureSpec, batches
-from malt.evaluation.metrics.features import ImageNetFrames, imagenet_network
+from malt.evaluation.metrics.features import features_of_moments
+from malt.evaluation.reference import in_size, seeds_of
 from malt.evaluation.result import Curve, MetricResult
 from malt.evaluation.video_model import Request, VideoModel, make
+from malt.worlds.base import World
 from malt.worlds.drive.recordings import FOLDER, driving_files, driving_windows
-from malt.worlds.passage.reference import UNTOLD, film, scenes_of
-from malt.worlds.passage.world_features import CLIP_FRAMES, load_world_features
+from malt.worlds.video_features import Features
 
-START = 64  # frame at which films begin, when shapes are anywhere
+START = 64  # frame at which true videos begin: well into them, when things are anywhere
 FROZEN = "last true frame kept"
-EVERY = 8  # frames between two of which features are compared
 DRIVING = ", driving"  # ends the name of every figure of true driving
 
 
@@ -26,6 +26,7 @@ DRIVING = ", driving"  # ends the name of every figure of true driving
 class Prediction:
     """PSNR, SSIM and a feature distance to the truth at every horizon, after `given` true frames."""
 
+    world: World
     num_videos: int = 32
     given: int = 64
     horizon: int = 64
@@ -34,6 +35,16 @@ class Prediction:
         "True frames (and actions, where the model takes them) are given and the video goes on: how close to what really "
         f"came, frame by frame. The line '{FROZEN}' is what one gets by not moving at all."
     )
+
+    @property
+    def features(self) -> Features | None:
+        """What the feature distance is between."""
+        return features_of_moments(self.world)
+
+    @property
+    def feature_name(self) -> str:
+        """What these features are, in words."""
+        return "no features" if self.features is None else self.features.name
 
     @property
     def headlines(self) -> dict[str, FigureSpec]:
@@ -52,18 +63,18 @@ class Prediction:
     @property
     def axes(self) -> dict[str, Axes]:
         """The charts' axes."""
-        words = {"PSNR": "PSNR, dB", "SSIM": "SSIM", "feature distance": f"cosine distance ({_feature_name()})"}
+        words = {"PSNR": "PSNR, dB", "SSIM": "SSIM", "feature distance": f"cosine distance ({self.feature_name})"}
         charts = {chart: Axes(x="frames ahead", y=label) for chart, label in words.items()}
         return charts | {f"{chart}{DRIVING}": axes for chart, axes in charts.items()}
 
     def settings(self) -> dict[str, object]:
         """What the numbers depend on."""
         counts = {"num_videos": self.num_videos, "given": self.given, "horizon": self.horizon}
-        return counts | {"features": _feature_name()}
+        return counts | {"world": self.world.name, "features": self.feature_name}
 
     def run(self, subject: VideoModel, seed: int) -> MetricResult:
-        """Continue films of the world and, where the model takes actions and there are any, true driving."""
-        outcome = MetricResult(notes=_missing(subject))
+        """Continue videos of the world or, where the model acts and nobody in the world does, true driving."""
+        outcome = MetricResult(notes=self._missing(subject))
         for domain, requests in self._domains(subject, seed):
             made, true, last = [], [], []
             for request, future in requests:
@@ -76,18 +87,27 @@ class Prediction:
 
     def _domains(self, subject: VideoModel, seed: int) -> Iterator[tuple[str, Iterator[tuple[Request, Tensor]]]]:
         """What is continued: requests, each with the true frames that followed."""
-        if not subject.takes_actions:
+        if not subject.takes_actions or self.world.action_names:
             yield "", self._of_world(subject, seed)
         elif files := driving_files():
             yield DRIVING, self._of_driving(subject, seed, min(self.num_videos, len(files) // 2))
 
     def _of_world(self, subject: VideoModel, seed: int) -> Iterator[tuple[Request, Tensor]]:
-        scenes = scenes_of(self.num_videos, seed)
+        seeds, length = seeds_of(self.num_videos, seed), self.given + self.horizon
         for part in batches(self.num_videos):
-            films = film(scenes[part], START, self.given + self.horizon, subject.frame_size)
-            captions = [UNTOLD] * len(films)
-            first, future = films.split([self.given, self.horizon], dim=1)
-            yield Request(captions=captions, seed=seed + part.start, first=first), future
+            clips = [self.world.render([each], START, length) for each in seeds[part]]
+            frames = torch.cat([in_size(clip.frames, subject.frame_size) for clip in clips])
+            done = [clip.actions for clip in clips if clip.actions is not None and subject.takes_actions]
+            first, future = frames.split([self.given, self.horizon], dim=1)
+            yield (
+                Request(
+                    captions=[self.world.plain_caption] * len(clips),
+                    seed=seed + part.start,
+                    first=first,
+                    actions=torch.cat(done) if done else None,
+                ),
+                future,
+            )
 
     def _of_driving(self, subject: VideoModel, seed: int, num: int) -> Iterator[tuple[Request, Tensor]]:
         drives = driving_windows(num, self.given + self.horizon, subject.frame_size, seed, driving_files())
@@ -100,27 +120,28 @@ class Prediction:
         """The outcome with the distances of this domain."""
         samples, curves = dict(outcome.samples), list(outcome.curves)
         for line, videos in (("", made), (FROZEN, last)):
-            for chart, (x, values) in distances(videos, true).items():
+            for chart, (x, values) in distances(videos, true, self.features).items():
                 curves.append(Curve(chart=chart + domain, line=line, x=x, samples=values.T.tolist()))
                 samples[f"{chart}{domain}" + (f", {line}" if line else "")] = values.mean(1).tolist()
-        note = f"{self.given} true frames were given; feature distance is the cosine distance of {_feature_name()}"
+        note = f"{self.given} true frames were given; the feature distance is a cosine distance, of {self.feature_name}"
         return MetricResult(samples=samples, curves=curves, notes=[*outcome.notes, note])
 
-
-def _missing(subject: VideoModel) -> list[str]:
-    """What to say where there is nothing to continue."""
-    if subject.takes_actions and not driving_files():
-        return [f"the model takes actions, and there is no true driving here: set MALT_DATA to a folder with {FOLDER}"]
-    return []
+    def _missing(self, subject: VideoModel) -> list[str]:
+        """What to say where there is nothing to continue."""
+        if subject.takes_actions and not self.world.action_names and not driving_files():
+            return [
+                f"the model takes actions, and there is no true driving here: set MALT_DATA to a folder with {FOLDER}"
+            ]
+        return []
 
 
 def distances(
-    made: Float[Tensor, "b t 3 h w"], true: Float[Tensor, "b t 3 h w"]
+    made: Float[Tensor, "b t 3 h w"], true: Float[Tensor, "b t 3 h w"], features: Features | None
 ) -> dict[str, tuple[list[float], Float[Tensor, "b x"]]]:
     """Of each measure: the horizons (1 is the first frame), and its value of every video at each."""
     every = [float(n + 1) for n in range(made.shape[1])]
-    x, of_features = feature_distance(made, true)
-    return {"PSNR": (every, psnr(made, true)), "SSIM": (every, ssim(made, true)), "feature distance": (x, of_features)}
+    measures = {"PSNR": (every, psnr(made, true)), "SSIM": (every, ssim(made, true))}
+    return measures if features is None else measures | {"feature distance": feature_distance(made, true, features)}
 
 
 def psnr(made: Float[Tensor, "b t 3 h w"], true: Float[Tensor, "b t 3 h w"]) -> Float[Tensor, "b t"]:
@@ -152,23 +173,9 @@ def ssim(made: Float[Tensor, "b t 3 h w"], true: Float[Tensor, "b t 3 h w"]) -> 
 
 
 def feature_distance(
-    made: Float[Tensor, "b t 3 h w"], true: Float[Tensor, "b t 3 h w"]
+    made: Float[Tensor, "b t 3 h w"], true: Float[Tensor, "b t 3 h w"], features: Features
 ) -> tuple[list[float], Float[Tensor, "b x"]]:
-    """Horizons, and the cosine distance of features there: of frames, or of the 16 frames up to them."""
-    one, other = _features(made), _features(true)
-    step = EVERY if imagenet_network() is not None else CLIP_FRAMES
-    first = 1 if imagenet_network() is not None else CLIP_FRAMES
-    return [float(first + step * n) for n in range(one.shape[1])], 1 - F.cosine_similarity(one, other, dim=2)
-
-
-def _features(videos: Tensor) -> Float[Tensor, "b x d"]:
-    network = imagenet_network()
-    if network is not None:
-        return ImageNetFrames(network)(videos).unflatten(0, (len(videos), -1))
-    num = videos.shape[1] // CLIP_FRAMES
-    clips = videos[:, : num * CLIP_FRAMES].unflatten(1, (num, CLIP_FRAMES)).flatten(0, 1)
-    return load_world_features()(clips).unflatten(0, (len(videos), num))
-
-
-def _feature_name() -> str:
-    return "ImageNet features of frames" if imagenet_network() is not None else "the world's features of 16 frames"
+    """Horizons at which features are complete, and their cosine distance there."""
+    ends = features.ends(made.shape[1])
+    one, other = (features(videos).unflatten(0, (len(videos), len(ends))) for videos in (made, true))
+    return [float(end) for end in ends], 1 - F.cosine_similarity(one, other, dim=2)

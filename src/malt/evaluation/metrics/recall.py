@@ -1,42 +1,54 @@
-"""Recall: whether a shape that was hidden comes out the same, by how long it was hidden and with which memory."""
+"""Recall: whether what was hidden comes out the same, by how long it was hidden and with which memory."""
 
 from dataclasses import dataclass
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from malt.evaluation.metrics.base import Axes, FigureSpec, batches
+from malt.evaluation.reference import first_seed, in_size
 from malt.evaluation.result import Curve, MetricResult
 from malt.evaluation.video_model import MemoryUse, Request, VideoModel, collect
-from malt.worlds.passage.appearances import Appearance, follow
-from malt.worlds.passage.occlusions import BINS, GIVEN, HORIZON, Occlusion, moments
-from malt.worlds.passage.oracle import read_shapes
-from malt.worlds.passage.reference import UNTOLD, film, first_scene
-from malt.worlds.passage.scenes import COLOURS, KINDS, sample_scenes
+from malt.worlds.base import HiddenSpan, Occlusion, Oracle, Thing, World
+from malt.worlds.registry import oracle_of
 
 USES: dict[MemoryUse, str] = {"kept": "memory as it is", "emptied": "memory emptied", "swapped": "another's memory"}
-CHANCE = 1 / (len(KINDS) * len(COLOURS))
 
 
 @dataclass(frozen=True, kw_only=True)
 class Recall:
-    """Identity after being hidden; `per_bin` moments for each span of hidden frames."""
+    """Identity after being hidden; `per_bin` occlusions for each span of hidden frames."""
 
+    world: World
     per_bin: int = 16
     name: str = "recall"
     says: str = (
-        "True frames are shown until a shape has passed behind the wall; does the same kind and colour come out? "
-        "A shape that never comes out counts as forgotten. With an emptied or another video's memory it cannot know."
+        "True frames are shown until something has gone out of sight; does the same thing come out again? What never "
+        "comes out counts as forgotten. With an emptied memory, or another video's, the model cannot know."
     )
+
+    def __post_init__(self) -> None:
+        """Refuse a world in which nobody can tell what comes out."""
+        oracle_of(self.world, "recall")
+
+    @property
+    def oracle(self) -> Oracle:
+        """Who tells what comes out."""
+        return oracle_of(self.world, "recall")
+
+    @property
+    def longest(self) -> HiddenSpan:
+        """The longest span of hidden frames."""
+        return self.oracle.spans[-1]
 
     @property
     def headlines(self) -> dict[str, FigureSpec]:
         """The figures for the table."""
-        longest = BINS[-1].name
         return {
             "same, memory as it is": FigureSpec(words="came out the same", better="higher", percent=True),
-            f"same after {longest} hidden frames": FigureSpec(
-                words=f"the same after {longest} hidden frames", better="higher", percent=True
+            f"same after {self.longest.name} hidden frames": FigureSpec(
+                words=f"the same after {self.longest.name} hidden frames", better="higher", percent=True
             ),
             "same, memory emptied": FigureSpec(words="the same, memory emptied", percent=True),
         }
@@ -48,74 +60,81 @@ class Recall:
 
     def settings(self) -> dict[str, object]:
         """What the numbers depend on."""
-        return {"per_bin": self.per_bin, "given": GIVEN, "horizon": HORIZON, "chance": CHANCE}
+        oracle = self.oracle
+        watched = {"given": oracle.given_frames, "horizon": oracle.horizon, "chance": oracle.chance}
+        return {"world": self.world.name, "per_bin": self.per_bin} | watched
 
     def run(self, subject: VideoModel, seed: int) -> MetricResult:
-        """Watch every moment once for each use of the memory."""
-        found = moments(self.per_bin, first_scene(seed))
-        every = [moment for in_bin in found.values() for moment in in_bin]
+        """Watch every occlusion once for each use of the memory."""
+        found = self.oracle.occlusions(self.per_bin, first_seed(seed))
+        every = [occlusion for in_span in found.values() for occlusion in in_span]
         uses: list[MemoryUse] = ["kept", "emptied", "swapped"] if subject.has_memory else ["kept"]
-        seen = watch(subject, every, uses, seed)
+        seen = self._watch(subject, every, uses, seed)
         samples: dict[str, list[float]] = {}
         for use in uses:
-            samples |= _samples(every, seen[use], USES[use])
-        in_longest = [
-            _same(m, a) for m, a in zip(every, seen["kept"], strict=True) if m.hidden_frames >= BINS[-1].first
+            samples |= self._samples(every, seen[use], USES[use])
+        samples[f"same after {self.longest.name} hidden frames"] = [
+            self._same(occlusion, thing)
+            for occlusion, thing in zip(every, seen["kept"], strict=True)
+            if occlusion.hidden_frames >= self.longest.first
         ]
-        samples[f"same after {BINS[-1].name} hidden frames"] = in_longest
-        notes = [f"by chance a shape is the same in {CHANCE:.1%} of cases"]
-        short = [name for name, in_bin in found.items() if len(in_bin) < self.per_bin]
+        curves = [self._curve(every, seen[use], USES[use]) for use in uses]
+        return MetricResult(samples=samples, curves=curves, notes=self._notes(found))
+
+    def _watch(
+        self, subject: VideoModel, every: list[Occlusion], uses: list[MemoryUse], seed: int
+    ) -> dict[MemoryUse, list[Thing | None]]:
+        """What comes out first where each occlusion hid something; None if nothing does."""
+        seen: dict[MemoryUse, list[Thing | None]] = {use: [] for use in uses}
+        for part in batches(len(every)):
+            asked = every[part]
+            first, actions = self._given(asked, subject)
+            captions = [self.world.plain_caption] * len(asked)
+            place = subject.begin(Request(captions=captions, seed=seed, first=first, actions=actions))
+            for use in uses:
+                videos = collect(subject.stream(place, self.oracle.horizon, use))
+                seen[use] += [
+                    self.oracle.returning(video, occlusion) for video, occlusion in zip(videos, asked, strict=True)
+                ]
+        return seen
+
+    def _given(
+        self, asked: list[Occlusion], subject: VideoModel
+    ) -> tuple[Float[Tensor, "b t 3 h w"], Float[Tensor, "b f a"] | None]:
+        """The true frames up to each occlusion and, where somebody acts, what is done in them and after them."""
+        given, acts = self.oracle.given_frames, subject.takes_actions and bool(self.world.action_names)
+        length = given + self.oracle.horizon if acts else given
+        clips = [self.world.render([each.seed], each.start, length) for each in asked]
+        first = torch.cat([in_size(clip.frames[:, :given], subject.frame_size) for clip in clips])
+        done = [clip.actions for clip in clips if acts and clip.actions is not None]
+        return first, torch.cat(done) if done else None
+
+    def _notes(self, found: dict[str, list[Occlusion]]) -> list[str]:
+        notes = [f"by chance what comes out is the same in {self.oracle.chance:.1%} of cases"]
+        short = [name for name, in_span in found.items() if len(in_span) < self.per_bin]
         if short:
-            notes.append(f"too few moments were found for {', '.join(short)} hidden frames")
-        curves = [_curve(every, seen[use], USES[use]) for use in uses]
-        return MetricResult(samples=samples, curves=curves, notes=notes)
+            notes.append(f"fewer occlusions than wanted were found for {', '.join(short)} hidden frames")
+        return notes
 
+    def _same(self, occlusion: Occlusion, seen: Thing | None) -> float:
+        return float(seen is not None and all(seen[each] == occlusion.thing[each] for each in self.oracle.attributes))
 
-def watch(
-    subject: VideoModel, every: list[Occlusion], uses: list[MemoryUse], seed: int
-) -> dict[MemoryUse, list[Appearance | None]]:
-    """The first shape that comes out in the lane of each moment's shape; None if none does."""
-    seen: dict[MemoryUse, list[Appearance | None]] = {use: [] for use in uses}
-    for part in batches(len(every)):
-        asked = every[part]
-        place = subject.begin(Request(captions=[UNTOLD] * len(asked), seed=seed, first=_given(asked, subject)))
-        for use in uses:
-            videos = collect(subject.stream(place, HORIZON, use))
-            seen[use] += [_first(video, moment) for video, moment in zip(videos, asked, strict=True)]
-    return seen
+    def _samples(self, every: list[Occlusion], seen: list[Thing | None], use: str) -> dict[str, list[float]]:
+        """Of every occlusion: the same, the same in each attribute, anything at all (1 or 0)."""
+        pairs = list(zip(every, seen, strict=True))
+        of_attributes = {
+            f"same {each}, {use}": [
+                float(thing is not None and thing[each] == true.thing[each]) for true, thing in pairs
+            ]
+            for each in self.oracle.attributes
+        }
+        same = {f"same, {use}": [self._same(true, thing) for true, thing in pairs]}
+        return same | of_attributes | {f"came out, {use}": [float(thing is not None) for thing in seen]}
 
-
-def _given(asked: list[Occlusion], subject: VideoModel) -> Tensor:
-    """The true frames up to each moment."""
-    films = [film(sample_scenes(1, each.scene), each.start, GIVEN, subject.frame_size) for each in asked]
-    return torch.cat(films)
-
-
-def _first(video: Tensor, moment: Occlusion) -> Appearance | None:
-    appearances = follow(read_shapes(video), moment.lane)
-    return appearances[0] if appearances else None
-
-
-def _same(moment: Occlusion, seen: Appearance | None) -> float:
-    return float(seen is not None and (seen.kind, seen.colour) == (moment.kind, moment.colour))
-
-
-def _samples(every: list[Occlusion], seen: list[Appearance | None], use: str) -> dict[str, list[float]]:
-    """Of every moment: same, same kind, same colour, anything at all (1 or 0)."""
-    pairs = list(zip(every, seen, strict=True))
-    return {
-        f"same, {use}": [_same(moment, shape) for moment, shape in pairs],
-        f"same kind, {use}": [float(shape is not None and shape.kind == moment.kind) for moment, shape in pairs],
-        f"same colour, {use}": [float(shape is not None and shape.colour == moment.colour) for moment, shape in pairs],
-        f"came out, {use}": [float(shape is not None) for shape in seen],
-    }
-
-
-def _curve(every: list[Occlusion], seen: list[Appearance | None], use: str) -> Curve:
-    """Share of the same at the middle of every bin."""
-    in_bins = [
-        [_same(m, a) for m, a in zip(every, seen, strict=True) if each.first <= m.hidden_frames <= each.last]
-        for each in BINS
-    ]
-    middles = [(each.first + each.last + 1) / 2 for each in BINS]
-    return Curve(chart="same", line=use, x=middles, samples=in_bins)
+    def _curve(self, every: list[Occlusion], seen: list[Thing | None], use: str) -> Curve:
+        """Share of the same at the middle of every span."""
+        pairs = list(zip(every, seen, strict=True))
+        spans = self.oracle.spans
+        in_spans = [[self._same(true, thing) for true, thing in pairs if s.holds(true.hidden_frames)] for s in spans]
+        middles = [(span.first + span.last + 1) / 2 for span in spans]
+        return Curve(chart="same", line=use, x=middles, samples=in_spans)

@@ -8,8 +8,7 @@ from jaxtyping import Float
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
-from malt.worlds.passage.oracle import Seen
-from malt.worlds.passage.scenes import SIZE
+from malt.worlds.base import Sighting
 
 PAPER, INK, FAINT = (250, 250, 248), (20, 20, 24), (110, 110, 116)
 GAP = 4  # pixels between frames and round the sheet
@@ -23,11 +22,11 @@ def contact_sheet(
     *,
     columns: int = 8,
     scale: int = 2,
-    readings: Sequence[Sequence[Sequence[Seen]]] | None = None,
+    readings: Sequence[Sequence[Sequence[Sighting]]] | None = None,
 ) -> Image.Image:
     """Lay out videos in [-1, 1], their frames enlarged `scale` times.
 
-    Readings of the oracle (video, frame, shape), if given, are written on the frames.
+    Readings of the oracle (video, frame, thing), if given, are written on the frames.
     """
     num_videos, num_frames, _, height, width = videos.shape
     if captions is not None and len(captions) != num_videos:
@@ -64,16 +63,15 @@ def _picture(frame: Float[Tensor, "3 h w"], scale: int) -> Image.Image:
 
 
 def _write_labels(
-    draw: ImageDraw.ImageDraw, seen: Sequence[Seen], left: int, top: int, height: int, width: int
+    draw: ImageDraw.ImageDraw, seen: Sequence[Sighting], left: int, top: int, height: int, width: int
 ) -> None:
-    """Write under every shape what the oracle read, kept within the frame."""
-    enlarged = height / SIZE
-    for shape in seen:
-        text = f"{shape.colour} {shape.kind}"
-        half = _font(LABEL).getlength(text) / 2 + 2
-        x = min(max(shape.x * enlarged, half), max(width - half, half))
-        y = min((shape.y + 1.1 * shape.radius) * enlarged, height - LABEL - 2)
-        draw.text((left + x, top + y), text, "white", _font(LABEL), anchor="ma", stroke_width=2, stroke_fill="black")
+    """Write what the oracle read where it read it, kept within the frame."""
+    for each in seen:
+        half = _font(LABEL).getlength(each.label) / 2 + 2
+        x, y = min(max(each.x * height, half), max(width - half, half)), min(each.y * height, height - LABEL - 2)
+        draw.text(
+            (left + x, top + y), each.label, "white", _font(LABEL), anchor="ma", stroke_width=2, stroke_fill="black"
+        )
 
 
 def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:

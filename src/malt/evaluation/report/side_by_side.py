@@ -1,4 +1,4 @@
-"""Videos to be looked at side by side: every subject's of the same captions, and the world's own film of each scene."""
+"""Videos to be looked at side by side: every model's of the same captions, and the world's own of each scene."""
 
 import os
 from collections.abc import Iterable, Iterator
@@ -8,19 +8,20 @@ from typing import Any
 from jaxtyping import Float
 from torch import Tensor
 
+from malt.evaluation.reference import captions_of, seeds_of, true_videos
 from malt.evaluation.video_model import Request, VideoModel
 from malt.media.pixels import to_pixels
 from malt.media.video_writer import VideoSink
-from malt.worlds.passage.reference import captions_of, film, scenes_of
+from malt.worlds.base import World
 
 WORLD = "the world itself"
 SEED, SCALE = 1000, 3  # no metric is run with so large a seed
 
 
-def show(subjects: list[VideoModel], folder: Path, num_videos: int, num_frames: int) -> Iterator[str]:
-    """Write what is not there yet into `folder`, and name each subject whose videos are being made."""
+def show(world: World, subjects: list[VideoModel], folder: Path, num_videos: int, num_frames: int) -> Iterator[str]:
+    """Write what is not there yet into `folder`, and name each model whose videos are being made."""
     folder.mkdir(parents=True, exist_ok=True)
-    captions = captions_of(num_videos, SEED)
+    captions = captions_of(world, num_videos, SEED)
     for subject in subjects:
         paths = [folder / file_name(subject.name, n) for n in range(num_videos)]
         if not all(path.is_file() for path in paths):
@@ -30,11 +31,11 @@ def show(subjects: list[VideoModel], folder: Path, num_videos: int, num_frames: 
     paths = [folder / file_name(WORLD, n) for n in range(num_videos)]
     if subjects and not all(path.is_file() for path in paths):
         yield WORLD
-        films = film(scenes_of(num_videos, SEED), 0, num_frames, subjects[0].frame_size)
+        films = true_videos(world, seeds_of(num_videos, SEED), 0, num_frames, subjects[0].frame_size)
         _write([films], paths, subjects[0].frame_rate)
 
 
-def table(subjects: list[VideoModel], folder: Path, num_videos: int) -> list[dict[str, Any]]:
+def table(world: World, subjects: list[VideoModel], folder: Path, num_videos: int) -> list[dict[str, Any]]:
     """For the page: every caption with the files, relative to the page, of those whose videos are there."""
     names = [WORLD, *(subject.name for subject in subjects)]
     return [
@@ -44,7 +45,7 @@ def table(subjects: list[VideoModel], folder: Path, num_videos: int) -> list[dic
                 name: f"{folder.name}/{file_name(name, n)}" for name in names if (folder / file_name(name, n)).is_file()
             },
         }
-        for n, caption in enumerate(captions_of(num_videos, SEED))
+        for n, caption in enumerate(captions_of(world, num_videos, SEED))
     ]
 
 

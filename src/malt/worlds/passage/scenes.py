@@ -4,11 +4,12 @@ A scene is a handful of numbers, and where everything is at frame t follows from
 any length can be rendered on its own, on any device, for many scenes at once, and a film of it never ends.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
 from einops import rearrange
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 KINDS = ("circle", "square", "triangle", "cross")
@@ -73,12 +74,16 @@ class Scenes:
 
 
 def sample_scenes(num_scenes: int, seed: int) -> Scenes:
-    """Draw scenes `seed`, `seed + 1`, ...: each from a seed of its own, so that a scene never depends on its batch.
+    """Draw scenes `seed`, `seed + 1`, ..."""
+    return scenes_of(range(seed, seed + num_scenes))
+
+
+def scenes_of(seeds: Sequence[int]) -> Scenes:
+    """Draw a scene from each of these seeds, so that a scene never depends on its batch.
 
     At frame 0 both shapes stand in full sight: a film begins with what it is about.
     """
-    draws = [torch.rand(20, generator=torch.Generator().manual_seed(seed + n)) for n in range(num_scenes)]
-    u = torch.stack(draws)
+    u = torch.stack([torch.rand(20, generator=torch.Generator().manual_seed(seed)) for seed in seeds])
     pair = rearrange(u[:, :14], "b (field lane) -> field b lane", lane=2)
     left, right = _draw_wall(*u[:, 14:17].unbind(dim=1))
     scenes = Scenes(
@@ -152,14 +157,14 @@ def _path(scenes: Scenes) -> tuple[Float[Tensor, "b 2"], Float[Tensor, "b 2"]]:
     return low, high - low
 
 
-def hidden(scenes: Scenes, start: int, num_frames: int) -> "Tensor":
-    """Whether every shape is wholly out of sight: (b, t, lane), bool."""
+def hidden(scenes: Scenes, start: int, num_frames: int) -> Bool[Tensor, "b t 2"]:
+    """Whether every shape is wholly out of sight."""
     x, half = positions(scenes, start, num_frames), half_widths(scenes)[:, None] + 0.5  # edges are a pixel wide
     return (x - half >= scenes.wall_left[:, None, None]) & (x + half <= scenes.wall_right[:, None, None])
 
 
-def fully_visible(scenes: Scenes, start: int, num_frames: int, margin: float = 2.0) -> "Tensor":
-    """Whether every shape stands clear of the wall and of the picture's edge by `margin` pixels: (b, t, lane), bool."""
+def fully_visible(scenes: Scenes, start: int, num_frames: int, margin: float = 2.0) -> Bool[Tensor, "b t 2"]:
+    """Whether every shape stands clear of the wall and of the picture's edge by `margin` pixels."""
     x, half = positions(scenes, start, num_frames), half_widths(scenes)[:, None]
     beside = (x + half + margin <= scenes.wall_left[:, None, None]) | (
         x - half - margin >= scenes.wall_right[:, None, None]

@@ -5,10 +5,12 @@ makes it). A Frechet distance between its features is a distance of this world's
 """
 
 import json
+from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
 
+import torch
 import torch.nn.functional as F
 from einops import rearrange
 from jaxtyping import Float
@@ -17,6 +19,7 @@ from torch import Tensor, nn
 
 from malt.errors import CheckpointError
 from malt.worlds.passage.scenes import COLOURS, KINDS, PLACES, SIZE, WALLS
+from malt.worlds.video_features import in_parts
 
 CLIP_FRAMES = 16
 NUM_FEATURES = 64
@@ -61,6 +64,45 @@ def _world_size(clips: Tensor) -> Tensor:
         return clips
     frames = F.interpolate(clips.flatten(0, 1), (SIZE, SIZE), mode="bilinear", antialias=True, align_corners=False)
     return frames.unflatten(0, clips.shape[:2])
+
+
+@dataclass(frozen=True)
+class WorldClips:
+    """Of every 16-frame window, by the network taught the world's own labels; they see kind, colour and motion."""
+
+    name: str = "world, 16-frame windows"
+
+    def ends(self, num_frames: int) -> list[int]:
+        """The last frame of every window."""
+        return list(range(CLIP_FRAMES, num_frames + 1, CLIP_FRAMES))
+
+    def __call__(self, videos: Float[Tensor, "b t 3 h w"]) -> Float[Tensor, "n d"]:
+        """Windows side by side; frames that do not fill one are left out."""
+        return in_parts(load_world_features(), windows(videos))
+
+
+@dataclass(frozen=True)
+class WorldVideos:
+    """Of a whole video: mean and standard deviation of its windows' features, so that what changes midway is seen."""
+
+    name: str = "world, whole videos"
+
+    def ends(self, num_frames: int) -> list[int]:
+        """The last frame of the last window."""
+        return [num_frames // CLIP_FRAMES * CLIP_FRAMES]
+
+    def __call__(self, videos: Float[Tensor, "b t 3 h w"]) -> Float[Tensor, "n d"]:
+        """One feature a video."""
+        of_windows = rearrange(in_parts(load_world_features(), windows(videos)), "(b k) d -> b k d", b=len(videos))
+        return torch.cat([of_windows.mean(1), of_windows.std(1, unbiased=False)], dim=1)
+
+
+def windows(videos: Float[Tensor, "b t 3 h w"]) -> Float[Tensor, "n k 3 h w"]:
+    """The 16-frame windows of videos, side by side, the first video's first; what does not fill one is left out."""
+    num = videos.shape[1] // CLIP_FRAMES
+    if num == 0:
+        raise ValueError(f"got videos of {videos.shape[1]} frames; a window has {CLIP_FRAMES}")
+    return rearrange(videos[:, : num * CLIP_FRAMES], "b (n k) c h w -> (b n) k c h w", k=CLIP_FRAMES)
 
 
 @cache

@@ -1,0 +1,96 @@
+"""`passage` as a world with an oracle: coloured shapes pass behind a wall, and what comes out can be told from pixels."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from malt.worlds.base import DriftSign, HiddenSpan, Occlusion, RenderedClip, Return, Sighting, Thing
+from malt.worlds.passage.appearances import follow
+from malt.worlds.passage.captions import describe, vocabulary
+from malt.worlds.passage.drift_signs import moving_shapes, well_formed
+from malt.worlds.passage.occlusions import GIVEN, HORIZON, SPANS, find_occlusions
+from malt.worlds.passage.oracle import Seen, read_shapes
+from malt.worlds.passage.scenes import COLOURS, FRAME_RATE, KINDS, SIZE, hidden, render, scenes_of
+from malt.worlds.passage.world_features import WorldClips, WorldVideos
+from malt.worlds.video_features import Features
+
+LABEL_BELOW = 1.1  # radii from a shape's centre to its label
+
+
+@dataclass(frozen=True)
+class PassageOracle:
+    """Reads kind and colour of every whole shape, and knows when the wall hides it."""
+
+    attributes: tuple[str, ...] = ("kind", "colour")
+    chance: float = 1 / (len(KINDS) * len(COLOURS))
+    spans: tuple[HiddenSpan, ...] = SPANS
+    given_frames: int = GIVEN
+    horizon: int = HORIZON
+    drift_signs: tuple[DriftSign, ...] = (
+        DriftSign(name="well-formed shapes", unit="a frame", better="higher"),
+        DriftSign(name="moving shapes", unit="a frame", better="higher"),
+    )
+
+    def read(self, video: Float[Tensor, "t 3 h w"]) -> list[list[Sighting]]:
+        """Kind and colour of every whole shape, under it."""
+        return [[_sighting(seen) for seen in frame] for frame in read_shapes(video)]
+
+    def occlusions(self, per_span: int, first_seed: int) -> dict[str, list[Occlusion]]:
+        """Shapes behind the wall; their place is their lane, 0 for the upper and 1 for the lower."""
+        return find_occlusions(per_span, first_seed)
+
+    def returning(self, video: Float[Tensor, "t 3 h w"], occlusion: Occlusion) -> Thing | None:
+        """The first shape that stays in sight for a while in the hidden shape's lane."""
+        appearances = follow(read_shapes(video), occlusion.place)
+        return {"kind": appearances[0].kind, "colour": appearances[0].colour} if appearances else None
+
+    def returns(self, seeds: Sequence[int], num_frames: int) -> list[Return]:
+        """Every time that a shape, wholly hidden until then, comes out."""
+        away = hidden(scenes_of(seeds), 0, num_frames)
+        video, frame, _ = (away[:, :-1] & ~away[:, 1:]).nonzero(as_tuple=True)
+        return [Return(*each) for each in zip(video.tolist(), (frame + 1).tolist(), strict=True)]
+
+    def drift(self, video: Float[Tensor, "t 3 h w"]) -> dict[str, float]:
+        """How many whole shapes there are in a frame, and how many of them move."""
+        readings = read_shapes(video)
+        return {"well-formed shapes": well_formed(readings), "moving shapes": moving_shapes(readings)}
+
+    def features(self) -> Sequence[Features]:
+        """Of a small network taught kind, colour, direction, wall and place."""
+        return WorldClips(), WorldVideos()
+
+
+@dataclass(frozen=True)
+class Passage:
+    """The world `passage`: 64x64 pixels, 16 frames a second; nobody acts, and the camera stands still."""
+
+    name: str = "passage"
+    frame_size: tuple[int, int] = (SIZE, SIZE)
+    frame_rate: float = FRAME_RATE
+    action_names: tuple[str, ...] = ()
+    plain_caption: str = "two shapes pass behind a wall"
+    oracle: PassageOracle = PassageOracle()
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        """The vocabulary of its captions."""
+        return vocabulary()
+
+    def render(
+        self, seeds: Sequence[int], start: int, num_frames: int, device: torch.device | str = "cpu"
+    ) -> RenderedClip:
+        """Paint the scenes of these seeds."""
+        return RenderedClip(render(scenes_of(seeds).to(device), start, num_frames))
+
+    def captions(self, seeds: Sequence[int], draws: Sequence[int]) -> list[str]:
+        """A sentence on each scene that names a random part of it."""
+        scenes = scenes_of(seeds)
+        return [describe(scenes, n, draw).text for n, draw in enumerate(draws)]
+
+
+def _sighting(seen: Seen) -> Sighting:
+    below = seen.y + LABEL_BELOW * seen.radius
+    return Sighting(f"{seen.colour} {seen.kind}", seen.x / SIZE, below / SIZE)
