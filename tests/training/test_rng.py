@@ -55,8 +55,8 @@ def test_parts_differ_from_one_another() -> None:
 
 def test_what_is_drawn_apart_changes_nothing_of_what_is_drawn_else() -> None:
     one, other = (StepRandom(0, 1, 2, torch.device("cpu")) for _ in range(2))
-    apart = one.apart().uniform()
-    assert torch.equal(apart, other.apart().uniform())
+    apart = one.fork().uniform()
+    assert torch.equal(apart, other.fork().uniform())
     assert torch.equal(one.uniform(), drawn := other.uniform())
     assert not torch.equal(apart, drawn)
 

@@ -45,7 +45,8 @@ def noise_levels(scheduler: SchedulerMixin, num_steps: int) -> Float[Tensor, " n
     Raises:
         ValueError: when num_steps is less than 1.
     """
-    return torch.unique_consecutive(torch.as_tensor(_prepared(scheduler, num_steps).sigmas))
+    levels: Tensor = torch.unique_consecutive(torch.as_tensor(_prepared(scheduler, num_steps).sigmas))
+    return levels
 
 
 def _prepared(scheduler: SchedulerMixin, num_steps: int) -> SchedulerMixin:

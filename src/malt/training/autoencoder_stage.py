@@ -47,7 +47,7 @@ class AutoencoderStage:
         """A new autoencoder with the statistics of its latents; how well it reconstructs goes to `reconstruction.json`."""
         clips = by_the_first(context, lambda: source.clips(self.device))
         torch.manual_seed(self.seed)
-        model = AutoencoderMalt(**vars(self.size)).to(self.device)
+        model: AutoencoderMalt = AutoencoderMalt(**vars(self.size)).to(self.device)
         log(f"autoencoder: {self.optimization.num_steps} steps")
         task = ReconstructionObjective(
             model, clips.clips, self.objective, self.seed, self.precision, context.rank_and_size

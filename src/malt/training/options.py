@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, fields, is_dataclass
 from difflib import get_close_matches
 from types import UnionType
-from typing import Any, TypeVar, Union, get_origin, get_type_hints
+from typing import TypeVar, Union, get_origin, get_type_hints
 
 from malt.errors import UsageError
 from malt.training.renamed import current_name
@@ -13,13 +13,14 @@ from malt.typed_values import KINDS, inner_type, item_types, read_value
 Config = TypeVar("Config")
 
 
-def from_json(kind: type[Config], value: Any) -> Config:
+def from_json(kind: type[Config], value: object) -> Config:
     """A dataclass from what `dataclasses.asdict` and JSON made of it; fields that are missing have their defaults.
 
     Raises:
         UsageError: a field does not exist or is of another kind, or the values make no sense together.
     """
-    built: Config = _build(kind, value, "")
+    built = _build(kind, value, "")
+    assert isinstance(built, kind)
     return built
 
 
@@ -31,23 +32,38 @@ def override(config: Config, options: Mapping[str, Sequence[str]], others: Seque
     Raises:
         UsageError: a field does not exist or is of another kind, or the values make no sense together.
     """
-    values, known = asdict(config), options_of(config)  # type: ignore[call-overload]
+    values, known = _values(config), options_of(config)
     for option, words in options.items():
         name = current_name(option.replace("-", "_"))
         if name not in known:
             raise UsageError(_no_such_option(option, [*known, *others]))
         *path, leaf = name.split(".")
-        place = values
-        for key in path:
-            place = place[int(key)] if key.isdecimal() else place[key]
-        place[leaf] = _read(known[name], list(words), option)
+        _place(values, path)[leaf] = _read(known[name], words, option)
     return from_json(type(config), values)
 
 
-def options_of(config: Any, prefix: str = "") -> dict[str, Any]:
+def _values(config: object) -> dict[str, object]:
+    assert is_dataclass(config) and not isinstance(config, type)
+    return asdict(config)
+
+
+def _place(values: object, path: Sequence[str]) -> dict[str, object]:
+    """The dictionary at the end of a path through dictionaries and tuples."""
+    for key in path:
+        values = values[key] if isinstance(values, dict) else _items(values)[int(key)]
+    assert isinstance(values, dict)
+    return values
+
+
+def _items(value: object) -> Sequence[object]:
+    assert isinstance(value, list | tuple)
+    return value
+
+
+def options_of(config: object, prefix: str = "") -> dict[str, object]:
     """The dotted name of every field that is no dataclass itself, with the field's type."""
-    found = dict[str, Any]()
-    hints = get_type_hints(type(config))
+    assert is_dataclass(config)
+    found, hints = dict[str, object](), get_type_hints(type(config))
     for field in fields(config):
         name, value = prefix + field.name, getattr(config, field.name)
         if is_dataclass(value):
@@ -60,23 +76,23 @@ def options_of(config: Any, prefix: str = "") -> dict[str, Any]:
     return found
 
 
-def values_of(config: Any) -> Iterator[tuple[str, Any]]:
+def values_of(config: object) -> Iterator[tuple[str, object]]:
     """Every option of `options_of`, as it is typed on the command line, with its value."""
     for name in options_of(config):
         value = config
         for key in name.split("."):
-            value = value[int(key)] if key.isdecimal() else getattr(value, key)
+            value = _items(value)[int(key)] if key.isdecimal() else getattr(value, key)
         yield "--" + name.replace("_", "-"), value
 
 
-def differences(one: Any, other: Any) -> list[str]:
+def differences(one: object, other: object) -> list[str]:
     """Names of the options whose values differ, those that only one of them has included."""
     left, right = dict(values_of(one)), dict(values_of(other))
     return [name for name in {**left, **right} if name not in left or name not in right or left[name] != right[name]]
 
 
-def _build(hint: Any, value: Any, name: str) -> Any:
-    if is_dataclass(hint):
+def _build(hint: object, value: object, name: str) -> object:
+    if isinstance(hint, type) and is_dataclass(hint):
         return _build_config(hint, value, name)
     if get_origin(hint) in (Union, UnionType):
         return None if value is None else _build(inner_type(hint), value, name)
@@ -92,7 +108,7 @@ def _build(hint: Any, value: Any, name: str) -> Any:
     return value
 
 
-def _build_config(kind: Any, value: Any, name: str) -> Any:
+def _build_config(kind: type, value: object, name: str) -> object:
     hints = get_type_hints(kind)
     if not isinstance(value, dict):
         raise UsageError(f"{name or kind.__name__} is {value!r}; give its fields")

@@ -6,9 +6,12 @@ import os
 from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from malt.training.engine.parallel import current_context
+
+if TYPE_CHECKING:
+    from torch.utils.tensorboard import SummaryWriter
 
 
 class MetricLogger:
@@ -23,7 +26,7 @@ class MetricLogger:
         self.path = folder / f"{name}.jsonl"
         self.silent = not current_context().is_first if silent is None else silent
         self._board_folder = folder / "tensorboard" / name  # its own: what is hidden after a resume is hidden by folder
-        self._board: Any = None
+        self._board: SummaryWriter | None = None
         self._first_step: int | None = None
 
     def rewind(self, step: int) -> None:
@@ -63,7 +66,7 @@ class MetricLogger:
             self._board.close()
             self._board = None
 
-    def _tensorboard(self) -> Any:
+    def _tensorboard(self) -> "SummaryWriter | None":
         """TensorBoard's writer, made when first needed; older scalars of steps from `_first_step` on are hidden."""
         if self._board is None and find_spec("tensorboard") is not None:
             from torch.utils.tensorboard import SummaryWriter

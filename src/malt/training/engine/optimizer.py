@@ -1,8 +1,8 @@
 """Optimizers and learning rate: Muon for the matrices inside blocks, AdamW for everything else."""
 
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import nn
@@ -67,14 +67,12 @@ def build_optimizers(module: nn.Module, optimization: Optimization) -> list[Opti
     text = [p for name, p in rest if "text_encoder" in name]
     decay = [p for name, p in rest if p.ndim >= 2 and "text_encoder" not in name]
     plain = [p for name, p in rest if p.ndim < 2 and "text_encoder" not in name]
-    groups: list[dict[str, Any]] = [{"params": decay}, {"params": plain, "weight_decay": 0.0}]
-    if text:
-        groups.append(
-            {"params": text, "weight_decay": 0.0, "lr": optimization.learning_rate * optimization.text_encoder_rate}
-        )
+    undecayed = {"weight_decay": 0.0}
+    slowly = undecayed | {"lr": optimization.learning_rate * optimization.text_encoder_rate}
+    groups = [*_groups(decay, {}), *_groups(plain, undecayed), *(_groups(text, slowly) if text else [])]
     optimizers: list[Optimizer] = [
         AdamW(
-            _apart(groups),
+            groups,
             lr=optimization.learning_rate,
             betas=optimization.betas,
             weight_decay=optimization.weight_decay,
@@ -90,14 +88,11 @@ def build_optimizers(module: nn.Module, optimization: Optimization) -> list[Opti
     return optimizers
 
 
-def _apart(groups: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Sharded parameters in groups of their own: no kernel takes them along with others."""
-    divided = []
-    for group in groups:
-        sharded = [parameter for parameter in group["params"] if isinstance(parameter, DTensor)]
-        whole = [parameter for parameter in group["params"] if not isinstance(parameter, DTensor)]
-        divided += [group | {"params": parameters} for parameters in (whole, sharded) if parameters or not sharded]
-    return divided
+def _groups(parameters: list[nn.Parameter], settings: Mapping[str, float]) -> list[dict[str, object]]:
+    """Parameters with their settings; sharded ones in a group of their own, as no kernel takes them along with others."""
+    sharded = [parameter for parameter in parameters if isinstance(parameter, DTensor)]
+    whole = [parameter for parameter in parameters if not isinstance(parameter, DTensor)]
+    return [{"params": group, **settings} for group in (whole, sharded) if group or not sharded]
 
 
 def set_rate(optimizers: list[Optimizer], factor: float) -> None:

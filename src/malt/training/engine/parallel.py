@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import torch
 import torch.distributed as dist
@@ -161,7 +161,7 @@ class ParallelConfig:
     fsdp: bool = False  # weights, gradients and optimizer in parts over the processes, not all in each (FSDP2)
     num_replicas: int = 1  # of a sharded model; each is spread over world_size / num_replicas neighbouring processes
     activation_checkpointing: bool = (
-        False  # blocks are computed once more for the gradients, of which only their input is kept
+        False  # only the input of a block is kept, which is computed once more for gradients
     )
 
     def __post_init__(self) -> None:
@@ -171,7 +171,7 @@ class ParallelConfig:
 
 def parallelize(model: MaltTransformer3DModel, config: ParallelConfig, precision: torch.dtype, compiled: bool) -> None:
     """Make a transformer ready to be learned, in this order: checkpointing, compilation of each block, sharding."""
-    blocks: Any = model.blocks
+    blocks = list(model.blocks)
     if config.activation_checkpointing:
         model.enable_gradient_checkpointing()
     if not (config.fsdp and current_context().world_size > 1):
@@ -181,7 +181,9 @@ def parallelize(model: MaltTransformer3DModel, config: ParallelConfig, precision
     if compiled:
         compile_blocks(blocks)
     # What a memory begins with (a few tokens) is asked for outside its block, when the block's weights are not gathered.
-    beginnings = [parameter for block in blocks for parameter in block.memory.parameters(recurse=False)]
+    beginnings = [
+        parameter for block in blocks for parameter in block.get_submodule("memory").parameters(recurse=False)
+    ]
     shard(
         model,
         blocks,

@@ -52,7 +52,7 @@ class BackgroundWriter:
             dist.barrier(group=self._group)
 
 
-def _wait(written: Future, folder: Path, complete: Callable[[Path], object]) -> None:
+def _wait(written: Future[None], folder: Path, complete: Callable[[Path], object]) -> None:
     written.result()
     if current_context().is_first:
         complete(folder)

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from malt.data.batch import Batch
 from malt.diffusion.flow import interpolate, velocity
+from malt.memory.state import Memory
 from malt.training.engine.metric_log import MetricLogger
 from malt.training.objectives.denoising import CaptionedTransformer
 from malt.training.objectives.segments import SegmentedSequence
@@ -46,7 +47,7 @@ def validation_losses(
     model = captioned.transformer
     device = model.device
     with torch.autocast(device.type, precision, enabled=precision != torch.float32):
-        window = SegmentedSequence(
+        sequence = SegmentedSequence(
             latents=batch.latents.to(device),
             caption=captioned.caption(batch.captions),
             begins=batch.begins.to(device),
@@ -54,42 +55,42 @@ def validation_losses(
             segment_frames=model.segment_frames,
             context_frames=model.context_frames,
         )
-        memory = model.empty_memory(len(window.latents), *window.latents.shape[-2:])
+        memory = model.empty_memory(len(sequence.latents), *sequence.latents.shape[-2:])
         losses = []
-        for index in range((window.latents.shape[1] - model.context_frames) // model.segment_frames):
-            eps = _noise(window, index, seed)
-            losses.append(torch.stack([_loss(captioned, window, index, memory, eps, level) for level in levels]))
-            segment = window.latents[:, window.frames(index)]
-            actions = window.actions_of(index, with_context=False)
+        for index in range((sequence.latents.shape[1] - model.context_frames) // model.segment_frames):
+            eps = _noise(sequence, index, seed)
+            losses.append(torch.stack([_loss(captioned, sequence, index, memory, eps, level) for level in levels]))
+            segment = sequence.latents[:, sequence.frames(index)]
+            actions = sequence.actions_of(index, with_context=False)
             clean = torch.zeros(segment.shape[:2], device=device)
-            memory = model(segment, clean, memory, *window.caption, actions=actions).memory
+            memory = model(segment, clean, memory, *sequence.caption, actions=actions).memory
     return torch.stack(losses).cpu()
 
 
-def _noise(window: SegmentedSequence, index: int, seed: int) -> Tensor:
+def _noise(sequence: SegmentedSequence, index: int, seed: int) -> Tensor:
     """The noise of a segment and its context; the same for every model, wherever it computes."""
-    shape = window.behind(window.latents, index).shape
-    chance = torch.Generator().manual_seed(seed * 1_000_003 + index)
-    return torch.randn(shape, generator=chance).to(window.latents)
+    shape = sequence.behind(sequence.latents, index).shape
+    rng = torch.Generator().manual_seed(seed * 1_000_003 + index)
+    return torch.randn(shape, generator=rng).to(sequence.latents)
 
 
 def _loss(
-    captioned: CaptionedTransformer, window: SegmentedSequence, index: int, memory: tuple, eps: Tensor, level: float
+    captioned: CaptionedTransformer, sequence: SegmentedSequence, index: int, memory: Memory, eps: Tensor, level: float
 ) -> Tensor:
-    model, clean = captioned.transformer, window.behind(window.latents, index)
+    model, clean = captioned.transformer, sequence.behind(sequence.latents, index)
     levels = torch.full(clean.shape[:2], level, device=clean.device)
     # Where a film begins there is no context: all of it is noise.
     levels[:, : model.context_frames] = 0.0
     if index == 0:
-        levels[window.begins, : model.context_frames] = 1.0
+        levels[sequence.begins, : model.context_frames] = 1.0
     prediction = model(
         interpolate(clean, eps, levels),
         levels,
         memory,
-        *window.caption,
-        actions=window.actions_of(index, with_context=True),
+        *sequence.caption,
+        actions=sequence.actions_of(index, with_context=True),
         num_context_frames=model.context_frames,
         update_memory=False,
     ).velocity
-    error = prediction.float() - velocity(clean, eps)
+    error: Tensor = prediction.float() - velocity(clean, eps)
     return error[:, model.context_frames :].square().mean()

@@ -62,8 +62,8 @@ class ReconstructionObjective:
         frames = self.clips(step, count)[own]
         with torch.autocast(frames.device.type, self.dtype, enabled=self.dtype != torch.float32):
             latents, _ = self.encode(frames)
-            chance = torch.Generator(frames.device).manual_seed(self.seed * 1_000_003 + step)
-            noise = torch.randn((count, *latents.shape[1:]), generator=chance, device=frames.device)[own]
+            rng = torch.Generator(frames.device).manual_seed(self.seed * 1_000_003 + step)
+            noise = torch.randn((count, *latents.shape[1:]), generator=rng, device=frames.device)[own]
             decoded, _ = self.decode(latents + self.objective.latent_noise * noise)
         loss = self.distance(decoded.float(), frames, self.objective)
         if self.objective.prior:

@@ -81,13 +81,13 @@ class DenoisingObjective:
             UsageError: when the model takes actions and the examples' are missing or of another length.
         """
         objective, model = self.objective(step), self.module.transformer
-        chance = StepRandom(self.seed, step, objective.batch_size, model.device, self.rank_and_size)
+        rng = StepRandom(self.seed, step, objective.batch_size, model.device, self.rank_and_size)
         batch = self._examples(step, objective)
-        dropped = (chance.uniform() < objective.dropout.caption_dropout).tolist()
+        dropped = (rng.uniform() < objective.dropout.caption_dropout).tolist()
         captions = ["" if drop else text for text, drop in zip(batch.captions, dropped, strict=True)]
         with torch.autocast(model.device.type, self.dtype, enabled=self.dtype != torch.float32):
-            window = self._window(batch, self.module.caption(captions))
-            errors, regularisation = denoising_loss(model, window, objective, chance)
+            sequence = self._sequence(batch, self.module.caption(captions))
+            errors, regularisation = denoising_loss(model, sequence, objective, rng)
         figures = {f"segment_{objective.unroll.first_denoised + k}": float(e) for k, e in enumerate(errors.detach())}
         if regularisation is None:
             return errors.mean(), figures
@@ -111,7 +111,7 @@ class DenoisingObjective:
             actions = torch.zeros_like(actions)
         return Batch(batch.latents[seen], batch.captions[own], batch.begins[own], actions)
 
-    def _window(self, batch: Batch, caption: tuple[Tensor, Tensor]) -> SegmentedSequence:
+    def _sequence(self, batch: Batch, caption: tuple[Tensor, Tensor]) -> SegmentedSequence:
         model = self.module.transformer
         actions = _actions(batch, model.config.action_dim)
         return SegmentedSequence(

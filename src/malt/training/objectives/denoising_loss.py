@@ -27,11 +27,11 @@ class LossTerms(NamedTuple):
 
 
 def denoising_loss(
-    model: MaltTransformer3DModel, window: SegmentedSequence, objective: Objective, chance: StepRandom
+    model: MaltTransformer3DModel, sequence: SegmentedSequence, objective: Objective, rng: StepRandom
 ) -> LossTerms:
     """The errors of the segments from `first_denoised` on, and the regularisation where it is asked for."""
-    unrolled = unroll_memory(model, window, objective, chance)
-    prediction, target = _denoise(model, window, unrolled, objective, chance)
+    unrolled = unroll_memory(model, sequence, objective, rng)
+    prediction, target = _denoise(model, sequence, unrolled, objective, rng)
     squared = (prediction.float() - target).square()
     sizes = {"sample": objective.noise.num_noise_samples, "k": objective.unroll.num_denoised}
     errors = rearrange(squared, "(sample k b) s c h w -> k (sample b s c h w)", **sizes).mean(dim=1)
@@ -40,49 +40,49 @@ def denoising_loss(
 
 def _denoise(
     model: MaltTransformer3DModel,
-    window: SegmentedSequence,
+    sequence: SegmentedSequence,
     unrolled: UnrolledMemory,
     objective: Objective,
-    chance: StepRandom,
+    rng: StepRandom,
 ) -> tuple[Tensor, Tensor]:
     """Predicted and true velocity of all segments, context left out, in one batch (noise sample, segment, video)."""
     denoised = _denoised(objective)
-    clean = torch.cat([window.behind(unrolled.seen, index) for index in denoised])
-    level = noise_levels(window, objective, chance)
-    eps = chance.normal(len(denoised), clean.shape[1:]).to(clean)
-    states, mask = (repeat(x, "b ... -> (k b) ...", k=len(denoised)) for x in window.caption)
+    clean = torch.cat([sequence.behind(unrolled.seen, index) for index in denoised])
+    level = noise_levels(sequence, objective, rng)
+    eps = rng.normal(len(denoised), clean.shape[1:]).to(clean)
+    states, mask = (repeat(x, "b ... -> (k b) ...", k=len(denoised)) for x in sequence.caption)
     prediction = model(
         interpolate(clean, eps, level),
         level,
         unrolled.memory,
         states,
         mask,
-        actions=window.actions_of(*denoised, with_context=True),
-        num_context_frames=window.context_frames,
+        actions=sequence.actions_of(*denoised, with_context=True),
+        num_context_frames=sequence.context_frames,
         update_memory=False,
     ).velocity
-    first = window.context_frames + objective.baseline.num_prefix_frames
-    last = window.context_frames + window.segment_frames - objective.baseline.num_suffix_frames
+    first = sequence.context_frames + objective.baseline.num_prefix_frames
+    last = sequence.context_frames + sequence.segment_frames - objective.baseline.num_suffix_frames
     return prediction[:, first:last], velocity(clean, eps)[:, first:last]
 
 
-def noise_levels(window: SegmentedSequence, objective: Objective, chance: StepRandom) -> Float[Tensor, "n s"]:
+def noise_levels(sequence: SegmentedSequence, objective: Objective, rng: StepRandom) -> Float[Tensor, "n s"]:
     """Noise levels (noise sample and segment, frame).
 
     The context's is slight, or 1 where there is none; the segment's is logit-normal.
     """
     denoised, noise, baseline = _denoised(objective), objective.noise, objective.baseline
-    groups, num_unknown = len(denoised), window.segment_frames - baseline.num_known_frames
-    drawn = chance.normal(groups, (num_unknown if baseline.level_per_frame else 1,))
+    groups, num_unknown = len(denoised), sequence.segment_frames - baseline.num_known_frames
+    drawn = rng.normal(groups, (num_unknown if baseline.level_per_frame else 1,))
     segment = logit_normal(drawn, noise.logit_mean).expand(-1, num_unknown)
-    context = known = noise.context_noise * chance.uniform(groups)
-    none = chance.uniform(groups) < objective.dropout.context_dropout
+    context = known = noise.context_noise * rng.uniform(groups)
+    none = rng.uniform(groups) < objective.dropout.context_dropout
     begin = torch.tensor([index == 0 for index in denoised], device=none.device)
-    none |= (begin[:, None] & window.begins).flatten()
+    none |= (begin[:, None] & sequence.begins).flatten()
     context = torch.where(none, 1.0, context)
-    counts = (window.context_frames, baseline.num_prefix_frames, baseline.num_suffix_frames)
+    counts = (sequence.context_frames, baseline.num_prefix_frames, baseline.num_suffix_frames)
     before, first, last = (repeat(x, "n -> n s", s=n) for x, n in zip((context, known, known), counts, strict=True))
-    return torch.cat([before, first, segment, last], dim=1).to(window.latents)
+    return torch.cat([before, first, segment, last], dim=1).to(sequence.latents)
 
 
 def _denoised(objective: Objective) -> tuple[int, ...]:

@@ -14,7 +14,7 @@ RankAndSize = tuple[
 ]  # (rank, world_size): of the videos of the batch, those numbered rank, rank + world_size, ...
 
 WHOLE: RankAndSize = (0, 1)
-APART = 0x5E1F0BCE  # within the 32 bits of a seed that count on a CPU
+FORK = 0x5E1F0BCE  # within the 32 bits of a seed that count on a CPU
 
 
 def rows(rank_and_size: RankAndSize) -> slice:
@@ -51,10 +51,10 @@ class StepRandom:
         self.generator = torch.Generator(device).manual_seed(seed * 1_000_003 + step)
         self.batch_size, self.rank_and_size = batch_size, rank_and_size
 
-    def apart(self) -> "StepRandom":
-        """Another chance of the same step, so that what draws from it changes nothing of what is drawn here."""
+    def fork(self) -> "StepRandom":
+        """Another rng of the same step, so that what draws from it changes nothing of what is drawn here."""
         other = copy.copy(self)
-        other.generator = torch.Generator(self.generator.device).manual_seed(self.generator.initial_seed() ^ APART)
+        other.generator = torch.Generator(self.generator.device).manual_seed(self.generator.initial_seed() ^ FORK)
         return other
 
     def uniform(self, groups: int = 1) -> Float[Tensor, " n"]:
@@ -67,4 +67,5 @@ class StepRandom:
         return self._own(torch.randn(size, generator=self.generator, device=self.generator.device))
 
     def _own(self, drawn: Tensor) -> Tensor:
-        return drawn.unflatten(0, (-1, self.batch_size))[:, rows(self.rank_and_size)].flatten(0, 1)
+        own: Tensor = drawn.unflatten(0, (-1, self.batch_size))[:, rows(self.rank_and_size)]
+        return own.flatten(0, 1)

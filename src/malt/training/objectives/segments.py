@@ -41,5 +41,5 @@ class SegmentedSequence:
         return torch.cat([self.actions[:, span] for span in spans])
 
     def behind(self, seen: Float[Tensor, "b t c h w"], index: int) -> Float[Tensor, "b s c h w"]:
-        """A true segment with the context before it taken from `seen`, the window's frames as the model knows them."""
+        """A true segment with the context before it taken from `seen`, its frames as the model knows them."""
         return torch.cat([seen[:, self.context(index)], self.latents[:, self.frames(index)]], dim=1)

@@ -20,45 +20,47 @@ class SelfForcing:
     All videos are computed and the chosen ones kept, so that every process makes the same passes, of the same sizes.
     """
 
-    def __init__(self, model: MaltTransformer3DModel, config: SelfForcingConfig, chance: StepRandom) -> None:
-        self.model, self.config, self.chance = model, config, chance.apart()
-        self.which: Bool[Tensor, " b"] = self.chance.uniform() < config.prob
+    def __init__(self, model: MaltTransformer3DModel, config: SelfForcingConfig, rng: StepRandom) -> None:
+        self.model, self.config, self.rng = model, config, rng.fork()
+        self.which: Bool[Tensor, " b"] = self.rng.uniform() < config.prob
 
     def segment(
-        self, window: SegmentedSequence, index: int, seen: Float[Tensor, "b t c h w"], memory: Memory
+        self, sequence: SegmentedSequence, index: int, seen: Float[Tensor, "b t c h w"], memory: Memory
     ) -> Float[Tensor, "b s c h w"]:
         """Segment `index` as the memory is unrolled over it: the model's own of the chosen videos, the true one of the others."""
-        truth = window.latents[:, window.frames(index)]
+        truth = sequence.latents[:, sequence.frames(index)]
         with no_gradients():
-            made = self._made(window, index, seen, memory)
+            made = self._made(sequence, index, seen, memory)
         return torch.where(self.which[:, None, None, None, None].to(truth.device), made, truth)
 
-    def _made(self, window: SegmentedSequence, index: int, seen: Tensor, memory: Memory) -> Tensor:
+    def _made(self, sequence: SegmentedSequence, index: int, seen: Tensor, memory: Memory) -> Tensor:
         """A few Euler steps from the true segment, noised, behind what the model has made and remembers so far."""
-        num_steps, context = self.config.num_steps, window.context_frames
-        noisy, levels = self._start(window, index, seen)
+        num_steps, context = self.config.num_steps, sequence.context_frames
+        noisy, levels = self._start(sequence, index, seen)
         step = levels[:, context:] / num_steps
-        actions = window.actions_of(index, with_context=True)
+        actions = sequence.actions_of(index, with_context=True)
         cache: KVCache | None = None
         for number in range(num_steps):
             left = torch.cat([levels[:, :context], levels[:, context:] - number * step], dim=1)
-            found = self.model(noisy, left, memory, *window.caption, actions, context, cache=cache, update_memory=False)
+            found = self.model(
+                noisy, left, memory, *sequence.caption, actions, context, cache=cache, update_memory=False
+            )
             cache = found.cache
             made = noisy[:, context:] - step[:, :, None, None, None] * found.velocity[:, context:].float()
             noisy = torch.cat([noisy[:, :context], made], dim=1)
         return noisy[:, context:]
 
-    def _start(self, window: SegmentedSequence, index: int, seen: Tensor) -> tuple[Tensor, Tensor]:
+    def _start(self, sequence: SegmentedSequence, index: int, seen: Tensor) -> tuple[Tensor, Tensor]:
         """Context and noised segment with their levels: the context clean, as in generation, or noise where there is none."""
-        clean = window.behind(seen, index)
+        clean = sequence.behind(seen, index)
         low, high = self.config.noise_range
-        level = (low + (high - low) * self.chance.uniform()).to(clean)
-        nothing = (window.begins & (index == 0)).to(clean)
+        level = (low + (high - low) * self.rng.uniform()).to(clean)
+        nothing = (sequence.begins & (index == 0)).to(clean)
         levels = torch.cat(
             [
-                repeat(nothing, "b -> b s", s=window.context_frames),
-                repeat(level, "b -> b s", s=window.segment_frames),
+                repeat(nothing, "b -> b s", s=sequence.context_frames),
+                repeat(level, "b -> b s", s=sequence.segment_frames),
             ],
             dim=1,
         )
-        return interpolate(clean, self.chance.normal(shape=clean.shape[1:]).to(clean), levels), levels
+        return interpolate(clean, self.rng.normal(shape=clean.shape[1:]).to(clean), levels), levels

@@ -22,7 +22,7 @@ from malt.training.objectives.self_forcing import SelfForcing
 class UnrolledMemory(NamedTuple):
     """What is left when the segments but the last are written.
 
-    memory: before every segment that is denoised, as one batch (noise sample, segment, video). seen: the window's
+    memory: before every segment that is denoised, as one batch (noise sample, segment, video). seen: the sequence's
     frames before the last segment as the model knows them. regularisation: of the memory, averaged over the writes that
     carry gradients; None where it was not asked for or nothing was written.
     """
@@ -33,66 +33,68 @@ class UnrolledMemory(NamedTuple):
 
 
 def unroll_memory(
-    model: MaltTransformer3DModel, window: SegmentedSequence, objective: Objective, chance: StepRandom
+    model: MaltTransformer3DModel, sequence: SegmentedSequence, objective: Objective, rng: StepRandom
 ) -> UnrolledMemory:
     """Write all segments but the last; only the last `bptt_segments` writes carry gradients.
 
     At any time there are the memories that will be needed, and one more.
     """
-    unroll, seen = objective.unroll, window.latents[:, : window.context_frames]
-    own = SelfForcing(model, objective.self_forcing, chance) if objective.self_forcing.prob else None
+    unroll, seen = objective.unroll, sequence.latents[:, : sequence.context_frames]
+    own = SelfForcing(model, objective.self_forcing, rng) if objective.self_forcing.prob else None
     remembers = unroll.num_segments > 1 and model.config.memory != "none"
-    memory, before, penalties = _empty(model, window, 1, remembers), [], []
+    memory, before, penalties = _empty(model, sequence, 1, remembers), [], []
     for index in range(unroll.num_segments - 1):
         if index >= unroll.first_denoised:
             before.append(memory)
-        segment = window.latents[:, window.frames(index)] if own is None else own.segment(window, index, seen, memory)
+        segment = (
+            sequence.latents[:, sequence.frames(index)] if own is None else own.segment(sequence, index, seen, memory)
+        )
         seen = torch.cat([seen, segment], dim=1)
         if not remembers:
             continue
         is_learned = index >= unroll.first_learned_write
         with nullcontext() if is_learned else no_gradients():
-            memory = _write(model, window, index, segment, memory, objective.noise, chance)
+            memory = _write(model, sequence, index, segment, memory, objective.noise, rng)
         if is_learned and unroll.memory_regularisation:
             penalties.append(memory_regularisation(memory, unroll.normalize_memory))
     regularisation = torch.stack(penalties).mean() if penalties else None
     before = objective.noise.num_noise_samples * [*before, memory]
-    met = _as_met(before, objective, chance) if remembers else _empty(model, window, len(before), remembers)
+    met = _as_met(before, objective, rng) if remembers else _empty(model, sequence, len(before), remembers)
     return UnrolledMemory(met, seen, regularisation)
 
 
-def _empty(model: MaltTransformer3DModel, window: SegmentedSequence, groups: int, remembers: bool) -> Memory:
+def _empty(model: MaltTransformer3DModel, sequence: SegmentedSequence, groups: int, remembers: bool) -> Memory:
     """Memories in which nothing is written; with no places to attend to where nothing ever will be."""
-    memory = model.empty_memory(groups * len(window.latents), *window.latents.shape[-2:])
+    memory = model.empty_memory(groups * len(sequence.latents), *sequence.latents.shape[-2:])
     return memory if remembers else without_places(memory)
 
 
 def _write(
     model: MaltTransformer3DModel,
-    window: SegmentedSequence,
+    sequence: SegmentedSequence,
     index: int,
     segment: Tensor,
     memory: Memory,
     noise: NoiseConfig,
-    chance: StepRandom,
+    rng: StepRandom,
 ) -> Memory:
     """The memory after a segment, which is written slightly noisy."""
-    level = (noise.memory_write_noise * chance.uniform()).to(segment)
+    level = (noise.memory_write_noise * rng.uniform()).to(segment)
     levels = repeat(level, "b -> b s", s=segment.shape[1])
-    noisy = interpolate(segment, chance.normal(shape=segment.shape[1:]).to(segment), levels)
-    actions = window.actions_of(index, with_context=False)
-    written: Memory = model(noisy, levels, memory, *window.caption, actions=actions).memory
+    noisy = interpolate(segment, rng.normal(shape=segment.shape[1:]).to(segment), levels)
+    actions = sequence.actions_of(index, with_context=False)
+    written: Memory = model(noisy, levels, memory, *sequence.caption, actions=actions).memory
     return written
 
 
-def _as_met(before: list[Memory], objective: Objective, chance: StepRandom) -> Memory:
+def _as_met(before: list[Memory], objective: Objective, rng: StepRandom) -> Memory:
     """The memories before the denoised segments as one batch, noisy, and some of them lost."""
     groups, device = len(before), before[0][0].tokens.device
-    scale = (objective.noise.memory_noise * chance.uniform(groups)).to(device)
-    noisy = tuple(_noisy(state, scale, groups, chance) for state in join(before))
-    return forget(noisy, (chance.uniform(groups) < objective.dropout.memory_dropout).to(device))
+    scale = (objective.noise.memory_noise * rng.uniform(groups)).to(device)
+    noisy = tuple(_noisy(state, scale, groups, rng) for state in join(before))
+    return forget(noisy, (rng.uniform(groups) < objective.dropout.memory_dropout).to(device))
 
 
-def _noisy(state: State, scale: Tensor, groups: int, chance: StepRandom) -> State:
-    noise = chance.normal(groups, state.tokens.shape[1:]).to(state.tokens)
+def _noisy(state: State, scale: Tensor, groups: int, rng: StepRandom) -> State:
+    noise = rng.normal(groups, state.tokens.shape[1:]).to(state.tokens)
     return State(state.tokens + scale[:, None, None].to(state.tokens) * noise, state.valid)
