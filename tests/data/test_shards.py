@@ -16,9 +16,9 @@ from malt.codecs.malt import MaltCodec
 from malt.data.codec_fingerprint import identify
 from malt.data.encoding import EncodingConfig, EncodingProgress, encode_films
 from malt.data.shard_writer import adopt, check_encoding, finished_films, shard_writer
-from malt.data.shards import checksum
 from malt.data.video_folder import find_films, shared_actions
 from malt.errors import UsageError
+from malt.media.files import file_sha256
 from malt.media.video_reader import read_video
 from tiny_videos import write_actions, write_video
 
@@ -136,7 +136,7 @@ def test_a_finished_run_does_nothing_more(videos: Path, tmp_path: Path) -> None:
 def test_shards_stand_in_the_index_with_their_checksums(videos: Path, tmp_path: Path) -> None:
     encode(videos, tmp_path / "out")
     index = json.loads((tmp_path / "out/index-00000.json").read_text())
-    assert {name: checksum(tmp_path / "out" / name) for name in shards(tmp_path / "out")} == index["shards"]
+    assert {name: file_sha256(tmp_path / "out" / name) for name in shards(tmp_path / "out")} == index["shards"]
     assert len(index["shards"]) > 1
     assert {film: len(keys) for film, keys in index["films"].items()} == {"a.mp4": 2, "b.mp4": 3, "c.mp4": 1}
 

@@ -16,8 +16,9 @@ from torch import Tensor
 
 from malt.data.batch import Batch
 from malt.data.codec_fingerprint import CodecIdentity
-from malt.data.shards import Sample, checksum, read_shard
+from malt.data.shards import Sample, read_shard
 from malt.errors import UsageError
+from malt.media.files import file_sha256
 
 
 @dataclass(frozen=True)
@@ -196,7 +197,7 @@ def _read_checked(path: Path, sha256: str) -> list[Sample]:
     anew = "run malt encode again (of a run's own shards: malt train --resume), which makes what it held anew"
     if not path.is_file():
         raise UsageError(f"the shard {path} is missing; {anew}")
-    if checksum(path) != sha256:
+    if file_sha256(path) != sha256:
         raise UsageError(f"the shard {path} is damaged (its checksum is another); delete it and {anew}")
     try:
         return list(read_shard(path))

@@ -4,7 +4,6 @@ A sample is on the disk before the ledger tells of it; a shard grows under a nam
 complete. What an encoder carries from one stretch to the next is kept too, so that a long video goes on in its middle.
 """
 
-import fcntl
 import json
 import os
 from collections.abc import Iterator, Mapping
@@ -18,8 +17,9 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from malt.data.ledger import Ledger, Stretch
-from malt.data.shards import TAR_END, checksum, index_name, pack, shard_name, write_whole
+from malt.data.shards import TAR_END, index_name, pack, shard_name
 from malt.errors import UsageError
+from malt.media.files import file_sha256, locked, replacing, write_whole
 
 ENCODING = "encode.json"
 SHARD_BYTES = 256 * 1024**2
@@ -84,7 +84,7 @@ class ShardWriter:
                 file.truncate()
                 file.write(TAR_END)
             part.replace(final)
-            self.ledger.close(index, checksum(final))
+            self.ledger.close(index, file_sha256(final))
         self._write_index()
 
     def close(self) -> None:
@@ -99,7 +99,7 @@ class ShardWriter:
         """Bring the folder into the state that the ledger tells of."""
         final = self.folder / shard_name(self.rank, self.ledger.shard)
         if self.ledger.end and final.exists():  # killed between the renaming and the line that tells of it
-            self.ledger.close(self.ledger.shard, checksum(final))
+            self.ledger.close(self.ledger.shard, file_sha256(final))
         gone = {index for index in self.ledger.closed if not (self.folder / shard_name(self.rank, index)).exists()}
         if self.ledger.end and not self._part(self.ledger.shard).exists():
             gone.add(self.ledger.shard)
@@ -153,13 +153,8 @@ def shard_writer(folder: Path, rank: int, shard_bytes: int = SHARD_BYTES) -> Ite
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UsageError(f"the folder {folder} cannot be made ({error.strerror}); name another") from error
-    with (folder / f"lock-{rank:05d}").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise UsageError(
-                f"another process encodes into {folder} as rank {rank}; wait for it, or give each its own --rank"
-            ) from error
+    busy = f"another process encodes into {folder} as rank {rank}; wait for it, or give each its own --rank"
+    with locked(folder / f"lock-{rank:05d}", busy):
         yield ShardWriter(folder, rank, shard_bytes)
 
 
@@ -208,9 +203,8 @@ def _save_cache(path: Path, cache: Any) -> None:
     tensors = {str(n): entry.contiguous() for n, entry in enumerate(entries) if isinstance(entry, Tensor)}
     words = [None if isinstance(entry, Tensor) else entry for entry in entries]
     told = {"cache": json.dumps(None if cache is None else words)}
-    part = path.with_name(f"{path.name}.part")
-    save_file(tensors or {"none": torch.zeros(1)}, part, metadata=told)
-    part.replace(path)
+    with replacing(path) as draft:
+        save_file(tensors or {"none": torch.zeros(1)}, draft, metadata=told)
 
 
 def _load_cache(path: Path) -> Any:

@@ -5,9 +5,7 @@ there are any: those of a latent frame's video frames side by side. Nothing is c
 the file. Beside the shards of a rank lies its index, index-RANK.json: checksums, and which samples make up which video.
 """
 
-import hashlib
 import json
-import os
 import tarfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -66,22 +64,6 @@ def read_shard(path: Path) -> Iterator[Sample]:
             elif kind == "json":
                 text = mapped[member.offset_data : member.offset_data + member.size].tobytes()
                 yield Sample(key, tensors.pop(key), json.loads(text))
-
-
-def write_whole(path: Path, content: str) -> None:
-    """Write a file that appears under its name only when it is complete and on the disk."""
-    part = path.with_name(f"{path.name}.{os.getpid()}.part")  # several processes may write the same settings
-    with part.open("w", encoding="utf-8") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    part.replace(path)
-
-
-def checksum(path: Path) -> str:
-    """SHA-256 of a file."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _member(name: str, content: bytes) -> bytes:

@@ -15,6 +15,7 @@ from malt.errors import MaltError, UsageError
 from malt.evaluation.metrics.base import Metric
 from malt.evaluation.result import MetricResult, summarise
 from malt.evaluation.video_model import VideoModel
+from malt.media.files import write_whole
 from malt.sessions.run_report import versions
 from malt.worlds.base import World
 
@@ -145,13 +146,10 @@ def write_text(path: Path, text: str) -> None:
     Raises:
         MaltError: it cannot be written, as on a full disk.
     """
-    part = path.with_name(path.name + ".part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        part.write_text(text)
-        os.replace(part, path)
+        write_whole(path, text)
     except OSError as error:
-        part.unlink(missing_ok=True)
         raise MaltError(f"could not write {path} ({error.strerror}); make room or choose another place") from error
 
 

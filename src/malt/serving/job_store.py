@@ -17,6 +17,7 @@ import numpy as np
 from jaxtyping import UInt8
 
 from malt.errors import MaltError
+from malt.media.files import write_whole
 
 RECORD, VIDEO, FIRST = "record.json", "video.mp4", "first.npy"
 NAME = re.compile(r"video_[0-9a-f]{32}")
@@ -81,11 +82,9 @@ class JobStore:
             MaltError: it cannot be written, as on a full disk.
         """
         folder = self._folder / record.id
-        part = folder / f"{RECORD}.part"
         try:
             folder.mkdir(exist_ok=True)
-            part.write_text(json.dumps(asdict(record), indent=1) + "\n", encoding="utf-8")
-            part.replace(folder / RECORD)
+            write_whole(folder / RECORD, json.dumps(asdict(record), indent=1) + "\n")
         except OSError as error:
             raise MaltError(f"could not keep the video {record.id} ({error.strerror}); make room") from error
 

@@ -1,7 +1,6 @@
 """What a run cost and how it can be repeated, written as JSON."""
 
 import json
-import os
 import platform
 import resource
 import sys
@@ -14,6 +13,7 @@ from typing import Any
 
 import malt
 from malt.errors import MaltError
+from malt.media.files import write_whole
 
 
 @dataclass(kw_only=True)
@@ -71,12 +71,9 @@ class RunReport:
         Raises:
             MaltError: the file cannot be written, as on a full disk.
         """
-        part = path.with_name(path.name + ".part")
         try:
-            part.write_text(json.dumps(self.as_dict(), indent=2) + "\n")
-            os.replace(part, path)
+            write_whole(path, json.dumps(self.as_dict(), indent=2) + "\n")
         except OSError as error:
-            part.unlink(missing_ok=True)
             raise MaltError(f"could not write the report {path} ({error.strerror}); choose another place") from error
 
 

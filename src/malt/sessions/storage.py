@@ -6,7 +6,6 @@ rename after them, and files that no longer count go last.
 
 import hashlib
 import json
-import os
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from torch import Tensor
 
 import malt
 from malt.errors import MaltError, UsageError
+from malt.media.files import write_whole
 from malt.sessions.fingerprint import ModelIdentity, identify, tensor_bytes
 from malt.sessions.serialization import put_together, take_apart
 from malt.sessions.session_state import SessionState, build
@@ -45,12 +45,11 @@ def save_session(folder: Path, state: SessionState) -> None:
         files = {_file_name(snapshot): snapshot for snapshot in snapshots}
         for name, snapshot in files.items():
             if not (folder / name).is_file():
-                _write(folder / name, _snapshot_bytes(snapshot))
+                write_whole(folder / name, _snapshot_bytes(snapshot))
         actions = [] if state.actions is None else [f"actions-{state.now.name}.safetensors"]
         for name in actions:
-            _write(folder / name, _pack({"actions": state.actions}, "actions"))
-        _write(folder / INDEX, _index_bytes(state))
-        _sync_folder(folder)
+            write_whole(folder / name, _pack({"actions": state.actions}, "actions"))
+        write_whole(folder / INDEX, _index_bytes(state))
         for file in folder.iterdir():
             if file.name not in (INDEX, *files, *actions):
                 file.unlink()
@@ -181,24 +180,6 @@ def _hashes(tensors: dict[str, Tensor]) -> dict[str, str]:
 
 def _digest(content: Any) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
-
-
-def _write(path: Path, data: bytes) -> None:
-    """Put a file in place whole: a kill leaves the one that was there."""
-    part = path.with_name(path.name + ".part")
-    with part.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    part.replace(path)
-
-
-def _sync_folder(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def _damaged(folder: Path, error: Exception) -> MaltError:

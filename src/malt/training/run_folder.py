@@ -1,8 +1,6 @@
 """The folder of a run: whose it is, what was begun in it, and which of its states are whole."""
 
-import fcntl
 import json
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -10,6 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from malt.errors import UsageError
+from malt.media.files import locked, write_whole
 from malt.training.config import Experiment
 from malt.training.options import differences, from_json
 from malt.training.renamed import RECIPES, with_current_names
@@ -45,19 +44,13 @@ def claimed(folder: Path) -> Iterator[None]:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UsageError(f"the folder {folder} cannot be made ({error.strerror}); name another") from error
-    with (folder / LOCK).open("a") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise UsageError(f"another process is training in {folder}; wait for it or name another folder") from error
+    with locked(folder / LOCK, f"another process is training in {folder}; wait for it or name another folder"):
         yield
 
 
 def write_experiment(folder: Path, experiment: Experiment, recipe: str = "") -> None:
     """Write the resolved configuration beside the run."""
-    partial = folder / f"{EXPERIMENT}.partial"
-    partial.write_text(json.dumps({"recipe": recipe, **asdict(experiment)}, indent=2))
-    os.replace(partial, folder / EXPERIMENT)
+    write_whole(folder / EXPERIMENT, json.dumps({"recipe": recipe, **asdict(experiment)}, indent=2))
 
 
 def read_experiment(folder: Path) -> Begun:
@@ -105,6 +98,4 @@ def read_words(folder: Path) -> tuple[str, ...] | None:
 
 def write_words(folder: Path, words: tuple[str, ...]) -> None:
     """Keep the vocabulary: its order decides which word is which."""
-    partial = folder / f"{WORDS}.partial"
-    partial.write_text(json.dumps(words))
-    os.replace(partial, folder / WORDS)
+    write_whole(folder / WORDS, json.dumps(words))

@@ -1,7 +1,7 @@
 """Videos to be looked at side by side: every model's of the same captions, and the world's own of each scene."""
 
-import os
 from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,7 @@ from torch import Tensor
 
 from malt.evaluation.reference import captions_of, seeds_of, true_videos
 from malt.evaluation.video_model import Request, VideoModel
+from malt.media.files import replacing
 from malt.media.pixels import to_pixels
 from malt.media.video_writer import VideoSink
 from malt.worlds.base import World
@@ -56,14 +57,11 @@ def file_name(subject: str, index: int) -> str:
 
 def _write(parts: Iterable[Float[Tensor, "b t 3 h w"]], paths: list[Path], frame_rate: float) -> None:
     """Write a batch of videos as it is made; a file has its name only when it is whole."""
-    drafts = [path.with_name(f"part-{path.name}") for path in paths]
-    sinks = [VideoSink(draft, frame_rate=frame_rate, scale=SCALE, overwrite=True) for draft in drafts]
-    try:
+    with ExitStack() as stack:
+        drafts = [stack.enter_context(replacing(path)) for path in paths]
+        sinks = [VideoSink(draft, frame_rate=frame_rate, scale=SCALE, overwrite=True) for draft in drafts]
+        for sink in sinks:
+            stack.enter_context(sink)
         for videos in parts:
             for sink, video in zip(sinks, videos, strict=True):
                 sink.write(to_pixels(video))
-    finally:
-        for sink in sinks:
-            sink.close()
-    for draft, path in zip(drafts, paths, strict=True):
-        os.replace(draft, path)

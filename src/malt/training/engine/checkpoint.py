@@ -1,6 +1,5 @@
 """The state of a training run on disk: safetensors and JSON only, written atomically, checksummed, the newest kept."""
 
-import hashlib
 import json
 import os
 import shutil
@@ -16,6 +15,7 @@ from torch import Tensor
 from torch.distributed.tensor import DTensor, distribute_tensor
 
 from malt.errors import CheckpointError
+from malt.media.files import file_sha256, write_whole
 from malt.training.engine import sharded_checkpoint
 from malt.training.engine.parallel import current_context, local_tensor
 from malt.training.engine.train_state import TrainState
@@ -92,11 +92,8 @@ def begin(folder: Path, progress: TrainProgress) -> Path:
 
 def complete(partial: Path, progress: TrainProgress, keep: int) -> Path:
     """Add step and checksums to a state whose tensors are written, give it its name, and let all but the newest go."""
-    files = {path.name: _checksum(path) for path in sorted(partial.iterdir())}
-    with (partial / "state.json").open("w") as file:
-        json.dump({**asdict(progress), "sha256": files}, file, indent=1)
-        file.flush()
-        os.fsync(file.fileno())
+    files = {path.name: file_sha256(path) for path in sorted(partial.iterdir())}
+    write_whole(partial / "state.json", json.dumps({**asdict(progress), "sha256": files}, indent=1))
     final = partial.parent / partial.stem.removeprefix(".")
     shutil.rmtree(final, ignore_errors=True)
     os.replace(partial, final)
@@ -164,7 +161,7 @@ def damage(path: Path) -> str | None:
         state = json.loads((path / "state.json").read_text())
         int(state["step"])
         for name, checksum in state.get("sha256", {}).items():
-            if _checksum(path / name) != checksum:
+            if file_sha256(path / name) != checksum:
                 return f"{name} is not what was written"
         for file in path.glob("*.safetensors"):
             with safe_open(file, framework="pt"):
@@ -203,8 +200,3 @@ def _put(destination: Tensor, value: Tensor) -> None:
         value = distribute_tensor(value, destination.device_mesh, destination.placements, src_data_rank=None)
     with torch.no_grad():
         local_tensor(destination).copy_(local_tensor(value))
-
-
-def _checksum(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -2,12 +2,12 @@
 
 import json
 import math
-import os
 from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from malt.media.files import write_whole
 from malt.training.engine.parallel import current_context
 
 if TYPE_CHECKING:
@@ -40,9 +40,7 @@ class MetricLogger:
         lines = self.path.read_text().splitlines(keepends=True)
         kept = [line for line in lines if _is_until(line, step)]
         if kept != lines:
-            partial = self.path.with_suffix(".partial")
-            partial.write_text("".join(kept))
-            os.replace(partial, self.path)
+            write_whole(self.path, "".join(kept))
 
     def write(self, step: int, figures: Mapping[str, float]) -> None:
         """Note figures of the state after `step` steps; where one is not finite, which JSON cannot say, null."""

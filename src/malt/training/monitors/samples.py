@@ -1,6 +1,5 @@
 """Videos that the averaged weights make as the run goes on, to look at: a video file and a contact sheet."""
 
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +15,7 @@ from malt.data.batch import Batch
 from malt.diffusion.guidance import Guidance
 from malt.errors import MaltError
 from malt.evaluation.report.contact_sheet import contact_sheet
+from malt.media.files import replacing
 from malt.media.pixels import to_pixels
 from malt.media.video_writer import VideoSink
 from malt.rollouts.base import ActionPolicy, Segment
@@ -109,10 +109,11 @@ class Samples:
         """Write both files; they appear under their names only when they are whole."""
         self.folder.mkdir(parents=True, exist_ok=True)
         scale = max(1, 192 // videos.shape[-2])
-        partial = self.folder / f".{name}.mp4"
-        with VideoSink(partial, frame_rate=self.frame_rate, scale=scale, overwrite=True) as sink:
+        with (
+            replacing(self.folder / f"{name}.mp4") as draft,
+            VideoSink(draft, frame_rate=self.frame_rate, scale=scale, overwrite=True) as sink,
+        ):
             sink.write(to_pixels(side_by_side(videos)))
-        os.replace(partial, self.folder / f"{name}.mp4")
         captions = self.held_out.captions if any(self.held_out.captions) else None
         contact_sheet(videos, captions, scale=max(1, 96 // videos.shape[-2])).save(self.folder / f"{name}.png")
 

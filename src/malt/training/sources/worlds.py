@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from malt.data.world_dataset import EncodedWorld, WorldDataset, encode_world
 from malt.errors import UsageError
+from malt.media.files import replacing
 from malt.models.autoencoder import AutoencoderMalt
 from malt.training.sources.data_source import ClipData, HeldOut, Log, TrainingData, VideoFormat
 from malt.worlds.base import World
@@ -76,9 +77,8 @@ class WorldSource:
         else:
             self.log(f"encoding {self.videos.num_videos} scenes of {self.videos.num_frames} frames")
             encoded = self._encode(autoencoder, first, self.videos.num_videos)
-            part = path.with_suffix(".partial")
-            save_file({name: tensor for name, tensor in encoded._asdict().items() if tensor is not None}, part)
-            part.rename(path)
+            with replacing(path) as draft:
+                save_file({name: tensor for name, tensor in encoded._asdict().items() if tensor is not None}, draft)
         dataset = self._dataset(first, encoded, self.seed, self.videos.return_share)
         return TrainingData(dataset, lambda: self._held_out(autoencoder), self.world.words)
 
