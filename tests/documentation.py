@@ -37,5 +37,6 @@ def commands(page: Path) -> Iterator[list[str]]:
 
 def links(page: Path) -> list[str]:
     """What a page links to or shows, within the project."""
-    found = re.findall(r"\]\(([^)\s]+)\)", FENCE.sub("", page.read_text()))
+    prose = FENCE.sub("", page.read_text())
+    found = re.findall(r"\]\(([^)\s]+)\)", prose) + re.findall(r'src="([^"]+)"', prose)
     return [link.partition("#")[0] for link in found if not re.match(r"[a-z]+:|#", link)]
