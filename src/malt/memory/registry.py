@@ -1,8 +1,9 @@
 """The kinds of memory by name: the one place where a recipe's word becomes a module."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import Field, dataclass
 from inspect import signature
+from typing import ClassVar, Protocol, runtime_checkable
 
 from malt.memory.bank import BankConfig, BankMemory
 from malt.memory.hierarchical import HierarchicalConfig, HierarchicalMemory
@@ -11,8 +12,14 @@ from malt.memory.protocol import LayerMemory
 from malt.memory.recurrent import RecurrentConfig, RecurrentMemory
 from malt.memory.slots import SlotConfig, SlotMemory
 
-MemoryConfig = RecurrentConfig | HierarchicalConfig | SlotConfig | BankConfig | NoConfig
 Setting = int | float | bool | str
+
+
+@runtime_checkable
+class MemoryConfig(Protocol):
+    """The settings of a kind: a frozen dataclass that refuses bad values in a sentence."""
+
+    __dataclass_fields__: ClassVar[dict[str, Field[object]]]
 
 
 @dataclass(frozen=True)
