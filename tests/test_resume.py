@@ -127,10 +127,15 @@ def test_a_video_made_with_a_lora_goes_on_with_it(
     assert run("rewind", "cut.mp4", "--to", SEGMENT) == 2
     assert "is gone; say where it is, with --lora" in capsys.readouterr().err
     assert run("rewind", "cut.mp4", "--to", SEGMENT, "--lora", "moved.safetensors") == 0
+    capsys.readouterr()
+    assert run("inspect", "cut.mp4") == 0
+    assert str(lora) in capsys.readouterr().out
     Path("moved.safetensors").rename(lora)
 
 
-def test_a_video_with_a_negative_prompt_goes_on_with_it(generate: Run, run: Run, whole: bytes) -> None:
+def test_a_video_with_a_negative_prompt_goes_on_with_it(
+    generate: Run, run: Run, whole: bytes, capsys: pytest.CaptureFixture[str]
+) -> None:
     away = "--negative-prompt", "a blue square"
     assert generate(WHOLE, *away) == 0
     made = Path("walk.mp4").read_bytes()
@@ -138,6 +143,9 @@ def test_a_video_with_a_negative_prompt_goes_on_with_it(generate: Run, run: Run,
     assert generate(3 * SEGMENT, *away, "--out", "cut.mp4") == 0
     assert run("resume", "cut.mp4", "--frames", WHOLE) == 0
     assert Path("cut.mp4").read_bytes() == made
+    capsys.readouterr()
+    assert run("inspect", "cut.mp4") == 0
+    assert "a blue square" in capsys.readouterr().out
 
 
 def test_there_is_nothing_to_do_for_a_video_that_is_whole(

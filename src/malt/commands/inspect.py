@@ -59,7 +59,12 @@ def describe(index: dict[str, Any]) -> Iterator[tuple[str, str]]:
     so_far = f"{shown} frames ({_time(shown, rate)})"
     yield "length", so_far + (f" of {planned} planned" if planned else ", without end")
     yield "model", f"{index['model']['name']} ({index['model']['sha256'][:12]}), rollout {index['rollout']}"
-    yield "settings", ", ".join(f"{name} {value:g}" for name, value in index["settings"].items())
+    if lora := index["notes"].get("lora"):
+        yield "LoRA", lora
+    numbers = {name: value for name, value in index["settings"].items() if not isinstance(value, str)}
+    yield "settings", ", ".join(f"{name} {value:g}" for name, value in numbers.items())
+    if negative := index["settings"].get("negative_prompt"):
+        yield "negative prompt", negative
     end_of_all = [max(planned or 0, shown), ""]
     for (start, text), (end, _) in pairwise([*index["prompts"], end_of_all]):
         yield "prompt", f"{_time(start, rate)} to {_time(end, rate)}: {text or '(none)'}"

@@ -15,7 +15,10 @@ from malt.errors import UsageError
 from malt.sessions.timeline import Timeline
 from malt.unicode import check_text
 
-SYNTAX = 'write "a red circle [4s] | a blue square [64f] | two shapes", with times in seconds or frames'
+SYNTAX = (
+    'write "a red circle [4s] | a blue square [64f] | two shapes", with times in seconds or frames, and \\[ or \\| where '
+    "they are part of a prompt"
+)
 SEPARATOR = re.compile(r"(?<!\\)\|")  # a | that no backslash stands before
 ESCAPED = re.compile(r"\\([|\[\]])")
 TIMED = re.compile(r"(?P<text>(?:\\[\[\]]|[^\[\]])*)(?:\[\s*(?P<number>[^\[\]\s]*?)\s*(?P<unit>[sf])\s*\]\s*)?")
