@@ -16,8 +16,6 @@ from malt.errors import UsageError
 from malt.unicode import check_text
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from malt.media.video_writer import VideoSink
     from malt.pipelines.malt import MaltPipeline
     from malt.rollouts.base import Segment
@@ -40,7 +38,7 @@ class GenerateCommand:
     out: Path = Path("video.mp4")
     """File to write; its ending says the format: .mp4, .webm or .gif."""
     frames: int | None = None
-    """How many frames to make; by default as many as the prompts or the actions last, else 256."""
+    """How many frames to make; by default as many as the prompts or the actions last, else 256 behind --video."""
     seconds: float | None = None
     """How long the video lasts, in place of --frames."""
     forever: bool = False
@@ -96,13 +94,16 @@ class GenerateCommand:
 
     def run(self) -> None:
         """Check, load the model, and write the video."""
+        from malt.commands.given_frames import count_given
+
         with interruptible():
             self.check()
             pipe = load_model(self._checkpoint, lora=self.lora, device=self.device, threads=self.threads)
             for remark in chain.from_iterable(pipe.remarks(line.text) for line in self._lines()):
                 print(f"malt: {remark}", file=sys.stderr)
             sink = self._open_sink(self.fps or pipe.frame_rate)
-            self._write(self._begin(pipe, sink.frame_rate), sink)
+            num_given = count_given(pipe, self.video) if self.video else 0
+            self._write(self._begin(pipe, sink.frame_rate, num_given), sink, num_given)
 
     @property
     def _checkpoint(self) -> Path | None:
@@ -133,7 +134,8 @@ class GenerateCommand:
         check_seed(self.seed)
 
     def _check_inputs(self) -> None:
-        from malt.media.first_frames import read_image, read_video
+        from malt.media.images import read_image
+        from malt.media.video_reader import read_video
 
         check_one_of(image=self.image, video=self.video)
         check_one_of(actions=self.actions, driver=self.driver)
@@ -165,11 +167,12 @@ class GenerateCommand:
         if self.report.resolve() == self.out.resolve():
             raise UsageError(f"{self.out} cannot be both video and report; choose another name")
 
-    def _begin(self, pipe: "MaltPipeline", frame_rate: Fraction) -> "Session":
+    def _begin(self, pipe: "MaltPipeline", frame_rate: Fraction, num_given: int) -> "Session":
         """A session in which nothing has been made, with what it takes to go on with it noted."""
         from malt.sessions.session import Session
 
-        end = self._num_frames(float(frame_rate))
+        end = self._num_frames(float(frame_rate), num_given)
+        self._check_end(end, num_given)
         session = Session.begin(
             pipe,
             self._lines() or "",
@@ -194,15 +197,15 @@ class GenerateCommand:
         )
         return session
 
-    def _write(self, session: "Session", sink: "VideoSink") -> None:
+    def _write(self, session: "Session", sink: "VideoSink", num_given: int) -> None:
         """Choose what drives the model, and write what is given and what is made."""
         from malt.commands.actions import choose_policy
         from malt.commands.generation_run import GenerationRun
         from malt.sessions.run_report import RunReport
         from malt.sessions.storage import forget_session
 
-        end = self._num_frames(float(sink.frame_rate))
-        given = self._first_segments(session, end)
+        end = self._num_frames(float(sink.frame_rate), num_given)
+        given = self._first_segments(session, num_given)
         driver = choose_policy(
             session.pipe.action_names,
             driver=self.driver,
@@ -230,7 +233,7 @@ class GenerateCommand:
 
         return VideoSink(self.out, frame_rate=frame_rate, scale=self.scale, overwrite=self.overwrite)
 
-    def _num_frames(self, frame_rate: float) -> int | None:
+    def _num_frames(self, frame_rate: float, num_given: int) -> int | None:
         from malt.commands.actions import count_actions
         from malt.sessions.prompts import total_frames
 
@@ -240,39 +243,24 @@ class GenerateCommand:
             return max(1, round(self.seconds * frame_rate))
         lines = self._lines()
         lasts = total_frames(lines, frame_rate) if lines else None
-        return self.frames or lasts or (count_actions(self.actions) if self.actions else DEFAULT_NUM_FRAMES)
+        acts = count_actions(self.actions) if self.actions else None
+        return self.frames or lasts or acts or num_given + DEFAULT_NUM_FRAMES
 
-    def _first_segments(self, session: "Session", end: int | None) -> "Iterator[Segment]":
+    def _first_segments(self, session: "Session", num_given: int) -> "Iterator[Segment]":
         """The segments that a given image or video becomes."""
+        from malt.commands.given_frames import given_image, given_video
+
         pipe = session.pipe
-        frames = self._first_image(pipe) if self.image is not None else self._first_video(pipe, end)
-        if frames is None:
-            return iter(())
-        done = frames.new_zeros(len(frames), len(pipe.action_names)) if pipe.action_names else None
-        return session.absorb(frames, done)
+        if self.image is not None:
+            return session.absorb_pieces(given_image(pipe, self.image))
+        return session.absorb_pieces(given_video(pipe, self.video, num_given)) if self.video else iter(())
 
-    def _first_image(self, pipe: "MaltPipeline") -> "Tensor | None":
-        from malt.media.first_frames import read_image
-        from malt.media.pixels import to_tensor
-
-        if self.image is None:
-            return None
-        picture = to_tensor(read_image(self.image, pipe.frame_size)[None])
-        return picture.expand(pipe.codec.frames_of(1, first=True), -1, -1, -1)
-
-    def _first_video(self, pipe: "MaltPipeline", end: int | None) -> "Tensor | None":
-        import numpy as np
-
-        from malt.media.first_frames import read_video
-        from malt.media.pixels import to_tensor
-
-        if self.video is None:
-            return None
-        frames = list(read_video(self.video, pipe.frame_size, fps=pipe.frame_rate, max_frames=end))
-        fewest = pipe.codec.frames_of(1, first=True)
-        if len(frames) < fewest:
-            raise UsageError(f"the first video has {len(frames)} frames; give at least {fewest}")
-        return to_tensor(np.stack(frames))
+    def _check_end(self, end: int | None, num_given: int) -> None:
+        if self.video is not None and end is not None and end <= num_given:
+            raise UsageError(
+                f"{self.video} alone has {num_given} frames, and the whole video is to have {end}; give --frames above "
+                f"{num_given}, or neither --frames nor --seconds"
+            )
 
 
 def _whole(path: Path | None) -> str | None:

@@ -7,25 +7,20 @@ Axes: n frames, h height, w width; sizes are (height, width).
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import IO, NamedTuple
 
-import av
 import numpy as np
-from av.video.reformatter import VideoReformatter
 from jaxtyping import Int, UInt8
-from PIL import Image, ImageOps
 
 from malt.errors import UsageError
-from malt.media.images import fit
+from malt.media.decode_limits import NO_LIMITS, DecodeLimits
+from malt.media.images import PICTURE_ENDINGS, read_image
+from malt.media.video_track import BrokenVideoError, Shot, VideoInfo, decode, is_animated_webp, read_info
 
-VIDEO_ENDINGS = {".mp4", ".webm", ".avi", ".mov", ".mkv", ".gif"}
-PICTURE_ENDINGS = {".png", ".jpg", ".jpeg"}
-CUT_OFF = 0.9  # of the time that a video should take: one that ends before was cut off
-SMALL = 256 * 256  # pixels of a frame up to which one thread decodes faster than several
-
-
-class BrokenVideoError(UsageError):
-    """A video that cannot be read, at all or to its end."""
+VIDEO_ENDINGS = {".3gp", ".avi", ".flv", ".gif", ".h264", ".hevc", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4"}
+VIDEO_ENDINGS |= {".mpeg", ".mpg", ".mts", ".ogv", ".ts", ".webm", ".webp", ".wmv"}
+TRANSPORT_STREAMS = {".ts", ".mts", ".m2ts"}
+TRANSPORT_SYNC = 0x47  # the first or, behind a time, the fifth byte of a transport stream
 
 
 class Frames(NamedTuple):
@@ -35,61 +30,75 @@ class Frames(NamedTuple):
     sources: Int[np.ndarray, " n"]
 
 
-class Facts(NamedTuple):
-    """What a video says of itself: frames a second (None for pictures), and about how many frames it has."""
+def is_video(path: Path) -> bool:
+    """Whether a file is one to read frames from, by its ending; by how it begins where others have that ending too."""
+    ending = path.suffix.lower()
+    if ending not in VIDEO_ENDINGS or not path.is_file():
+        return False
+    if ending not in TRANSPORT_STREAMS | {".webp"}:
+        return True
+    try:
+        with path.open("rb") as file:
+            head = file.read(32)
+    except OSError:
+        return True  # which is said when it is read
+    return is_animated_webp(head) if ending == ".webp" else TRANSPORT_SYNC in (*head[:1], *head[4:5])
 
-    rate: float | None
-    num_frames: int | None
 
-
-class _Shot(NamedTuple):
-    """One decoded frame: the seconds at which it is shown, how long if that is known, and its picture."""
-
-    time: float
-    duration: float | None
-    frame: av.VideoFrame
-
-
-def look_at(path: Path) -> Facts:
+def look_at(path: Path) -> VideoInfo:
     """What a video says of itself, without decoding it.
 
     Raises:
         BrokenVideoError: it cannot be opened.
     """
-    if path.is_dir():
-        return Facts(None, len(pictures_in(path)))
-    try:
-        with av.open(str(path)) as container:
-            stream = _picture_stream(container, path)
-            rate = float(stream.average_rate) if stream.average_rate else None
-            seconds = container.duration / av.time_base if container.duration else None
-            guess = round(seconds * rate) if seconds and rate else None
-            return Facts(rate, stream.frames or guess)
-    except (OSError, av.FFmpegError) as error:
-        raise BrokenVideoError(f"{path} is not a video that can be read") from error
+    return VideoInfo(None, len(pictures_in(path))) if path.is_dir() else read_info(path)
 
 
 def read_video(
-    path: Path, size: tuple[int, int] | None = None, *, fps: float | None = None, batch: int = 64
+    source: Path | IO[bytes],
+    size: tuple[int, int] | None = None,
+    *,
+    fps: float | None = None,
+    batch: int = 64,
+    limits: DecodeLimits = NO_LIMITS,
+    kind: str | None = None,
 ) -> Iterator[Frames]:
     """Yield the video in batches of `batch` frames, the last of them shorter; all frames of it, or `fps` a second.
 
-    At another rate the frame nearest in time is taken for every instant k / fps. Pictures of a folder are all taken.
-    Memory in use depends on `batch` and not on how long the video is.
+    A frame is shown from its time until the next one's; at another rate, what is shown at every instant k / fps is taken.
+    Pictures of a folder are all taken. Without a size, all frames get that of the first. Memory in use depends on `batch`
+    and not on how long the video is. `limits` and `kind` are those of `decode`.
 
     Raises, at the first frame asked for or where the damage is:
+        UsageError: there is no such file, or it goes beyond the limits.
         BrokenVideoError: it cannot be read, is damaged, or holds no frames.
     """
-    shots = _pictures(path, size) if path.is_dir() else _film(path, size, fps)
+    if isinstance(source, Path) and not source.exists():
+        raise UsageError(f"there is no file {source}; check the name")
+    if isinstance(source, Path) and source.is_dir():
+        pictures = _pictures(source, size)
+    else:
+        pictures = _render(decode(source, limits, kind), size, fps)
     pixels, sources = [], []
-    for picture, source in shots:
+    for picture, index in pictures:
         pixels.append(picture)
-        sources.append(source)
+        sources.append(index)
         if len(pixels) == batch:
             yield Frames(np.stack(pixels), np.array(sources))
             pixels, sources = [], []
     if pixels:
         yield Frames(np.stack(pixels), np.array(sources))
+
+
+def count_frames(path: Path, fps: float | None = None) -> int:
+    """How many frames `read_video` yields: they are decoded, and nothing is done with them.
+
+    Raises:
+        UsageError: what `read_video` raises.
+    """
+    if path.is_dir():
+        return len(pictures_in(path))
+    return sum(1 for _ in (decode(path) if fps is None else _shown_at(decode(path), fps)))
 
 
 def pictures_in(folder: Path) -> list[Path]:
@@ -110,66 +119,35 @@ def _pictures(folder: Path, size: tuple[int, int] | None) -> Iterator[tuple[np.n
         raise BrokenVideoError(f"{folder} holds no pictures")
     for index, path in enumerate(paths):
         try:
-            with Image.open(path) as image:
-                picture = fit(ImageOps.exif_transpose(image), size)
-        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+            picture = read_image(path, size)
+        except UsageError as error:
             raise BrokenVideoError(f"{path} is not a picture that can be read") from error
-        if index == 0:
-            size = picture.shape[:2] if size is None else size  # the first picture decides for those after it
+        height, width, _ = picture.shape
+        size = size or (height, width)
         yield picture, index
 
 
-def _film(path: Path, size: tuple[int, int] | None, fps: float | None) -> Iterator[tuple[np.ndarray, int]]:
-    shots, reformatter = _shots(path), VideoReformatter()
-    if fps is None:
-        for index, shot in enumerate(shots):
-            yield _picture(shot.frame, reformatter, size), index
-        return
+def _render(shots: Iterator[Shot], size: tuple[int, int] | None, fps: float | None) -> Iterator[tuple[np.ndarray, int]]:
     last: tuple[int, np.ndarray] | None = None
-    for index, shot in _at_rate(shots, fps):
+    for index, shot in enumerate(shots) if fps is None else _shown_at(shots, fps):
         if last is None or last[0] != index:  # a frame that is shown twice is cut to size once
-            last = index, _picture(shot.frame, reformatter, size)
+            last = index, shot.render(size)
+        height, width, _ = last[1].shape
+        size = size or (height, width)
         yield last[1], index
 
 
-def _shots(path: Path) -> Iterator[_Shot]:
-    count, seen, stated = 0, 0.0, None
-    try:
-        with av.open(str(path)) as container:
-            if container.duration and len(container.streams) == 1:  # sound may go on for longer than the picture
-                stated = container.duration / av.time_base
-            stream = _picture_stream(container, path)
-            stream.thread_type = "AUTO" if stream.width * stream.height > SMALL else "NONE"
-            rate = float(stream.average_rate or 25)
-            timed = container.format.name != "avi"  # which knows when a frame is decoded, and not when it is shown
-            for frame in container.decode(stream):
-                time = frame.time if timed and frame.time is not None else count / rate
-                duration = float(frame.duration * frame.time_base) if frame.duration and frame.time_base else None
-                yield _Shot(time, duration, frame)
-                count, seen = count + 1, time + (duration or 1 / rate)
-    except (OSError, av.FFmpegError) as error:
-        where = f"is damaged after {count} frames" if count else "is not a video that can be read"
-        raise BrokenVideoError(f"{path} {where}") from error
-    if count == 0:
-        raise BrokenVideoError(f"{path} holds no frames")
-    if stated is not None and seen < CUT_OFF * stated:
-        raise BrokenVideoError(f"{path} is cut off after {count} frames, {seen:.1f} of its {stated:.1f} seconds")
+def _shown_at(shots: Iterator[Shot], fps: float) -> Iterator[tuple[int, Shot]]:
+    """For each instant k / fps after the first frame, the index and the frame that is shown then.
 
-
-def _picture_stream(container: av.container.InputContainer, path: Path) -> av.VideoStream:
-    if not container.streams.video:
-        raise BrokenVideoError(f"{path} has sound but no picture")
-    return container.streams.video[0]
-
-
-def _at_rate(shots: Iterator[_Shot], fps: float) -> Iterator[tuple[int, _Shot]]:
-    """For each instant k / fps after the first frame, the index and picture of the frame nearest to it in time."""
-    taken, index, slack = 0, 0, 1e-4 / fps
+    A file rounds its times: a frame counts as shown half a tick before its time, or a quarter of 1 / fps where that is less.
+    """
+    taken, index = 0, 0
     shown = next(shots)
     begin = before = shown.time
+    slack = min(max(0.51 * shown.tick, 1e-4 / fps), 0.25 / fps)
     for following in shots:
-        middle = (shown.time + following.time) / 2 - begin
-        while taken / fps <= middle + slack:
+        while taken / fps < following.time - begin - slack:
             yield index, shown
             taken += 1
         before, shown, index = shown.time, following, index + 1
@@ -177,14 +155,3 @@ def _at_rate(shots: Iterator[_Shot], fps: float) -> Iterator[tuple[int, _Shot]]:
     while taken == 0 or taken / fps < end - slack:
         yield index, shown
         taken += 1
-
-
-def _picture(frame: av.VideoFrame, reformatter: VideoReformatter, size: tuple[int, int] | None) -> np.ndarray:
-    """The frame in RGB, as it is meant to be seen (telephones film on their side and say so), cut to `size`.
-
-    One reformatter for all frames: a frame's own would be set up anew each time, which takes longer than its work.
-    """
-    pixels = reformatter.reformat(frame, format="rgb24").to_ndarray()
-    if not frame.rotation % 360 and size in (None, pixels.shape[:2]):
-        return pixels
-    return fit(Image.fromarray(pixels).rotate(frame.rotation, expand=True), size)

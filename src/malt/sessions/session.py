@@ -5,7 +5,7 @@ number of sessions share it.
 """
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -160,15 +160,20 @@ class Session:
         Raises:
             UsageError: something has been made already, or the frames or actions do not fit.
         """
+        return self.absorb_pieces([(frames, actions)])
+
+    def absorb_pieces(self, pieces: Iterable[tuple[Tensor, Tensor | None]]) -> Iterator[Segment]:
+        """What `absorb` does, for frames and actions that come piece by piece, each cut where a segment ends."""
         if self.num_frames:
             raise UsageError(f"{self.num_frames} frames have been made; give first frames to a session that has none")
-        state, prompt = self.state, self.state.prompts.at(0)
-        done = None if actions is None else actions[None]
-        for segment, progress in self._rollout_of(prompt).absorb(state.now.progress, frames[None], done):
-            made = None if actions is None else actions[segment.start : progress.start]
-            after = Snapshot(replace(progress, encoder_cache=None), told=prompt)
-            state = self._move(replace(self.state, origin=after), after, made)
-            yield segment
+        progress, prompt = self.state.now.progress, self.state.prompts.at(0)
+        for frames, actions in pieces:
+            begin, done = progress.start, None if actions is None else actions[None]
+            for segment, after in self._rollout_of(prompt).absorb(progress, frames[None], done):
+                made = None if actions is None else actions[segment.start - begin : after.start - begin]
+                here, progress = Snapshot(replace(after, encoder_cache=None), told=prompt), after
+                self._move(replace(self.state, origin=here), here, made)
+                yield segment
 
     def rewind(self, frame: int) -> int:
         """Go back to the border between segments at `frame`, or the last before it; give the border's frame.
@@ -253,7 +258,7 @@ class Session:
         return segment, Snapshot(after, told=prompt)
 
     def _move(self, state: SessionState, after: Snapshot, actions: Float[Tensor, "t a"] | None) -> SessionState:
-        past = *state.snapshots[:-1], _on_cpu(state.now)
+        past = *state.snapshots[:-1], state.now.on_cpu()
         done = state.actions
         if actions is not None:
             done = actions.cpu() if done is None else torch.cat([done, actions.cpu()])
@@ -292,7 +297,3 @@ def _schedule(pipe: Any, prompts: Prompts, frame_rate: float, num_frames: int | 
     if prompts == "" and pipe.action_names:
         return Timeline.always("")
     return schedule(read_lines(prompts), frame_rate=frame_rate, num_frames=num_frames)
-
-
-def _on_cpu(snapshot: Snapshot) -> Snapshot:
-    return replace(snapshot, progress=map_tensors(snapshot.progress, lambda tensor: tensor.cpu()))

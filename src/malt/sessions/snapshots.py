@@ -1,9 +1,11 @@
 """Where a video once stood: few enough snapshots to keep for good, thinned out the further back they are."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 from uuid import uuid4
+
+from malt.sessions.serialization import map_tensors
 
 MAX_SNAPSHOTS = 8  # the present among them; with them a session of the default model stays below 8 MB
 
@@ -23,6 +25,10 @@ class Snapshot:
     def start(self) -> int:
         """Number of the frame that comes next."""
         return int(self.progress.start)
+
+    def on_cpu(self) -> "Snapshot":
+        """The same, with all tensors in the processor's memory."""
+        return replace(self, progress=map_tensors(self.progress, lambda tensor: tensor.cpu()))
 
 
 def thin(snapshots: Sequence[Snapshot], origin: Snapshot | None = None) -> tuple[Snapshot, ...]:

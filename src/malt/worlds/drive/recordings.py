@@ -6,15 +6,14 @@ import random
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 import malt
 from malt.errors import UsageError
-from malt.media.first_frames import read_video
 from malt.media.pixels import to_tensor
+from malt.media.video_reader import read_video
 
 FOLDER = Path("donkeycar") / "valid"
 ACTIONS = ("steering", "throttle")
@@ -53,7 +52,7 @@ def driving_windows(num: int, num_frames: int, size: tuple[int, int], seed: int,
         done = read_actions(path.with_suffix(".actions.csv"))
         if len(done) < num_frames:
             continue
-        frames.append(to_tensor(np.stack(list(read_video(path, size, max_frames=num_frames)))))
+        frames.append(to_tensor(next(read_video(path, size, batch=num_frames)).pixels))
         actions.append(done[:num_frames])
         if len(frames) == num:
             break
