@@ -35,7 +35,7 @@ class WorldModel:
     frame_size: tuple[int, int] = (SIZE, SIZE)
     has_memory: bool = False
     extends: bool = True
-    takes_actions: bool = False
+    action_names: tuple[str, ...] = ()
     identity: dict[str, Any] = field(default_factory=lambda: {"checkpoint": "world"})
     starts: int = 0
     between: Callable[[int], None] = lambda start: None

@@ -26,7 +26,7 @@ VERBS = {
     "train": "train a model by a recipe, on a synthetic world or on your own videos",
     "export": "write the model of a training run that is not finished yet",
     "evaluate": "measure how well long videos hold up, in figures and on a page",
-    "world": "look at the world that the default model learns from",
+    "world": "look at a synthetic world",
 }
 
 INTERRUPTED, NOBODY_READS = 130, 141  # as a shell counts what SIGINT and SIGPIPE end

@@ -48,7 +48,7 @@ def test_a_model_that_takes_actions_is_told_what_was_done_and_held_against_what_
         return brightening()[None, GIVEN:]
 
     metric = Prediction(world=PASSAGE, num_videos=1, given=GIVEN, horizon=HORIZON)
-    outcome = metric.run(WorldModel(make=known, takes_actions=True), seed=0)
+    outcome = metric.run(WorldModel(make=known, action_names=("steering", "throttle")), seed=0)
     assert asked[0].actions is not None
     assert asked[0].actions[0, :, 0].tolist() == pytest.approx([n / 100 for n in range(GIVEN + HORIZON)])
     figures = summarise([outcome])["figures"]

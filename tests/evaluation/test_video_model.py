@@ -97,4 +97,4 @@ def test_where_somebody_could_act_and_nobody_is_asked_to_nothing_is_done() -> No
     for first in (None, given(SEGMENT)):
         idle = make(subject, Request(captions=PROMPTS, first=first), SEGMENT + 3)
         assert torch.equal(idle, make(subject, Request(captions=PROMPTS, first=first, actions=still), SEGMENT + 3))
-    assert subject.takes_actions
+    assert len(subject.action_names) == 2

@@ -164,7 +164,9 @@ class _Counted:
 
 def _remark(world: "World", pipe: "MaltPipeline") -> str:
     """What the figures of a model that does not make this world's videos are worth; nothing of one that does."""
-    if pipe.transformer.config.action_dim is not None and not world.action_names:
+    from malt.evaluation.reference import acts_in
+
+    if pipe.action_names and not acts_in(world, pipe.action_names):
         return ACTING
     unknown = pipe.tokenizer.unk_token_id
     strange = any(unknown in pipe.tokenizer(word).input_ids for word in world.words)

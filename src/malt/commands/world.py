@@ -4,9 +4,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import tyro
-
 from malt.commands.checks import check_count, check_seed
+from malt.commands.option import Positional
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -18,7 +17,7 @@ PICTURES = (".png", ".jpg", ".jpeg", ".webp")
 class WorldCommand:
     """Write a contact sheet of a synthetic world, with captions."""
 
-    world: Annotated[str | None, tyro.conf.Positional, tyro.conf.arg(metavar="WORLD")] = None
+    world: Annotated[str | None, Positional("WORLD")] = None
     """The world's name; by default the world that the default model learned."""
     out: Path = Path("world.png")
     """File to write; its ending says the format: .png, .jpg or .webp."""

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-from malt.worlds.base import World
+from malt.worlds.base import RenderedClip, World
 
 FIRST, APART = 900_000_000, 1_000_000  # seed of the first video, and from one seed of a measurement to the next
 
@@ -39,6 +39,22 @@ def true_videos(
     starts = [start] * len(seeds) if isinstance(start, int) else start
     clips = [world.render([seed], first, num_frames).frames for seed, first in zip(seeds, starts, strict=True)]
     return torch.cat([in_size(clip, size) for clip in clips])
+
+
+def acts_in(world: World, action_names: Sequence[str]) -> bool:
+    """Whether a model that takes these actions can be told what is done in the world's videos."""
+    return bool(action_names) and set(action_names) <= set(world.action_names)
+
+
+def true_actions(
+    world: World, clips: Sequence[RenderedClip], action_names: Sequence[str]
+) -> Float[Tensor, "b t a"] | None:
+    """What is done in rendered clips, in a model's order; None for a model that takes no or other actions."""
+    if not acts_in(world, action_names):
+        return None
+    order = [world.action_names.index(name) for name in action_names]
+    done = [clip.actions[..., order].cpu() for clip in clips if clip.actions is not None]
+    return torch.cat(done)
 
 
 def in_size(videos: Float[Tensor, "b t 3 h w"], size: tuple[int, int]) -> Float[Tensor, "b t 3 h2 w2"]:

@@ -1,6 +1,6 @@
 """What is measured: one model making video in one way, asked for segments, never how it makes them."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, Protocol, runtime_checkable
 
@@ -59,8 +59,8 @@ class VideoModel(Protocol):
         ...
 
     @property
-    def takes_actions(self) -> bool:
-        """Whether somebody acts in its videos."""
+    def action_names(self) -> Sequence[str]:
+        """What is done in every frame of its videos; empty where nobody acts."""
         ...
 
     @property
@@ -92,7 +92,7 @@ class Place:
 class RolloutSubject:
     """A `VideoModel` made of anything that gives a rollout for a request.
 
-    num_actions: numbers that say what is done in a frame, 0 where nobody acts; without any asked for, all of them are 0.
+    action_names: what is done in a frame, empty where nobody acts; without any actions asked for, all of them are 0.
     tell: hears of every segment how many frames it has.
     """
 
@@ -102,15 +102,10 @@ class RolloutSubject:
     frame_size: tuple[int, int]
     has_memory: bool = True
     extends: bool = True
-    num_actions: int = 0
+    action_names: Sequence[str] = ()
     identity: dict[str, Any] = field(default_factory=dict)
     device: str = "cpu"
     tell: Callable[[int], None] | None = None
-
-    @property
-    def takes_actions(self) -> bool:
-        """Whether somebody acts in its videos."""
-        return self.num_actions > 0
 
     def begin(self, request: Request) -> Place:
         """Let the rollout absorb the given frames."""
@@ -125,9 +120,9 @@ class RolloutSubject:
         return Place(rollout=rollout, progress=progress, empty=empty, num_given=num_given, actions=actions)
 
     def _actions(self, request: Request, num_given: int) -> Float[Tensor, "b f a"] | None:
-        if request.actions is None and self.num_actions == 0:
+        if request.actions is None and not self.action_names:
             return None
-        still = torch.zeros(len(request.captions), num_given + 1, self.num_actions)
+        still = torch.zeros(len(request.captions), num_given + 1, len(self.action_names))
         return (still if request.actions is None else request.actions).to(self.device)
 
     def stream(self, place: Place, num_frames: int, memory: MemoryUse = "kept") -> Iterator[Segment]:
@@ -159,7 +154,7 @@ def subject_of(
         frame_size=pipeline.frame_size,
         has_memory=name == "malt" and settings.memory != "none",
         extends=name != "full",
-        num_actions=(settings.action_dim or 0) // pipeline.codec.time_compression,
+        action_names=tuple(pipeline.action_names),
         identity=(identity or {}) | {"rollout": name},
         device=str(pipeline.device),
         tell=tell,

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from malt.evaluation.metrics.base import Axes, FigureSpec, batches
 from malt.evaluation.metrics.features import features_of_moments
-from malt.evaluation.reference import in_size, seeds_of
+from malt.evaluation.reference import acts_in, in_size, seeds_of, true_actions
 from malt.evaluation.result import Curve, MetricResult
 from malt.evaluation.video_model import Request, VideoModel, make
 from malt.worlds.base import World
@@ -87,7 +87,7 @@ class Prediction:
 
     def _domains(self, subject: VideoModel, seed: int) -> Iterator[tuple[str, Iterator[tuple[Request, Tensor]]]]:
         """What is continued: requests, each with the true frames that followed."""
-        if not subject.takes_actions or self.world.action_names:
+        if not subject.action_names or acts_in(self.world, subject.action_names):
             yield "", self._of_world(subject, seed)
         elif files := driving_files():
             yield DRIVING, self._of_driving(subject, seed, min(self.num_videos, len(files) // 2))
@@ -97,14 +97,13 @@ class Prediction:
         for part in batches(self.num_videos):
             clips = [self.world.render([each], START, length) for each in seeds[part]]
             frames = torch.cat([in_size(clip.frames, subject.frame_size) for clip in clips])
-            done = [clip.actions for clip in clips if clip.actions is not None and subject.takes_actions]
             first, future = frames.split([self.given, self.horizon], dim=1)
             yield (
                 Request(
                     captions=[self.world.plain_caption] * len(clips),
                     seed=seed + part.start,
                     first=first,
-                    actions=torch.cat(done) if done else None,
+                    actions=true_actions(self.world, clips, subject.action_names),
                 ),
                 future,
             )
@@ -128,9 +127,10 @@ class Prediction:
 
     def _missing(self, subject: VideoModel) -> list[str]:
         """What to say where there is nothing to continue."""
-        if subject.takes_actions and not self.world.action_names and not driving_files():
+        if subject.action_names and not acts_in(self.world, subject.action_names) and not driving_files():
             return [
-                f"the model takes actions, and there is no true driving here: set MALT_DATA to a folder with {FOLDER}"
+                "the model takes actions that nobody takes in this world, and there is no true driving here: set MALT_DATA "
+                f"to a folder with {FOLDER}"
             ]
         return []
 

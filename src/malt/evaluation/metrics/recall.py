@@ -7,7 +7,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from malt.evaluation.metrics.base import Axes, FigureSpec, batches
-from malt.evaluation.reference import first_seed, in_size
+from malt.evaluation.reference import acts_in, first_seed, in_size, true_actions
 from malt.evaluation.result import Curve, MetricResult
 from malt.evaluation.video_model import MemoryUse, Request, VideoModel, collect
 from malt.worlds.base import HiddenSpan, Occlusion, Oracle, Thing, World
@@ -102,12 +102,11 @@ class Recall:
         self, asked: list[Occlusion], subject: VideoModel
     ) -> tuple[Float[Tensor, "b t 3 h w"], Float[Tensor, "b f a"] | None]:
         """The true frames up to each occlusion and, where somebody acts, what is done in them and after them."""
-        given, acts = self.oracle.given_frames, subject.takes_actions and bool(self.world.action_names)
-        length = given + self.oracle.horizon if acts else given
+        given, names = self.oracle.given_frames, subject.action_names
+        length = given + self.oracle.horizon if acts_in(self.world, names) else given
         clips = [self.world.render([each.seed], each.start, length) for each in asked]
         first = torch.cat([in_size(clip.frames[:, :given], subject.frame_size) for clip in clips])
-        done = [clip.actions for clip in clips if acts and clip.actions is not None]
-        return first, torch.cat(done) if done else None
+        return first, true_actions(self.world, clips, names)
 
     def _notes(self, found: dict[str, list[Occlusion]]) -> list[str]:
         notes = [f"by chance what comes out is the same in {self.oracle.chance:.1%} of cases"]
