@@ -58,7 +58,8 @@ class Futures:
 
     def moment(self, seed: int) -> Moment | None:
         """The first border between segments at which a shape is long out of sight."""
-        here, frames, latents = self.malt.begin(seed), torch.zeros(1, 0, 3, 64, 64), []
+        here, frames = self.malt.begin(seed), torch.zeros(1, 0, 3, 64, 64)
+        latents: list[Tensor] = []
         while here.start < PAST:
             segment, here = self.malt.advance(here)
             frames, latents = torch.cat([frames, segment.frames], 1), [*latents, segment.latents]

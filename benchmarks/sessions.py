@@ -145,7 +145,8 @@ def main() -> None:
     parser.add_argument("--parts", nargs="+", help="cost, resume, switch, switch_not_retold, from_the_beginning")
     parser.add_argument("--out", type=Path, default=Path("docs/results/sessions.json"))
     options = parser.parse_args()
-    pipe, figures = load_pipeline(options.checkpoint), {}
+    pipe = load_pipeline(options.checkpoint)
+    figures: dict[str, object] = {}
     parts = {
         "cost": lambda: cost(pipe, options.segments),
         "resume": lambda: resume(options.checkpoint),

@@ -8,7 +8,7 @@ step is one pass. Each system keeps the window that it comes with, counted in la
 from collections.abc import Callable
 from dataclasses import dataclass
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from diffusers import (
@@ -19,6 +19,7 @@ from diffusers import (
     HunyuanVideoFramepackTransformer3DModel,
     LattePipeline,
     LatteTransformer3DModel,
+    ModelMixin,
     SkyReelsV2DiffusionForcingPipeline,
     SkyReelsV2Transformer3DModel,
     UniPCMultistepScheduler,
@@ -36,11 +37,14 @@ PIXELS_A_LATENT = 8  # what the pipelines are told of the codec in space; in tim
 PIXELS = SIDE * PIXELS_A_LATENT
 
 
+Network = TypeVar("Network", bound=nn.Module)
+
+
 @dataclass(frozen=True)
 class System:
     """A way to make a video. make: takes a number of frames, hands back how many it made, perhaps more."""
 
-    transformer: nn.Module
+    transformer: ModelMixin
     make: Callable[[int], int]
     settings: dict
 
@@ -54,7 +58,7 @@ class HandsOn:
     temperal_downsample = (False, False, False)  # one halving in space each, none in time
     time_compression, space_compression, latent_channels = 1, PIXELS_A_LATENT, CHANNELS
 
-    def encode(self, frames: Tensor) -> Any:
+    def encode(self, frames: Tensor, cache: None = None) -> Any:
         latents = frames[:, :1, :, ::PIXELS_A_LATENT, ::PIXELS_A_LATENT].expand(-1, CHANNELS, -1, -1, -1)
         return SimpleNamespace(latent_dist=SimpleNamespace(sample=lambda generator: latents))
 
@@ -246,7 +250,7 @@ def _caption() -> Tensor:
     return torch.randn(1, CAPTION_TOKENS, CAPTION_DIM, generator=torch.Generator().manual_seed(1))
 
 
-def _ready(model: nn.Module) -> nn.Module:
+def _ready(model: Network) -> Network:
     """The model with every matrix drawn anew, so that no branch is silent, and set to evaluation."""
     chance = torch.Generator().manual_seed(0)
     for parameter in model.parameters():

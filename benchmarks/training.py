@@ -228,7 +228,7 @@ def throughput(size: Size, options: argparse.Namespace) -> dict:
     tasks: dict[str, DenoisingObjective | Plain] = {"ours": ours(size, options)}
     if size.segments > options.denoise_segments:
         tasks["ours_last"] = ours(size, options, options.denoise_segments)
-    tasks |= plain_tasks(size, count(tasks["ours"].module.transformer), options)
+    tasks |= plain_tasks(size, count(tasks["ours"].module.get_submodule("transformer")), options)
     needed, steps = {name: work(task) for name, task in tasks.items()}, {n: trainer(t) for n, t in tasks.items()}
     for step in steps.values():
         for number in range(2):  # compiles

@@ -56,7 +56,8 @@ def train(steps: int, batch: int) -> WorldFeatures:
         frames, truth = clips(batch, TRAIN_SEED + step * batch)
         noise = 0.1 * torch.rand(batch, 1, 1, 1, 1) * (torch.rand(batch, 1, 1, 1, 1) < SPOILT)
         scores = network.answers(network(frames + noise * torch.randn_like(frames)))
-        loss = sum(F.cross_entropy(scores[name], true, ignore_index=-1) for name, true in truth.items())
+        losses = [F.cross_entropy(scores[name], true, ignore_index=-1) for name, true in truth.items()]
+        loss = sum(losses, start=torch.zeros(()))
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -69,7 +70,8 @@ def train(steps: int, batch: int) -> WorldFeatures:
 @torch.no_grad()
 def accuracy(network: WorldFeatures, batches: int = 40, batch: int = 32) -> dict[str, float]:
     """Share of right answers on held-out scenes."""
-    right, asked = {}, {}
+    right: dict[str, int] = {}
+    asked: dict[str, int] = {}
     for n in range(batches):
         frames, truth = clips(batch, HELD_OUT_SEED + n * batch)
         for name, scores in network.answers(network(frames)).items():

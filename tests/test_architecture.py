@@ -109,7 +109,7 @@ def functions_of(path: Path) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef]
 
 
 def test_what_may_be_imported_points_one_way() -> None:
-    assert TopologicalSorter(MAY_IMPORT).prepare() is None
+    TopologicalSorter(MAY_IMPORT).prepare()  # raises where there is a circle
 
 
 def test_imports_point_one_way() -> None:
@@ -137,7 +137,7 @@ def test_the_list_of_parts_is_no_longer_than_the_tree() -> None:
 
 
 def test_no_module_imports_itself_by_a_detour() -> None:
-    assert TopologicalSorter({name: set(imports_of(path)) - {name} for name, path in MODULES.items()}).prepare() is None
+    TopologicalSorter({name: set(imports_of(path)) - {name} for name, path in MODULES.items()}).prepare()
 
 
 def test_no_file_is_too_long_to_read_at_once() -> None:

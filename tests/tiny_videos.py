@@ -20,6 +20,7 @@ def write_video(path: Path, num_frames: int, rate: int = 8, size: tuple[int, int
     codec, pixels = {".gif": ("gif", "rgb8"), ".webm": ("libvpx", "yuv420p")}.get(path.suffix, ("libx264", "yuv420p"))
     with av.open(str(path), "w") as container:
         stream = container.add_stream(codec, rate=Fraction(rate))
+        assert isinstance(stream, av.VideoStream)
         stream.height, stream.width, stream.pix_fmt = *size, pixels
         for index in range(num_frames):
             picture = np.full((*size, 3), grey(index, start) % 256, np.uint8)
