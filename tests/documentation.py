@@ -21,7 +21,8 @@ def name(page: Path) -> str:
 
 def python_blocks(page: Path) -> list[str]:
     """The Python code on a page."""
-    return [code for language, code in FENCE.findall(page.read_text()) if language == "python"]
+    found = FENCE.findall(page.read_text())
+    return [code for language, code in found if language == "python" and not code.startswith("--8<--")]
 
 
 def commands(page: Path) -> Iterator[list[str]]:
