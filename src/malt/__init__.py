@@ -15,6 +15,8 @@ from malt.threads import prepare_openmp
 if TYPE_CHECKING:
     from malt.errors import MaltError as MaltError
     from malt.errors import UsageError as UsageError
+    from malt.media.pixels import to_pixels as to_pixels
+    from malt.media.video_writer import VideoSink as VideoSink
     from malt.models.autoencoder import AutoencoderMalt as AutoencoderMalt
     from malt.models.transformer import MaltTransformer3DModel as MaltTransformer3DModel
     from malt.pipelines.loading import load_pipeline as load_pipeline
@@ -30,12 +32,16 @@ if TYPE_CHECKING:
     from malt.rollouts.sliding_window import SlidingWindowRollout as SlidingWindowRollout
     from malt.sessions.action_policies import build_policy as build_policy
     from malt.sessions.session import Session as Session
+    from malt.worlds.base import Oracle as Oracle
+    from malt.worlds.base import World as World
+    from malt.worlds.registry import WORLDS as WORLDS
+    from malt.worlds.registry import open_world as open_world
 
 __version__ = "0.1.0"
 
-# Where each public name lives: imported when it is first asked for, so that `import malt` stays light (PEP 562).
 prepare_openmp()
 
+# Where each public name lives: imported when it is first asked for, so that `import malt` stays light (PEP 562).
 _HOMES = {
     "AutoencoderMalt": "malt.models.autoencoder",
     "DiffusionForcingRollout": "malt.rollouts.diffusion_forcing",
@@ -45,19 +51,26 @@ _HOMES = {
     "MaltPipeline": "malt.pipelines.malt",
     "MaltRollout": "malt.rollouts.malt",
     "MaltTransformer3DModel": "malt.models.transformer",
+    "Oracle": "malt.worlds.base",
     "ROLLOUTS": "malt.rollouts.registry",
     "Segment": "malt.rollouts.base",
     "Session": "malt.sessions.session",
     "SlidingWindowRollout": "malt.rollouts.sliding_window",
     "UsageError": "malt.errors",
+    "VideoSink": "malt.media.video_writer",
+    "WORLDS": "malt.worlds.registry",
+    "World": "malt.worlds.base",
     "build_policy": "malt.sessions.action_policies",
     "build_rollout": "malt.rollouts.registry",
     "load_pipeline": "malt.pipelines.loading",
+    "open_world": "malt.worlds.registry",
     "packaged_models": "malt.pipelines.packaged",
+    "to_pixels": "malt.media.pixels",
 }
 
 __all__ = [
     "ROLLOUTS",
+    "WORLDS",
     "AutoencoderMalt",
     "DiffusionForcingRollout",
     "FullRollout",
@@ -66,15 +79,20 @@ __all__ = [
     "MaltPipeline",
     "MaltRollout",
     "MaltTransformer3DModel",
+    "Oracle",
     "Segment",
     "Session",
     "SlidingWindowRollout",
     "UsageError",
+    "VideoSink",
+    "World",
     "__version__",
     "build_policy",
     "build_rollout",
     "load_pipeline",
+    "open_world",
     "packaged_models",
+    "to_pixels",
 ]
 
 
