@@ -79,13 +79,13 @@ class GreyPipeline:
     def frames_ahead(self, standing: Standing) -> int:
         return 4
 
-    def absorb(self, standing: Standing, frames: Any, actions: Any = None) -> Iterator[tuple[Any, Standing]]:
+    def prefill(self, standing: Standing, frames: Any, actions: Any = None) -> Iterator[tuple[Any, Standing]]:
         self.asked["given"] = frames
         for _ in range(frames.shape[1] // 4):
             segment, standing = self.advance(standing)
             yield segment, standing
 
-    def retell(self, standing: Standing) -> Standing:
+    def rebuild_memory(self, standing: Standing) -> Standing:
         return standing
 
     def advance(self, standing: Standing, actions: Any = None) -> tuple[Any, Standing]:

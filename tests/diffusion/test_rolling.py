@@ -47,12 +47,12 @@ def test_the_frame_that_leaves_is_finished_and_the_others_lie_as_far_down_as_the
     scheduler: SchedulerMixin, num_frames: int, num_steps: int
 ) -> None:
     noise = torch.randn(2, num_frames, 4, 2, 2, generator=torch.Generator().manual_seed(0))
-    stairs = RollingSchedule.of(scheduler, num_frames, num_steps)
-    window = stairs.turn(straight, stairs.enter(straight, noise))
-    places = torch.arange(num_frames, 0, -1) * stairs.turn_steps
-    level = (stairs.levels[places] / stairs.levels[0])[None, :, None, None, None]
+    schedule = RollingSchedule.of(scheduler, num_frames, num_steps)
+    window = schedule.advance(straight, schedule.warm_up(straight, noise))
+    places = torch.arange(num_frames, 0, -1) * schedule.steps_per_frame
+    level = (schedule.levels[places] / schedule.levels[0])[None, :, None, None, None]
     assert level[0, 0] == 0
-    start = stairs.levels[0]
+    start = schedule.levels[0]
     clean = (noise - start * noise) + start * MEAN  # what is left of the noise where a schedule begins below level 1
     torch.testing.assert_close(window, level * noise + (1 - level) * clean, rtol=0, atol=5e-3)
 
@@ -65,9 +65,9 @@ def test_a_window_of_one_frame_never_waits() -> None:
         return straight(x, levels)
 
     noise = torch.zeros(1, 1, 1, 1, 1)
-    stairs = RollingSchedule.of(FlowMatchEulerDiscreteScheduler(), 1, 3)
-    entered = stairs.enter(noting, noise)
+    schedule = RollingSchedule.of(FlowMatchEulerDiscreteScheduler(), 1, 3)
+    entered = schedule.warm_up(noting, noise)
     assert torch.equal(entered, noise)
     assert not calls
-    stairs.turn(noting, entered)
+    schedule.advance(noting, entered)
     assert calls == noise_levels(FlowMatchEulerDiscreteScheduler(), 3)[:3].tolist()

@@ -337,3 +337,9 @@ def test_a_memory_of_another_model_is_refused() -> None:
     memory: Memory = tiny.remember(tiny.transformer(num_layers=1), 1)
     with pytest.raises(ValueError, match="argument"):
         model(memory=memory, **tiny.segment())
+
+
+def test_what_marks_remembered_tokens_is_stored_as_it_always_was() -> None:
+    """Checkpoints, training states and the identities in sessions hold this name."""
+    model = tiny.transformer()
+    assert model.state_dict()["blocks.0.memory_mark"].data_ptr() == model.blocks[0].memory_embedding.data_ptr()

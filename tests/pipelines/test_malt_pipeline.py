@@ -153,8 +153,8 @@ def test_an_offloaded_model_is_handed_tensors_where_it_computes() -> None:
     assert pipe.device.type == "cpu"
     rollout = pipe.rollout(PROMPT)
     progress = rollout.begin(0)
-    noise = rollout.noise(rollout.chance(progress), SEGMENT)
-    done = rollout.fold(torch.zeros(1, SEGMENT, 2), tiny.FRAMES, SEGMENT)
+    noise = rollout.generators(progress).draw(SEGMENT)
+    done = rollout.pack_actions(torch.zeros(1, SEGMENT, 2), tiny.FRAMES, SEGMENT)
     handed = [*rollout.caption, *rollout.uncaptioned, *chain(*progress.memory), noise, done]
     assert {tensor.device.type for tensor in handed if tensor is not None} == {"meta"}
 

@@ -14,7 +14,7 @@ from malt.diffusion.guidance import Guidance
 from malt.diffusion.sampling import noise_levels
 from malt.errors import MaltError, UsageError
 from malt.memory.registry import KINDS
-from malt.rollouts.base import Rollout, Segment, held_bytes
+from malt.rollouts.base import Rollout, RolloutState, Segment, held_bytes
 from malt.rollouts.diffusion_forcing import DiffusionForcingRollout
 from malt.rollouts.full import FullRollout
 from malt.rollouts.keyframes import KeyframesRollout
@@ -36,7 +36,7 @@ WAYS: list[tuple[str, dict[str, Any]]] = [
 ]
 
 
-def build(name: str, settings: dict[str, Any] | None = None, prompts: int = 1, **model: Any) -> Rollout[Any]:
+def build(name: str, settings: dict[str, Any] | None = None, prompts: int = 1, **model: Any) -> Rollout:
     """The way of this name, in one pass a step: without guidance."""
     return build_rollout(name, plain(prompts, **model), **settings or {})
 
@@ -45,17 +45,17 @@ def plain(prompts: int = 1, num_steps: int = tiny_pipeline.STEPS, **model: Any) 
     return tiny_pipeline.rollout(prompts, {"guidance_scale": 1.0, "num_inference_steps": num_steps}, **model)
 
 
-def collect(rollout: Rollout[Any], num_frames: int, progress: Any = None) -> Tensor:
+def collect(rollout: Rollout, num_frames: int, progress: RolloutState = None) -> Tensor:
     progress = rollout.begin(seed=3) if progress is None else progress
     return torch.cat([segment.frames for segment in rollout.stream(num_frames, progress)], dim=1)
 
 
-def absorbed(rollout: Rollout[Any], frames: Tensor, actions: Tensor | None = None) -> Any:
+def prefilled(rollout: Rollout, frames: Tensor, actions: Tensor | None = None) -> Any:
     """Where a video stands that begins with these frames."""
-    return list(rollout.absorb(rollout.begin(3), frames, actions))[-1][1]
+    return list(rollout.prefill(rollout.begin(3), frames, actions))[-1][1]
 
 
-def tokens_of(rollout: Rollout[Any], num_segments: int, progress: Any = None) -> list[int]:
+def tokens_of(rollout: Rollout, num_segments: int, progress: RolloutState = None) -> list[int]:
     """Frames, counted once for every forward pass that sees them, of each segment in turn."""
     base = rollout if isinstance(rollout, MaltRollout) else rollout.base  # type: ignore[attr-defined]
     seen: list[int] = []
@@ -142,9 +142,9 @@ def test_stopping_and_going_on_equals_never_stopping(name: str, settings: dict[s
 def test_given_frames_come_first_and_change_the_future(name: str, settings: dict[str, Any]) -> None:
     rollout = build(name, settings)
     ones, others = (tiny_pipeline.video(2 * SEGMENT, seed, batch=(1,)) for seed in (0, 1))
-    segments = [segment for segment, _ in rollout.absorb(rollout.begin(3), ones)]
+    segments = [segment for segment, _ in rollout.prefill(rollout.begin(3), ones)]
     assert [segment.start for segment in segments] == [0, SEGMENT]
-    here, elsewhere = absorbed(rollout, ones), absorbed(rollout, others)
+    here, elsewhere = prefilled(rollout, ones), prefilled(rollout, others)
     assert (here.start, here.index) == (2 * SEGMENT, 2)
     first = next(rollout.stream(SEGMENT, here))
     assert first.start == 2 * SEGMENT
@@ -155,7 +155,7 @@ def test_given_frames_come_first_and_change_the_future(name: str, settings: dict
 def test_frames_that_are_given_later_take_the_place_of_what_was_begun(name: str) -> None:
     rollout = build(name)
     _, here = rollout.advance(rollout.begin(3))
-    given = list(rollout.absorb(here, tiny_pipeline.video(SEGMENT, batch=(1,))))[-1][1]
+    given = list(rollout.prefill(here, tiny_pipeline.video(SEGMENT, batch=(1,))))[-1][1]
     assert given.start == here.start + SEGMENT
     assert not torch.allclose(collect(rollout, SEGMENT, given), collect(rollout, SEGMENT, here), atol=1e-4)
 
@@ -166,7 +166,7 @@ def test_what_is_done_changes_what_is_seen(name: str, settings: dict[str, Any]) 
 
     def driven(action: float) -> Tensor:
         given = tiny_pipeline.video(SEGMENT, batch=(1,))
-        here = absorbed(rollout, given, torch.zeros(1, SEGMENT, 2))
+        here = prefilled(rollout, given, torch.zeros(1, SEGMENT, 2))
 
         def drive(segment: Segment | None, count: int) -> Tensor:
             calls.append(None if segment is None else segment.index)
@@ -262,7 +262,7 @@ def test_the_cost_of_full_grows_with_the_video_and_making_it_once_costs_what_its
 def test_a_whole_video_ends_with_what_a_stream_of_the_same_length_ends_with(given: int) -> None:
     rollout = build("full")
     assert isinstance(rollout, FullRollout)
-    here = absorbed(rollout, tiny_pipeline.video(given, batch=(1,))) if given else rollout.begin(3)
+    here = prefilled(rollout, tiny_pipeline.video(given, batch=(1,))) if given else rollout.begin(3)
     *_, last = rollout.stream(3 * SEGMENT, here)
     whole = rollout.whole(3 * SEGMENT, here)
     assert (whole.start, whole.frames.shape[1]) == (given, 3 * SEGMENT)
@@ -276,7 +276,7 @@ def test_a_full_video_is_begun_only_once() -> None:
     assert isinstance(rollout, FullRollout)
     _, here = rollout.advance(rollout.begin(3))
     with pytest.raises(UsageError, match="begin anew"):
-        rollout.absorb(here, tiny_pipeline.video(SEGMENT, batch=(1,)))
+        rollout.prefill(here, tiny_pipeline.video(SEGMENT, batch=(1,)))
     with pytest.raises(UsageError, match="nothing is made yet"):
         rollout.whole(SEGMENT, here)
 
@@ -304,7 +304,7 @@ def test_bytes_that_are_held_are_counted_wherever_they_are() -> None:
 def test_a_window_sees_so_many_frames_and_no_more(window: int) -> None:
     rollout = build("sliding_window", {"window": window})
     assert isinstance(rollout, SlidingWindowRollout)
-    here = absorbed(rollout, tiny_pipeline.video(6 * SEGMENT, batch=(1,)))
+    here = prefilled(rollout, tiny_pipeline.video(6 * SEGMENT, batch=(1,)))
     assert here.tail.shape[1] == min(window, 6 * tiny.FRAMES)
     assert tokens_of(rollout, 1, here) == [rollout.base.num_steps * (min(window, 12) + tiny.FRAMES)]
     own, other = (rollout.advance(replace(here, tail=tail))[0] for tail in (here.tail, _changed_first(here.tail)))
@@ -323,7 +323,7 @@ def test_by_default_a_window_has_as_many_tokens_in_view_as_malt_with_its_memory(
     assert window.num_kept == base.transformer.context_frames + remembered
 
 
-def levels_of(rollout: Rollout[Any], progress: Any) -> list[list[float]]:
+def levels_of(rollout: Rollout, progress: RolloutState) -> list[list[float]]:
     """The noise levels of the frames in every pass of the next segment."""
     levels: list[list[float]] = []
     base = rollout.base  # type: ignore[attr-defined]
@@ -369,7 +369,7 @@ def test_key_frames_of_key_frames_are_made_when_those_ahead_are_used_up() -> Non
 @pytest.mark.parametrize("context_frames", [0, 1, 3])
 def test_key_frames_look_back_as_far_apart_as_they_are(context_frames: int) -> None:
     rollout = build("keyframes", {"every": 2, "levels": 2}, context_frames=context_frames)
-    here = absorbed(rollout, tiny_pipeline.video(8 * SEGMENT, batch=(1,)))
+    here = prefilled(rollout, tiny_pipeline.video(8 * SEGMENT, batch=(1,)))
     assert here.tail.shape[1] == 4 * (max(1, context_frames) - 1) + 1
     own, other = (rollout.advance(replace(here, tail=tail))[0] for tail in (here.tail, _changed_first(here.tail)))
     assert not torch.allclose(own.latents, other.latents, atol=1e-5)
@@ -402,7 +402,7 @@ def test_a_frame_takes_as_nearly_the_steps_that_were_asked_for_as_the_window_all
 def test_noise_on_the_context_is_told_to_the_model(name: str) -> None:
     base = replace(tiny_pipeline.rollout(), context_noise=0.25)
     rollout = build_rollout(name, base)
-    here = absorbed(rollout, tiny_pipeline.video(2 * SEGMENT, batch=(1,)))
+    here = prefilled(rollout, tiny_pipeline.video(2 * SEGMENT, batch=(1,)))
     if name == "malt":
         rollout = replace(base, memory_update_interval=1000)
         here = replace(here, index=1)
@@ -440,7 +440,7 @@ def test_malt_is_the_base_itself_and_takes_its_settings() -> None:
 def test_told_again_in_other_words_a_video_without_memory_is_the_same(name: str) -> None:
     rollout = build(name)
     _, here = rollout.advance(rollout.begin(3))
-    assert rollout.retell(here) is here
+    assert rollout.rebuild_memory(here) is here
 
 
 @pytest.mark.parametrize(

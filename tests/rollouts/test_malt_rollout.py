@@ -13,8 +13,8 @@ from malt.diffusion.guidance import Guidance
 from malt.errors import MaltError, UsageError
 from malt.memory.registry import KINDS
 from malt.memory.state import Memory, num_bytes
-from malt.rollouts.base import Segment
-from malt.rollouts.malt import MaltRollout, RolloutState
+from malt.rollouts.base import RolloutState, Segment
+from malt.rollouts.malt import MaltRollout
 from tiny_pipeline import SEGMENT
 
 MEMORIES = [kind for kind in KINDS if kind != "none"]
@@ -38,8 +38,8 @@ def after(rollout: MaltRollout, num_segments: int, seed: int = 3) -> RolloutStat
     return progress
 
 
-def absorbed(rollout: MaltRollout, frames: Tensor) -> tuple[list[Segment], list[RolloutState]]:
-    segments, progresses = zip(*rollout.absorb(rollout.begin(3), frames), strict=True)
+def prefilled(rollout: MaltRollout, frames: Tensor) -> tuple[list[Segment], list[RolloutState]]:
+    segments, progresses = zip(*rollout.prefill(rollout.begin(3), frames), strict=True)
     return list(segments), list(progresses)
 
 
@@ -134,7 +134,7 @@ def test_the_memory_is_renewed_every_so_many_segments(interval: int) -> None:
 
 def test_given_frames_come_first_as_the_codec_shows_them(rollout: MaltRollout) -> None:
     given = tiny_pipeline.video(2 * SEGMENT, batch=(1,))
-    segments, progresses = absorbed(rollout, given)
+    segments, progresses = prefilled(rollout, given)
     shown = rollout.codec.decode(rollout.codec.encode(given)[0])[0].clamp(-1, 1)
     torch.testing.assert_close(torch.cat([segment.frames for segment in segments], dim=1), shown)
     assert [segment.start for segment in segments] == [0, SEGMENT]
@@ -143,8 +143,8 @@ def test_given_frames_come_first_as_the_codec_shows_them(rollout: MaltRollout) -
 
 def test_given_frames_are_remembered_and_gone_on_from(rollout: MaltRollout) -> None:
     ones, others = (tiny_pipeline.video(2 * SEGMENT, seed, batch=(1,)) for seed in (0, 1))
-    _, (*_, progress) = absorbed(rollout, ones)
-    _, (*_, other) = absorbed(rollout, torch.cat([others[:, :SEGMENT], ones[:, SEGMENT:]], dim=1))
+    _, (*_, progress) = prefilled(rollout, ones)
+    _, (*_, other) = prefilled(rollout, torch.cat([others[:, :SEGMENT], ones[:, SEGMENT:]], dim=1))
     assert all(state.valid.all() for state in progress.memory)
     assert not equal(progress.memory, other.memory)
     assert not torch.allclose(collect(rollout, SEGMENT, progress), collect(rollout, SEGMENT, other), atol=1e-4)
@@ -154,20 +154,20 @@ def test_given_frames_are_remembered_and_gone_on_from(rollout: MaltRollout) -> N
 def test_whole_segments_are_counted_from_the_end_and_odd_frames_left_out(
     rollout: MaltRollout, num_frames: int, lengths: list[int]
 ) -> None:
-    segments, progresses = absorbed(rollout, tiny_pipeline.video(num_frames, batch=(1,)))
+    segments, progresses = prefilled(rollout, tiny_pipeline.video(num_frames, batch=(1,)))
     assert [segment.frames.shape[1] for segment in segments] == lengths
     remembered = [any(state.valid.any() for state in progress.memory) for progress in progresses]
     assert remembered == [length == SEGMENT or index > 0 for index, length in enumerate(lengths)]
 
 
 def test_too_few_frames_to_encode_are_no_segment(rollout: MaltRollout) -> None:
-    assert list(rollout.absorb(rollout.begin(3), tiny_pipeline.video(3, batch=(1,)))) == []
+    assert list(rollout.prefill(rollout.begin(3), tiny_pipeline.video(3, batch=(1,)))) == []
 
 
 @pytest.mark.parametrize("context_frames", [0, 1, 2, 3])
 def test_a_context_of_any_length_is_kept_and_no_longer_one(context_frames: int) -> None:
     rollout = tiny_pipeline.rollout(context_frames=context_frames)
-    _, (progress, *_) = absorbed(rollout, tiny_pipeline.video(4, batch=(1,)))
+    _, (progress, *_) = prefilled(rollout, tiny_pipeline.video(4, batch=(1,)))
     kept = []
     for _ in range(3):
         assert progress.tail is not None
@@ -251,7 +251,9 @@ def test_counts_with_which_nothing_can_be_made_are_refused(
 
 def driven(action: float, num_frames: int = 3 * SEGMENT) -> Tensor:
     rollout = tiny_pipeline.rollout(action_dim=8)
-    first = list(rollout.absorb(rollout.begin(3), tiny_pipeline.video(SEGMENT, batch=(1,)), torch.zeros(1, SEGMENT, 2)))
+    first = list(
+        rollout.prefill(rollout.begin(3), tiny_pipeline.video(SEGMENT, batch=(1,)), torch.zeros(1, SEGMENT, 2))
+    )
     stream = rollout.stream(num_frames, first[-1][1], lambda seen, count: torch.full((1, count, 2), action))
     return torch.cat([segment.frames for segment in stream], dim=1)
 
@@ -290,7 +292,7 @@ def test_of_what_is_told_again_only_the_tail_is_remembered(kind: str) -> None:
     here, other = after(rollout, 3), after(rollout, 1)
     assert not equal(here.memory, other.memory)
     there = replace(other, tail=here.tail)
-    assert equal(rollout.retell(here).memory, rollout.retell(there).memory)
+    assert equal(rollout.rebuild_memory(here).memory, rollout.rebuild_memory(there).memory)
 
 
 @pytest.mark.parametrize("kind", MEMORIES)
@@ -298,8 +300,8 @@ def test_told_again_in_other_words_the_tail_is_remembered_otherwise(kind: str) -
     rollout = tiny_pipeline.rollout(memory=kind)
     here = after(rollout, 3)
     other = replace(rollout, caption=(rollout.caption[0] + 1.0, rollout.caption[1]))
-    assert not equal(other.retell(here).memory, here.memory)
+    assert not equal(other.rebuild_memory(here).memory, here.memory)
 
 
 def test_where_nothing_was_made_there_is_nothing_to_tell_again(rollout: MaltRollout) -> None:
-    assert rollout.retell(rollout.begin(3)).tail is None
+    assert rollout.rebuild_memory(rollout.begin(3)).tail is None

@@ -9,8 +9,9 @@ from torch import Tensor
 
 from malt.memory.state import Memory, forget, join
 
+Caption = tuple[Tensor, Tensor]  # encoder states (b, n, e) and which of them count (b, n)
 Latents = Float[Tensor, "b s c h w"]
-Predict = Callable[[Latents, Float[Tensor, "b s"], Memory, tuple[Tensor, Tensor]], Latents]
+Predict = Callable[[Latents, Float[Tensor, "b s"], Memory, Caption], Latents]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,7 +26,7 @@ class Guidance:
     text: float = 1.0
     memory: float = 1.0
 
-    def prepare(self, memory: Memory, caption: tuple[Tensor, Tensor], uncaptioned: tuple[Tensor, Tensor]) -> "Guided":
+    def prepare(self, memory: Memory, caption: Caption, uncaptioned: Caption) -> "Guided":
         """Everything that stays the same while a segment is denoised: conditions of all passes as one batch."""
         memories, captions, weights = [memory], [caption], [self.text]
         if self.text != 1:
@@ -46,7 +47,7 @@ class Guided:
     """The conditions of all passes, and the weight of each pass's velocity."""
 
     memory: Memory
-    caption: tuple[Tensor, Tensor]
+    caption: Caption
     weights: tuple[float, ...]
 
     def velocity(self, predict: Predict, latents: Latents, level: Float[Tensor, "b s"]) -> Latents:

@@ -11,7 +11,7 @@ from malt.diffusion.sampling import StepEnd, sample
 
 # (x_t, noise level of every frame) -> v
 FrameVelocity = Callable[[Float[Tensor, "b s c h w"], Float[Tensor, "b s"]], Float[Tensor, "b s c h w"]]
-Standing = tuple[Float[Tensor, "b _ c h w"], Float[Tensor, "b _"]]  # frames that do not move, and their noise levels
+KnownFrames = tuple[Float[Tensor, "b _ c h w"], Float[Tensor, "b _"]]  # frames that do not move, and their noise levels
 
 
 def sample_part(
@@ -19,8 +19,8 @@ def sample_part(
     noise: Float[Tensor, "b n c h w"],
     scheduler: SchedulerMixin,
     num_steps: int,
-    before: Standing,
-    after: Standing | None = None,
+    before: KnownFrames,
+    after: KnownFrames | None = None,
     on_step_end: StepEnd | None = None,
 ) -> Float[Tensor, "b n c h w"]:
     """Latents in the place of `noise`, between the frames `before` and `after` it, all of them in the view of `velocity`.

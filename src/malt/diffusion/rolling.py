@@ -16,33 +16,33 @@ from malt.diffusion.sampling import noise_levels
 
 @dataclass(frozen=True)
 class RollingSchedule:
-    """A window of `num_frames` frames, the oldest furthest down; in `turn_steps` Euler steps each takes the next one's place.
+    """A window of `num_frames` frames, the oldest furthest down; after `steps_per_frame` steps each is in the next one's place.
 
-    levels: all noise levels that a frame goes through, from 1 to 0 (num_frames x turn_steps + 1,).
+    levels: all noise levels that a frame goes through, from 1 to 0 (num_frames x steps_per_frame + 1,).
     """
 
     levels: Float[Tensor, " n"]
     num_frames: int
-    turn_steps: int
+    steps_per_frame: int
 
     @classmethod
     def of(cls, scheduler: SchedulerMixin, num_frames: int, num_steps: int) -> "RollingSchedule":
         """The noise levels of `scheduler`; a frame takes as nearly `num_steps` steps as a multiple of `num_frames` can be."""
-        turn_steps = max(1, round(num_steps / num_frames))
-        return cls(noise_levels(scheduler, num_frames * turn_steps), num_frames, turn_steps)
+        steps_per_frame = max(1, round(num_steps / num_frames))
+        return cls(noise_levels(scheduler, num_frames * steps_per_frame), num_frames, steps_per_frame)
 
-    def enter(self, velocity: FrameVelocity, noise: Float[Tensor, "b n c h w"]) -> Float[Tensor, "b n c h w"]:
+    def warm_up(self, velocity: FrameVelocity, noise: Float[Tensor, "b n c h w"]) -> Float[Tensor, "b n c h w"]:
         """A window of pure noise brought onto the staircase: its first frame starts first, its last has yet to start."""
-        return self._descend(velocity, noise, (1 - self.num_frames) * self.turn_steps, 0)
+        return self._descend(velocity, noise, (1 - self.num_frames) * self.steps_per_frame, 0)
 
-    def turn(self, velocity: FrameVelocity, window: Float[Tensor, "b n c h w"]) -> Float[Tensor, "b n c h w"]:
+    def advance(self, velocity: FrameVelocity, window: Float[Tensor, "b n c h w"]) -> Float[Tensor, "b n c h w"]:
         """The window one place further down: its first frame is finished, and there is room for noise behind its last."""
-        return self._descend(velocity, window, 0, self.turn_steps)
+        return self._descend(velocity, window, 0, self.steps_per_frame)
 
     @torch.no_grad()
     def _descend(self, velocity: FrameVelocity, window: Tensor, first: int, end: int) -> Tensor:
         """Euler steps `first` to `end`, where at step 0 the last frame starts."""
-        places = torch.arange(self.num_frames - 1, -1, -1) * self.turn_steps
+        places = torch.arange(self.num_frames - 1, -1, -1) * self.steps_per_frame
         for step in range(first, end):
             now, then = (self.levels[(places + at).clamp(min=0)].to(window) for at in (step, step + 1))
             fall = (then - now)[None, :, None, None, None]

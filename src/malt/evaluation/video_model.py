@@ -108,14 +108,14 @@ class RolloutSubject:
     tell: Callable[[int], None] | None = None
 
     def begin(self, request: Request) -> Place:
-        """Let the rollout absorb the given frames."""
+        """Prefill the rollout with the given frames."""
         rollout = self.rollout(request)
         progress = rollout.begin(request.seed)
         empty, num_given = progress.memory, 0 if request.first is None else request.first.shape[1]
         actions = self._actions(request, num_given)
         if request.first is not None:
             done = None if actions is None else actions[:, :num_given]
-            for _, after in rollout.absorb(progress, request.first.to(self.device), done):
+            for _, after in rollout.prefill(progress, request.first.to(self.device), done):
                 progress = after
         return Place(rollout=rollout, progress=progress, empty=empty, num_given=num_given, actions=actions)
 
@@ -126,7 +126,7 @@ class RolloutSubject:
         return (still if request.actions is None else request.actions).to(self.device)
 
     def stream(self, place: Place, num_frames: int, memory: MemoryUse = "kept") -> Iterator[Segment]:
-        """Go on behind the given frames; those that a rollout could not absorb and made anew are left out."""
+        """Go on behind the given frames; those that a rollout could not take in and made anew are left out."""
         progress = _with_memory(place, memory)
         for segment in _segments(place, place.num_given + num_frames - progress.start, progress):
             if self.tell is not None:

@@ -40,7 +40,9 @@ class MaltAttnProcessor:
         """Attend from `hidden` (b, n, d), whose positions are those of `rope`, to keys and values that are made already."""
         key, value, valid = _concatenate(keys_values)
         mask = None if valid is None else valid[:, None, None, :].expand(-1, 1, hidden.shape[1], -1)
-        return attn.to_out(_mix(attn.queries(hidden, rope), key, value, mask, self._attention_backend).flatten(-2))
+        mixed = _mix(attn.queries(hidden, rope), key, value, mask, self._attention_backend)
+        output: Tensor = attn.to_out(mixed.flatten(-2))
+        return output
 
 
 class MaltAttention(nn.Module, AttentionModuleMixin):
@@ -108,4 +110,5 @@ def _mix(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, backend
     precision = torch.float32 if on_cpu else value.dtype
     heads = (tensor.to(precision) for tensor in (query, key, value))
     with torch.autocast(query.device.type, enabled=torch.is_autocast_enabled(query.device.type) and not on_cpu):
-        return dispatch_attention_fn(*heads, attn_mask=mask, backend=backend).to(value.dtype)
+        mixed: Tensor = dispatch_attention_fn(*heads, attn_mask=mask, backend=backend)
+        return mixed.to(value.dtype)

@@ -6,7 +6,7 @@ the next is one latent frame a convolution: the cache, a value that is handed in
 """
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
+from typing import Protocol, cast
 
 import torch
 import torch.nn.functional as F
@@ -17,6 +17,14 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 Cache = tuple[Tensor, ...]
+
+
+class Streaming(Protocol):
+    """A layer that goes on behind what it saw last."""
+
+    def stream(self, x: Tensor, past: Iterator[Tensor] | None, kept: list[Tensor]) -> Tensor:
+        """Its output; takes its own entries of the cache from `past` and appends the new ones to `kept`."""
+        ...
 
 
 class CausalConv3d(nn.Module):
@@ -41,7 +49,8 @@ class CausalConv3d(nn.Module):
             head = next(past) if past is not None else x[:, :, :1].expand(-1, -1, before, -1, -1)
             x = torch.cat([head.to(x.dtype), x], dim=2)
             kept.append(x[:, :, -before:].contiguous())
-        return self(x)
+        convolved: Tensor = self(x)
+        return convolved
 
     def forward(self, x: Float[Tensor, "b c s h w"]) -> Tensor:
         """Convolve what is there, padded in space alone; a call, so that offloaded weights are brought for it."""
@@ -193,8 +202,8 @@ class AutoencoderMalt(ModelMixin, ConfigMixin):
             )
 
 
-def _stream(layers: Iterable[Any], x: Tensor, past: Iterator[Tensor] | None, kept: list[Tensor]) -> Tensor:
+def _stream(layers: Iterable[nn.Module], x: Tensor, past: Iterator[Tensor] | None, kept: list[Tensor]) -> Tensor:
     """One layer after the other."""
-    for layer in layers:
+    for layer in cast(Iterable[Streaming], layers):
         x = layer.stream(x, past, kept)
     return x

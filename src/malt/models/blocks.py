@@ -119,7 +119,8 @@ class MaltBlock(nn.Module):
         rope = self._rotation(0, 1, layout, normed)
         tokens = rearrange(normed, "b (s n) d -> (b s) n d", s=layout.frames)
         mixed = self.attn1(tokens, [self.attn1.keys_values(tokens, rope)], rope)
-        return rearrange(mixed, "(b s) n d -> b (s n) d", s=layout.frames)
+        joined: Tensor = rearrange(mixed, "(b s) n d -> b (s n) d", s=layout.frames)
+        return joined
 
 
 class Gelu(nn.Module):

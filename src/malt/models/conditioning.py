@@ -33,7 +33,8 @@ class FrameConditioning(nn.Module):
         hidden = self.embed_level(sinusoids(timestep, self.frequencies).to(self.embed_level.weight.dtype))
         if actions is not None and self.embed_action is not None:
             hidden = hidden + self.embed_action(actions.to(hidden.dtype))
-        return self.to_modulation(F.silu(hidden)).unflatten(-1, (6, -1))
+        modulation: Tensor = self.to_modulation(F.silu(hidden)).unflatten(-1, (6, -1))
+        return modulation
 
 
 def sinusoids(level: Float[Tensor, "*batch"], count: int) -> Float[Tensor, "*batch f"]:

@@ -48,7 +48,8 @@ def rotate(x: Float[Tensor, "b n k d"], rope: Rotation) -> Float[Tensor, "b n k 
     """Turn every pair of neighbouring channels by its token's angle."""
     cos, sin = (table[None, :, None].to(x.dtype) for table in rope)
     neighbour = x.unflatten(-1, (-1, 2)).flip(-1).flatten(-2)
-    return x * cos + neighbour * sin
+    turned: Tensor = x * cos + neighbour * sin
+    return turned
 
 
 def _frequencies(channels: int, device: torch.device) -> Tensor:

@@ -20,8 +20,8 @@ from malt.pipelines.prompt_embeds import Prompt
 from malt.pipelines.rollout_pipeline import RolloutPipeline
 from malt.pipelines.settings import RolloutSettings
 from malt.pipelines.step_callback import TENSOR_INPUTS, StepCallback, step_end
-from malt.rollouts.base import ActionPolicy, Segment
-from malt.rollouts.malt import MaltRollout, RolloutState
+from malt.rollouts.base import ActionPolicy, RolloutState, Segment
+from malt.rollouts.malt import MaltRollout
 from malt.rollouts.noise import seeds_from
 
 Generators = torch.Generator | list[torch.Generator] | None
@@ -141,7 +141,7 @@ class MaltPipeline(RolloutPipeline, CogVideoXLoraLoaderMixin):
         num_frames: int,
     ) -> Iterator[Segment]:
         if first is not None:
-            for segment, after in rollout.absorb(progress, first, done):
+            for segment, after in rollout.prefill(progress, first, done):
                 progress = after
                 yield replace(segment, frames=segment.frames[:, : num_frames - segment.start])
                 if progress.start >= num_frames:

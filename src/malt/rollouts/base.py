@@ -1,12 +1,19 @@
-"""The seam of everything that makes a long video: a stream of segments, and a progress to go on from."""
+"""The seam of everything that makes a long video: a stream of segments, and a state to go on from.
+
+How to add a rollout. Write a frozen dataclass here with the methods of `Rollout` (a way without a memory: derive it from
+`Memoryless`, which leaves two of them to you), let `base: MaltRollout` be its first field, so that it shares network, codec,
+sampler, steps, guidance and captions with the ways it is measured against, and name it in `ROLLOUTS` of the registry.
+Sessions, evaluation, command line and studio ask for nothing else.
+"""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields, is_dataclass, replace
-from typing import Protocol, TypeVar, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 from jaxtyping import Float
 from torch import Tensor
 
+from malt.memory.state import Memory
 from malt.rollouts.noise import Seed
 
 
@@ -30,63 +37,75 @@ class Segment:
 ActionPolicy = Callable[[Segment | None, int], Float[Tensor, "b t a"]]
 
 
+@dataclass(frozen=True)
+class RolloutState:
+    """Where a video stands, a value: everything that the next segment depends on.
+
+    seed: what all noise comes from, for each video of the batch (see `noise`). memory: what is remembered; empty for ways
+    without. tail: the latest latents, as many as the way looks back at; None before there are any. tail_actions: what was
+    done in them, for models that take actions. The caches are the codec's. index, start: numbers of the next segment and
+    of its first frame. ahead: latents that have been begun beyond what is finished, for ways that look ahead. num_made:
+    segments made since frames were last given, for ways that begin anew behind them.
+    """
+
+    seed: Seed
+    memory: Memory
+    tail: Float[Tensor, "b s c h w"] | None = None
+    tail_actions: Float[Tensor, "b kept a"] | None = None
+    encoder_cache: object = None
+    decoder_cache: object = None
+    index: int = 0
+    start: int = 0
+    ahead: tuple[Float[Tensor, "b _ c h w"], ...] = ()
+    num_made: int = 0
+
+
 @runtime_checkable
-class StreamPosition(Protocol):
-    """What every progress says: `start` is the number of the frame that comes next, `index` that of the segment."""
+class Rollout(Protocol):
+    """A way to make a long video. Where a video stands is a value: keep it, go on later, or from there twice."""
 
-    @property
-    def start(self) -> int: ...  # noqa: D102
-    @property
-    def index(self) -> int: ...  # noqa: D102
-
-
-P = TypeVar("P", bound=StreamPosition)
-
-
-@runtime_checkable
-class Rollout(Protocol[P]):
-    """A way to make a long video. Where a video stands is a progress, a value: keep it, go on later, or from there twice."""
-
-    def begin(self, seed: Seed) -> P:
-        """A video of which there is nothing yet; all chance in it comes from the seed, or each video's from its own."""
+    def begin(self, seed: Seed) -> RolloutState:
+        """A video of which there is nothing yet; all noise in it comes from the seed, or each video's from its own."""
         ...
 
-    def frames_ahead(self, progress: P) -> int:
+    def frames_ahead(self, state: RolloutState) -> int:
         """How many frames the next segment has."""
         ...
 
-    def advance(self, progress: P, actions: Float[Tensor, "b t a"] | None = None) -> tuple[Segment, P]:
+    def advance(
+        self, state: RolloutState, actions: Float[Tensor, "b t a"] | None = None
+    ) -> tuple[Segment, RolloutState]:
         """Make one segment, whole; `actions` says what is done in each of its frames, for models that take actions."""
         ...
 
-    def stream(self, num_frames: int, progress: P, driver: ActionPolicy | None = None) -> Iterator[Segment]:
-        """Segments until `num_frames` frames have been made beyond `progress`; the last is cut."""
+    def stream(self, num_frames: int, state: RolloutState, policy: ActionPolicy | None = None) -> Iterator[Segment]:
+        """Segments until `num_frames` frames have been made beyond `state`; the last is cut."""
         ...
 
-    def absorb(
-        self, progress: P, frames: Float[Tensor, "b t 3 H W"], actions: Float[Tensor, "b t a"] | None = None
-    ) -> Iterator[tuple[Segment, P]]:
-        """Take given frames as what has been made so far, segment after segment, each with the progress after it."""
+    def prefill(
+        self, state: RolloutState, frames: Float[Tensor, "b t 3 H W"], actions: Float[Tensor, "b t a"] | None = None
+    ) -> Iterator[tuple[Segment, RolloutState]]:
+        """Take given frames as what has been made so far, segment after segment, each with the state after it."""
         ...
 
-    def retell(self, progress: P) -> P:
+    def rebuild_memory(self, state: RolloutState) -> RolloutState:
         """The same video, its past seen under this rollout's caption: how a new prompt takes over."""
         ...
 
 
 def stream_segments(
-    rollout: Rollout[P], num_frames: int, progress: P, driver: ActionPolicy | None
+    rollout: Rollout, num_frames: int, state: RolloutState, policy: ActionPolicy | None
 ) -> Iterator[Segment]:
-    """What every rollout's `stream` does: advance until there are enough frames; `driver` sees every segment before."""
-    end, segment = progress.start + num_frames, None
-    while progress.start < end:
-        actions = None if driver is None else driver(segment, rollout.frames_ahead(progress))
-        segment, progress = rollout.advance(progress, actions)
+    """What every rollout's `stream` does: advance until there are enough frames; `policy` sees every segment before."""
+    end, segment = state.start + num_frames, None
+    while state.start < end:
+        actions = None if policy is None else policy(segment, rollout.frames_ahead(state))
+        segment, state = rollout.advance(state, actions)
         yield replace(segment, frames=segment.frames[:, : end - segment.start])
 
 
 def held_bytes(held: object) -> int:
-    """Bytes of all tensors in a progress or a part of it: memory, latents, actions and caches; what going on takes.
+    """Bytes of all tensors in a state or a part of it: memory, latents, actions and caches; what going on takes.
 
     The same count for every way to make a video. What a forward pass needs while it runs is not in it.
     """

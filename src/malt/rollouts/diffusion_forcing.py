@@ -14,8 +14,9 @@ from torch import Tensor
 from malt.diffusion.partial import FrameVelocity
 from malt.diffusion.rolling import RollingSchedule
 from malt.errors import UsageError
-from malt.rollouts.malt import last, with_context
-from malt.rollouts.memoryless import BaselineState, Memoryless
+from malt.rollouts.base import RolloutState
+from malt.rollouts.context import last, with_context
+from malt.rollouts.memoryless import Memoryless
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,33 +39,33 @@ class DiffusionForcingRollout(Memoryless):
         """The context's latent frames."""
         return self.base.transformer.context_frames
 
-    def make(self, progress: BaselineState, actions: Tensor | None) -> tuple[Tensor, BaselineState]:
+    def make(self, state: RolloutState, actions: Tensor | None) -> tuple[Tensor, RolloutState]:
         """As many turns of the window as the segment has latent frames."""
-        base, context, chance = self.base, self.num_kept, self.chance(progress)
-        stairs = RollingSchedule.of(base.scheduler, self.window or 2 * self.segment_frames, base.num_steps)
-        beside, entering = base.noise(chance, context + self.segment_frames), base.noise(chance, self.segment_frames)
-        acts = self._foreseen(progress, actions, stairs.num_frames)
-        tail, finished = progress.tail, []
+        base, context, generators = self.base, self.num_kept, self.base.generators(state)
+        schedule = RollingSchedule.of(base.scheduler, self.window or 2 * self.segment_frames, base.num_steps)
+        beside, entering = generators.draw(context + self.segment_frames), generators.draw(self.segment_frames)
+        acts = self._foreseen(state, actions, schedule.num_frames)
+        tail, finished = state.tail, []
 
         def velocity(turn: int) -> FrameVelocity:
-            span = None if acts is None else acts[:, turn : turn + context + stairs.num_frames]
+            span = None if acts is None else acts[:, turn : turn + context + schedule.num_frames]
             return self._behind(tail, beside[:, turn : turn + context], span)
 
-        if progress.ahead:
-            (window,) = progress.ahead
+        if state.ahead:
+            (window,) = state.ahead
         else:
-            window = stairs.enter(velocity(0), base.noise(chance, stairs.num_frames))
+            window = schedule.warm_up(velocity(0), generators.draw(schedule.num_frames))
         for turn in range(self.segment_frames):
-            window = stairs.turn(velocity(turn), window)
+            window = schedule.advance(velocity(turn), window)
             finished.append(window[:, :1])
             tail = finished[-1] if tail is None else last(torch.cat([tail, finished[-1]], dim=1), context)
             window = torch.cat([window[:, 1:], entering[:, turn : turn + 1]], dim=1)
-        return torch.cat(finished, dim=1), replace(progress, ahead=(window,))
+        return torch.cat(finished, dim=1), replace(state, ahead=(window,))
 
     def _behind(self, tail: Tensor | None, noise: Tensor, actions: Tensor | None) -> FrameVelocity:
         """The velocity of a window's frames behind the clean ones before it."""
-        context, context_level = self.base.context(tail, noise)
-        velocity = self.denoiser(actions, context.shape[1])
+        context, context_level = self.context(tail, noise)
+        velocity = self.velocity(actions, context.shape[1])
 
         def of_window(window: Tensor, levels: Tensor) -> Tensor:
             frames, all_levels = torch.cat([context, window], dim=1), torch.cat([context_level, levels], dim=1)
@@ -72,9 +73,9 @@ class DiffusionForcingRollout(Memoryless):
 
         return of_window
 
-    def _foreseen(self, progress: BaselineState, actions: Tensor | None, num_frames: int) -> Tensor | None:
+    def _foreseen(self, state: RolloutState, actions: Tensor | None, num_frames: int) -> Tensor | None:
         """What is done from the context to the end of the last turn's window; nothing where it is not known yet."""
-        known = with_context(progress.tail_actions, actions, self.num_kept)
+        known = with_context(state.tail_actions, actions, self.num_kept)
         if known is None:
             return None
         return torch.cat([known, known.new_zeros(len(known), num_frames, known.shape[2])], dim=1)

@@ -12,8 +12,9 @@ from torch import Tensor
 
 from malt.diffusion.partial import sample_part
 from malt.errors import UsageError
-from malt.rollouts.malt import with_context
-from malt.rollouts.memoryless import BaselineState, Memoryless
+from malt.rollouts.base import RolloutState
+from malt.rollouts.context import with_context
+from malt.rollouts.memoryless import Memoryless
 from malt.rollouts.noise import VideoGenerators
 
 
@@ -49,42 +50,43 @@ class KeyframesRollout(Memoryless):
     @property
     def num_kept(self) -> int:
         """The context of the sparsest key frames, and all between them."""
-        return (self.num_context - 1) * self.segment_frames**self.levels + 1
+        spacing: int = self.segment_frames**self.levels
+        return (self.num_context - 1) * spacing + 1
 
-    def make(self, progress: BaselineState, actions: Tensor | None) -> tuple[Tensor, BaselineState]:
+    def make(self, state: RolloutState, actions: Tensor | None) -> tuple[Tensor, RolloutState]:
         """Latents up to the next key frame, which is made first where there is none ahead."""
-        return self._frames(progress, self.levels, self.chance(progress), actions)
+        return self._frames(state, self.levels, self.base.generators(state), actions)
 
     def _frames(
-        self, progress: BaselineState, level: int, chance: VideoGenerators, actions: Tensor | None = None
-    ) -> tuple[Tensor, BaselineState]:
+        self, state: RolloutState, level: int, generators: VideoGenerators, actions: Tensor | None = None
+    ) -> tuple[Tensor, RolloutState]:
         """The next frames of a level, from the sparsest key frames, level 0, to the video itself, level `levels`."""
         if level == 0:
-            return self._denoise(progress, level, chance, self.base.transformer.segment_frames, None), progress
-        if len(progress.ahead) < level or not progress.ahead[level - 1].shape[1]:
-            keys, progress = self._frames(progress, level - 1, chance)
+            return self._denoise(state, level, generators, self.base.transformer.segment_frames, None), state
+        if len(state.ahead) < level or not state.ahead[level - 1].shape[1]:
+            keys, state = self._frames(state, level - 1, generators)
         else:
-            keys = progress.ahead[level - 1]
+            keys = state.ahead[level - 1]
         key, later = keys[:, :1], keys[:, 1:]
-        between = self._denoise(progress, level, chance, self.segment_frames - 1, key, actions)
-        ahead = (*progress.ahead[: level - 1], later, *progress.ahead[level:])
-        return torch.cat([between, key], dim=1), replace(progress, ahead=ahead)
+        between = self._denoise(state, level, generators, self.segment_frames - 1, key, actions)
+        ahead = (*state.ahead[: level - 1], later, *state.ahead[level:])
+        return torch.cat([between, key], dim=1), replace(state, ahead=ahead)
 
     def _denoise(
         self,
-        progress: BaselineState,
+        state: RolloutState,
         level: int,
-        chance: VideoGenerators,
+        generators: VideoGenerators,
         count: int,
         key: Tensor | None,
         actions: Tensor | None = None,
     ) -> Tensor:
         """`count` frames of a level behind those before them and, where there is one, before a key frame."""
         base, context = self.base, self.num_context
-        noise = base.noise(chance, context + count + 1)
-        before = base.context(self._past(progress.tail, level), noise[:, :context])
-        after = None if key is None else base.context(key, noise[:, -1:])
-        velocity = self.denoiser(self._actions(progress, level, actions, count + (key is not None)), context)
+        noise = generators.draw(context + count + 1)
+        before = self.context(self._past(state.tail, level), noise[:, :context])
+        after = None if key is None else self.context(key, noise[:, -1:])
+        velocity = self.velocity(self._actions(state, level, actions, count + (key is not None)), context)
         return sample_part(velocity, noise[:, context:-1], base.scheduler, base.num_steps, before, after)
 
     def _past(self, tail: Tensor | None, level: int) -> Tensor | None:
@@ -92,10 +94,10 @@ class KeyframesRollout(Memoryless):
         stride = self.segment_frames ** (self.levels - level)
         return None if tail is None else tail[:, (tail.shape[1] - 1) % stride :: stride]
 
-    def _actions(self, progress: BaselineState, level: int, actions: Tensor | None, count: int) -> Tensor | None:
+    def _actions(self, state: RolloutState, level: int, actions: Tensor | None, count: int) -> Tensor | None:
         """What is done in the frames of the video, and nothing in those of the levels above it."""
         if actions is not None:
-            return with_context(progress.tail_actions, actions, self.num_context)
-        width = self.base.transformer.config.action_dim
+            return with_context(state.tail_actions, actions, self.num_context)
+        width = self.base.transformer.action_dim
         nothing = (self.base.batch, self.num_context + count, width or 0)
         return None if width is None else torch.zeros(nothing, device=self.base.device)

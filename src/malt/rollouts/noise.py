@@ -1,23 +1,44 @@
 """Where noise comes from: every video of a batch draws its own, and so is the video that it would be alone."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from malt.errors import UsageError
 
 Seed = int | tuple[int, ...]  # one for each video of a batch, or one from which those of all its videos follow
-VideoGenerators = tuple[torch.Generator, ...]  # one for each video of a batch
 
 
-def video_generators(seed: Seed, batch: int, index: int) -> VideoGenerators:
-    """The source of all noise that is drawn for segment `index` of the videos of a batch.
+@dataclass(frozen=True)
+class VideoGenerators:
+    """A generator for each video of a batch, and what they draw: latent frames (c, h, w), always on the CPU.
 
-    Raises:
-        UsageError: there are not as many seeds as videos.
+    So noise is the same on every device; `device` is where it is brought to.
     """
-    return tuple(torch.Generator().manual_seed(each + index) for each in video_seeds(seed, batch))
+
+    generators: tuple[torch.Generator, ...]
+    size: tuple[int, int, int]
+    device: torch.device
+
+    @classmethod
+    def of(
+        cls, seed: Seed, batch: int, index: int, size: tuple[int, int, int], device: torch.device
+    ) -> "VideoGenerators":
+        """The source of all noise that is drawn for segment `index` of the videos of a batch.
+
+        Raises:
+            UsageError: there are not as many seeds as videos.
+        """
+        seeds = video_seeds(seed, batch)
+        return cls(tuple(torch.Generator().manual_seed(each + index) for each in seeds), size, device)
+
+    def draw(self, num_latents: int) -> Float[Tensor, "b s c h w"]:
+        """So many latent frames of noise for each video, drawn anew at every call."""
+        shape = (num_latents, *self.size)
+        return torch.stack([torch.randn(shape, generator=generator) for generator in self.generators]).to(self.device)
 
 
 def video_seeds(seed: Seed, batch: int) -> tuple[int, ...]:
@@ -27,8 +48,8 @@ def video_seeds(seed: Seed, batch: int) -> tuple[int, ...]:
         UsageError: there are not as many seeds as videos.
     """
     if isinstance(seed, int):
-        chance = torch.Generator().manual_seed(seed)
-        return (seed, *(draw_seed(chance) for _ in range(batch - 1)))
+        generator = torch.Generator().manual_seed(seed)
+        return (seed, *(draw_seed(generator) for _ in range(batch - 1)))
     if len(seed) != batch:
         raise UsageError(f"there are {len(seed)} seeds for {batch} videos; give one for each")
     return seed
@@ -50,8 +71,3 @@ def draw_seed(generator: torch.Generator | None) -> int:
     """A seed from a generator, None for torch's own."""
     device = None if generator is None else generator.device
     return int(torch.randint(2**62, (), generator=generator, device=device).item())
-
-
-def draw_noise(chance: VideoGenerators, *size: int) -> Tensor:
-    """Noise of this size for each video (b, *size), drawn where its generator is."""
-    return torch.stack([torch.randn(size, generator=generator) for generator in chance])

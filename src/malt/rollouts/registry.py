@@ -1,9 +1,8 @@
 """The ways to make a long video by name: the one place where a word becomes a rollout."""
 
-from collections.abc import Iterable
-from dataclasses import fields, replace
+from collections.abc import Callable, Iterable
 from difflib import get_close_matches
-from typing import Any
+from inspect import signature
 
 from malt.errors import UsageError
 from malt.rollouts.base import Rollout
@@ -13,7 +12,7 @@ from malt.rollouts.keyframes import KeyframesRollout
 from malt.rollouts.malt import MaltRollout
 from malt.rollouts.sliding_window import SlidingWindowRollout
 
-ROLLOUTS: dict[str, type[Any]] = {
+ROLLOUTS: dict[str, Callable[..., Rollout]] = {
     "malt": MaltRollout,
     "full": FullRollout,
     "sliding_window": SlidingWindowRollout,
@@ -22,7 +21,7 @@ ROLLOUTS: dict[str, type[Any]] = {
 }
 
 
-def build_rollout(name: str, base: MaltRollout, **settings: Any) -> Rollout[Any]:
+def build_rollout(name: str, base: MaltRollout, **settings: object) -> Rollout:
     """The rollout of this name, with the network, codec, sampler, steps, guidance and captions of `base`; `malt` is base.
 
     Args:
@@ -37,13 +36,13 @@ def build_rollout(name: str, base: MaltRollout, **settings: Any) -> Rollout[Any]
         raise UsageError(
             f"there is no rollout called {name!r}{_nearest(name, ROLLOUTS)}; choose one of {', '.join(ROLLOUTS)}"
         )
-    known = {part.name for part in fields(ROLLOUTS[name])} - {"base"}
+    known = signature(ROLLOUTS[name]).parameters.keys() - {"base"}
     for setting in settings:
         if setting not in known:
             takes = f"it takes {', '.join(sorted(known))}" if known else "it takes none"
             raise UsageError(f"{name} has no setting called {setting!r}{_nearest(setting, known)}; {takes}")
     if name == "malt":
-        return replace(base, **settings) if settings else base
+        return ROLLOUTS[name](**{**vars(base), **settings}) if settings else base
     return ROLLOUTS[name](base=base, **settings)
 
 

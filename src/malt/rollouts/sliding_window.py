@@ -10,8 +10,9 @@ from torch import Tensor
 
 from malt.diffusion.partial import sample_part
 from malt.errors import UsageError
-from malt.rollouts.malt import with_context
-from malt.rollouts.memoryless import BaselineState, Memoryless
+from malt.rollouts.base import RolloutState
+from malt.rollouts.context import with_context
+from malt.rollouts.memoryless import Memoryless
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,13 +36,18 @@ class SlidingWindowRollout(Memoryless):
         if self.window is not None:
             return self.window
         model = self.base.transformer
-        return model.context_frames + (0 if model.config.memory == "none" else model.segment_frames)
+        return model.context_frames + (model.segment_frames if self._remembers else 0)
 
-    def make(self, progress: BaselineState, actions: Tensor | None) -> tuple[Tensor, BaselineState]:
+    @property
+    def _remembers(self) -> bool:
+        """Whether the network has a memory with room for anything."""
+        return any(state.tokens.shape[1] for state in self.base.transformer.empty_memory(1, *self.base.latent_size))
+
+    def make(self, state: RolloutState, actions: Tensor | None) -> tuple[Tensor, RolloutState]:
         """Latents of the next segment behind those in the window: fewer where the video is still short."""
-        base, known = self.base, 0 if progress.tail is None else progress.tail.shape[1]
+        base, known = self.base, 0 if state.tail is None else state.tail.shape[1]
         count = min(self.num_kept, max(known, base.transformer.context_frames))
-        noise = base.noise(self.chance(progress), count + self.segment_frames)
-        velocity = self.denoiser(with_context(progress.tail_actions, actions, count), count)
-        before = base.context(progress.tail, noise[:, :count])
-        return sample_part(velocity, noise[:, count:], base.scheduler, base.num_steps, before), progress
+        noise = base.generators(state).draw(count + self.segment_frames)
+        velocity = self.velocity(with_context(state.tail_actions, actions, count), count)
+        before = self.context(state.tail, noise[:, :count])
+        return sample_part(velocity, noise[:, count:], base.scheduler, base.num_steps, before), state

@@ -169,7 +169,7 @@ class Session:
         progress, prompt = self.state.now.progress, self.state.prompts.at(0)
         for frames, actions in pieces:
             begin, done = progress.start, None if actions is None else actions[None]
-            for segment, after in self._rollout_of(prompt).absorb(progress, frames[None], done):
+            for segment, after in self._rollout_of(prompt).prefill(progress, frames[None], done):
                 made = None if actions is None else actions[segment.start - begin : after.start - begin]
                 here, progress = Snapshot(replace(after, encoder_cache=None), told=prompt), after
                 self._move(replace(self.state, origin=here), here, made)
@@ -253,7 +253,7 @@ class Session:
         progress = map_tensors(here.progress, lambda tensor: tensor.to(execution_device(self.pipe.transformer)))
         progress = replace(progress, seed=state.seeds.at(here.start))
         if here.told not in (None, prompt):
-            progress = rollout.retell(progress)
+            progress = rollout.rebuild_memory(progress)
         segment, after = rollout.advance(progress, None if actions is None else actions[None])
         return segment, Snapshot(after, told=prompt)
 

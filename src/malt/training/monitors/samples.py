@@ -18,8 +18,8 @@ from malt.evaluation.report.contact_sheet import contact_sheet
 from malt.media.files import replacing
 from malt.media.pixels import to_pixels
 from malt.media.video_writer import VideoSink
-from malt.rollouts.base import ActionPolicy, Segment
-from malt.rollouts.malt import MaltRollout, RolloutState
+from malt.rollouts.base import ActionPolicy, RolloutState, Segment
+from malt.rollouts.malt import MaltRollout
 from malt.training.config import Sampling
 from malt.training.engine.parallel import current_context
 from malt.training.objectives.denoising import CaptionedTransformer
@@ -88,7 +88,7 @@ class Samples:
         true = self.codec.decode(first)[0].clamp(-1, 1)
         progress, driver = rollout.begin(seed=0), self._driver(0)
         actions = None if driver is None else driver(None, true.shape[1])
-        for segment, after in rollout.absorb(progress, true, actions):
+        for segment, after in rollout.prefill(progress, true, actions):
             progress = after
             frames.append(segment.frames.cpu())
         return progress
