@@ -30,7 +30,7 @@ MAY_IMPORT = {
     "worlds": {"errors", "media"},
     "rollouts": {"codecs", "diffusion", "errors", "memory", "models"},
     "sessions": {"codecs", "errors", "media", "memory", "models", "rollouts", "unicode"},
-    "pipelines": {"codecs", "diffusion", "errors", "models", "rollouts", "threads", "unicode"},
+    "pipelines": {"codecs", "diffusion", "errors", "media", "models", "rollouts", "threads", "unicode"},
     "data": {"codecs", "errors", "media", "models", "precision", "worlds"},
     "evaluation": {"errors", "media", "memory", "rollouts", "sessions", "worlds"},
     "training": {

@@ -1,8 +1,9 @@
 """The first image or video of a call, in any form that diffusers' pipelines take, as frames in [-1, 1].
 
 Pillow images; arrays (h, w, 3), (t, h, w, 3), (b, t, h, w, 3); tensors (3, h, w), (t, 3, h, w), (b, t, 3, h, w); and
-lists of them. Bytes count from 0 to 255 and floats from 0 to 1, as what a pipeline makes; floats below 0 say that they
-count from -1 to 1, as the frames of a segment do.
+lists of them. A Pillow image is turned upright and cut to the size of the video, as one from a file is. Bytes count from
+0 to 255 and floats from 0 to 1, as what a pipeline makes; floats below 0 say that they count from -1 to 1, as the frames
+of a segment do.
 """
 
 from collections.abc import Sequence
@@ -16,6 +17,7 @@ from PIL import Image, ImageOps
 from torch import Tensor
 
 from malt.errors import UsageError
+from malt.media.images import fit
 
 Picture = Image.Image | np.ndarray | Tensor
 Pictures = Picture | Sequence[Picture]
@@ -60,7 +62,7 @@ def _stack(given: Videos | Pictures, size: tuple[int, int], what: str) -> Float[
             raise UsageError(f"the pictures of the {what} differ in size or kind; give all of them alike")
         return torch.stack(parts)
     if isinstance(given, Image.Image):
-        return torch.from_numpy(_pixels(given, size)).movedim(-1, 0)
+        return torch.tensor(fit(ImageOps.exif_transpose(given), size)).movedim(-1, 0)
     if isinstance(given, np.ndarray) and given.ndim >= 3 and given.shape[-1] == 3:
         return rearrange(torch.from_numpy(np.ascontiguousarray(given)), "... h w c -> ... c h w")
     if isinstance(given, Tensor) and given.ndim >= 3 and given.shape[-3] == 3:
@@ -68,15 +70,6 @@ def _stack(given: Videos | Pictures, size: tuple[int, int], what: str) -> Float[
     shape = f" of the shape {tuple(given.shape)}" if isinstance(given, np.ndarray | Tensor) else ""
     kind = type(given).__name__
     raise UsageError(f"the {what} is a {kind}{shape}; give Pillow images, arrays (h, w, 3) or tensors (3, h, w)")
-
-
-def _pixels(image: Image.Image, size: tuple[int, int]) -> np.ndarray:
-    """A picture in this size: made to cover it, and cut to its middle."""
-    height, width = size
-    upright = ImageOps.exif_transpose(image).convert("RGB")
-    shrinks = upright.height >= height and upright.width >= width
-    method = Image.Resampling.BOX if shrinks else Image.Resampling.BICUBIC
-    return np.array(ImageOps.fit(upright, (width, height), method=method))
 
 
 def _normalized(frames: Tensor, size: tuple[int, int], what: str) -> Float[Tensor, "... 3 h w"]:
