@@ -17,8 +17,8 @@ import torch
 from results import say, timed, write
 from torch import Tensor
 
-from malt.data.decoded_frames import decode_films
-from malt.data.video_folder import find_films
+from malt.data.decoded_frames import decode_videos
+from malt.data.video_folder import find_videos
 from malt.diffusion.flow import interpolate, velocity
 from malt.evaluation.metrics.features import features_of_moments
 from malt.evaluation.metrics.picture_signs import histogram_distance, motion, sharpness
@@ -54,9 +54,9 @@ class Drives:
     @classmethod
     def of(cls, folder: Path, size: tuple[int, int]) -> "Drives":
         """All drives of a folder."""
-        films = find_films(folder)
+        films = find_videos(folder)
         actions = [read_actions(film.actions) for film in films if film.actions]
-        return cls([*decode_films(films, size, fps=20.0).values()], actions)
+        return cls([*decode_videos(films, size, fps=20.0).values()], actions)
 
     def windows(self, num_frames: int, most: int, but: int = 0) -> DrivingWindows:
         """The beginnings of the longest drives that have so many frames, but for the first `but` of these."""

@@ -15,8 +15,8 @@ from results import say, timed, write
 
 from malt.codecs.base import Codec
 from malt.codecs.registry import codec_of
-from malt.data.decoded_frames import decode_films
-from malt.data.video_folder import find_films
+from malt.data.decoded_frames import decode_videos
+from malt.data.video_folder import find_videos
 from malt.pipelines.autoencoder_loading import load_autoencoder
 from malt.pipelines.packaged import packaged_models
 from malt.training.monitors.reconstruction import reconstruction
@@ -29,7 +29,7 @@ def main() -> None:
     parser.add_argument("--frames", type=int, default=32, help="first frames of each video")
     parser.add_argument("--out", type=Path, default=Path("docs/results/reconstruction.json"))
     options = parser.parse_args()
-    films = decode_films(find_films(options.data / "donkeycar" / "valid"), (64, 96), fps=20.0)
+    films = decode_videos(find_videos(options.data / "donkeycar" / "valid"), (64, 96), fps=20.0)
     clips = np.stack([film[: options.frames] for film in films.values() if len(film) >= options.frames])
     videos = torch.from_numpy(clips).permute(0, 1, 4, 2, 3).float() / 127.5 - 1
     ours = codec_of(load_autoencoder(packaged_models()["drive"]))

@@ -15,7 +15,7 @@ from pathlib import Path
 import av
 import numpy as np
 
-from malt.data.video_folder import find_films
+from malt.data.video_folder import find_videos
 
 ZOOM = 0.85  # of the picture's sides that the other camera sees
 
@@ -75,7 +75,7 @@ def main() -> None:
         parser.error(f"{options.out} is there already; name another folder, or delete it")
     options.out.mkdir(parents=True)
     chance, size = random.Random(options.seed), (options.size[0], options.size[1])
-    for film in find_films(options.videos):
+    for film in find_videos(options.videos):
         for name, frames in varied(film.path, size, chance).items():
             path = options.out / f"{film.path.stem}-{name}.mp4"
             write_video(path, frames, size, options.fps)

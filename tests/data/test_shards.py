@@ -14,9 +14,9 @@ from torch import Tensor
 import tiny_pipeline
 from malt.codecs.malt import MaltCodec
 from malt.data.codec_fingerprint import identify
-from malt.data.encoding import EncodingConfig, EncodingProgress, encode_films
+from malt.data.encoding import EncodingConfig, EncodingProgress, encode_videos
 from malt.data.shard_writer import adopt, check_encoding, finished_films, shard_writer
-from malt.data.video_folder import find_films, shared_actions
+from malt.data.video_folder import find_videos, shared_actions
 from malt.errors import UsageError
 from malt.media.files import file_sha256
 from malt.media.video_reader import read_video
@@ -56,13 +56,13 @@ def encode(
     **settings: Any,
 ) -> list[EncodingProgress]:
     """Encode; `stop_after` breaks off, as a kill does, after so many events."""
-    codec, films = codec or CountingCodec(), find_films(videos)
+    codec, films = codec or CountingCodec(), find_videos(videos)
     encoding = EncodingConfig(codec=identify(codec.autoencoder), size=SIZE, action_names=shared_actions(films))
     with shard_writer(out, rank, shard_bytes) as writer:
         done = finished_films(out)
         share = [film for film in films[rank::world_size] if film.name not in done]
         sizes = {"piece": 2, "stretch": 4} | settings
-        events = list(islice(encode_films(share, codec, encoding, writer, **sizes), stop_after))
+        events = list(islice(encode_videos(share, codec, encoding, writer, **sizes), stop_after))
         if stop_after is None:
             writer.close()
     return events

@@ -11,7 +11,7 @@ import torch
 
 import tiny_media
 from malt.commands.given_frames import count_given, given_video
-from malt.data.decoded_frames import decode_films
+from malt.data.decoded_frames import decode_videos
 from malt.data.video_folder import VideoFile
 from malt.errors import UsageError
 from malt.media.video_reader import count_frames, look_at, read_video
@@ -48,7 +48,7 @@ def by_reader(path: Path, fps: float) -> np.ndarray:
 
 
 def by_training(path: Path, fps: float) -> np.ndarray:
-    [frames] = decode_films([VideoFile(path, path.name)], SIZE, fps=fps).values()
+    [frames] = decode_videos([VideoFile(path, path.name)], SIZE, fps=fps).values()
     return frames
 
 

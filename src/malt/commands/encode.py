@@ -73,11 +73,11 @@ class EncodeCommand:
             UsageError: what was asked for cannot be done; nothing was begun.
             MaltError: some videos are broken; all others are encoded.
         """
-        from malt.data.video_folder import find_films
+        from malt.data.video_folder import find_videos
 
         with interruptible():
             self._check_numbers()
-            films = find_films(self.videos, self.captions)
+            films = find_videos(self.videos, self.captions)
             broken = self._encode(films)
         if broken:
             raise MaltError(f"skipped {len(broken)} broken videos, all others are encoded: {_listed(broken)}")
@@ -141,7 +141,7 @@ class EncodeCommand:
     def _write(
         self, films: "list[VideoFile]", codec: "Codec", encoding: "EncodingConfig", writer: "ShardWriter", device: str
     ) -> list[str]:
-        from malt.data.encoding import encode_films
+        from malt.data.encoding import encode_videos
         from malt.precision import choose_precision, describe_precision
 
         dtype = choose_precision(self.precision, device)
@@ -152,7 +152,7 @@ class EncodeCommand:
         broken = []
         with frame_progress() as bar:
             task = bar.add_task("encoding", total=_count_frames(films, encoding.fps))
-            encoded = encode_films(
+            encoded = encode_videos(
                 films,
                 codec,
                 encoding,

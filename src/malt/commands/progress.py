@@ -26,7 +26,7 @@ class FramesPerSecondColumn(ProgressColumn):
 def frame_progress() -> Progress:
     """Make the bar, on standard error so that standard output stays free."""
     return Progress(
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
         TextColumn("frames"),

@@ -11,8 +11,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from malt.data.decoded_frames import MEMORY_BOUND, Video, decode_films
-from malt.data.video_folder import find_films
+from malt.data.decoded_frames import MEMORY_BOUND, Video, decode_videos
+from malt.data.video_folder import find_videos
 from malt.errors import UsageError
 
 
@@ -53,8 +53,8 @@ class VideoClips:
         Raises:
             UsageError: there is no such folder, no video in it that can be read, or none as long as a clip.
         """
-        films = find_films(folder, tell=tell)
-        videos = [*decode_films(films, size, fps=fps, folder=cache, memory_bound=memory_bound, tell=tell).values()]
+        films = find_videos(folder, log=tell)
+        videos = [*decode_videos(films, size, fps=fps, folder=cache, memory_bound=memory_bound, tell=tell).values()]
         clips = cls(videos, num_frames, seed=seed, device=device)
         if clips.left_out:
             tell(f"left out {clips.left_out} videos of fewer than {num_frames} frames")

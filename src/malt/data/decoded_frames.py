@@ -17,7 +17,7 @@ MEMORY_BOUND = 2 * 1024**3  # bytes of frames that are kept in memory
 FRAMES, INDEX = "frames.uint8", "frames.json"
 
 
-def decode_films(
+def decode_videos(
     films: Sequence[VideoFile],
     size: tuple[int, int],
     *,

@@ -54,7 +54,7 @@ class _Piece(NamedTuple):
     error: BrokenVideoError | None = None
 
 
-def encode_films(
+def encode_videos(
     films: Sequence[VideoFile],
     codec: Codec,
     encoding: EncodingConfig,

@@ -11,11 +11,11 @@ from malt.codecs.registry import codec_of
 from malt.data.batch import Batch
 from malt.data.clips import VideoClips
 from malt.data.codec_fingerprint import identify
-from malt.data.decoded_frames import Video, decode_films
-from malt.data.encoding import EncodingConfig, encode_films
+from malt.data.decoded_frames import Video, decode_videos
+from malt.data.encoding import EncodingConfig, encode_videos
 from malt.data.shard_dataset import ShardDataset
 from malt.data.shard_writer import check_encoding, finished_films, shard_writer
-from malt.data.video_folder import find_films, shared_actions
+from malt.data.video_folder import find_videos, shared_actions
 from malt.errors import UsageError
 from malt.models.autoencoder import AutoencoderMalt
 from malt.models.text import build_tokenizer
@@ -46,14 +46,14 @@ class VideoData:
     ) -> None:
         self.out, self.format, self.clip_frames, self.num_needed = out, video_format, clip_frames, num_needed
         self.patch_size, self.captions, self.seed, self.log = patch_size, captions, seed, log
-        self.videos = find_films(folder, tell=log)
+        self.videos = find_videos(folder, log=log)
         if video_format.actions:
             _check_actions(video_format.actions, shared_actions(self.videos), folder)
 
     def clips(self, device: str) -> ClipData:
         """Clips of all videos but the held-out ones; of a single video, its end is held out."""
         size, rate = self.format.size, self.format.rate
-        videos = decode_films(self.videos, size, fps=rate, folder=self.out / "frames", tell=self.log)
+        videos = decode_videos(self.videos, size, fps=rate, folder=self.out / "frames", tell=self.log)
         names = held_out_names(list(videos))
         if not names:
             whole = self._clips(videos.values(), device)
@@ -113,7 +113,7 @@ class VideoData:
             if films:
                 self.log(f"encoding {len(films)} videos into {folder}")
             device = next(autoencoder.parameters()).device
-            for progress in encode_films(films, codec, encoding, writer, device=device):
+            for progress in encode_videos(films, codec, encoding, writer, device=device):
                 if progress.broken:
                     self.log(f"skipped: {progress.broken}")
             writer.close()
