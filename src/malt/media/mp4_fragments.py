@@ -15,10 +15,12 @@ import numpy as np
 from jaxtyping import UInt8
 
 from malt.errors import MaltError
+from malt.media.mp4_header import read_track_format
 
 TICKS = 1000  # of the file's clock in one tick of the frame rate's numerator
 CODEC_OPTIONS = {"preset": "veryfast", "tune": "zerolatency", "crf": "18"}
 MOVFLAGS = "empty_moov+default_base_moof+frag_custom+skip_trailer"
+HEADER_BOUND = 2**16  # bytes within which a header ends
 CONTAINERS = (b"moof", b"traf")
 
 
@@ -85,12 +87,18 @@ def end_of_frame(path: Path, num_frames: int, encoder: FragmentEncoder) -> int:
     )
     try:
         with path.open("rb") as file:
-            if file.read(len(encoder.header)) != encoder.header:
+            if read_track_format(file.read(HEADER_BOUND)) != read_track_format(encoder.header):
                 raise unfit
             ends = dict(_borders(file, ticks_per_frame(encoder.frame_rate)))
+    except (IndexError, ValueError) as error:
+        raise unfit from error
     except OSError as error:
         raise MaltError(f"cannot read {path} ({error.strerror}); put the video back in its place") from error
     if num_frames not in ends:
+        if 0 < (last := max(ends)) < num_frames:
+            raise MaltError(
+                f"{path} is cut at frame {last} of {num_frames}; malt rewind {path} --to {last} goes back there"
+            )
         raise unfit
     return ends[num_frames]
 
