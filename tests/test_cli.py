@@ -331,14 +331,14 @@ def test_a_full_disk_is_exit_code_1_without_a_traceback(generate: Run, capsys: p
     assert "No space left" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_signal_ends_the_run_cleanly_and_says_what_is_kept(
-    generate: Run, pipe: GreyPipeline, capsys: pytest.CaptureFixture[str], number: signal.Signals
+    generate: Run, pipe: GreyPipeline, capsys: pytest.CaptureFixture[str], number: signal.Signals, code: int
 ) -> None:
     pipe.fails_at = 3
     pipe.fail = lambda: os.kill(os.getpid(), number)
     handler = signal.getsignal(number)
-    assert generate("--frames", "400", "--out", "walk.mp4", "--report", "walk.json") == 130
+    assert generate("--frames", "400", "--out", "walk.mp4", "--report", "walk.json") == code
     assert "the first 12 of 400 frames (1.5 s) are kept in walk.mp4" in capsys.readouterr().err
     assert count_frames(Path("walk.mp4")) == 12
     assert json.loads(Path("walk.json").read_text())["frames"] == 12

@@ -1,5 +1,6 @@
 """Laws of videos that go on: resumed, rewound and branched ones, byte for byte, by the `malt` command."""
 
+import errno
 import json
 import os
 import random
@@ -19,6 +20,7 @@ from PIL import Image
 
 import tiny_pipeline
 from malt.cli import main
+from malt.media.files import video_lock
 from malt.pipelines.loading import load_pipeline
 from malt.pipelines.malt import MaltPipeline
 from malt.sessions.run_report import RunReport
@@ -213,10 +215,70 @@ def test_a_damaged_session_is_said_in_a_sentence(
     assert "the session walk.session is damaged" in capsys.readouterr().err.splitlines()[-1]
 
 
+def test_a_cut_video_is_refused_with_the_way_back_which_works(
+    walk: Path, run: Run, whole: bytes, capsys: pytest.CaptureFixture[str]
+) -> None:
+    os.truncate("walk.mp4", os.path.getsize("walk.mp4") - 100)
+    assert run("resume", "walk.mp4", "--frames", WHOLE + SEGMENT) == 1
+    assert "is cut at frame 40 of 48; malt rewind walk.mp4 --to 40 goes back there" in capsys.readouterr().err
+    assert run("rewind", "walk.mp4", "--to", 40) == 0
+    assert run("resume", "walk.mp4") == 0
+    assert Path("walk.mp4").read_bytes() == whole
+
+
+@pytest.mark.parametrize(
+    ("verb", "options"),
+    [
+        ("resume", ["walk.mp4", "--frames", "48"]),
+        ("rewind", ["walk.mp4", "--to", "8"]),
+        ("generate", ["a red circle", "--out", "walk.mp4", "--overwrite"]),
+        ("generate", ["a red circle", "--out", "new.mp4"]),
+        ("branch", ["walk.mp4", "--at", "8", "--out", "new.mp4"]),
+        ("rewind", ["walk.mp4", "--to", "8", "--out", "new.mp4"]),
+    ],
+)
+def test_a_video_that_another_process_writes_is_left_to_it(
+    short: Path, run: Run, capsys: pytest.CaptureFixture[str], verb: str, options: list[str]
+) -> None:
+    before = Path("walk.mp4").read_bytes()
+    with video_lock(Path("walk.mp4" if "new.mp4" not in options else "new.mp4")):
+        assert run(verb, *options) == 2
+    assert "another process is writing" in capsys.readouterr().err.splitlines()[-1]
+    assert Path("walk.mp4").read_bytes() == before and not Path("new.mp4").exists()
+
+
+def test_what_is_only_read_is_opened_for_reading_alone(
+    walk: Path, run: Run, whole: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In the place of files without the right to write, which stop no superuser."""
+    real = os.open
+
+    def open_only(path: str | Path, flags: int, *more: int) -> int:
+        if Path(path).name == "walk.mp4" and flags & (os.O_WRONLY | os.O_RDWR):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+        return real(path, flags, *more)
+
+    monkeypatch.setattr(os, "open", open_only)
+    assert run("rewind", "walk.mp4", "--to", 20, "--out", "copy.mp4") == 0
+    assert run("branch", "walk.mp4", "--at", 20, "--out", "other.mp4") == 0
+    assert Path("other.mp4").read_bytes() == whole
+    assert run("rewind", "walk.mp4", "--to", 20) == 2
+
+
+def test_inspecting_says_the_seeds_that_generate_and_branch_took(
+    walk: Path, run: Run, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run("branch", "walk.mp4", "--at", 24, "--out", "other.mp4", "--seed", 7) == 0
+    assert run("branch", "other.mp4", "--at", 32, "--out", "third.mp4", "--seed", 9) == 0
+    assert main(["inspect", "third.mp4"]) == 0
+    seeds = [line.split(maxsplit=1)[1] for line in capsys.readouterr().out.splitlines() if line.startswith("seed")]
+    assert seeds == ["from 0.0 s: 0", "from 3.0 s: 7", "from 4.0 s: 9"]
+
+
 def test_a_video_that_is_not_the_sessions_is_left_alone(
     short: Path, run: Run, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    stranger = Path("walk.mp4").read_bytes()[:-100]
+    stranger = b"x" * 5000
     Path("walk.mp4").write_bytes(stranger)
     assert run("resume", "walk.mp4", "--frames", WHOLE) == 1
     assert "is not the video that its session wrote" in capsys.readouterr().err

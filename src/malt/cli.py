@@ -11,6 +11,7 @@ from difflib import get_close_matches
 from importlib import import_module
 
 import malt
+from malt.commands.signals import Terminated
 from malt.commands.standard_streams import nobody_reads, write_any_character
 from malt.errors import MaltError, UsageError
 
@@ -29,11 +30,15 @@ VERBS = {
     "world": "look at a synthetic world",
 }
 
-INTERRUPTED, NOBODY_READS = 130, 141  # as a shell counts what SIGINT and SIGPIPE end
+INTERRUPTED, NOBODY_READS, TERMINATED = 130, 141, 143  # as a shell counts what SIGINT, SIGPIPE and SIGTERM end
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one verb and give the exit code: 0 done, 2 wrong usage, 1 anything else, 130 interrupted, 141 nobody reads."""
+    """Run one verb and give the exit code.
+
+    Returns:
+        0 done, 2 wrong usage, 1 anything else, 130 interrupted, 141 nobody reads what is printed, 143 ended by SIGTERM.
+    """
     write_any_character()
     try:
         return answer(sys.argv[1:] if arguments is None else list(arguments))
@@ -52,9 +57,9 @@ def answer(arguments: list[str]) -> int:
     except MaltError as error:
         complain(str(error))
         return error.exit_code
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as interruption:
         complain("interrupted")
-        return INTERRUPTED
+        return TERMINATED if isinstance(interruption, Terminated) else INTERRUPTED
     except Exception as error:
         if not _is_disk_full(error):
             raise

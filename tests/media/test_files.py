@@ -72,3 +72,8 @@ def test_a_video_is_locked_under_all_its_names(tmp_path: Path) -> None:
 def test_a_lock_that_cannot_be_made_is_said(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="cannot write"), locked(tmp_path / "gone" / "lock", "busy"):
         pass
+
+
+def test_a_device_is_not_locked() -> None:
+    with video_lock(Path("/dev/null")), video_lock(Path("/dev/null")):
+        pass

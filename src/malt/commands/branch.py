@@ -13,6 +13,7 @@ from malt.commands.resume import go_on
 from malt.commands.rewind import check_copy, copy_beginning, take_back
 from malt.commands.signals import interruptible
 from malt.errors import UsageError
+from malt.media.files import video_lock
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,12 +51,14 @@ class BranchCommand(ModelOptions):
                 raise UsageError(f"the ways part at frame {session.num_frames}; give more than {end} --frames")
             session.note(planned=end)
             if self.seed is not None:
-                session.note(seed=self.seed)
+                notes = session.state.notes
+                session.note(seed=self.seed, earlier_seeds=[*notes.get("earlier_seeds", []), notes["seed"]])
             if self.prompt is not None:
                 rate = float(Fraction(session.state.notes["frame_rate"]))
                 session.plan(self.prompt, num_frames=end, frame_rate=rate)
-            copy_beginning(session, self.video, self.out)
-            go_on(session, self.out, end, actions=self.actions, driver=self.driver)
+            with video_lock(self.out):
+                copy_beginning(session, self.video, self.out)
+                go_on(session, self.out, end, actions=self.actions, driver=self.driver)
 
     def _check(self) -> None:
         check_one_of(actions=self.actions, driver=self.driver)

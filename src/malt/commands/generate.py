@@ -13,6 +13,7 @@ from malt.commands.model_options import check_lora, find_model, load_model, take
 from malt.commands.option import Positional
 from malt.commands.signals import interruptible
 from malt.errors import UsageError
+from malt.media.files import video_lock
 from malt.unicode import check_text
 
 if TYPE_CHECKING:
@@ -94,16 +95,20 @@ class GenerateCommand:
 
     def run(self) -> None:
         """Check, load the model, and write the video."""
-        from malt.commands.given_frames import count_given
-
         with interruptible():
             self.check()
-            pipe = load_model(self._checkpoint, lora=self.lora, device=self.device, threads=self.threads)
-            for remark in chain.from_iterable(pipe.remarks(line.text) for line in self._lines()):
-                print(f"malt: {remark}", file=sys.stderr)
-            sink = self._open_sink(self.fps or pipe.frame_rate)
-            num_given = count_given(pipe, self.video) if self.video else 0
-            self._write(self._begin(pipe, sink.frame_rate, num_given), sink, num_given)
+            with video_lock(self.out):
+                self._generate()
+
+    def _generate(self) -> None:
+        from malt.commands.given_frames import count_given
+
+        pipe = load_model(self._checkpoint, lora=self.lora, device=self.device, threads=self.threads)
+        for remark in chain.from_iterable(pipe.remarks(line.text) for line in self._lines()):
+            print(f"malt: {remark}", file=sys.stderr)
+        sink = self._open_sink(self.fps or pipe.frame_rate)
+        num_given = count_given(pipe, self.video) if self.video else 0
+        self._write(self._begin(pipe, sink.frame_rate, num_given), sink, num_given)
 
     @property
     def _checkpoint(self) -> Path | None:

@@ -68,11 +68,19 @@ def describe(index: dict[str, Any]) -> Iterator[tuple[str, str]]:
     end_of_all = [max(planned or 0, shown), ""]
     for (start, text), (end, _) in pairwise([*index["prompts"], end_of_all]):
         yield "prompt", f"{_time(start, rate)} to {_time(end, rate)}: {text or '(none)'}"
-    for start, seed in index["seeds"]:
-        yield "seed", f"from {_time(start, rate)}: {seed}"
+    given = _given_seeds(index["notes"])
+    for start, drawn in index["seeds"]:
+        yield "seed", f"from {_time(start, rate)}: {given.get(drawn, f'one that no --seed gives ({drawn})')}"
     if index["origin"]:
         yield "given", f"the first {index['origin']['start']} frames"
     yield "snapshots", "at frames " + ", ".join(str(entry["start"]) for entry in index["snapshots"])
+
+
+def _given_seeds(notes: dict[str, Any]) -> dict[int, int]:
+    """For each seed of noise that was drawn the --seed from which it was."""
+    from malt.sessions.session_state import draw_seed
+
+    return {draw_seed(seed): seed for seed in (*notes.get("earlier_seeds", []), notes["seed"])}
 
 
 def _sizes(folder: Path) -> Iterator[tuple[str, str]]:

@@ -1,8 +1,10 @@
 """The session that `malt generate` keeps beside a video: found, loaded with the model that made it, and gone on with."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict
 
 from malt.commands.checks import check_count
 from malt.commands.model_options import ModelOptions, check_lora, find_model, load_model
@@ -29,6 +31,21 @@ def read_session_of(video: Path) -> dict[str, Any]:
     if not index["notes"].keys() >= NOTES:
         raise UsageError(f"the session {session_folder(video)} was not kept by malt generate; go on with it in Python")
     return index
+
+
+@contextmanager
+def claimed_session_of(video: Path, where: ModelOptions) -> "Iterator[Session]":
+    """The session beside a video that is to be written on, which no other process may write meanwhile.
+
+    Raises:
+        UsageError: as `load_session_of`, or another process is writing it.
+        MaltError: as `load_session_of`.
+    """
+    from malt.media.files import video_lock
+
+    read_session_of(video)
+    with video_lock(video):
+        yield load_session_of(video, where)
 
 
 def load_session_of(video: Path, where: ModelOptions) -> "Session":
@@ -71,9 +88,29 @@ def open_sink(video: Path, session: "Session") -> "VideoSink":
     """
     from malt.media.video_writer import VideoSink
 
+    return VideoSink.go_on(video, session.num_frames, **_written_as(video, session))
+
+
+def end_of_session(video: Path, session: "Session") -> int:
+    """Where in its video a session stands, in bytes; the video is only read.
+
+    Raises:
+        MaltError: the video is not the one that the session wrote.
+    """
+    from malt.media.video_writer import end_in_video
+
+    return end_in_video(video, session.num_frames, **_written_as(video, session))
+
+
+class _WrittenAs(TypedDict):
+    frame_rate: float
+    scale: int
+    size: tuple[int, int]
+
+
+def _written_as(video: Path, session: "Session") -> _WrittenAs:
     notes, settings = session.state.notes, session.state.settings
     if not video.is_file():
         raise MaltError(f"there is a session, but no video {video}; put the video back in its place")
     size = settings["height"], settings["width"]
-    rate, scale = float(Fraction(notes["frame_rate"])), notes["scale"]
-    return VideoSink.go_on(video, session.num_frames, frame_rate=rate, scale=scale, size=size)
+    return _WrittenAs(frame_rate=float(Fraction(notes["frame_rate"])), scale=notes["scale"], size=size)

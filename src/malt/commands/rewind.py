@@ -1,17 +1,17 @@
 """`malt rewind`: takes a video back to an earlier frame, from which it can then go on."""
 
-import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from malt.commands.checks import check_count
-from malt.commands.kept_session import load_session_of, open_sink
+from malt.commands.kept_session import claimed_session_of, end_of_session, load_session_of, open_sink
 from malt.commands.model_options import ModelOptions
 from malt.commands.option import Positional
 from malt.commands.signals import interruptible
 from malt.errors import MaltError, UsageError
+from malt.media.files import replacing, video_lock
 
 if TYPE_CHECKING:
     from malt.sessions.session import Session
@@ -34,22 +34,28 @@ class RewindCommand(ModelOptions):
 
     def run(self) -> None:
         """Check, load the session and its model, and cut session and video."""
-        from malt.sessions.storage import save_session, session_folder
-
         with interruptible():
             check_count("--to", self.to)
-            if self.out is not None:
-                check_copy(self.video, self.out, overwrite=self.overwrite)
-            session = load_session_of(self.video, self)
+            frame = self._cut() if self.out is None else self._copy(self.out)
+            print(f"malt: {self.out or self.video} goes back to frame {frame}", file=sys.stderr)
+
+    def _cut(self) -> int:
+        from malt.sessions.storage import save_session, session_folder
+
+        with claimed_session_of(self.video, self) as session:
             take_back(session, self.to)
-            if self.out is not None:
-                copy_beginning(session, self.video, self.out)
-            else:
-                sink = open_sink(self.video, session)
+            with open_sink(self.video, session) as sink:
                 save_session(session_folder(self.video), session.state)
                 sink.cut()
-                sink.close()
-            print(f"malt: {self.out or self.video} goes back to frame {session.num_frames}", file=sys.stderr)
+            return session.num_frames
+
+    def _copy(self, out: Path) -> int:
+        check_copy(self.video, out, overwrite=self.overwrite)
+        session = load_session_of(self.video, self)
+        take_back(session, self.to)
+        with video_lock(out):
+            copy_beginning(session, self.video, out)
+        return session.num_frames
 
 
 def take_back(session: "Session", frame: int) -> None:
@@ -87,18 +93,12 @@ def copy_beginning(session: "Session", video: Path, out: Path) -> None:
     """
     from malt.sessions.storage import forget_session, save_session, session_folder
 
-    part = out.with_name(out.name + ".part")
+    length = end_of_session(video, session)
     forget_session(session_folder(out))
-    with open_sink(video, session) as sink:
-        length = sink.end_in_file
     try:
-        with video.open("rb") as source, part.open("wb") as copy:
+        with replacing(out) as draft, video.open("rb") as source, draft.open("wb") as copy:
             for start in range(0, length, CHUNK):
                 copy.write(source.read(min(CHUNK, length - start)))
-            copy.flush()
-            os.fsync(copy.fileno())
-        part.replace(out)
     except OSError as error:
-        part.unlink(missing_ok=True)
         raise MaltError(f"could not write {out} ({error.strerror}); make room or choose another place") from error
     save_session(session_folder(out), session.state)

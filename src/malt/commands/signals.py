@@ -6,9 +6,13 @@ from contextlib import contextmanager
 from types import FrameType
 
 
+class Terminated(KeyboardInterrupt):
+    """A SIGTERM, which ends a run as Ctrl-C does, with an exit code of its own."""
+
+
 @contextmanager
 def interruptible() -> Iterator[None]:
-    """Raise `KeyboardInterrupt` inside the block on SIGINT and SIGTERM.
+    """Raise `KeyboardInterrupt` inside the block on SIGINT, and `Terminated`, which is one, on SIGTERM.
 
     SIGINT is set as well because a shell that starts a command in the background has it ignored.
     """
@@ -21,4 +25,4 @@ def interruptible() -> Iterator[None]:
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:
-    raise KeyboardInterrupt
+    raise Terminated if number == signal.SIGTERM else KeyboardInterrupt

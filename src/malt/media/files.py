@@ -4,7 +4,7 @@ import fcntl
 import hashlib
 import os
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 
 from malt.errors import UsageError
@@ -57,6 +57,8 @@ def locked(path: Path, busy: str) -> Iterator[None]:
 def video_lock(video: Path) -> AbstractContextManager[None]:
     """Hold a video while it is written: a second process that would write it is refused in a sentence."""
     video = video.resolve()
+    if video.exists() and not video.is_file():
+        return nullcontext()  # a device or a pipe keeps nothing that could be lost
     return locked(
         video.with_name(f".{video.name}.lock"),
         f"another process is writing {video}; wait until it is done, or choose another name",

@@ -75,7 +75,7 @@ class VideoSink:
             raise UsageError(f"asked for a scale of {scale}; give at least 1")
         check_output(path, overwrite=overwrite, endings=ENDINGS)
         self.path = path
-        self.frame_rate = Fraction(frame_rate).limit_denominator(1001)
+        self.frame_rate = _rate(frame_rate)
         self.num_frames = 0
         self._scale = scale
         self._encoder: _Encoder | _FragmentFile | None = None
@@ -91,8 +91,8 @@ class VideoSink:
             MaltError: the file was not written so, or does not hold so many frames.
         """
         sink = cls(path, frame_rate=frame_rate, scale=scale, overwrite=True)
-        blank = fit_to_encoding(np.zeros((*size, 3), np.uint8), scale=scale, even=True)
-        sink._encoder = _FragmentFile(path, blank.shape[:2], sink.frame_rate, behind=num_frames)
+        end = end_in_video(path, num_frames, frame_rate=frame_rate, scale=scale, size=size)
+        sink._encoder = _FragmentFile(path, _written_size(size, scale), sink.frame_rate, end)
         sink.num_frames = num_frames
         return sink
 
@@ -119,11 +119,6 @@ class VideoSink:
                 self.num_frames += num_written
         except OSError as error:
             raise self._broken(error) from error
-
-    @property
-    def end_in_file(self) -> int:
-        """Where in an .mp4 that is gone on with the next fragment begins, in bytes."""
-        return self._encoder.end if isinstance(self._encoder, _FragmentFile) else 0
 
     def cut(self) -> None:
         """Cut off what follows in an .mp4 that is gone on with, without going on."""
@@ -168,6 +163,25 @@ class VideoSink:
         return MaltError(f"could not write on to {self.path} ({reason}); make room or choose another place")
 
 
+def end_in_video(path: Path, num_frames: int, *, frame_rate: float, scale: int, size: tuple[int, int]) -> int:
+    """Where in an .mp4 written before its first `num_frames` frames end, in bytes; the file is only read.
+
+    Raises:
+        MaltError: the file was not written so, or does not hold so many frames.
+    """
+    encoder = FragmentEncoder(_written_size(size, scale), _rate(frame_rate))
+    return end_of_frame(path, num_frames, encoder)
+
+
+def _written_size(size: tuple[int, int], scale: int) -> tuple[int, int]:
+    height, width = fit_to_encoding(np.zeros((*size, 3), np.uint8), scale=scale, even=True).shape[:2]
+    return height, width
+
+
+def _rate(frame_rate: float) -> Fraction:
+    return Fraction(frame_rate).limit_denominator(1001)
+
+
 def fit_to_encoding(frame: UInt8[np.ndarray, "h w 3"], *, scale: int, even: bool) -> UInt8[np.ndarray, "h2 w2 3"]:
     """Repeat every pixel `scale` times each way and, where sizes must be even, the last row or column of odd ones."""
     larger = frame.repeat(scale, axis=0).repeat(scale, axis=1)
@@ -192,12 +206,11 @@ def _check_size(pictures: list[UInt8[np.ndarray, "h w 3"]], size: tuple[int, int
 class _FragmentFile:
     """An open .mp4 to which whole fragments are added; one that cannot be added whole is taken back."""
 
-    def __init__(self, path: Path, size: tuple[int, int], frame_rate: Fraction, behind: int | None = None) -> None:
-        """Write a new file, or go on `behind` so many frames of one that is there."""
-        self._encoder = FragmentEncoder(size, frame_rate)
-        self.end = 0 if behind is None else end_of_frame(path, behind, self._encoder)
-        self._file = os.open(path, os.O_WRONLY | os.O_CREAT | (os.O_TRUNC if behind is None else 0), 0o666)
-        self._is_cut = behind is None
+    def __init__(self, path: Path, size: tuple[int, int], frame_rate: Fraction, end: int = 0) -> None:
+        """Write a new file, or go on behind the first `end` bytes of one that is there."""
+        self._encoder, self.end = FragmentEncoder(size, frame_rate), end
+        self._file = os.open(path, os.O_WRONLY | os.O_CREAT | (0 if end else os.O_TRUNC), 0o666)
+        self._is_cut = not end
 
     def write(self, pictures: list[UInt8[np.ndarray, "h w 3"]], first: int) -> Iterator[int]:
         """Add one fragment; yield how many frames it holds."""
