@@ -5,11 +5,10 @@ python examples/compare_memories.py default runs/slots/pipeline runs/bank/pipeli
 
 import argparse
 
-from malt import load_pipeline
+from malt import load_pipeline, open_world
 from malt.evaluation.metrics.recall import USES, Recall
 from malt.evaluation.result import summarise
 from malt.evaluation.video_model import subject_of
-from malt.worlds.registry import open_world
 
 parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
 parser.add_argument("models", nargs="*", default=["default"], help="models trained on the world `passage`")

@@ -9,9 +9,7 @@ from pathlib import Path
 
 import torch
 
-from malt import Segment, Session, load_pipeline
-from malt.media.pixels import to_pixels
-from malt.media.video_writer import VideoSink
+from malt import Segment, Session, VideoSink, load_pipeline, to_pixels
 
 parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
 parser.add_argument("--model", default="drive", help="a model that takes actions")

@@ -8,9 +8,7 @@ from pathlib import Path
 
 import torch
 
-from malt import load_pipeline
-from malt.media.pixels import to_pixels
-from malt.media.video_writer import VideoSink
+from malt import VideoSink, load_pipeline, to_pixels
 
 parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
 parser.add_argument("prompt", nargs="?", default="a red circle and a blue square pass behind a wall")
