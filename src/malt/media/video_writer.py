@@ -120,6 +120,11 @@ class VideoSink:
         except OSError as error:
             raise self._broken(error) from error
 
+    @property
+    def end_in_file(self) -> int:
+        """Where in an .mp4 that is gone on with the next fragment begins, in bytes."""
+        return self._encoder.end if isinstance(self._encoder, _FragmentFile) else 0
+
     def cut(self) -> None:
         """Cut off what follows in an .mp4 that is gone on with, without going on."""
         if isinstance(self._encoder, _FragmentFile):
