@@ -27,7 +27,7 @@ SCHEDULERS: dict[str, Callable[[], SchedulerMixin]] = {
 }
 
 
-@pytest.fixture(params=SCHEDULERS.values(), ids=SCHEDULERS)
+@pytest.fixture(params=[*SCHEDULERS.values()], ids=[*SCHEDULERS])
 def scheduler(request: pytest.FixtureRequest) -> SchedulerMixin:
     return request.param()
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from accelerate import cpu_offload_with_hook
+from accelerate import cpu_offload_with_hook  # type: ignore[import-untyped]
 from diffusers import AutoencoderKL, AutoencoderKLWan, DPMSolverMultistepScheduler, UniPCMultistepScheduler
 from PIL.Image import Image
 from torch import Tensor, nn
@@ -29,11 +29,15 @@ def pipe() -> MaltPipeline:
     return tiny_pipeline.pipeline()
 
 
+def frames_of(pipe: Any, *given: Any, **asked: Any) -> Any:
+    return pipe(*given, **asked).frames
+
+
 def make(
     pipe: MaltPipeline, num_frames: int = SEGMENT + 3, seed: int = 0, prompt: Any = PROMPT, **settings: Any
 ) -> Tensor:
     generator = torch.Generator().manual_seed(seed)
-    frames = pipe(prompt, num_frames=num_frames, generator=generator, output_type="pt", **settings).frames
+    frames = frames_of(pipe, prompt, num_frames=num_frames, generator=generator, output_type="pt", **settings)
     assert isinstance(frames, Tensor)
     return frames
 
@@ -70,9 +74,9 @@ def test_the_same_seed_is_the_same_video_and_another_another(pipe: MaltPipeline)
 def test_a_video_of_a_batch_is_the_video_that_it_would_be_alone(pipe: MaltPipeline) -> None:
     prompts = [PROMPT, "a blue square", PROMPT]
     chances = [[torch.Generator().manual_seed(seed) for seed in (5, 6, 7)] for _ in range(2)]
-    together = pipe(prompts, num_frames=2 * SEGMENT, generator=chances[0], output_type="pt").frames
+    together = frames_of(pipe, prompts, num_frames=2 * SEGMENT, generator=chances[0], output_type="pt")
     for video, prompt, chance in zip(together, prompts, chances[1], strict=True):
-        alone = pipe(prompt, num_frames=2 * SEGMENT, generator=chance, output_type="pt").frames
+        alone = frames_of(pipe, prompt, num_frames=2 * SEGMENT, generator=chance, output_type="pt")
         torch.testing.assert_close(alone[0], video, rtol=0, atol=1e-3)
     torch.testing.assert_close(make(pipe, 2 * SEGMENT, seed=5, prompt=prompts)[:1], together[:1], rtol=0, atol=1e-3)
 
@@ -86,7 +90,7 @@ def test_without_a_generator_the_global_seed_decides(pipe: MaltPipeline) -> None
     videos = []
     for seed in (5, 5, 6):
         torch.manual_seed(seed)
-        videos.append(pipe(PROMPT, num_frames=4, output_type="pt").frames)
+        videos.append(frames_of(pipe, PROMPT, num_frames=4, output_type="pt"))
     assert torch.equal(videos[0], videos[1])
     assert not torch.equal(videos[0], videos[2])
 
@@ -95,7 +99,7 @@ def test_frames_come_as_pictures_arrays_or_tensors(pipe: MaltPipeline) -> None:
     tensor = make(pipe, 5, prompt=[PROMPT, PROMPT])
     assert tensor.shape == (2, 5, 3, SIDE, SIDE)
     assert 0 <= tensor.min() < tensor.max() <= 1
-    shapes = {}
+    shapes: dict[str, Any] = {}
     for kind in ("np", "pil"):
         generator = torch.Generator().manual_seed(0)
         output = pipe([PROMPT, PROMPT], num_frames=5, generator=generator, output_type=kind)
@@ -227,7 +231,8 @@ def test_any_codec_serves(autoencoder: Callable[[], nn.Module], channels: int, l
     pipe = tiny_pipeline.pipeline(vae=autoencoder(), in_channels=channels, settings={"num_inference_steps": 1})
     segments = list(pipe.stream(PROMPT, 9, height=SIDE, width=SIDE))
     assert [segment.frames.shape[1] for segment in segments] == lengths
-    for given in ({"image": tiny_pipeline.video(1)[0]}, {"video": tiny_pipeline.video(6)}):
+    for name, first in (("image", tiny_pipeline.video(1)[0]), ("video", tiny_pipeline.video(6))):
+        given: dict[str, Any] = {name: first}
         made = make(pipe, 9, height=SIDE, width=SIDE, **given)
         assert made.shape == (1, 9, 3, SIDE, SIDE)
         assert not torch.equal(made[:, 6:], make(pipe, 9, height=SIDE, width=SIDE)[:, 6:])
@@ -257,7 +262,8 @@ def test_what_cannot_be_done_is_refused_in_a_sentence_before_any_work(
 ) -> None:
     pipe.transformer.register_forward_pre_hook(lambda *given: pytest.fail("the model was run"))
     with pytest.raises(UsageError, match=sentence):
-        pipe.stream(**{"prompt": PROMPT, "num_frames": SEGMENT} | asked)
+        streamed: Any = pipe.stream
+        streamed(**{"prompt": PROMPT, "num_frames": SEGMENT} | asked)
 
 
 def test_a_damaged_model_is_an_error_and_not_a_video(pipe: MaltPipeline) -> None:

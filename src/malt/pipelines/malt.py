@@ -5,11 +5,13 @@ from dataclasses import dataclass, replace
 from os import PathLike
 from typing import TypedDict, Unpack
 
+import numpy as np
 import torch
 from diffusers.loaders import CogVideoXLoraLoaderMixin
 from diffusers.utils import BaseOutput
 from diffusers.video_processor import VideoProcessor
 from jaxtyping import Float
+from PIL import Image
 from safetensors import SafetensorError
 from torch import Tensor
 
@@ -25,6 +27,7 @@ from malt.rollouts.malt import MaltRollout
 from malt.rollouts.noise import seeds_from
 
 Generators = torch.Generator | list[torch.Generator] | None
+Frames = list[list[Image.Image]] | np.ndarray | Tensor
 OUTPUT_TYPES = ("pil", "np", "pt", "latent")
 
 
@@ -47,7 +50,7 @@ class MaltPipelineOutput(BaseOutput):
     (b, s, c, h, w), which `pipe.codec.decode` takes.
     """
 
-    frames: object
+    frames: Frames
 
 
 # The mixin is the plain one among diffusers' own: a LoRA of a transformer, and of nothing else.
@@ -173,7 +176,7 @@ class MaltPipeline(RolloutPipeline, CogVideoXLoraLoaderMixin):
         callback_on_step_end: StepCallback | None = None,
         callback_on_step_end_tensor_inputs: Sequence[str] = TENSOR_INPUTS,
         **ours: Unpack[StreamSettings],
-    ) -> MaltPipelineOutput | tuple[object]:
+    ) -> MaltPipelineOutput | tuple[Frames]:
         """Collect the whole of `stream` into one video for each prompt; arguments are those of `stream` and `rollout`.
 
         They are named and ordered as in diffusers' video pipelines, but for `latents`, which are not taken: each segment
@@ -206,7 +209,7 @@ class MaltPipeline(RolloutPipeline, CogVideoXLoraLoaderMixin):
         self.maybe_free_model_hooks()
         return MaltPipelineOutput(frames=frames) if return_dict else (frames,)
 
-    def _collect(self, segments: Iterator[Segment], num_frames: int, output_type: str) -> object:
+    def _collect(self, segments: Iterator[Segment], num_frames: int, output_type: str) -> Frames:
         collected: list[Tensor] = []
         with self.progress_bar(total=num_frames) as bar:
             for segment in segments:
@@ -215,7 +218,8 @@ class MaltPipeline(RolloutPipeline, CogVideoXLoraLoaderMixin):
         whole = torch.cat(collected, dim=1)
         if output_type == "latent":
             return whole[:, : self._num_latents(num_frames)]
-        return VideoProcessor().postprocess_video(whole.transpose(1, 2), output_type=output_type)
+        frames: Frames = VideoProcessor().postprocess_video(whole.transpose(1, 2), output_type=output_type)
+        return frames
 
     def _num_latents(self, num_frames: int) -> int:
         """How many latent frames it takes to decode so many frames."""
