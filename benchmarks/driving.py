@@ -25,7 +25,7 @@ from malt.evaluation.metrics.picture_signs import histogram_distance, motion, sh
 from malt.evaluation.metrics.prediction import FROZEN, distances
 from malt.evaluation.report.contact_sheet import contact_sheet
 from malt.evaluation.result import MetricResult, summarise
-from malt.evaluation.video_model import MemoryUse, Request, RolloutSubject, subject_of
+from malt.evaluation.video_model import MemoryUse, Request, VideoModel, video_model_of
 from malt.pipelines.loading import load_pipeline
 from malt.pipelines.malt import MaltPipeline
 from malt.pipelines.packaged import packaged_models
@@ -76,16 +76,16 @@ class Way:
     memory: MemoryUse = "kept"
 
     @property
-    def subject(self) -> RolloutSubject:
+    def subject(self) -> VideoModel:
         """What is asked for video."""
-        return subject_of(self.pipe)
+        return video_model_of(self.pipe)
 
     def predict(self, windows: DrivingWindows) -> Tensor:
         """What follows the first GIVEN frames, with the windows' actions."""
         subject, num = self.subject, windows.actions.shape[1] - GIVEN
         first = windows.frames[:, :GIVEN]
-        place = subject.begin(Request(captions=[""] * len(first), first=first, actions=windows.actions))
-        return torch.cat([segment.frames for segment in subject.stream(place, num, self.memory)], dim=1)
+        start = subject.begin(Request(captions=[""] * len(first), first=first, actions=windows.actions))
+        return torch.cat([segment.frames for segment in start.stream(num, self.memory)], dim=1)
 
 
 def pixels(frames: np.ndarray) -> Tensor:

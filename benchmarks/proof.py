@@ -29,7 +29,7 @@ from malt.evaluation.metrics.drift import Drift
 from malt.evaluation.metrics.frechet import Frechet
 from malt.evaluation.metrics.prediction import Prediction
 from malt.evaluation.metrics.recall import Recall
-from malt.evaluation.video_model import VideoModel, subject_of
+from malt.evaluation.video_model import VideoModel, video_model_of
 from malt.pipelines.loading import load_pipeline
 from malt.pipelines.packaged import default_checkpoint
 from malt.worlds.passage.occlusions import SPANS
@@ -77,7 +77,7 @@ def subject(entry: Entry, precision: str) -> VideoModel:
         "precision": precision,
         "guidance_scale": pipe.config.guidance_scale,
     }
-    return subject_of(pipe, entry.rollout, called=entry.name, identity=about)
+    return video_model_of(pipe, entry.rollout, called=entry.name, identity=about)
 
 
 def metrics(options: argparse.Namespace) -> list[Metric]:
@@ -158,13 +158,13 @@ def main() -> None:
     torch.set_num_threads(options.threads)
     subjects = [subject(entry, options.precision) for entry in options.entries]
     study = EvaluationRun(
-        world=Passage(), subjects=subjects, metrics=metrics(options), seeds=options.seeds, folder=options.folder
+        world=Passage(), models=subjects, metrics=metrics(options), seeds=options.seeds, folder=options.folder
     )
     study.begin()
     todo = [] if options.table else study.pending()
     for n, task in enumerate(todo):
         print(
-            f"{n + 1} of {len(todo)}: {task.metric.name} of {task.subject.name}, seed {task.seed}",
+            f"{n + 1} of {len(todo)}: {task.metric.name} of {task.model.name}, seed {task.seed}",
             file=sys.stderr,
             flush=True,
         )

@@ -32,7 +32,7 @@ MAY_IMPORT = {
     "sessions": {"codecs", "errors", "media", "memory", "models", "rollouts", "unicode"},
     "pipelines": {"codecs", "diffusion", "errors", "media", "models", "rollouts", "threads", "unicode"},
     "data": {"codecs", "errors", "media", "models", "precision", "worlds"},
-    "evaluation": {"errors", "media", "memory", "rollouts", "sessions", "worlds"},
+    "evaluation": {"errors", "media", "memory", "pipelines", "rollouts", "sessions", "worlds"},
     "training": {
         "codecs",
         "data",

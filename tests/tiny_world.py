@@ -53,7 +53,7 @@ class LampOracle:
         middles = video[..., MIDDLE, MIDDLE].mean((2, 3))
         seen = []
         for middle in middles:
-            near = [torch.tensor(paint).sub(middle).abs().max() < 0.4 for paint in COLOURS.values()]
+            near = [bool(torch.tensor(paint).sub(middle).abs().max() < 0.4) for paint in COLOURS.values()]
             seen.append(tuple(COLOURS)[near.index(True)] if True in near else None)
         return seen
 

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -36,18 +35,26 @@ class WorldModel:
     has_memory: bool = False
     extends: bool = True
     action_names: tuple[str, ...] = ()
-    identity: dict[str, Any] = field(default_factory=lambda: {"checkpoint": "world"})
+    identity: dict[str, object] = field(default_factory=lambda: {"checkpoint": "world"})
     starts: int = 0
     between: Callable[[int], None] = lambda start: None
 
-    def begin(self, request: Request) -> Request:
+    def begin(self, request: Request) -> "WorldStart":
         self.starts += 1
-        return request
+        return WorldStart(self, request)
 
-    def stream(self, place: Request, num_frames: int, memory: MemoryUse = "kept") -> Iterator[Segment]:
-        videos = self.make(place, num_frames, memory)
+
+@dataclass
+class WorldStart:
+    """Videos of one request."""
+
+    model: WorldModel
+    request: Request
+
+    def stream(self, num_frames: int, memory: MemoryUse = "kept") -> Iterator[Segment]:
+        videos = self.model.make(self.request, num_frames, memory)
         for index, start in enumerate(range(0, num_frames, SEGMENT)):
-            self.between(start)
+            self.model.between(start)
             frames = videos[:, start : start + SEGMENT]
             yield Segment(index, start, frames, torch.zeros(len(frames), 1, 1, 1, 1), memory_bytes=2**20)
 

@@ -42,7 +42,7 @@ def test_a_long_caption_is_never_cut_off() -> None:
 
 
 def test_readings_are_written_on_the_frame_they_are_of() -> None:
-    none: list[list[Seen]] = [[] for _ in range(20)]
+    none: list[list[Sighting]] = [[] for _ in range(20)]
     last = [*none[:-1], [Sighting("red circle", 0.5, 0.38)]]
     plain, written = (np.asarray(contact_sheet(GREY, columns=2, readings=r)) for r in ([none, none], [none, last]))
     rows, columns = np.nonzero((plain != written).any(-1))

@@ -95,11 +95,11 @@ def stepping(request: Request, num_frames: int, memory: MemoryUse) -> Tensor:
 
 
 def test_a_jump_at_segment_borders_is_told_from_motion_inside() -> None:
-    subject = WorldModel(make=stepping)
-    border, inside = jumps(subject.stream(Request(captions=["a"] * 2), 64))
+    model = WorldModel(make=stepping)
+    border, inside = jumps(model.begin(Request(captions=["a"] * 2)).stream(64))
     assert border.tolist() == pytest.approx([0.005] * 2, rel=1e-3)
     assert inside.tolist() == pytest.approx([0.001] * 2, rel=1e-3)
-    ratio = summarise([Boundaries(world=PASSAGE, num_videos=2, num_frames=64).run(subject, 0)])["figures"][
+    ratio = summarise([Boundaries(world=PASSAGE, num_videos=2, num_frames=64).run(model, 0)])["figures"][
         "border over inside"
     ]
     assert (ratio["mean"], ratio["n"]) == (pytest.approx(5, rel=1e-3), 2)
@@ -127,8 +127,8 @@ class Clock:
 @pytest.mark.parametrize(("growth", "ratio"), [(0.0, 1.0), (0.1, 27.4 / 8.2)])
 def test_cost_is_flat_or_grows_as_the_clock_says(growth: float, ratio: float) -> None:
     clock = Clock(growth)
-    subject = WorldModel(make=stepping, between=clock.tick)
-    whole = Cost(world=PASSAGE, lengths=(64, 128, 256), clock=clock).run(subject, 0).whole
+    model = WorldModel(make=stepping, between=clock.tick)
+    whole = Cost(world=PASSAGE, lengths=(64, 128, 256), clock=clock).run(model, 0).whole
     assert whole["seconds for one more second, longest over shortest"] == pytest.approx(ratio, rel=0.05)
     if growth == 0:
         assert whole["seconds a frame at 256 frames"] == pytest.approx(1 / SEGMENT)
@@ -137,8 +137,8 @@ def test_cost_is_flat_or_grows_as_the_clock_says(growth: float, ratio: float) ->
 
 def test_who_must_begin_anew_pays_for_the_whole_video_and_stops_at_the_limit() -> None:
     clock = Clock(0.0)
-    subject = WorldModel(make=stepping, between=clock.tick, extends=False)
-    outcome = Cost(world=PASSAGE, lengths=(64, 128, 256), clock=clock, limit_s=7).run(subject, 0)
+    model = WorldModel(make=stepping, between=clock.tick, extends=False)
+    outcome = Cost(world=PASSAGE, lengths=(64, 128, 256), clock=clock, limit_s=7).run(model, 0)
     (seconds,) = [curve for curve in outcome.curves if curve.chart == "seconds for one more second"]
     assert (seconds.x, seconds.samples) == ([64.0, 128.0], [[5.0], [9.0]])
     assert outcome.whole["seconds for one more second at 128 frames"] == 9

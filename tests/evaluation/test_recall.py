@@ -66,12 +66,12 @@ def continued(request: Request, memory: MemoryUse) -> Tensor:
 
 
 @pytest.fixture
-def subject() -> WorldModel:
+def model() -> WorldModel:
     return WorldModel(make=lambda request, num_frames, memory: continued(request, memory), has_memory=True)
 
 
-def test_who_remembers_is_right_and_who_is_robbed_of_the_memory_is_not(subject: WorldModel) -> None:
-    outcome = Recall(world=PASSAGE, per_bin=PER_BIN).run(subject, seed=0)
+def test_who_remembers_is_right_and_who_is_robbed_of_the_memory_is_not(model: WorldModel) -> None:
+    outcome = Recall(world=PASSAGE, per_bin=PER_BIN).run(model, seed=0)
     figures = summarise([outcome])["figures"]
     assert figures["same, memory as it is"]["mean"] == 1
     assert figures["same after 64-127 hidden frames"]["n"] == PER_BIN

@@ -42,16 +42,16 @@ class Given:
     def settings(self) -> dict[str, object]:
         return {"value": self.value}
 
-    def run(self, subject: VideoModel, seed: int) -> MetricResult:
+    def run(self, model: VideoModel, seed: int) -> MetricResult:
         self.runs += 1
-        better = self.value + (0.25 if subject.name == "good" else 0)
+        better = self.value + (0.25 if model.name == "good" else 0)
         curve = Curve(chart="line", line="", x=[0.0, 1.0], samples=[[better], [better]])
         return MetricResult(samples={"figure": [better, better + seed / 100]}, curves=[curve], notes=["a note & more"])
 
 
-def study(folder: Path, seeds: int = 1, **given: float) -> EvaluationRun:
-    subjects = [WorldModel(name="good"), WorldModel(name="other")]
-    return EvaluationRun(world=PASSAGE, subjects=subjects, metrics=[Given(**given)], seeds=seeds, folder=folder)
+def study(folder: Path, seeds: int = 1, value: float = 0.5) -> EvaluationRun:
+    models = [WorldModel(name="good"), WorldModel(name="other")]
+    return EvaluationRun(world=PASSAGE, models=models, metrics=[Given(value=value)], seeds=seeds, folder=folder)
 
 
 def finished(folder: Path, seeds: int = 1) -> EvaluationRun:
@@ -66,7 +66,7 @@ def test_what_is_finished_is_not_measured_again_and_more_seeds_are_added(tmp_pat
     finished(tmp_path)
     again = study(tmp_path, seeds=3)
     again.check()
-    assert [(task.subject.name, task.seed) for task in again.pending()] == [
+    assert [(task.model.name, task.seed) for task in again.pending()] == [
         ("good", 1),
         ("other", 1),
         ("good", 2),
@@ -78,7 +78,7 @@ def test_what_is_finished_is_not_measured_again_and_more_seeds_are_added(tmp_pat
 def test_a_folder_is_not_shared_by_models_or_settings(tmp_path: Path) -> None:
     finished(tmp_path / "a")
     other = study(tmp_path / "a")
-    other.subjects[0].identity["checkpoint"] = "another"
+    other.models[0].identity["checkpoint"] = "another"
     with pytest.raises(UsageError, match="another checkpoint"):
         other.check()
     with pytest.raises(UsageError, match="other settings"):
@@ -166,10 +166,10 @@ def test_ticks_are_round_and_span_the_values() -> None:
 
 
 def test_videos_of_all_subjects_are_written_once(tmp_path: Path) -> None:
-    subjects: list[VideoModel] = [WorldModel(name="good")]
-    assert list(show(PASSAGE, subjects, tmp_path / "videos", 2, 20)) == ["good", "the world itself"]
-    assert list(show(PASSAGE, subjects, tmp_path / "videos", 2, 20)) == []
-    rows = table(PASSAGE, subjects, tmp_path / "videos", 2)
+    models: list[VideoModel] = [WorldModel(name="good")]
+    assert list(show(PASSAGE, models, tmp_path / "videos", 2, 20)) == ["good", "the world itself"]
+    assert list(show(PASSAGE, models, tmp_path / "videos", 2, 20)) == []
+    rows = table(PASSAGE, models, tmp_path / "videos", 2)
     assert list(rows[0]["files"]) == ["the world itself", "good"]
     for row in rows:
         for name in row["files"].values():

@@ -47,10 +47,10 @@ def flat() -> Tensor:
 def truth() -> list[tuple[tuple[str, str], tuple[str, str]]]:
     """Kind and colour in both lanes of every frame."""
     scenes, colours = world()[0], tuple(COLOURS)
-    pairs = [
-        tuple((KINDS[int(scenes.kind[n, i])], colours[int(scenes.colour[n, i])]) for i in (0, 1))
-        for n in range(NUM_SCENES)
+    things = [
+        [(KINDS[int(scenes.kind[n, i])], colours[int(scenes.colour[n, i])]) for i in (0, 1)] for n in range(NUM_SCENES)
     ]
+    pairs = [(upper, lower) for upper, lower in things]
     return [pair for pair in pairs for _ in FRAMES]
 
 

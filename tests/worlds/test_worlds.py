@@ -30,7 +30,7 @@ from malt.training.sources.worlds import WorldSource, WorldVideoSet, check_world
 from malt.worlds.base import Oracle, World
 from malt.worlds.registry import WORLDS, open_world
 from tiny_world import GIVEN, PERIOD, DarkLamp, Lamp
-from world_video_models import WorldModel
+from world_video_models import Make, WorldModel
 
 NAMED_BY = {"worlds/registry.py", "training/recipes.py"}  # and by its own folder
 
@@ -45,11 +45,11 @@ def lamp(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> World:
     return open_world("lamp")
 
 
-def model(world: World, make: object) -> WorldModel:
-    return WorldModel(make=make, frame_rate=world.frame_rate, frame_size=world.frame_size)  # type: ignore[arg-type]
+def made_by(world: World, make: Make) -> WorldModel:
+    return WorldModel(make=make, frame_rate=world.frame_rate, frame_size=world.frame_size)
 
 
-def true_video(world: World, start: int) -> object:
+def true_video(world: World, start: int) -> Make:
     def make(request: Request, num_frames: int, memory: MemoryUse) -> Tensor:
         return world.render(seeds_of(len(request.captions), request.seed), start, num_frames).frames
 
@@ -94,9 +94,9 @@ def test_recall_tells_who_remembers_the_lamp_in_any_world(lamp: World) -> None:
         first = 0 if memory == "kept" else 1  # another's video: the lamp has another colour
         return lamp.render(seeds_of(len(request.captions) + first, request.seed)[first:], GIVEN, num_frames).frames
 
-    subject = model(lamp, remembered)
-    subject.has_memory = True
-    figures = summarise([Recall(world=lamp, per_bin=3).run(subject, seed=0)])["figures"]
+    model = made_by(lamp, remembered)
+    model.has_memory = True
+    figures = summarise([Recall(world=lamp, per_bin=3).run(model, seed=0)])["figures"]
     assert figures["same, memory as it is"]["mean"] == 1
     assert figures["same colour, memory emptied"]["mean"] == 0
     assert figures["came out, memory emptied"]["mean"] == 1
@@ -105,7 +105,7 @@ def test_recall_tells_who_remembers_the_lamp_in_any_world(lamp: World) -> None:
 
 def test_drift_reads_the_signs_of_any_world(lamp: World) -> None:
     metric = Drift(world=lamp, num_videos=2, num_frames=128, reference_clips=8)
-    whole = summarise([metric.run(model(lamp, true_video(lamp, 0)), seed=0)])["figures"]
+    whole = summarise([metric.run(made_by(lamp, true_video(lamp, 0)), seed=0)])["figures"]
     assert whole["lit frames kept"]["mean"] == pytest.approx(1)
     assert whole["lit frames, last"]["mean"] == 0.5
 
@@ -114,7 +114,7 @@ def test_drift_reads_the_signs_of_any_world(lamp: World) -> None:
         videos[:, 64:] = 0
         return videos
 
-    assert summarise([metric.run(model(lamp, dark), seed=0)])["figures"]["lit frames kept"]["mean"] == 0
+    assert summarise([metric.run(made_by(lamp, dark), seed=0)])["figures"]["lit frames kept"]["mean"] == 0
 
 
 def test_who_acts_in_a_world_is_told_what_is_done_before_and_after_the_given_frames(lamp: World) -> None:
@@ -124,10 +124,10 @@ def test_who_acts_in_a_world_is_told_what_is_done_before_and_after_the_given_fra
         asked.append(request)
         return torch.zeros(len(request.captions), num_frames, 3, *lamp.frame_size)
 
-    subject = model(lamp, make)
-    subject.action_names = ("push",)
-    Prediction(world=lamp, num_videos=1, given=4, horizon=12).run(subject, seed=0)
-    Recall(world=lamp, per_bin=1).run(subject, seed=0)
+    model = made_by(lamp, make)
+    model.action_names = ("push",)
+    Prediction(world=lamp, num_videos=1, given=4, horizon=12).run(model, seed=0)
+    Recall(world=lamp, per_bin=1).run(model, seed=0)
     assert [each.actions.shape[1:] for each in asked if each.actions is not None] == [(16, 1), (GIVEN + PERIOD, 1)]
 
 
@@ -138,24 +138,17 @@ def test_a_world_without_an_oracle_is_refused_by_metrics_that_need_one_and_taken
             metric(world=dark)
     with pytest.raises(UsageError, match="the world dark has no features"):
         Frechet(world=dark)
-    subject = model(dark, true_video(dark, 64))
-    found = Prediction(world=dark, num_videos=1, given=4, horizon=8).run(subject, seed=0)
+    model = made_by(dark, true_video(dark, 64))
+    found = Prediction(world=dark, num_videos=1, given=4, horizon=8).run(model, seed=0)
     assert set(found.samples) == {
         f"{name}{line}" for name in ("PSNR", "SSIM") for line in ("", ", last true frame kept")
     }
-    assert Boundaries(world=dark, num_videos=1, num_frames=32).run(subject, seed=0).samples["border"]
+    assert Boundaries(world=dark, num_videos=1, num_frames=32).run(model, seed=0).samples["border"]
 
 
-def source(world: World, folder: Path, **videos: object) -> WorldSource:
-    chosen = {"num_videos": 3, "num_frames": 64, "return_share": 1.0, "num_held_out": 1, "actions": ("push",)}
-    return WorldSource(
-        world,
-        folder,
-        WorldVideoSet(**chosen | videos),
-        clip_frames=8,
-        seed=0,
-        log=lambda said: None,  # type: ignore[arg-type]
-    )
+def source(world: World, folder: Path, actions: tuple[str, ...] = ("push",)) -> WorldSource:
+    videos = WorldVideoSet(num_videos=3, num_frames=64, return_share=1.0, num_held_out=1, actions=actions)
+    return WorldSource(world, folder, videos, clip_frames=8, seed=0, log=lambda said: None)
 
 
 def test_training_takes_windows_actions_and_captions_from_any_world(lamp: World, tmp_path: Path) -> None:

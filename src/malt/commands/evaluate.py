@@ -84,16 +84,17 @@ class EvaluateCommand:
     def _measure(self, world: "World", pipe: "MaltPipeline", metrics: "list[Metric]") -> None:
         from malt.evaluation.checkpoint_hash import checkpoint_sha256
         from malt.evaluation.evaluation_run import EvaluationRun
-        from malt.evaluation.video_model import subject_of
+        from malt.evaluation.video_model import video_model_of
         from malt.pipelines.packaged import default_checkpoint
 
         path = self.checkpoint or default_checkpoint()
         identity = {"checkpoint": path.name, "sha256": checkpoint_sha256(path)}
         counted = _Counted()
-        subjects: list[VideoModel] = [
-            subject_of(pipe, name, identity=identity, tell=counted.add) for name in _names(self.rollouts, "--rollouts")
+        models: list[VideoModel] = [
+            video_model_of(pipe, name, identity=identity, tell=counted.add)
+            for name in _names(self.rollouts, "--rollouts")
         ]
-        run = EvaluationRun(world=world, subjects=subjects, metrics=metrics, seeds=self.seeds, folder=self.out)
+        run = EvaluationRun(world=world, models=models, metrics=metrics, seeds=self.seeds, folder=self.out)
         run.begin()
         try:
             with _progress() as progress:
@@ -114,12 +115,12 @@ class EvaluateCommand:
         num_shown, num_frames = SHOWN[self.quick]
         todo = run.pending()
         bar = progress.add_task("videos to look at", total=len(todo) + 1, frames="")
-        for name in show(run.world, run.subjects, self.out / "videos", num_shown, num_frames):
+        for name in show(run.world, run.models, self.out / "videos", num_shown, num_frames):
             progress.update(bar, description=f"videos of {name}")
         self._publish(run, remark)
         progress.advance(bar)
         for task in todo:
-            progress.update(bar, description=f"{task.metric.name} of {task.subject.name}, seed {task.seed}")
+            progress.update(bar, description=f"{task.metric.name} of {task.model.name}, seed {task.seed}")
             run.run(task)
             self._publish(run, remark)
             progress.advance(bar)
@@ -132,12 +133,12 @@ class EvaluateCommand:
 
         results = run.results()
         write_json(self.out / "results.json", {"command": ["malt", *sys.argv[1:]], **results})
-        videos = table(run.world, run.subjects, self.out / "videos", SHOWN[self.quick][0])
+        videos = table(run.world, run.models, self.out / "videos", SHOWN[self.quick][0])
         write_text(self.out / "index.html", write_page(results, videos, self._heading(run, remark)))
 
     def _heading(self, run: "EvaluationRun", remark: str) -> str:
         model = "the default model" if self.checkpoint is None else f"the model {self.checkpoint.name}"
-        ways = ", ".join(subject.name for subject in run.subjects)
+        ways = ", ".join(model.name for model in run.models)
         left = len(run.pending())
         state = f"; {left} of {len(run.tasks())} runs are still missing" if left else ""
         quick = "; a quick look at few videos, so read the intervals" if self.quick else ""

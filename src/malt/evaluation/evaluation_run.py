@@ -5,6 +5,7 @@ import os
 import platform
 import re
 import time
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,7 @@ from malt.worlds.base import World
 class EvaluationTask:
     """One run of a metric."""
 
-    subject: VideoModel
+    model: VideoModel
     metric: Metric
     seed: int
 
@@ -34,8 +35,8 @@ class EvaluationRun:
     """What is measured of which models, with which world's videos, and the folder in which it is kept."""
 
     world: World
-    subjects: list[VideoModel]
-    metrics: list[Metric]
+    models: Sequence[VideoModel]
+    metrics: Sequence[Metric]
     seeds: int
     folder: Path
 
@@ -45,20 +46,20 @@ class EvaluationRun:
         Raises:
             UsageError: it is a file or somebody else's folder, or holds runs of another checkpoint or with other settings.
         """
-        for subject in self.subjects:
-            if not re.fullmatch(r"[\w.-]+", subject.name):
-                raise UsageError(f"{subject.name!r} cannot name a folder; use letters, digits, dots and dashes")
+        for model in self.models:
+            if not re.fullmatch(r"[\w.-]+", model.name):
+                raise UsageError(f"{model.name!r} cannot name a folder; use letters, digits, dots and dashes")
         if self.folder.exists() and not self.folder.is_dir():
             raise UsageError(f"{self.folder} is a file; name a folder for the figures")
         if self.folder.is_dir() and any(self.folder.iterdir()) and not self._runs.is_dir():
             raise UsageError(
                 f"{self.folder} holds something else; name an empty folder or that of an earlier evaluation"
             )
-        for subject in self.subjects:
-            about = self._runs / subject.name / "about.json"
-            if about.is_file() and _read(about) != _plain(self._about(subject)):
+        for model in self.models:
+            about = self._runs / model.name / "about.json"
+            if about.is_file() and _read(about) != _plain(self._about(model)):
                 raise UsageError(
-                    f"{self.folder} holds figures of another checkpoint or world for {subject.name}; name another folder"
+                    f"{self.folder} holds figures of another checkpoint or world for {model.name}; name another folder"
                 )
         for task in self.tasks():
             if self.is_done(task) and _read(self.path(task))["settings"] != _plain(task.metric.settings()):
@@ -69,16 +70,16 @@ class EvaluationRun:
     def begin(self) -> None:
         """Check, and note in the folder whose figures it is for."""
         self.check()
-        for subject in self.subjects:
-            write_json(self._runs / subject.name / "about.json", self._about(subject))
+        for model in self.models:
+            write_json(self._runs / model.name / "about.json", self._about(model))
 
     def tasks(self) -> list[EvaluationTask]:
         """All runs, seed after seed, so that a first picture is there early."""
         return [
-            EvaluationTask(subject=subject, metric=metric, seed=seed)
+            EvaluationTask(model=model, metric=metric, seed=seed)
             for seed in range(self.seeds)
             for metric in self.metrics
-            for subject in self.subjects
+            for model in self.models
         ]
 
     def pending(self) -> list[EvaluationTask]:
@@ -91,12 +92,12 @@ class EvaluationRun:
 
     def path(self, task: EvaluationTask) -> Path:
         """Where a run is kept."""
-        return self._runs / task.subject.name / task.metric.name / f"{task.seed}.json"
+        return self._runs / task.model.name / task.metric.name / f"{task.seed}.json"
 
     def run(self, task: EvaluationTask) -> None:
         """Run a metric and keep what it found."""
         began = time.perf_counter()
-        outcome = task.metric.run(task.subject, task.seed)
+        outcome = task.metric.run(task.model, task.seed)
         seconds = round(time.perf_counter() - began, 2)
         settings = task.metric.settings()
         write_json(self.path(task), {"settings": settings, "seconds": seconds, "outcome": outcome.as_dict()})
@@ -113,22 +114,22 @@ class EvaluationRun:
             "intervals": "95 %: bootstrap over videos where a figure is of videos, Student over seeds where it is of a set",
             "world": self.world.name,
             "metrics": {metric.name: _described(metric) for metric in self.metrics},
-            "subjects": {subject.name: self._of_subject(subject) for subject in self.subjects},
+            "subjects": {model.name: self._of_subject(model) for model in self.models},
         }
 
-    def _of_subject(self, subject: VideoModel) -> dict[str, Any]:
+    def _of_subject(self, model: VideoModel) -> dict[str, Any]:
         found = {}
         for metric in self.metrics:
-            tasks = [EvaluationTask(subject=subject, metric=metric, seed=seed) for seed in range(self.seeds)]
+            tasks = [EvaluationTask(model=model, metric=metric, seed=seed) for seed in range(self.seeds)]
             runs = [_read(self.path(task)) for task in tasks if self.is_done(task)]
             if runs:
                 outcomes = [MetricResult.from_dict(run["outcome"]) for run in runs]
                 about = {"settings": runs[0]["settings"], "seconds": sum(run["seconds"] for run in runs)}
                 found[metric.name] = about | summarise(outcomes)
-        return {"identity": subject.identity, "metrics": found}
+        return {"identity": model.identity, "metrics": found}
 
-    def _about(self, subject: VideoModel) -> dict[str, object]:
-        return {"world": self.world.name} | subject.identity
+    def _about(self, model: VideoModel) -> dict[str, object]:
+        return {"world": self.world.name} | model.identity
 
     @property
     def _runs(self) -> Path:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
+from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor
 
@@ -61,5 +62,5 @@ def in_size(videos: Float[Tensor, "b t 3 h w"], size: tuple[int, int]) -> Float[
     """Videos scaled to (height, width)."""
     if tuple(videos.shape[-2:]) == size:
         return videos
-    frames = F.interpolate(videos.flatten(0, 1), size, mode="bilinear", antialias=True, align_corners=False)
-    return frames.unflatten(0, videos.shape[:2])
+    frames: Tensor = F.interpolate(videos.flatten(0, 1), size, mode="bilinear", antialias=True, align_corners=False)
+    return rearrange(frames, "(b t) c h w -> b t c h w", b=len(videos))

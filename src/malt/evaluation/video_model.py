@@ -1,15 +1,16 @@
 """What is measured: one model making video in one way, asked for segments, never how it makes them."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal, Protocol, runtime_checkable
+from typing import Literal, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from malt.memory.state import Memory, select
-from malt.rollouts.base import ActionPolicy, Rollout, Segment
+from malt.pipelines.malt import MaltPipeline
+from malt.rollouts.base import ActionPolicy, Rollout, RolloutState, Segment
 from malt.rollouts.full import FullRollout
 from malt.rollouts.registry import build_rollout
 
@@ -27,6 +28,15 @@ class Request:
     seed: int = 0
     first: Float[Tensor, "b t 3 h w"] | None = None
     actions: Float[Tensor, "b f a"] | None = None
+
+
+@runtime_checkable
+class VideoStart(Protocol):
+    """Videos that took in what they were given; they can be gone on with more than once."""
+
+    def stream(self, num_frames: int, memory: MemoryUse = "kept") -> Iterator[Segment]:
+        """Segments of the `num_frames` frames after the given ones; the memory as it is, emptied, or the next video's."""
+        ...
 
 
 @runtime_checkable
@@ -64,32 +74,60 @@ class VideoModel(Protocol):
         ...
 
     @property
-    def identity(self) -> dict[str, Any]:
+    def identity(self) -> dict[str, object]:
         """What says which model it is, ready for JSON."""
         ...
 
-    def begin(self, request: Request) -> Any:
-        """Take in what is given: a value from which `stream` can go on more than once."""
-        ...
-
-    def stream(self, place: Any, num_frames: int, memory: MemoryUse = "kept") -> Iterator[Segment]:
-        """Segments of the `num_frames` frames after the given ones; the memory as it is, emptied, or the next video's."""
+    def begin(self, request: Request) -> VideoStart:
+        """Take in what is given."""
         ...
 
 
 @dataclass(frozen=True, kw_only=True)
-class Place:
-    """Where videos stand that were given some frames."""
+class RolloutStart:
+    """A `VideoStart` of a rollout.
+
+    tell: hears of every segment how many frames it has.
+    """
 
     rollout: Rollout
-    progress: Any
+    progress: RolloutState
     empty: Memory
     num_given: int
     actions: Float[Tensor, "b f a"] | None
+    tell: Callable[[int], None] | None = None
+
+    def stream(self, num_frames: int, memory: MemoryUse = "kept") -> Iterator[Segment]:
+        """Go on behind the given frames; those that a rollout could not take in and made anew are left out."""
+        progress = self._with_memory(memory)
+        for segment in self._segments(self.num_given + num_frames - progress.start, progress):
+            if self.tell is not None:
+                self.tell(segment.frames.shape[0] * segment.frames.shape[1])
+            known = max(0, self.num_given - segment.start)
+            if known < segment.frames.shape[1]:
+                frames = segment.frames[:, known:].float().cpu()
+                yield replace(segment, start=segment.start + known - self.num_given, frames=frames)
+
+    def _segments(self, num_frames: int, progress: RolloutState) -> Iterator[Segment]:
+        """The rollout's stream; of one that makes a video anew for every segment, the whole video, made once."""
+        policy = None if self.actions is None else _replayed(self.actions, progress.start)
+        if isinstance(self.rollout, FullRollout):
+            return iter([self.rollout.whole(num_frames, progress, policy)])
+        return self.rollout.stream(num_frames, progress, policy)
+
+    def _with_memory(self, use: MemoryUse) -> RolloutState:
+        if use == "kept":
+            return self.progress
+        memory = self.empty
+        if use == "swapped":
+            own = self.progress.memory
+            num_videos = own[0].tokens.shape[0] if own else 0
+            memory = select(own, torch.arange(num_videos).roll(-1))
+        return replace(self.progress, memory=memory)
 
 
 @dataclass(frozen=True, kw_only=True)
-class RolloutSubject:
+class RolloutModel:
     """A `VideoModel` made of anything that gives a rollout for a request.
 
     action_names: what is done in a frame, empty where nobody acts; without any actions asked for, all of them are 0.
@@ -103,11 +141,11 @@ class RolloutSubject:
     has_memory: bool = True
     extends: bool = True
     action_names: Sequence[str] = ()
-    identity: dict[str, Any] = field(default_factory=dict)
+    identity: dict[str, object] = field(default_factory=dict)
     device: str = "cpu"
     tell: Callable[[int], None] | None = None
 
-    def begin(self, request: Request) -> Place:
+    def begin(self, request: Request) -> RolloutStart:
         """Prefill the rollout with the given frames."""
         rollout = self.rollout(request)
         progress = rollout.begin(request.seed)
@@ -117,7 +155,9 @@ class RolloutSubject:
             done = None if actions is None else actions[:, :num_given]
             for _, after in rollout.prefill(progress, request.first.to(self.device), done):
                 progress = after
-        return Place(rollout=rollout, progress=progress, empty=empty, num_given=num_given, actions=actions)
+        return RolloutStart(
+            rollout=rollout, progress=progress, empty=empty, num_given=num_given, actions=actions, tell=self.tell
+        )
 
     def _actions(self, request: Request, num_given: int) -> Float[Tensor, "b f a"] | None:
         if request.actions is None and not self.action_names:
@@ -125,29 +165,18 @@ class RolloutSubject:
         still = torch.zeros(len(request.captions), num_given + 1, len(self.action_names))
         return (still if request.actions is None else request.actions).to(self.device)
 
-    def stream(self, place: Place, num_frames: int, memory: MemoryUse = "kept") -> Iterator[Segment]:
-        """Go on behind the given frames; those that a rollout could not take in and made anew are left out."""
-        progress = _with_memory(place, memory)
-        for segment in _segments(place, place.num_given + num_frames - progress.start, progress):
-            if self.tell is not None:
-                self.tell(segment.frames.shape[0] * segment.frames.shape[1])
-            known = max(0, place.num_given - segment.start)
-            if known < segment.frames.shape[1]:
-                frames = segment.frames[:, known:].float().cpu()
-                yield replace(segment, start=segment.start + known - place.num_given, frames=frames)
 
-
-def subject_of(
-    pipeline: Any,
+def video_model_of(
+    pipeline: MaltPipeline,
     name: str = "malt",
     *,
     called: str | None = None,
-    identity: dict[str, Any] | None = None,
+    identity: Mapping[str, object] | None = None,
     tell: Callable[[int], None] | None = None,
-) -> RolloutSubject:
-    """The subject that a `MaltPipeline` is with the rollout of this name; `called` names it where names would be alike."""
+) -> VideoModel:
+    """What a pipeline is to a metric, with the rollout of this name; `called` names it where names would be alike."""
     settings = pipeline.transformer.config
-    return RolloutSubject(
+    return RolloutModel(
         name=called or name,
         rollout=lambda request: build_rollout(name, pipeline.rollout(request.captions)),
         frame_rate=pipeline.frame_rate,
@@ -155,39 +184,21 @@ def subject_of(
         has_memory=name == "malt" and settings.memory != "none",
         extends=name != "full",
         action_names=tuple(pipeline.action_names),
-        identity=(identity or {}) | {"rollout": name},
+        identity={**(identity or {}), "rollout": name},
         device=str(pipeline.device),
         tell=tell,
     )
 
 
-def _segments(place: Place, num_frames: int, progress: Any) -> Iterator[Segment]:
-    """The rollout's stream; of one that makes a video anew for every segment, the whole video, made once."""
-    driver = None if place.actions is None else _driver(place.actions, progress.start)
-    if isinstance(place.rollout, FullRollout):
-        return iter([place.rollout.whole(num_frames, progress, driver)])
-    return place.rollout.stream(num_frames, progress, driver)
-
-
-def _driver(actions: Float[Tensor, "b f a"], start: int) -> ActionPolicy:
+def _replayed(actions: Float[Tensor, "b f a"], start: int) -> ActionPolicy:
     """Does what was done in the true video; beyond its end, what was done last."""
 
-    def drive(segment: Segment | None, num_frames: int) -> Tensor:
+    def act(segment: Segment | None, num_frames: int) -> Tensor:
         first = start if segment is None else segment.start + segment.frames.shape[1]
         frames = torch.arange(first, first + num_frames, device=actions.device).clamp(max=actions.shape[1] - 1)
         return actions[:, frames]
 
-    return drive
-
-
-def _with_memory(place: Place, use: MemoryUse) -> Any:
-    if use == "kept":
-        return place.progress
-    if use == "emptied":
-        return replace(place.progress, memory=place.empty)
-    memory = place.progress.memory
-    num_videos = memory[0].tokens.shape[0] if memory else 0
-    return replace(place.progress, memory=select(memory, torch.arange(num_videos).roll(-1)))
+    return act
 
 
 def collect(segments: Iterable[Segment]) -> Float[Tensor, "b t 3 h w"]:
@@ -195,9 +206,9 @@ def collect(segments: Iterable[Segment]) -> Float[Tensor, "b t 3 h w"]:
     return torch.cat([segment.frames for segment in segments], dim=1)
 
 
-def make(subject: VideoModel, request: Request, num_frames: int) -> Float[Tensor, "b t 3 h w"]:
+def make(model: VideoModel, request: Request, num_frames: int) -> Float[Tensor, "b t 3 h w"]:
     """So many frames of every video asked for."""
-    return collect(subject.stream(subject.begin(request), num_frames))
+    return collect(model.begin(request).stream(num_frames))
 
 
 def collect_spans(segments: Iterable[Segment], spans: list[tuple[int, int]]) -> list[Float[Tensor, "b t 3 h w"]]:

@@ -50,7 +50,7 @@ class Metric(Protocol):
         """The charts."""
         ...
 
-    def run(self, subject: VideoModel, seed: int) -> MetricResult:
+    def run(self, model: VideoModel, seed: int) -> MetricResult:
         """Make what is needed and measure it; chance starts from `seed`."""
         ...
 

@@ -42,14 +42,14 @@ class Boundaries:
         """What the numbers depend on."""
         return {"world": self.world.name, "num_videos": self.num_videos, "num_frames": self.num_frames}
 
-    def run(self, subject: VideoModel, seed: int) -> MetricResult:
+    def run(self, model: VideoModel, seed: int) -> MetricResult:
         """Follow videos and note every change."""
         captions = captions_of(self.world, self.num_videos, seed)
         border: list[float] = []
         inside: list[float] = []
         for part in batches(self.num_videos):
-            place = subject.begin(Request(captions=captions[part], seed=seed + part.start))
-            at_border, within = jumps(subject.stream(place, self.num_frames))
+            start = model.begin(Request(captions=captions[part], seed=seed + part.start))
+            at_border, within = jumps(start.stream(self.num_frames))
             border, inside = [*border, *at_border.tolist()], [*inside, *within.tolist()]
         if not border:
             return MetricResult(

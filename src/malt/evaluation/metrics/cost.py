@@ -75,22 +75,22 @@ class Cost:
         """What the numbers depend on."""
         return {"world": self.world.name, "lengths": list(self.lengths), "limit_s": self.limit_s}
 
-    def run(self, subject: VideoModel, seed: int) -> MetricResult:
+    def run(self, model: VideoModel, seed: int) -> MetricResult:
         """Make one video and note time and memory on the way, or one of each length."""
-        second = max(1, round(subject.frame_rate))
-        self._watch(subject, seed, second)  # what is only done once is done now
-        found = self._going_on(subject, seed, second) if subject.extends else self._anew(subject, seed, second)
+        second = max(1, round(model.frame_rate))
+        self._watch(model, seed, second)  # what is only done once is done now
+        found = self._going_on(model, seed, second) if model.extends else self._anew(model, seed, second)
         x = [float(length) for length in found]
         charts = {
             "seconds for one more second": [each[0] for each in found.values()],
-            "seconds a frame": [each[0] / (second if subject.extends else n + second) for n, each in found.items()],
+            "seconds a frame": [each[0] / (second if model.extends else n + second) for n, each in found.items()],
             "resident, MiB": [each[1] / 2**20 for each in found.values()],
         }
         curves = [
             Curve(chart=chart, line="", x=x, samples=[[value] for value in values], over="seeds")
             for chart, values in charts.items()
         ]
-        return MetricResult(whole=self._whole(found, charts), curves=curves, notes=self._notes(subject, found))
+        return MetricResult(whole=self._whole(found, charts), curves=curves, notes=self._notes(model, found))
 
     def _whole(self, found: dict[int, tuple[float, int, int]], charts: dict[str, list[float]]) -> dict[str, float]:
         whole = {
@@ -105,9 +105,9 @@ class Cost:
             "memory, MiB": max(each[2] for each in found.values()) / 2**20,
         }
 
-    def _going_on(self, subject: VideoModel, seed: int, second: int) -> dict[int, tuple[float, int, int]]:
+    def _going_on(self, model: VideoModel, seed: int, second: int) -> dict[int, tuple[float, int, int]]:
         """Of every length: seconds for the next second of one and the same video, bytes resident, bytes of memory."""
-        moments = self._watch(subject, seed, self.lengths[-1] + 4 * second)
+        moments = self._watch(model, seed, self.lengths[-1] + 4 * second)
         found = {}
         for length in self.lengths:
             here = next(n for n, moment in enumerate(moments) if moment.frames >= length)
@@ -119,19 +119,19 @@ class Cost:
             found[length] = (seconds, moments[here].resident, moments[here].memory)
         return found
 
-    def _anew(self, subject: VideoModel, seed: int, second: int) -> dict[int, tuple[float, int, int]]:
+    def _anew(self, model: VideoModel, seed: int, second: int) -> dict[int, tuple[float, int, int]]:
         """The same where a longer video is another video: all of it counts."""
         found = {}
         for length in self.lengths:
-            last = self._watch(subject, seed, length + second)[-1]
+            last = self._watch(model, seed, length + second)[-1]
             found[length] = (last.seconds, peak_rss_bytes(), last.memory)
             if last.seconds > self.limit_s:
                 break
         return found
 
-    def _watch(self, subject: VideoModel, seed: int, num_frames: int) -> list[CostPoint]:
-        place, moments, frames, began = subject.begin(self._request(seed)), [], 0, self.clock()
-        for segment in subject.stream(place, num_frames):
+    def _watch(self, model: VideoModel, seed: int, num_frames: int) -> list[CostPoint]:
+        start, moments, frames, began = model.begin(self._request(seed)), [], 0, self.clock()
+        for segment in start.stream(num_frames):
             frames += segment.frames.shape[1]
             moments.append(CostPoint(frames, self.clock() - began, resident_bytes(), segment.memory_bytes))
         return moments
@@ -139,8 +139,8 @@ class Cost:
     def _request(self, seed: int) -> Request:
         return Request(captions=captions_of(self.world, 1, seed), seed=seed)
 
-    def _notes(self, subject: VideoModel, found: dict[int, tuple[float, int, int]]) -> list[str]:
-        if subject.extends:
+    def _notes(self, model: VideoModel, found: dict[int, tuple[float, int, int]]) -> list[str]:
+        if model.extends:
             return ["one video at a time; the time of its next two seconds, halved"]
         notes = ["a longer video is made anew, whole: its seconds count in full, its bytes are the process's peak"]
         if len(found) < len(self.lengths):

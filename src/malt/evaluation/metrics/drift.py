@@ -108,19 +108,19 @@ class Drift:
         firsts = [round(n * (self.num_frames - STRETCH) / (num - 1)) for n in range(num)]
         return [(first, first + STRETCH) for first in firsts]
 
-    def run(self, subject: VideoModel, seed: int) -> MetricResult:
+    def run(self, model: VideoModel, seed: int) -> MetricResult:
         """Make long videos, render those of the same seeds, and compare their stretches."""
         made, true = _Stretches(self), _Stretches(self)
         captions, seeds = captions_of(self.world, self.num_videos, seed), seeds_of(self.num_videos, seed)
         for part in batches(self.num_videos):
-            place = subject.begin(Request(captions=captions[part], seed=seed + part.start))
-            made.add(collect_spans(subject.stream(place, self.num_frames), self.spans))
-            size = subject.frame_size
+            start = model.begin(Request(captions=captions[part], seed=seed + part.start))
+            made.add(collect_spans(start.stream(self.num_frames), self.spans))
+            size = model.frame_size
             true.add([true_videos(self.world, seeds[part], first, last - first, size) for first, last in self.spans])
         samples = _ends(made.signs, "") | _ends(true.signs, f", {WORLD}")
         ratios = {f"{sign} kept": _kept(sign) for sign in self.kept}
         ratios |= {f"{sign} kept, uncorrected": ([f"{sign}, last"], [f"{sign}, first"]) for sign in self.kept}
-        distances, floor = self._distances(made.features, true.features, subject, seed)
+        distances, floor = self._distances(made.features, true.features, model, seed)
         curves = [*self._curves(made.signs, "", distances), *self._curves(true.signs, WORLD, floor)]
         whole = {"Frechet of windows, first": distances[0], "Frechet of windows, last": distances[-1]}
         return MetricResult(
@@ -128,11 +128,11 @@ class Drift:
         )
 
     def _distances(
-        self, made: list[Tensor], true: list[Tensor], subject: VideoModel, seed: int
+        self, made: list[Tensor], true: list[Tensor], model: VideoModel, seed: int
     ) -> tuple[list[float], list[float]]:
         """Frechet distance to the world of every stretch's windows, and of as many windows of its own."""
         seeds = seeds_of(self.reference_clips, seed, room=SEEDS_OF_TRUTH)
-        clips = true_videos(self.world, seeds, STRETCH, CLIP_FRAMES, subject.frame_size)
+        clips = true_videos(self.world, seeds, STRETCH, CLIP_FRAMES, model.frame_size)
         reference = gaussian_of(window_features(self.world)(clips))
         return _to(reference, made), _to(reference, true)
 

@@ -57,32 +57,32 @@ class Frechet:
         """What the numbers depend on."""
         features, _ = available_features(self.world)
         names = [each.name for each in features]
-        extent = {"num_videos": self.num_videos, "num_frames": self.num_frames}
+        extent: dict[str, object] = {"num_videos": self.num_videos, "num_frames": self.num_frames}
         return {"world": self.world.name, "features": names} | extent
 
-    def run(self, subject: VideoModel, seed: int) -> MetricResult:
+    def run(self, model: VideoModel, seed: int) -> MetricResult:
         """Make videos of captions, render other videos, and compare their features."""
         features, notes = available_features(self.world)
-        made = self._of_made(features, subject, seed)
-        real, other = (self._of_true(features, subject, seed, room) for room in (REAL, OTHER_REAL))
+        made = self._of_made(features, model, seed)
+        real, other = (self._of_true(features, model, seed, room) for room in (REAL, OTHER_REAL))
         whole = {each.name: frechet_of(made[each.name], real[each.name]) for each in features}
         whole |= {f"floor, {each.name}": frechet_of(other[each.name], real[each.name]) for each in features}
         counts = ", ".join(f"{len(made[each.name])} of {each.name}" for each in features)
         about = f"{self.num_videos} videos of {self.num_frames} frames against as many true ones; features: {counts}"
         return MetricResult(whole=whole, notes=[about, *notes])
 
-    def _of_made(self, features: list[Features], subject: VideoModel, seed: int) -> dict[str, Tensor]:
+    def _of_made(self, features: list[Features], model: VideoModel, seed: int) -> dict[str, Tensor]:
         captions = captions_of(self.world, self.num_videos, seed)
         videos = (
-            make(subject, Request(captions=captions[part], seed=seed + part.start), self.num_frames)
+            make(model, Request(captions=captions[part], seed=seed + part.start), self.num_frames)
             for part in batches(self.num_videos)
         )
         return _features(features, videos)
 
-    def _of_true(self, features: list[Features], subject: VideoModel, seed: int, room: int) -> dict[str, Tensor]:
+    def _of_true(self, features: list[Features], model: VideoModel, seed: int, room: int) -> dict[str, Tensor]:
         seeds = seeds_of(self.num_videos, seed, room=room)
         videos = (
-            true_videos(self.world, seeds[part], 0, self.num_frames, subject.frame_size)
+            true_videos(self.world, seeds[part], 0, self.num_frames, model.frame_size)
             for part in batches(self.num_videos)
         )
         return _features(features, videos)

@@ -48,4 +48,5 @@ def frechet_of(one: Float[Tensor, "n d"], other: Float[Tensor, "m d"]) -> float:
 def _root(covariance: Float[Tensor, "d d"]) -> Float[Tensor, "d d"]:
     """The symmetric square root; eigenvalues that rounding made negative count as 0."""
     values, vectors = torch.linalg.eigh(covariance)
-    return (vectors * values.clamp(min=0).sqrt()) @ vectors.T
+    root: Tensor = (vectors * values.clamp(min=0).sqrt()) @ vectors.T
+    return root

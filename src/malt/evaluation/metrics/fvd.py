@@ -62,11 +62,11 @@ class Fvd:
         }
         return protocol | {"sha256": i3d.sha256, "layout": i3d.layout, "scales_itself": i3d.scales_itself}
 
-    def run(self, subject: VideoModel, seed: int) -> MetricResult:
+    def run(self, model: VideoModel, seed: int) -> MetricResult:
         """Make clips and films, and compare what the network says of them."""
         i3d = load_i3d(self.i3d)
-        made = self._features(i3d, self._made(subject, seed))
-        real, other = (self._features(i3d, self._films(subject, seed, room)) for room in (REAL, OTHER_REAL))
+        made = self._features(i3d, self._made(model, seed))
+        real, other = (self._features(i3d, self._films(model, seed, room)) for room in (REAL, OTHER_REAL))
         whole = {_named(n): frechet_of(made[n], real[n]) for n in self.lengths}
         whole |= {f"floor, {_named(n)}": frechet_of(other[n], real[n]) for n in self.lengths}
         notes = [f"{self.num_videos} clips, stride 1, {SIDE}x{SIDE}, network sha256 {i3d.sha256[:12]}"]
@@ -82,15 +82,15 @@ class Fvd:
                 parts[n].append(i3d(part[:, :n]))
         return {n: torch.cat(of_batches) for n, of_batches in parts.items()}
 
-    def _made(self, subject: VideoModel, seed: int) -> Iterable[Tensor]:
+    def _made(self, model: VideoModel, seed: int) -> Iterable[Tensor]:
         captions = captions_of(self.world, self.num_videos, seed)
         for part in batches(self.num_videos):
-            yield make(subject, Request(captions=captions[part], seed=seed + part.start), max(self.lengths))
+            yield make(model, Request(captions=captions[part], seed=seed + part.start), max(self.lengths))
 
-    def _films(self, subject: VideoModel, seed: int, room: int) -> Iterable[Tensor]:
+    def _films(self, model: VideoModel, seed: int, room: int) -> Iterable[Tensor]:
         seeds = seeds_of(self.num_videos, seed, room=room)
         for part in batches(self.num_videos):
-            yield true_videos(self.world, seeds[part], 0, max(self.lengths), subject.frame_size)
+            yield true_videos(self.world, seeds[part], 0, max(self.lengths), model.frame_size)
 
 
 def _named(num_frames: int) -> str:

@@ -9,10 +9,11 @@ import hashlib
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
+from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor
 
@@ -30,7 +31,7 @@ Layout = Literal["n c t h w", "n t c h w"]
 class I3D:
     """A user's I3D network: clips (n, t, 3, h, w) in [-1, 1] to features (n, d)."""
 
-    network: Any
+    network: torch.jit.ScriptModule
     sha256: str
     layout: Layout
     scales_itself: bool
@@ -45,8 +46,10 @@ class I3D:
     def _features(self, clips: Tensor) -> Tensor:
         if self.scales_itself:
             levels = ((clips + 1) * 127.5).clamp(0, 255)
-            return self.network(_laid_out(levels, self.layout), **OWN_SCALING).flatten(1).float()
-        return self.network(_laid_out(_scaled(clips), self.layout)).flatten(1).float()
+            features: Tensor = self.network(_laid_out(levels, self.layout), **OWN_SCALING)
+        else:
+            features = self.network(_laid_out(_scaled(clips), self.layout))
+        return features.flatten(1).float()
 
 
 @cache
@@ -82,8 +85,8 @@ def _takes_clips(i3d: I3D) -> bool:
 
 
 def _scaled(clips: Tensor) -> Tensor:
-    frames = F.interpolate(clips.flatten(0, 1), (SIDE, SIDE), mode="bilinear", align_corners=False)
-    return frames.unflatten(0, clips.shape[:2])
+    frames: Tensor = F.interpolate(clips.flatten(0, 1), (SIDE, SIDE), mode="bilinear", align_corners=False)
+    return rearrange(frames, "(n t) c h w -> n t c h w", n=len(clips))
 
 
 def _laid_out(clips: Tensor, layout: Layout) -> Tensor:

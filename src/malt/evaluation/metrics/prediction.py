@@ -72,44 +72,44 @@ class Prediction:
         counts = {"num_videos": self.num_videos, "given": self.given, "horizon": self.horizon}
         return counts | {"world": self.world.name, "features": self.feature_name}
 
-    def run(self, subject: VideoModel, seed: int) -> MetricResult:
+    def run(self, model: VideoModel, seed: int) -> MetricResult:
         """Continue videos of the world or, where the model acts and nobody in the world does, true driving."""
-        outcome = MetricResult(notes=self._missing(subject))
-        for domain, requests in self._domains(subject, seed):
+        outcome = MetricResult(notes=self._missing(model))
+        for domain, requests in self._domains(model, seed):
             made, true, last = [], [], []
             for request, future in requests:
-                made.append(make(subject, request, self.horizon))
+                made.append(make(model, request, self.horizon))
                 true.append(future)
                 assert request.first is not None
                 last.append(request.first[:, -1:].expand_as(future))
             outcome = self._add(outcome, domain, torch.cat(made), torch.cat(true), torch.cat(last))
         return outcome
 
-    def _domains(self, subject: VideoModel, seed: int) -> Iterator[tuple[str, Iterator[tuple[Request, Tensor]]]]:
+    def _domains(self, model: VideoModel, seed: int) -> Iterator[tuple[str, Iterator[tuple[Request, Tensor]]]]:
         """What is continued: requests, each with the true frames that followed."""
-        if not subject.action_names or acts_in(self.world, subject.action_names):
-            yield "", self._of_world(subject, seed)
+        if not model.action_names or acts_in(self.world, model.action_names):
+            yield "", self._of_world(model, seed)
         elif files := driving_files():
-            yield DRIVING, self._of_driving(subject, seed, min(self.num_videos, len(files) // 2))
+            yield DRIVING, self._of_driving(model, seed, min(self.num_videos, len(files) // 2))
 
-    def _of_world(self, subject: VideoModel, seed: int) -> Iterator[tuple[Request, Tensor]]:
+    def _of_world(self, model: VideoModel, seed: int) -> Iterator[tuple[Request, Tensor]]:
         seeds, length = seeds_of(self.num_videos, seed), self.given + self.horizon
         for part in batches(self.num_videos):
             clips = [self.world.render([each], START, length) for each in seeds[part]]
-            frames = torch.cat([in_size(clip.frames, subject.frame_size) for clip in clips])
+            frames = torch.cat([in_size(clip.frames, model.frame_size) for clip in clips])
             first, future = frames.split([self.given, self.horizon], dim=1)
             yield (
                 Request(
                     captions=[self.world.plain_caption] * len(clips),
                     seed=seed + part.start,
                     first=first,
-                    actions=true_actions(self.world, clips, subject.action_names),
+                    actions=true_actions(self.world, clips, model.action_names),
                 ),
                 future,
             )
 
-    def _of_driving(self, subject: VideoModel, seed: int, num: int) -> Iterator[tuple[Request, Tensor]]:
-        drives = driving_windows(num, self.given + self.horizon, subject.frame_size, seed, driving_files())
+    def _of_driving(self, model: VideoModel, seed: int, num: int) -> Iterator[tuple[Request, Tensor]]:
+        drives = driving_windows(num, self.given + self.horizon, model.frame_size, seed, driving_files())
         for part in batches(len(drives.frames)):
             first, future = drives.frames[part].split([self.given, self.horizon], dim=1)
             captions, actions = [""] * len(first), drives.actions[part]
@@ -125,9 +125,9 @@ class Prediction:
         note = f"{self.given} true frames were given; the feature distance is a cosine distance, of {self.feature_name}"
         return MetricResult(samples=samples, curves=curves, notes=[*outcome.notes, note])
 
-    def _missing(self, subject: VideoModel) -> list[str]:
+    def _missing(self, model: VideoModel) -> list[str]:
         """What to say where there is nothing to continue."""
-        if subject.action_names and not acts_in(self.world, subject.action_names) and not driving_files():
+        if model.action_names and not acts_in(self.world, model.action_names) and not driving_files():
             return [
                 "the model takes actions that nobody takes in this world, and there is no true driving here: set MALT_DATA "
                 f"to a folder with {FOLDER}"

@@ -64,12 +64,12 @@ class Recall:
         watched = {"given": oracle.given_frames, "horizon": oracle.horizon, "chance": oracle.chance}
         return {"world": self.world.name, "per_bin": self.per_bin} | watched
 
-    def run(self, subject: VideoModel, seed: int) -> MetricResult:
+    def run(self, model: VideoModel, seed: int) -> MetricResult:
         """Watch every occlusion once for each use of the memory."""
         found = self.oracle.occlusions(self.per_bin, first_seed(seed))
         every = [occlusion for in_span in found.values() for occlusion in in_span]
-        uses: list[MemoryUse] = ["kept", "emptied", "swapped"] if subject.has_memory else ["kept"]
-        seen = self._watch(subject, every, uses, seed)
+        uses: list[MemoryUse] = ["kept", "emptied", "swapped"] if model.has_memory else ["kept"]
+        seen = self._watch(model, every, uses, seed)
         samples: dict[str, list[float]] = {}
         for use in uses:
             samples |= self._samples(every, seen[use], USES[use])
@@ -82,30 +82,30 @@ class Recall:
         return MetricResult(samples=samples, curves=curves, notes=self._notes(found))
 
     def _watch(
-        self, subject: VideoModel, every: list[Occlusion], uses: list[MemoryUse], seed: int
+        self, model: VideoModel, every: list[Occlusion], uses: list[MemoryUse], seed: int
     ) -> dict[MemoryUse, list[Thing | None]]:
         """What comes out first where each occlusion hid something; None if nothing does."""
         seen: dict[MemoryUse, list[Thing | None]] = {use: [] for use in uses}
         for part in batches(len(every)):
             asked = every[part]
-            first, actions = self._given(asked, subject)
+            first, actions = self._given(asked, model)
             captions = [self.world.plain_caption] * len(asked)
-            place = subject.begin(Request(captions=captions, seed=seed, first=first, actions=actions))
+            start = model.begin(Request(captions=captions, seed=seed, first=first, actions=actions))
             for use in uses:
-                videos = collect(subject.stream(place, self.oracle.horizon, use))
+                videos = collect(start.stream(self.oracle.horizon, use))
                 seen[use] += [
                     self.oracle.returning(video, occlusion) for video, occlusion in zip(videos, asked, strict=True)
                 ]
         return seen
 
     def _given(
-        self, asked: list[Occlusion], subject: VideoModel
+        self, asked: list[Occlusion], model: VideoModel
     ) -> tuple[Float[Tensor, "b t 3 h w"], Float[Tensor, "b f a"] | None]:
         """The true frames up to each occlusion and, where somebody acts, what is done in them and after them."""
-        given, names = self.oracle.given_frames, subject.action_names
+        given, names = self.oracle.given_frames, model.action_names
         length = given + self.oracle.horizon if acts_in(self.world, names) else given
         clips = [self.world.render([each.seed], each.start, length) for each in asked]
-        first = torch.cat([in_size(clip.frames[:, :given], subject.frame_size) for clip in clips])
+        first = torch.cat([in_size(clip.frames[:, :given], model.frame_size) for clip in clips])
         return first, true_actions(self.world, clips, names)
 
     def _notes(self, found: dict[str, list[Occlusion]]) -> list[str]:

@@ -1,6 +1,6 @@
 """Videos to be looked at side by side: every model's of the same captions, and the world's own of each scene."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -19,26 +19,26 @@ WORLD = "the world itself"
 SEED, SCALE = 1000, 3  # no metric is run with so large a seed
 
 
-def show(world: World, subjects: list[VideoModel], folder: Path, num_videos: int, num_frames: int) -> Iterator[str]:
+def show(world: World, models: Sequence[VideoModel], folder: Path, num_videos: int, num_frames: int) -> Iterator[str]:
     """Write what is not there yet into `folder`, and name each model whose videos are being made."""
     folder.mkdir(parents=True, exist_ok=True)
     captions = captions_of(world, num_videos, SEED)
-    for subject in subjects:
-        paths = [folder / file_name(subject.name, n) for n in range(num_videos)]
+    for model in models:
+        paths = [folder / file_name(model.name, n) for n in range(num_videos)]
         if not all(path.is_file() for path in paths):
-            yield subject.name
-            place = subject.begin(Request(captions=captions, seed=SEED))
-            _write((segment.frames for segment in subject.stream(place, num_frames)), paths, subject.frame_rate)
+            yield model.name
+            start = model.begin(Request(captions=captions, seed=SEED))
+            _write((segment.frames for segment in start.stream(num_frames)), paths, model.frame_rate)
     paths = [folder / file_name(WORLD, n) for n in range(num_videos)]
-    if subjects and not all(path.is_file() for path in paths):
+    if models and not all(path.is_file() for path in paths):
         yield WORLD
-        films = true_videos(world, seeds_of(num_videos, SEED), 0, num_frames, subjects[0].frame_size)
-        _write([films], paths, subjects[0].frame_rate)
+        films = true_videos(world, seeds_of(num_videos, SEED), 0, num_frames, models[0].frame_size)
+        _write([films], paths, models[0].frame_rate)
 
 
-def table(world: World, subjects: list[VideoModel], folder: Path, num_videos: int) -> list[dict[str, Any]]:
+def table(world: World, models: Sequence[VideoModel], folder: Path, num_videos: int) -> list[dict[str, Any]]:
     """For the page: every caption with the files, relative to the page, of those whose videos are there."""
-    names = [WORLD, *(subject.name for subject in subjects)]
+    names = [WORLD, *(model.name for model in models)]
     return [
         {
             "caption": caption,
@@ -50,9 +50,9 @@ def table(world: World, subjects: list[VideoModel], folder: Path, num_videos: in
     ]
 
 
-def file_name(subject: str, index: int) -> str:
+def file_name(model: str, index: int) -> str:
     """The name of a video's file."""
-    return f"{subject.replace(' ', '-')}-{index}.mp4"
+    return f"{model.replace(' ', '-')}-{index}.mp4"
 
 
 def _write(parts: Iterable[Float[Tensor, "b t 3 h w"]], paths: list[Path], frame_rate: float) -> None:

@@ -160,7 +160,8 @@ def _contrast(patches: Patches, best: _Best) -> Float[Tensor, " n"]:
     rows = (torch.arange(WINDOW) + 0.5 - best.y[:, None]).abs() <= best.radius[:, None]
     profile = (patches.pixels * rows[:, :, None, None]).sum(1) / rows.sum(1)[:, None, None].clamp(min=1)
     difference = _at(profile, best.x - beside) - _at(profile, best.x + beside)
-    return torch.linalg.vector_norm(difference, dim=-1)
+    distance: Tensor = torch.linalg.vector_norm(difference, dim=-1)
+    return distance
 
 
 def _at(profile: Float[Tensor, "n window 3"], x: Float[Tensor, " n"]) -> Float[Tensor, "n 3"]:

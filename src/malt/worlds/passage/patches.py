@@ -89,7 +89,8 @@ def _in_plane() -> np.ndarray:
 
 def _window_start(extent: slice) -> int:
     """Where a window begins that has this extent in its middle."""
-    return (extent.start + extent.stop - WINDOW) // 2
+    middle: int = extent.start + extent.stop
+    return (middle - WINDOW) // 2
 
 
 def _grid(
@@ -126,4 +127,5 @@ def _around(pixels: Tensor, mask: Tensor, inside: Tensor) -> Float[Tensor, "n 1 
 def _share(pixels: Tensor, own: Tensor, around: Tensor) -> Float[Tensor, "n h w"]:
     """How far pixels are on the way from the colour around a patch (0 or less) to its own colour (1)."""
     contrast = torch.linalg.vector_norm(own - around, dim=-1).clamp(min=1e-3)
-    return 1 - torch.linalg.vector_norm(pixels - own, dim=-1) / contrast
+    share: Tensor = 1 - torch.linalg.vector_norm(pixels - own, dim=-1) / contrast
+    return share

@@ -47,7 +47,8 @@ class WorldFeatures(nn.Module):
 
     def forward(self, clips: Float[Tensor, "n t 3 h w"]) -> Float[Tensor, "n d"]:
         """Features; frames of other sizes than the world's are scaled to it."""
-        return self.body(rearrange(_world_size(clips), "n t c h w -> n c t h w"))
+        features: Tensor = self.body(rearrange(_world_size(clips), "n t c h w -> n c t h w"))
+        return features
 
     def answers(self, features: Float[Tensor, "n d"]) -> dict[str, Tensor]:
         """Scores of every label's values, (n, values)."""
@@ -62,8 +63,10 @@ def _block(num_in: int, num_out: int, kernel: Size, stride: Size) -> list[nn.Mod
 def _world_size(clips: Tensor) -> Tensor:
     if clips.shape[-2:] == (SIZE, SIZE):
         return clips
-    frames = F.interpolate(clips.flatten(0, 1), (SIZE, SIZE), mode="bilinear", antialias=True, align_corners=False)
-    return frames.unflatten(0, clips.shape[:2])
+    frames: Tensor = F.interpolate(
+        clips.flatten(0, 1), (SIZE, SIZE), mode="bilinear", antialias=True, align_corners=False
+    )
+    return rearrange(frames, "(n t) c h w -> n t c h w", n=len(clips))
 
 
 @dataclass(frozen=True)
