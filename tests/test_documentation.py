@@ -14,6 +14,7 @@ import malt
 import tiny_pipeline
 from documentation import PAGES, PAST, ROOT, commands, links, name, python_blocks
 from malt.cli import main
+from malt.evaluation.registry import METRICS
 from malt.memory.registry import KINDS
 from malt.pipelines.malt import MaltPipeline
 from malt.rollouts.registry import ROLLOUTS
@@ -23,6 +24,7 @@ README = ROOT / "README.md"
 COMMANDS = [(page, words) for page in PAGES if page not in PAST for words in commands(page)]
 SERVER, ADDRESS = ROOT / "docs" / "guide" / "server.md", "ws://127.0.0.1:8000"
 WITH_CODE = [page for page in PAGES if python_blocks(page) and page != SERVER]
+CHOICES = {"--metrics": METRICS, "--rollouts": ROLLOUTS}
 MOST_BYTES, MOST_NUMBERS = 7000, 60
 
 
@@ -97,6 +99,14 @@ def _lay_out_models(words: list[str]) -> None:
         if not folder.exists():
             folder.mkdir(parents=True)
             (folder / "model_index.json").write_text("{}")
+
+
+def test_the_page_on_evaluation_names_the_metrics_and_rollouts_that_there_are() -> None:
+    given = [dict(pairwise(words)) for words in commands(ROOT / "docs" / "guide" / "evaluate.md")]
+    named = {
+        option: {name for words in given for name in words.get(option, "").split(",")} - {""} for option in CHOICES
+    }
+    assert all(named[option] and named[option] <= set(choices) for option, choices in CHOICES.items())
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name)
