@@ -3,7 +3,6 @@
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
-from fractions import Fraction
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -72,8 +71,8 @@ class GenerateCommand:
     """A video that this one begins with and continues."""
     fps: float | None = None
     """Frames a second of the file; the model's own by default."""
-    scale: int = 4
-    """Write each pixel this many times in both directions; 1 keeps the model's size."""
+    scale: int | None = None
+    """Write each pixel this many times in both directions; by default what makes a small video visible."""
     overwrite: bool = False
     """Replace files that exist."""
     report: Path | None = None
@@ -102,13 +101,14 @@ class GenerateCommand:
 
     def _generate(self) -> None:
         from malt.commands.given_frames import count_given
+        from malt.media.frame_scale import choose_scale
 
         pipe = load_model(self._checkpoint, lora=self.lora, device=self.device, threads=self.threads)
         for remark in chain.from_iterable(pipe.remarks(line.text) for line in self._lines()):
             print(f"malt: {remark}", file=sys.stderr)
-        sink = self._open_sink(self.fps or pipe.frame_rate)
+        sink = self._open_sink(self.fps or pipe.frame_rate, choose_scale(pipe.frame_size, self.scale))
         num_given = count_given(pipe, self.video) if self.video else 0
-        self._write(self._begin(pipe, sink.frame_rate, num_given), sink, num_given)
+        self._write(self._begin(pipe, sink, num_given), sink, num_given)
 
     @property
     def _checkpoint(self) -> Path | None:
@@ -163,7 +163,7 @@ class GenerateCommand:
         for path in (self.out, self.report):
             if path is not None and path.resolve() in read:
                 raise UsageError(f"{path} is read and cannot be written as well; choose another name")
-        self._open_sink(self.fps or 1.0)
+        self._open_sink(self.fps or 1.0, self.scale or 1)
         if self._folder is not None and self._folder.exists() and not self.overwrite:
             raise UsageError(f"{self._folder} exists and is kept; choose another name or pass --overwrite")
         if self.report is None:
@@ -172,18 +172,18 @@ class GenerateCommand:
         if self.report.resolve() == self.out.resolve():
             raise UsageError(f"{self.out} cannot be both video and report; choose another name")
 
-    def _begin(self, pipe: "MaltPipeline", frame_rate: Fraction, num_given: int) -> "Session":
+    def _begin(self, pipe: "MaltPipeline", sink: "VideoSink", num_given: int) -> "Session":
         """A session in which nothing has been made, with what it takes to go on with it noted."""
         from malt.sessions.session import Session
 
-        end = self._num_frames(float(frame_rate), num_given)
+        end = self._num_frames(float(sink.frame_rate), num_given)
         self._check_end(end, num_given)
         session = Session.begin(
             pipe,
             self._lines() or "",
             seed=self.seed,
             num_frames=end,
-            frame_rate=float(frame_rate),
+            frame_rate=float(sink.frame_rate),
             rollout=self.rollout,
             num_inference_steps=self.steps,
             guidance_scale=self.guidance_scale,
@@ -192,8 +192,8 @@ class GenerateCommand:
         )
         session.note(
             planned=end,
-            frame_rate=str(frame_rate),
-            scale=self.scale,
+            frame_rate=str(sink.frame_rate),
+            scale=sink.scale,
             seed=self.seed,
             checkpoint=_whole(self._checkpoint),
             lora=_whole(self.lora),
@@ -233,10 +233,10 @@ class GenerateCommand:
             report_to=self.report,
         ).run(given)
 
-    def _open_sink(self, frame_rate: float) -> "VideoSink":
+    def _open_sink(self, frame_rate: float, scale: int) -> "VideoSink":
         from malt.media.video_writer import VideoSink
 
-        return VideoSink(self.out, frame_rate=frame_rate, scale=self.scale, overwrite=self.overwrite)
+        return VideoSink(self.out, frame_rate=frame_rate, scale=scale, overwrite=self.overwrite)
 
     def _num_frames(self, frame_rate: float, num_given: int) -> int | None:
         from malt.commands.actions import count_actions

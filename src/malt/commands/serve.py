@@ -35,8 +35,8 @@ class ServeCommand:
     """A model that comes with the package, by its name (default, drive), or the folder of one."""
     checkpoint: Path | None = None
     """Folder of the model, with its model_index.json; the default model by default."""
-    scale: int = 4
-    """Write each pixel this many times in both directions; 1 keeps the model's size."""
+    scale: int | None = None
+    """Write each pixel this many times in both directions; by default what makes a small video visible."""
     max_frames: int = 4096
     """How many frames a video may have."""
     max_running: int = 8
@@ -72,6 +72,7 @@ class ServeCommand:
         check_openness(self.host, self.port, public=self.public, token=token)
 
     def _serve(self, listener: socket.socket, token: str | None) -> None:
+        from malt.media.frame_scale import choose_scale
         from malt.serving.app import Service, create_app
         from malt.serving.engine.worker import run_in_fresh_thread
         from malt.serving.limits import Limits
@@ -81,14 +82,15 @@ class ServeCommand:
         limits = Limits(
             frames=self.max_frames, running=self.max_running, waiting=self.max_waiting, stored=self.max_stored
         )
+        pipe = run_in_fresh_thread(lambda: load_model(checkpoint, device=self.device, threads=self.threads))
         service = Service(
-            pipe=run_in_fresh_thread(lambda: load_model(checkpoint, device=self.device, threads=self.threads)),
+            pipe=pipe,
             name="default" if checkpoint is None else checkpoint.resolve().name,
             data=self.data,
             limits=limits,
             token=token,
             loopback_only=not self.public,
-            scale=self.scale,
+            scale=choose_scale(pipe.frame_size, self.scale),
             notes={"checkpoint": None if checkpoint is None else str(checkpoint.resolve())},
         )
         serve(create_app(service), service, listener)

@@ -36,8 +36,8 @@ class StudioCommand:
     """The model to begin with, by its name (default, drive), or its folder; the page offers the others."""
     checkpoint: Path | None = None
     """Folder of the model to begin with, with its model_index.json; the default model by default."""
-    scale: int = 4
-    """Write each pixel of a downloaded video this many times in both directions."""
+    scale: int | None = None
+    """Write each pixel of a downloaded video this many times in both directions; by default what makes it visible."""
     max_frames: int = 4096
     """How many frames a video may have."""
     max_running: int = 8

@@ -12,6 +12,7 @@ from typing import BinaryIO
 
 import av
 import numpy as np
+from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTrc
 from jaxtyping import UInt8
 
 from malt.errors import MaltError
@@ -58,6 +59,7 @@ class FragmentEncoder:
             stream.height, stream.width = self.size
             stream.pix_fmt = "yuv420p"
             stream.gop_size = max(1, round(self.frame_rate))
+            name_colours(stream)
             stream.codec_context.thread_count = 1  # more would hold frames back
             for index, picture in enumerate(pictures):
                 frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
@@ -68,6 +70,13 @@ class FragmentEncoder:
         body = next(start for kind, start, _ in _boxes(written) if kind == b"moof")
         self._header = written[:body]
         return bytearray(written[body:])
+
+
+def name_colours(stream: av.VideoStream) -> None:
+    """Say in the file how FFmpeg turns RGB into what is encoded; players that have to guess take large videos for BT.709."""
+    context = stream.codec_context
+    context.color_range, context.colorspace = ColorRange.MPEG, Colorspace.ITU601
+    context.color_primaries, context.color_trc = ColorPrimaries.BT709, ColorTrc.IEC61966_2_1
 
 
 def ticks_per_frame(frame_rate: Fraction) -> int:

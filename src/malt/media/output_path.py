@@ -1,10 +1,13 @@
 """Whether a file can be written, found out before any work is done."""
 
 import os
+import stat
 from collections.abc import Iterable
 from pathlib import Path
 
 from malt.errors import UsageError
+
+MAX_NAME = 220  # bytes: what is kept beside a file has a longer name, and 255 is the most that file systems take
 
 
 def check_output(path: Path, *, overwrite: bool = False, endings: Iterable[str] = ()) -> None:
@@ -19,7 +22,11 @@ def check_output(path: Path, *, overwrite: bool = False, endings: Iterable[str] 
         raise UsageError(f"{path} is a folder; give the name of a file")
     if not os.path.isdir(path.parent):
         raise UsageError(f"the folder {path.parent} does not exist; make it first or choose another")
+    if len(os.fsencode(path.name)) > MAX_NAME:
+        raise UsageError(f"the name {path.name[:20]}... is too long; give one of at most {MAX_NAME} characters")
     existed = os.path.exists(path)
+    if existed and stat.S_ISFIFO(os.stat(path).st_mode):
+        raise UsageError(f"{path} is a pipe, and videos are written to files; give the name of one")
     if existed and not overwrite:
         raise UsageError(f"{path} exists and is kept; choose another name or pass --overwrite")
     _open_for_writing(path)

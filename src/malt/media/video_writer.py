@@ -17,8 +17,9 @@ import numpy as np
 from jaxtyping import UInt8
 
 from malt.errors import MaltError, UsageError
+from malt.media.frame_scale import MAX_SIDE, fit_to_encoding
 from malt.media.gif_palette import FramePalette
-from malt.media.mp4_fragments import FragmentEncoder, end_of_frame
+from malt.media.mp4_fragments import FragmentEncoder, end_of_frame, name_colours
 from malt.media.output_path import check_output
 
 
@@ -71,13 +72,13 @@ class VideoSink:
         """
         if not (math.isfinite(frame_rate) and 0 < frame_rate <= 1000):
             raise UsageError(f"asked for {frame_rate} frames a second; give a number above 0 and at most 1000")
-        if scale < 1:
-            raise UsageError(f"asked for a scale of {scale}; give at least 1")
+        if not 1 <= scale <= MAX_SIDE:
+            raise UsageError(f"asked for a scale of {scale}; give 1 to {MAX_SIDE}")
         check_output(path, overwrite=overwrite, endings=ENDINGS)
         self.path = path
         self.frame_rate = _rate(frame_rate)
         self.num_frames = 0
-        self._scale = scale
+        self.scale = scale
         self._encoder: _Encoder | _FragmentFile | None = None
 
     @classmethod
@@ -110,7 +111,7 @@ class VideoSink:
         """
         encoding = ENCODINGS.get(self.path.suffix.lower())
         even = encoding is None or encoding.even_sizes
-        pictures = [fit_to_encoding(frame, scale=self._scale, even=even) for frame in frames]
+        pictures = [fit_to_encoding(frame, scale=self.scale, even=even) for frame in frames]
         if not pictures:
             return
         try:
@@ -187,15 +188,6 @@ def _rate(frame_rate: float) -> Fraction:
     return Fraction(frame_rate).limit_denominator(1001)
 
 
-def fit_to_encoding(frame: UInt8[np.ndarray, "h w 3"], *, scale: int, even: bool) -> UInt8[np.ndarray, "h2 w2 3"]:
-    """Repeat every pixel `scale` times each way and, where sizes must be even, the last row or column of odd ones."""
-    larger = frame.repeat(scale, axis=0).repeat(scale, axis=1)
-    if even:
-        height, width, _ = larger.shape
-        larger = np.pad(larger, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
-    return np.ascontiguousarray(larger)
-
-
 def _open(
     path: Path, encoding: VideoEncoding | None, size: tuple[int, int], frame_rate: Fraction
 ) -> "_Encoder | _FragmentFile":
@@ -259,13 +251,15 @@ class _Encoder:
         self._size = size
         height, width = size
         self._palette = FramePalette(width, height, frame_rate) if encoding.has_palette else None
-        self._container = av.open(str(path), "w", options=encoding.container_options)
+        self._container = av.open(f"file:{path}", "w", options=encoding.container_options)
         stream = self._container.add_stream(encoding.codec, rate=frame_rate, options=encoding.codec_options)
         assert isinstance(stream, av.VideoStream)
         self._stream = stream
         self._stream.width, self._stream.height = width, height
         self._stream.pix_fmt = encoding.pixel_format
         self._stream.gop_size = max(1, round(frame_rate))
+        if not encoding.has_palette:
+            name_colours(stream)
         # More threads would hold frames back.
         self._stream.codec_context.thread_count = 1
 

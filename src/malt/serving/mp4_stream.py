@@ -5,9 +5,9 @@ from fractions import Fraction
 
 import numpy as np
 
+from malt.media.frame_scale import fit_to_encoding
 from malt.media.mp4_fragments import FragmentEncoder
 from malt.media.pixels import to_pixels
-from malt.media.video_writer import fit_to_encoding
 from malt.rollouts.base import Segment
 
 

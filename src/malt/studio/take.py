@@ -13,6 +13,7 @@ import numpy as np
 from PIL import Image
 
 from malt.errors import UsageError
+from malt.media.frame_scale import choose_scale
 from malt.media.pixels import to_pixels
 from malt.media.video_writer import VideoSink
 from malt.rollouts.base import Segment
@@ -52,13 +53,14 @@ class Take:
     rises with every cut, so that what was seen of a frame before is not taken for what it is now.
     """
 
-    def __init__(self, number: int, session: Session, path: Path, *, model: str, scale: int) -> None:
+    def __init__(self, number: int, session: Session, path: Path, *, model: str, scale: int | None = None) -> None:
         self.number, self.session, self.path, self.model = number, session, path, model
         self.parent: tuple[int, int] | None = None
         self.revision, self.memory_bytes = 0, 0
-        self.frame_rate, self._scale = session.pipe.frame_rate, scale
+        self.frame_rate = session.pipe.frame_rate
+        self._scale = choose_scale(session.pipe.frame_size, scale)
         self._borders: list[SegmentEnd] = []
-        self._sink = VideoSink(path, frame_rate=self.frame_rate, scale=scale)
+        self._sink = VideoSink(path, frame_rate=self.frame_rate, scale=self._scale)
         self.kept = Kept(session.state, SegmentEnd(0, 0))
 
     @property

@@ -46,7 +46,7 @@ class Visitor:
     another visitor, who does not know the `key`.
     """
 
-    def __init__(self, worker: Worker, limits: Limits, folder: Path, *, scale: int) -> None:
+    def __init__(self, worker: Worker, limits: Limits, folder: Path, *, scale: int | None = None) -> None:
         self.key, self.folder = secrets.token_urlsafe(18), folder
         self.takes: dict[int, Take] = {}
         self.current: int | None = None

@@ -24,8 +24,8 @@ class Studio:
     """All that one studio is made of.
 
     folder: where the takes of those who are here are kept, and under `uploads` what they sent. token: what visitors have to
-    show; None lets everybody in. scale: every pixel is written this many times each way. most_visits: how many pages may be
-    open, or have been lately.
+    show; None lets everybody in. scale: every pixel is written this many times each way, None for what makes it
+    visible. most_visits: how many pages may be open, or have been lately.
     """
 
     def __init__(
@@ -36,7 +36,7 @@ class Studio:
         limits: Limits | None = None,
         token: str | None = None,
         loopback_only: bool = True,
-        scale: int = 4,
+        scale: int | None = None,
         most_visits: int = 64,
         stop_after: float = STOP_AFTER,
         forget_after: float = FORGET_AFTER,
