@@ -172,7 +172,8 @@ class EncodeCommand:
 
 def _count_frames(films: "list[VideoFile]", fps: float | None) -> int | None:
     """About how many frames there are to encode; None where too many videos would have to be asked."""
-    from malt.media.video_reader import BrokenVideoError, look_at
+    from malt.media.video_reader import look_at
+    from malt.media.video_track import BrokenVideoError
 
     if len(films) > MOST_LOOKED_AT:
         return None
