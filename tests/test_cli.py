@@ -48,7 +48,7 @@ class GreyPipeline:
     frame_size = (8, 8)
     action_names: tuple[str, ...] = ()
     device = "cpu"
-    space_compression, latent_size = 8, (1, 1)
+    space_compression, time_compression, latent_size = 8, 4, (1, 1)
     num_steps, memory_update_interval = 2, 1
     guidance = SimpleNamespace(text=1.0, memory=1.0)
 
@@ -56,7 +56,8 @@ class GreyPipeline:
         self.asked: dict[str, Any] = {}
         self.fails_at: int | None = None
         self.fail: Callable[[], Any] = no_number
-        self.transformer = self.vae = self.text_encoder = self.scheduler = SimpleNamespace(state_dict=dict, config={})
+        self.vae = self.text_encoder = self.scheduler = SimpleNamespace(state_dict=dict, config={})
+        self.transformer = SimpleNamespace(state_dict=dict, config={}, segment_frames=1)
         self.config: dict[str, Any] = {}
         self.codec = self
 
