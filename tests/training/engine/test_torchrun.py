@@ -17,7 +17,7 @@ from malt.training.engine.checkpoint import saved_states
 pytestmark = pytest.mark.slow  # two processes import torch
 
 STEPS = 60
-RECIPE = ["tiny", "--device", "cpu", "--parallel.sharded", "true", "--optimization.num-steps", str(STEPS)]
+RECIPE = ["tiny", "--device", "cpu", "--parallel.fsdp", "true", "--optimization.num-steps", str(STEPS)]
 
 
 def losses(run: Path) -> dict[int, float]:
