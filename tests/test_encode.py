@@ -39,6 +39,14 @@ def test_a_folder_of_videos_becomes_a_corpus(folder: Path) -> None:
     assert encode() == 0
 
 
+def test_captions_that_change_after_encoding_are_noticed(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert encode() == encode() == 0
+    assert "other captions" not in capsys.readouterr().out
+    Path("videos/a.txt").write_text("a blue car")
+    assert encode() == 0
+    assert "1 videos have other captions than they were encoded with, such as a.mp4" in capsys.readouterr().out
+
+
 def test_size_rate_captions_and_actions_may_be_chosen(folder: Path) -> None:
     Path("words.csv").write_text("file,caption\nb.mp4,blue\n")
     options = "--height 16 --width 24 --fps 4 --captions words.csv --ignore-actions --stretch 1 --batch 4"

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
-from malt.commands.checks import check_count, check_rate
+from malt.commands.checks import check_above_zero, check_count
 from malt.commands.model_options import choose_device, silence_libraries
 from malt.commands.option import Positional
 from malt.commands.progress import frame_progress
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from malt.data.shard_writer import ShardWriter
     from malt.data.video_folder import VideoFile
 
+MAX_RATE = 1000  # frames a second; time-lapses may be as slow as they like
 PIXELS_AT_ONCE = 2**22  # of all frames that are encoded together
 MOST_LOOKED_AT = 10_000  # videos that are opened beforehand, so that the bar knows its end
 SHOWN = 5  # broken videos that the last sentence names
@@ -85,7 +86,9 @@ class EncodeCommand:
     def _check_numbers(self) -> None:
         for option in ("height", "width", "batch", "stretch", "shard_megabytes", "world_size", "threads"):
             check_count(f"--{option.replace('_', '-')}", getattr(self, option))
-        check_rate("--fps", self.fps)
+        check_above_zero("--fps", self.fps)
+        if self.fps is not None and self.fps > MAX_RATE:
+            raise UsageError(f"asked for {self.fps} as --fps; give at most {MAX_RATE} frames a second")
         if not 0 <= self.rank < self.world_size:
             raise UsageError(
                 f"there is no rank {self.rank} among {self.world_size}; give one from 0 to {self.world_size - 1}"
@@ -97,6 +100,8 @@ class EncodeCommand:
         """Encode this rank's share; returns what is wrong with the videos that were skipped."""
         from malt.codecs.registry import codec_of
         from malt.data.shard_writer import adopt, check_encoding, finished_films, shard_writer
+        from malt.data.shards import captions_in
+        from malt.data.video_folder import changed_captions
         from malt.pipelines.autoencoder_loading import load_autoencoder
 
         device = choose_device(self.device)
@@ -111,6 +116,8 @@ class EncodeCommand:
                 adopt(self.out, self.world_size)
             done = finished_films(self.out)
             share = [film for film in films[self.rank :: self.world_size] if film.name not in done]
+            if done and self.rank == 0:
+                _tell_changed(changed_captions(films, captions_in(self.out)))
             broken = self._write(share, codec, encoding, writer, device)
             writer.close()
         if len(broken) == len(films):
@@ -183,6 +190,14 @@ def _count_frames(films: "list[VideoFile]", fps: float | None) -> int | None:
             facts = look_at(film.path)
             total += (facts.num_frames or 0) * (fps / facts.rate if fps and facts.rate else 1)
     return round(total) or None
+
+
+def _tell_changed(videos: list[str]) -> None:
+    if videos:
+        print(
+            f"malt: {len(videos)} videos have other captions than they were encoded with, such as {videos[0]}; the shards keep "
+            "those, encode into another folder to take the new ones"
+        )
 
 
 def _listed(broken: list[str]) -> str:

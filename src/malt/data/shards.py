@@ -8,6 +8,7 @@ the file. Beside the shards of a rank lies its index, index-RANK.json: checksums
 import json
 import tarfile
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -64,6 +65,15 @@ def read_shard(path: Path) -> Iterator[Sample]:
             elif kind == "json":
                 text = mapped[member.offset_data : member.offset_data + member.size].tobytes()
                 yield Sample(key, tensors.pop(key), json.loads(text))
+
+
+def captions_in(folder: Path) -> dict[str, str]:
+    """The caption that each video was encoded with, of the shards in a folder that can be read."""
+    captions = dict[str, str]()
+    for path in sorted(folder.glob("shard-*.tar")):
+        with suppress(OSError, ValueError, KeyError, tarfile.TarError):
+            captions |= {sample.info["film"]: sample.info["caption"] for sample in read_shard(path)}
+    return captions
 
 
 def _member(name: str, content: bytes) -> bytes:

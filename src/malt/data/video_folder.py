@@ -1,7 +1,7 @@
 """The videos of a folder, however deep, each with what was said of it and what was done in it."""
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -54,6 +54,11 @@ def find_videos(folder: Path, captions: Path | None = None, log: Log = print) ->
         _check_captions(table, videos, folder, log)
     _say_captions(table, videos, log)
     return videos
+
+
+def changed_captions(videos: Sequence[VideoFile], encoded: Mapping[str, str]) -> list[str]:
+    """The names of the videos that were encoded with another caption than they have now."""
+    return [video.name for video in videos if encoded.get(video.name, video.caption) != video.caption]
 
 
 def shared_actions(videos: Sequence[VideoFile]) -> tuple[str, ...]:

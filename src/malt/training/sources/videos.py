@@ -15,7 +15,7 @@ from malt.data.decoded_frames import Video, decode_videos
 from malt.data.encoding import EncodingConfig, encode_videos
 from malt.data.shard_dataset import ShardDataset
 from malt.data.shard_writer import check_encoding, finished_films, shard_writer
-from malt.data.video_folder import find_videos, shared_actions
+from malt.data.video_folder import changed_captions, find_videos, shared_actions
 from malt.errors import UsageError
 from malt.models.autoencoder import AutoencoderMalt
 from malt.models.text import build_tokenizer
@@ -120,11 +120,10 @@ class VideoData:
         if not finished_films(folder):
             raise UsageError(f"none of the {len(self.videos)} videos can be used; give others")
         dataset = ShardDataset.open(folder, encoding.codec, seed=self.seed, tell=self.log)
-        encoded = {film.name: film.caption for film in dataset.films}
-        if changed := sum(encoded.get(film.name, film.caption) != film.caption for film in self.videos):
+        if changed := changed_captions(self.videos, {film.name: film.caption for film in dataset.films}):
             self.log(
-                f"the captions of {changed} videos have changed since they were encoded; the run goes on with those that it "
-                "began with, to learn from the new ones begin another"
+                f"{len(changed)} videos have other captions than they were encoded with, such as {changed[0]}; the run goes on "
+                "with those, begin another to learn from the new ones"
             )
         return _training_data(dataset, self.format.actions, self.patch_size, self.captions, self.log)
 
@@ -172,6 +171,8 @@ class ShardData:
 
     def training_data(self, autoencoder: nn.Module) -> TrainingData:
         """The shards as they are."""
+        captions = self.dataset.captions
+        self.log(f"{sum(map(bool, captions))} of {len(captions)} videos have captions")
         return _training_data(self.dataset, self.format.actions, self.patch_size, self.captions, self.log)
 
 
@@ -239,9 +240,8 @@ def _acting(dataset: ShardDataset, actions: tuple[str, ...]) -> SequenceSampler:
 
 
 def _log_captions(captions: Sequence[str], most_words: int, log: Log) -> None:
-    """Say how many videos have captions, and how many of these are longer than what is learned of them."""
+    """Say how many captions are longer than what is learned of them."""
     lengths = [len(words) for words in cut_words(captions) if words]
-    log(f"{len(lengths)} of {len(captions)} videos have captions")
     if cut := sum(length > most_words for length in lengths):
         log(
             f"{cut} captions are longer than {most_words} words and are cut there; --caption-tokens {max(lengths) + 1} "
