@@ -38,7 +38,7 @@ format: $(READY)  ## format, and put right what lint can
 	$(BIN)/ruff check --fix .
 
 docs: $(READY)  ## the documentation as a site, in site/; warnings are errors
-	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict --site-dir $(SITE)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --site-dir $(SITE)
 	@! grep -rlE '<(script|link|img|iframe)[^>]+(src|href)="?https?://' $(SITE) --include=*.html || { echo "these pages fetch something from elsewhere" >&2; exit 1; }
 
 bench: $(READY)  ## the benchmarks; results go to docs/results

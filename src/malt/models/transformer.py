@@ -42,7 +42,9 @@ class MaltTransformer3DModel(ModelMixin, ConfigMixin, PeftAdapterMixin, CacheMix
     Args:
         in_channels: channels of the latents.
         patch_size: side of the square of latent pixels that is one token.
-        num_layers, num_attention_heads, attention_head_dim: size of the transformer; width is heads x head_dim.
+        num_layers: number of blocks.
+        num_attention_heads: heads of each attention.
+        attention_head_dim: width of a head; the width of the transformer is heads x head_dim.
         caption_dim: width of the text encoder's states.
         memory: kind of memory, `recurrent`, `hierarchical`, `slots`, `bank` or `none`.
         memory_size: slots, places or pooled segments a layer (None: the kind's default; `recurrent` is as large as a segment).
@@ -130,7 +132,8 @@ class MaltTransformer3DModel(ModelMixin, ConfigMixin, PeftAdapterMixin, CacheMix
             latents: frames x_t = (1 - t) x_0 + t eps, context first.
             timestep: noise level t of every frame, in [0, 1].
             memory: of the segments before; None for an empty one.
-            encoder_hidden_states, encoder_attention_mask: the caption, and which of its tokens count.
+            encoder_hidden_states: the caption, as the text encoder's states.
+            encoder_attention_mask: which of the caption's tokens count.
             actions: what was done during every latent frame, for models that take actions.
             num_context_frames: how many of the first frames belong to the segment that the memory saw last.
             cache: what the step before handed back for the same memory and caption, which then need not be attended to anew.
