@@ -15,7 +15,7 @@ from torch import nn
 from malt.errors import CheckpointError
 from malt.pipelines.checkpoint_check import COMPONENTS, MODELS, check_checkpoint
 from malt.pipelines.loading import load_pipeline, missing_tensors
-from malt.pipelines.packaged import default_checkpoint
+from malt.pipelines.packaged import default_checkpoint, packaged_models
 
 WEIGHTS = "model.safetensors"
 
@@ -60,6 +60,21 @@ def test_a_whole_checkpoint_is_loaded_without_a_network_and_without_pickles(
     assert load_pipeline(checkpoint) is pipeline
     safely = {"local_files_only": True, "use_safetensors": True}
     assert asked == {"path": checkpoint, "dtype": torch.float32, "variant": None, **safely}
+
+
+@pytest.mark.parametrize(("name", "folder"), [(None, "default"), ("default", "default"), ("drive", "drive")])
+def test_the_packaged_models_are_loaded_by_their_names(
+    name: str | None, folder: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    paths: list[Path] = []
+
+    def from_pretrained(path: Path, **options: Any) -> SimpleNamespace:
+        paths.append(path)
+        return SimpleNamespace(**{part: nn.Linear(1, 1) for part in MODELS})
+
+    stand_in_for_the_pipeline(monkeypatch, from_pretrained)
+    load_pipeline(name)
+    assert [path.resolve() for path in paths] == [packaged_models()[folder].resolve()]
 
 
 def test_a_folder_that_is_not_there_is_said(tmp_path: Path) -> None:
