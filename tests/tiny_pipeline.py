@@ -9,7 +9,9 @@ from torch import Tensor
 import tiny
 from malt.models.autoencoder import AutoencoderMalt
 from malt.models.text import build_text_encoder, build_tokenizer
+from malt.models.transformer import MaltTransformer3DModel
 from malt.pipelines.malt import MaltPipeline
+from malt.rollouts.base import Rollout
 from malt.rollouts.malt import MaltRollout
 from malt.worlds.passage.captions import vocabulary
 
@@ -43,6 +45,13 @@ def pipeline(vae: torch.nn.Module | None = None, settings: dict[str, Any] | None
 def rollout(prompts: int = 1, settings: dict[str, Any] | None = None, **model: Any) -> MaltRollout:
     """A rollout of `prompts` videos by a tiny pipeline."""
     return pipeline(**model).rollout([PROMPT] * prompts, **settings or {})
+
+
+def network(rollout: Rollout) -> MaltTransformer3DModel:
+    """The transformer that a rollout, or the rollout it is based on, makes video with."""
+    found = getattr(getattr(rollout, "base", rollout), "transformer", None)
+    assert isinstance(found, MaltTransformer3DModel)
+    return found
 
 
 def video(num_frames: int, seed: int = 0, batch: tuple[int, ...] = ()) -> Tensor:

@@ -72,5 +72,5 @@ def test_padding_does_not_change_what_is_read(encoder: T5EncoderModel) -> None:
 
 
 def test_the_order_of_words_matters(encoder: T5EncoderModel) -> None:
-    states = [encoder(torch.tensor([ids])).last_hidden_state[:, -1] for ids in ([4, 5, 7, 2], [7, 5, 4, 2])]
-    assert not torch.allclose(*states, atol=1e-4)
+    one, other = (encoder(torch.tensor([ids])).last_hidden_state[:, -1] for ids in ([4, 5, 7, 2], [7, 5, 4, 2]))
+    assert not torch.allclose(one, other, atol=1e-4)

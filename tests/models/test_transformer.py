@@ -15,7 +15,7 @@ from torch import Tensor
 import tiny
 from malt.memory.registry import KINDS
 from malt.memory.state import Memory, join, select
-from malt.models.blocks import Gelu
+from malt.models.blocks import Gelu, MaltBlock
 from malt.models.transformer import MaltTransformer3DModel
 
 MEMORIES = [kind for kind in KINDS if kind != "none"]
@@ -342,4 +342,6 @@ def test_a_memory_of_another_model_is_refused() -> None:
 def test_what_marks_remembered_tokens_is_stored_as_it_always_was() -> None:
     """Checkpoints, training states and the identities in sessions hold this name."""
     model = tiny.transformer()
-    assert model.state_dict()["blocks.0.memory_mark"].data_ptr() == model.blocks[0].memory_embedding.data_ptr()
+    block = model.blocks[0]
+    assert isinstance(block, MaltBlock)
+    assert model.state_dict()["blocks.0.memory_mark"].data_ptr() == block.memory_embedding.data_ptr()

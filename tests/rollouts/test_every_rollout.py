@@ -45,21 +45,22 @@ def plain(prompts: int = 1, num_steps: int = tiny_pipeline.STEPS, **model: Any) 
     return tiny_pipeline.rollout(prompts, {"guidance_scale": 1.0, "num_inference_steps": num_steps}, **model)
 
 
-def collect(rollout: Rollout, num_frames: int, progress: RolloutState = None) -> Tensor:
+def collect(rollout: Rollout, num_frames: int, progress: RolloutState | None = None) -> Tensor:
     progress = rollout.begin(seed=3) if progress is None else progress
     return torch.cat([segment.frames for segment in rollout.stream(num_frames, progress)], dim=1)
 
 
-def prefilled(rollout: Rollout, frames: Tensor, actions: Tensor | None = None) -> Any:
+def prefilled(rollout: Rollout, frames: Tensor, actions: Tensor | None = None) -> RolloutState:
     """Where a video stands that begins with these frames."""
     return list(rollout.prefill(rollout.begin(3), frames, actions))[-1][1]
 
 
-def tokens_of(rollout: Rollout, num_segments: int, progress: RolloutState = None) -> list[int]:
+def tokens_of(rollout: Rollout, num_segments: int, progress: RolloutState | None = None) -> list[int]:
     """Frames, counted once for every forward pass that sees them, of each segment in turn."""
-    base = rollout if isinstance(rollout, MaltRollout) else rollout.base  # type: ignore[attr-defined]
     seen: list[int] = []
-    hook = base.transformer.register_forward_pre_hook(lambda module, given: seen.append(given[0].shape[:2].numel()))
+    hook = tiny_pipeline.network(rollout).register_forward_pre_hook(
+        lambda module, given: seen.append(given[0].shape[:2].numel())
+    )
     counts, progress = [], rollout.begin(3) if progress is None else progress
     for _ in range(num_segments):
         seen.clear()
@@ -195,13 +196,12 @@ def test_each_prompt_of_a_batch_has_its_own_video(name: str) -> None:
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_model_of_any_memory_serves_every_way_and_its_memory_is_never_looked_at(name: str, kind: str) -> None:
     rollout = build(name, memory=kind)
-    base = rollout.base  # type: ignore[attr-defined]
     seen: list[bool] = []
 
     def note(module: nn.Module, given: tuple[Any, ...]) -> None:
         seen.extend(bool(state.valid.any()) for state in given[2])
 
-    base.transformer.register_forward_pre_hook(note)
+    tiny_pipeline.network(rollout).register_forward_pre_hook(note)
     collect(rollout, 2 * SEGMENT)
     assert seen
     assert not any(seen)
@@ -253,7 +253,7 @@ def test_the_cost_of_full_grows_with_the_video_and_making_it_once_costs_what_its
     steps, context = rollout.base.num_steps, rollout.base.transformer.context_frames
     assert tokens_of(rollout, 4) == [steps * (context + n * tiny.FRAMES) for n in (1, 2, 3, 4)]
     seen: list[int] = []
-    rollout.base.transformer.register_forward_pre_hook(lambda module, given: seen.append(given[0].shape[1]))
+    tiny_pipeline.network(rollout).register_forward_pre_hook(lambda module, given: seen.append(given[0].shape[1]))
     rollout.whole(4 * SEGMENT, rollout.begin(3))
     assert seen == [context + 4 * tiny.FRAMES] * steps
 
@@ -305,6 +305,7 @@ def test_a_window_sees_so_many_frames_and_no_more(window: int) -> None:
     rollout = build("sliding_window", {"window": window})
     assert isinstance(rollout, SlidingWindowRollout)
     here = prefilled(rollout, tiny_pipeline.video(6 * SEGMENT, batch=(1,)))
+    assert here.tail is not None
     assert here.tail.shape[1] == min(window, 6 * tiny.FRAMES)
     assert tokens_of(rollout, 1, here) == [rollout.base.num_steps * (min(window, 12) + tiny.FRAMES)]
     own, other = (rollout.advance(replace(here, tail=tail))[0] for tail in (here.tail, _changed_first(here.tail)))
@@ -326,8 +327,9 @@ def test_by_default_a_window_has_as_many_tokens_in_view_as_malt_with_its_memory(
 def levels_of(rollout: Rollout, progress: RolloutState) -> list[list[float]]:
     """The noise levels of the frames in every pass of the next segment."""
     levels: list[list[float]] = []
-    base = rollout.base  # type: ignore[attr-defined]
-    hook = base.transformer.register_forward_pre_hook(lambda module, given: levels.append(given[1][0].tolist()))
+    hook = tiny_pipeline.network(rollout).register_forward_pre_hook(
+        lambda module, given: levels.append(given[1][0].tolist())
+    )
     rollout.advance(progress)
     hook.remove()
     return levels
@@ -370,6 +372,7 @@ def test_key_frames_of_key_frames_are_made_when_those_ahead_are_used_up() -> Non
 def test_key_frames_look_back_as_far_apart_as_they_are(context_frames: int) -> None:
     rollout = build("keyframes", {"every": 2, "levels": 2}, context_frames=context_frames)
     here = prefilled(rollout, tiny_pipeline.video(8 * SEGMENT, batch=(1,)))
+    assert here.tail is not None
     assert here.tail.shape[1] == 4 * (max(1, context_frames) - 1) + 1
     own, other = (rollout.advance(replace(here, tail=tail))[0] for tail in (here.tail, _changed_first(here.tail)))
     assert not torch.allclose(own.latents, other.latents, atol=1e-5)
@@ -407,7 +410,9 @@ def test_noise_on_the_context_is_told_to_the_model(name: str) -> None:
         rollout = replace(base, memory_update_interval=1000)
         here = replace(here, index=1)
         levels: list[list[float]] = []
-        base.transformer.register_forward_pre_hook(lambda module, given: levels.append(given[1][0].tolist()))
+        tiny_pipeline.network(rollout).register_forward_pre_hook(
+            lambda module, given: levels.append(given[1][0].tolist())
+        )
         rollout.advance(here)
     else:
         levels = levels_of(rollout, here)
@@ -417,8 +422,7 @@ def test_noise_on_the_context_is_told_to_the_model(name: str) -> None:
 @pytest.mark.parametrize("name", ROLLOUTS)
 def test_output_that_is_not_finite_is_said_in_a_sentence(name: str) -> None:
     rollout = build(name)
-    base = rollout if isinstance(rollout, MaltRollout) else rollout.base  # type: ignore[attr-defined]
-    base.transformer.proj_out.bias.data.fill_(float("nan"))
+    tiny_pipeline.network(rollout).proj_out.bias.data.fill_(float("nan"))
     with pytest.raises(MaltError, match="output in segment 0 is not finite"):
         rollout.advance(rollout.begin(3))
 

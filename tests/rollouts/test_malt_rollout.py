@@ -65,7 +65,7 @@ def test_stopping_and_going_on_equals_never_stopping(kind: str) -> None:
 
 def test_a_stream_makes_a_segment_only_when_it_is_asked_for(rollout: MaltRollout) -> None:
     calls = []
-    rollout.transformer.register_forward_pre_hook(lambda *given: calls.append(1))
+    tiny_pipeline.network(rollout).register_forward_pre_hook(lambda *given: calls.append(1))
     endless = rollout.stream(10**9, rollout.begin(3))
     assert not calls
     first, second = islice(endless, 2)
@@ -184,7 +184,7 @@ def test_noise_on_the_context_is_told_to_the_model() -> None:
     def note(module: nn.Module, given: tuple[Any, ...], named: dict[str, Any]) -> None:
         levels.append(given[1][0].tolist())
 
-    settled.transformer.register_forward_pre_hook(note, with_kwargs=True)
+    tiny_pipeline.network(settled).register_forward_pre_hook(note, with_kwargs=True)
     for noise in (0.0, 0.25):
         replace(settled, context_noise=noise).advance(progress)
     settled.advance(settled.begin(3))
@@ -210,7 +210,7 @@ def test_videos_of_one_prompt_differ_by_their_noise() -> None:
 
 def test_guidance_costs_passes_but_no_calls(rollout: MaltRollout) -> None:
     sizes: list[int] = []
-    rollout.transformer.register_forward_pre_hook(lambda module, given: sizes.append(len(given[0])))
+    tiny_pipeline.network(rollout).register_forward_pre_hook(lambda module, given: sizes.append(len(given[0])))
     for guidance in (Guidance(), Guidance(text=2.0), Guidance(text=2.0, memory=3.0)):
         replace(rollout, guidance=guidance, num_steps=1).advance(rollout.begin(3))
     assert sizes == [1, 1, 2, 1, 3, 1]  # a step, then the clean pass that remembers
@@ -243,7 +243,7 @@ def test_output_that_is_not_finite_is_said_in_a_sentence(rollout: MaltRollout, p
     ],
 )
 def test_counts_with_which_nothing_can_be_made_are_refused(
-    rollout: MaltRollout, setting: dict[str, int], sentence: str
+    rollout: MaltRollout, setting: dict[str, Any], sentence: str
 ) -> None:
     with pytest.raises(UsageError, match=sentence):
         replace(rollout, **setting)

@@ -22,10 +22,12 @@ class Denoiser(Protocol):
     action_dim: length of a latent frame's action vector, None for a network that takes no actions.
     """
 
-    segment_frames: int
-    context_frames: int
-    action_dim: int | None
-
+    @property
+    def segment_frames(self) -> int: ...  # noqa: D102
+    @property
+    def context_frames(self) -> int: ...  # noqa: D102
+    @property
+    def action_dim(self) -> int | None: ...  # noqa: D102
     @property
     def device(self) -> torch.device:
         """Where its weights are."""
