@@ -84,10 +84,10 @@ def switches(pipe: MaltPipeline, count: int, retold: bool) -> dict:
     for n, (first, second) in enumerate(zip(captions[::2], captions[1::2], strict=True)):
         session = Session.begin(pipe, first.text, seed=n)
         old = _frames(session, 64)
-        session.say(second.text)
+        session.set_prompt(second.text)
         if not retold:
             *past, now = session.state.snapshots
-            session.state = replace(session.state, snapshots=(*past, replace(now, told=None)))
+            session.state = replace(session.state, snapshots=(*past, replace(now, prompt=None)))
         new = _frames(session, 64 + 2 * session.frames_ahead)
         score = obeyed(read_shapes(new), second, num_frames=len(new))
         right, named = right + score[0], named + score[1]

@@ -29,7 +29,7 @@ MAY_IMPORT = {
     "codecs": {"models"},
     "worlds": {"errors", "media"},
     "rollouts": {"codecs", "diffusion", "errors", "memory", "models"},
-    "sessions": {"codecs", "errors", "media", "memory", "models", "rollouts", "unicode"},
+    "sessions": {"codecs", "diffusion", "errors", "media", "memory", "models", "rollouts", "unicode"},
     "pipelines": {"codecs", "diffusion", "errors", "media", "models", "rollouts", "threads", "unicode"},
     "data": {"codecs", "errors", "media", "models", "precision", "worlds"},
     "evaluation": {"errors", "media", "memory", "pipelines", "rollouts", "sessions", "worlds"},

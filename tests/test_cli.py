@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -21,7 +21,7 @@ from PIL import Image
 import malt
 from malt.cli import VERBS, main
 from malt.errors import MaltError
-from malt.rollouts.base import Segment
+from malt.rollouts.base import RolloutState, Segment
 from malt.sessions.storage import read_index
 
 Run = Callable[..., int]
@@ -29,16 +29,6 @@ Run = Callable[..., int]
 
 def no_number() -> None:
     raise MaltError("the model's output is not a number; choose another seed")
-
-
-@dataclass(frozen=True)
-class Standing:
-    """Where a grey video stands."""
-
-    seed: int
-    index: int = 0
-    start: int = 0
-    encoder_cache: None = None
 
 
 class GreyPipeline:
@@ -74,22 +64,27 @@ class GreyPipeline:
     def frames_of(self, num_latents: int, first: bool) -> int:
         return 4 * num_latents
 
-    def begin(self, seed: int) -> Standing:
-        return Standing(seed)
+    def begin(self, seed: int) -> RolloutState:
+        return RolloutState(seed=seed, memory=())
 
-    def frames_ahead(self, standing: Standing) -> int:
+    def frames_ahead(self, standing: RolloutState) -> int:
         return 4
 
-    def prefill(self, standing: Standing, frames: Any, actions: Any = None) -> Iterator[tuple[Any, Standing]]:
+    def prefill(self, standing: RolloutState, frames: Any, actions: Any = None) -> Iterator[tuple[Any, RolloutState]]:
         self.asked["given"] = frames
         for _ in range(frames.shape[1] // 4):
             segment, standing = self.advance(standing)
             yield segment, standing
 
-    def rebuild_memory(self, standing: Standing) -> Standing:
+    def stream(self, num_frames: int, standing: RolloutState) -> Iterator[Any]:
+        while standing.start < num_frames:
+            segment, standing = self.advance(standing)
+            yield segment
+
+    def rebuild_memory(self, standing: RolloutState) -> RolloutState:
         return standing
 
-    def advance(self, standing: Standing, actions: Any = None) -> tuple[Any, Standing]:
+    def advance(self, standing: RolloutState, actions: Any = None) -> tuple[Any, RolloutState]:
         if standing.index == self.fails_at:
             self.fail()
         frames, latents = torch.zeros(1, 4, 3, 8, 8), torch.zeros(1, 1, 1, 1, 1)

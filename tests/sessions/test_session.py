@@ -3,7 +3,6 @@
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -13,7 +12,7 @@ import tiny_pipeline
 from malt.errors import MaltError, UsageError
 from malt.pipelines.loading import load_pipeline
 from malt.pipelines.malt import MaltPipeline
-from malt.rollouts.base import Segment
+from malt.rollouts.base import RolloutState, Segment
 from malt.sessions.action_policies import ReplayPolicy
 from malt.sessions.attention_probe import watch_memory
 from malt.sessions.session import Session
@@ -52,9 +51,9 @@ def test_given_frames_come_first_and_are_gone_on_from(pipe: MaltPipeline, sessio
     given = tiny_pipeline.video(SEGMENT + 4)
     chance = torch.Generator().manual_seed(3)
     streamed = frames(pipe.stream(RED, 3 * SEGMENT + 4, generator=chance, video=given))
-    assert torch.equal(torch.cat([frames(session.absorb(given)), frames(session.stream(3 * SEGMENT + 4))]), streamed)
+    assert torch.equal(torch.cat([frames(session.prefill(given)), frames(session.stream(3 * SEGMENT + 4))]), streamed)
     with pytest.raises(UsageError, match="give first frames to a session that has none"):
-        next(session.absorb(given))
+        next(session.prefill(given))
 
 
 @pytest.mark.parametrize("rollout", ["malt", "sliding_window"])
@@ -80,7 +79,7 @@ def test_what_is_said_is_what_was_planned(pipe: MaltPipeline, session: Session) 
     assert session.prompt == BLUE
     assert torch.equal(until(session, 3), planned[SEGMENT:])
     with pytest.raises(UsageError, match="the prompt is empty"):
-        session.say(" ")
+        session.set_prompt(" ")
 
 
 def test_a_switch_in_mid_segment_waits_for_the_border(pipe: MaltPipeline) -> None:
@@ -92,7 +91,7 @@ def test_at_a_switch_the_tail_is_told_again(pipe: MaltPipeline, session: Session
     until(session, 1)
     told = []
     handle = pipe.transformer.register_forward_pre_hook(lambda module, given: told.append(given[1].max().item()))
-    session.say(BLUE)
+    session.set_prompt(BLUE)
     session.advance()
     session.advance()
     handle.remove()
@@ -111,7 +110,7 @@ def test_rewinding_and_going_on_equals_the_original(pipe: MaltPipeline, tmp_path
 
 def test_rewinding_forgets_what_was_said_afterwards_only_when_it_is_said_anew(session: Session) -> None:
     until(session, 2)
-    session.say(BLUE)
+    session.set_prompt(BLUE)
     until(session, 3)
     session.rewind(0)
     assert session.prompt == RED
@@ -131,7 +130,7 @@ def test_a_branch_of_the_same_seed_is_the_same_and_of_another_begins_the_same(se
 
 
 def test_given_frames_cannot_be_taken_back(session: Session) -> None:
-    list(session.absorb(tiny_pipeline.video(SEGMENT)))
+    list(session.prefill(tiny_pipeline.video(SEGMENT)))
     until(session, 2)
     assert session.rewind(SEGMENT + 3) == SEGMENT
     with pytest.raises(UsageError, match="give one from 8 to 8"):
@@ -139,12 +138,7 @@ def test_given_frames_cannot_be_taken_back(session: Session) -> None:
 
 
 def standing(index: int) -> Snapshot:
-    class Standing:
-        start = 16 * index
-
-    progress: Any = Standing()
-    progress.index = index
-    return Snapshot(progress, name=str(index))
+    return Snapshot(RolloutState(seed=0, memory=(), index=index, start=16 * index), name=str(index))
 
 
 def test_snapshots_thin_out_and_none_is_far_away() -> None:

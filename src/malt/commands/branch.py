@@ -55,7 +55,7 @@ class BranchCommand(ModelOptions):
                 session.note(seed=self.seed, earlier_seeds=[*notes.get("earlier_seeds", []), notes["seed"]])
             if self.prompt is not None:
                 rate = float(Fraction(session.state.notes["frame_rate"]))
-                session.plan(self.prompt, num_frames=end, frame_rate=rate)
+                session.schedule_prompts(self.prompt, num_frames=end, frame_rate=rate)
             with video_lock(self.out):
                 copy_beginning(session, self.video, self.out)
                 go_on(session, self.out, end, actions=self.actions, driver=self.driver)

@@ -257,8 +257,8 @@ class GenerateCommand:
 
         pipe = session.pipe
         if self.image is not None:
-            return session.absorb_pieces(given_image(pipe, self.image))
-        return session.absorb_pieces(given_video(pipe, self.video, num_given)) if self.video else iter(())
+            return session.prefill_pieces(given_image(pipe, self.image))
+        return session.prefill_pieces(given_video(pipe, self.video, num_given)) if self.video else iter(())
 
     def _check_end(self, end: int | None, num_given: int) -> None:
         if self.video is not None and end is not None and end <= num_given:

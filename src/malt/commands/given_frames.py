@@ -11,12 +11,12 @@ if TYPE_CHECKING:
     import numpy as np
     from torch import Tensor
 
-    from malt.pipelines.malt import MaltPipeline
+    from malt.sessions.pipeline import SessionPipeline
 
 Piece = tuple["Tensor", "Tensor | None"]  # frames (t, 3, h, w) in [-1, 1], and what is done in them (t, a)
 
 
-def given_image(pipe: "MaltPipeline", path: Path) -> "Iterator[Piece]":
+def given_image(pipe: "SessionPipeline", path: Path) -> "Iterator[Piece]":
     """An image as the first frames of a video: as many as a first latent frame has.
 
     Raises:
@@ -29,7 +29,7 @@ def given_image(pipe: "MaltPipeline", path: Path) -> "Iterator[Piece]":
     return iter([_with_actions(pipe, picture.expand(pipe.codec.frames_of(1, first=True), -1, -1, -1))])
 
 
-def count_given(pipe: "MaltPipeline", path: Path) -> int:
+def count_given(pipe: "SessionPipeline", path: Path) -> int:
     """How many frames a video gives to one that begins with it: at the model's rate, those that fill latent frames.
 
     Raises:
@@ -43,7 +43,7 @@ def count_given(pipe: "MaltPipeline", path: Path) -> int:
     return found - (found - fewest) % pipe.codec.time_compression
 
 
-def given_video(pipe: "MaltPipeline", path: Path, num_frames: int) -> "Iterator[Piece]":
+def given_video(pipe: "SessionPipeline", path: Path, num_frames: int) -> "Iterator[Piece]":
     """The first `num_frames` frames of a video, as `count_given` counts them, segment after segment.
 
     Whole segments are counted from the end, as a rollout does; memory holds one of them.
@@ -69,6 +69,6 @@ def _single_frames(batches: "Iterable[np.ndarray]") -> "Iterator[np.ndarray]":
         yield from batch
 
 
-def _with_actions(pipe: "MaltPipeline", frames: "Tensor") -> "Piece":
+def _with_actions(pipe: "SessionPipeline", frames: "Tensor") -> "Piece":
     """Given frames say nothing of what was done in them, so nothing was."""
     return frames, frames.new_zeros(len(frames), len(pipe.action_names)) if pipe.action_names else None

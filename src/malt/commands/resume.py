@@ -48,7 +48,7 @@ class ResumeCommand(ModelOptions):
                 end = self._end(session)
                 if self.prompt is not None:
                     rate = float(Fraction(session.state.notes["frame_rate"]))
-                    session.plan(self.prompt, num_frames=end, frame_rate=rate)
+                    session.schedule_prompts(self.prompt, num_frames=end, frame_rate=rate)
                 go_on(session, self.video, end, actions=self.actions, driver=self.driver, report_to=self.report)
 
     def _check(self) -> None:

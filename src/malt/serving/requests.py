@@ -90,7 +90,7 @@ class RequestValidator:
         """The segments that given frames become."""
         given = to_tensor(frames)
         done = given.new_zeros(len(given), len(self.pipe.action_names)) if self.pipe.action_names else None
-        return session.absorb(given, done)
+        return session.prefill(given, done)
 
     def _num_frames(self, request: VideoRequest, streams: bool) -> int:
         most = self.limits.stream_frames if streams else self.limits.frames

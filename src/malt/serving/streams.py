@@ -59,7 +59,7 @@ class LiveStream:
             UsageError: the prompt is empty or too long.
         """
         self._limits.check_prompt(prompt)
-        self._session.say(prompt)
+        self._session.set_prompt(prompt)
 
     def act(self, actions: Mapping[str, float], seen: int | None = None) -> None:
         """Do this from the next segment on; once it is told which frame is `seen`, the video keeps close to that.

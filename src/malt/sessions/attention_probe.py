@@ -17,6 +17,7 @@ from malt.memory.protocol import Conditions, ContextMemory, Layout
 from malt.memory.state import KeysValues
 from malt.models.attention import MaltAttention
 from malt.models.positions import Rotation
+from malt.models.transformer import MaltTransformer3DModel
 from malt.sessions.session import Session
 
 
@@ -73,7 +74,7 @@ def _num_moments(session: Session) -> int:
 
 
 @contextmanager
-def _hooks(transformer: Any, moments: int) -> Iterator[list[list[Tensor]]]:
+def _hooks(transformer: MaltTransformer3DModel, moments: int) -> Iterator[list[list[Tensor]]]:
     """For every layer, the shares that its remembered moments had in each pass so far."""
     shares: list[list[Tensor]] = [[] for _ in transformer.blocks]
 
@@ -81,7 +82,9 @@ def _hooks(transformer: Any, moments: int) -> Iterator[list[list[Tensor]]]:
         layer.append(_shares(attention, *given, moments=moments))
 
     handles = [
-        block.attn1.register_forward_pre_hook(lambda attention, given, layer=layer: note(layer, attention, given))
+        block.get_submodule("attn1").register_forward_pre_hook(
+            lambda attention, given, layer=layer: note(layer, attention, given)
+        )
         for block, layer in zip(transformer.blocks, shares, strict=True)
     ]
     try:
@@ -103,4 +106,5 @@ def _shares(
     scores = torch.einsum("bnkd,bmkd->bknm", query, key) * query.shape[-1] ** -0.5
     counting = torch.cat([part.counting() for part in parts], dim=1)
     scores = scores.masked_fill(~counting[:, None, None, :], float("-inf"))
-    return scores.softmax(dim=-1)[..., :places].unflatten(-1, (moments, -1)).sum(dim=-1).mean(dim=(0, 1, 2)).cpu()
+    by_moment: Tensor = scores.softmax(dim=-1)[..., :places].unflatten(-1, (moments, -1))
+    return by_moment.sum(dim=-1).mean(dim=(0, 1, 2)).cpu()

@@ -2,15 +2,23 @@
 
 import hashlib
 import json
+import os
+import re
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-# Settings that came after sessions were first saved: where they are not given, a model is the one that it was.
-SETTINGS_SINCE = {"memory_config"}
+from malt.media.files import write_whole
+from malt.sessions.pipeline import SessionPipeline
+
+COMPILED = re.compile(r"(^|\.)_orig_mod\.")  # torch.compile puts a model into another
+ADAPTER = re.compile(r"(\.lora_[A-Za-z_]+)\.([^.]+)(?=\.|$)")
+FIRST_ADAPTER = "default_0"  # as diffusers calls a LoRA that is given no name
+LARGE = 2**28  # bytes from which on a hash takes long enough to be kept
+BLOCK = 2**15
 
 
 @dataclass(frozen=True)
@@ -24,17 +32,17 @@ class ModelIdentity:
         return f"{self.name} ({self.sha256[:12]})"
 
 
-def identify(pipe: Any) -> ModelIdentity:
-    """Name and hash of a pipeline, from its tensors and settings; a fraction of a second for small models."""
-    digest = hashlib.sha256()
-    for part in ("transformer", "vae", "text_encoder"):
-        for name, tensor in getattr(pipe, part).state_dict().items():
-            digest.update(f"{part}.{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-            digest.update(tensor_bytes(tensor))
-    for part in ("transformer", "vae", "scheduler"):
-        digest.update(_settings(getattr(pipe, part).config))
-    digest.update(json.dumps(pipe.config.get("context_noise")).encode())
-    return ModelIdentity(_name(pipe), digest.hexdigest())
+def identify(pipe: SessionPipeline) -> ModelIdentity:
+    """Name and hash of a pipeline, from its tensors and settings.
+
+    Neither what a LoRA is called nor whether the model was compiled is part of it. The hash of a large model is kept, by
+    checksums of its tensors, in `malt/fingerprints.json` of the user's cache: taken once, it is looked up from then on.
+    """
+    tensors = dict(_tensors(pipe))
+    settings = b"".join(_settings(getattr(pipe, part).config) for part in ("transformer", "vae", "scheduler"))
+    settings += json.dumps(pipe.config.get("context_noise")).encode()
+    large = sum(tensor.nbytes for tensor in tensors.values()) >= LARGE
+    return ModelIdentity(_name(pipe), _kept_hash(tensors, settings) if large else _hash(tensors, settings))
 
 
 def tensor_bytes(tensor: Tensor) -> memoryview:
@@ -42,13 +50,76 @@ def tensor_bytes(tensor: Tensor) -> memoryview:
     return tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data
 
 
-def _settings(config: Any) -> bytes:
+def _tensors(pipe: SessionPipeline) -> Iterator[tuple[str, Tensor]]:
+    for part in ("transformer", "vae", "text_encoder"):
+        model: nn.Module = getattr(pipe, part)
+        adapters: dict[str, str] = {}
+        for name, tensor in model.state_dict().items():
+            yield f"{part}.{_plain_name(name, adapters)}", tensor
+
+
+def _plain_name(name: str, adapters: dict[str, str]) -> str:
+    """A tensor's name without what compiling adds, its adapter called by its place among those met so far."""
+    name = COMPILED.sub(r"\1", name)
+    found = ADAPTER.search(name)
+    if found is None:
+        return name
+    place = adapters.setdefault(found[2], FIRST_ADAPTER if not adapters else f"default_{len(adapters)}")
+    return f"{name[: found.start()]}{found[1]}.{place}{name[found.end() :]}"
+
+
+def _hash(tensors: Mapping[str, Tensor], settings: bytes) -> str:
+    digest = hashlib.sha256()
+    for name, tensor in tensors.items():
+        digest.update(_described(name, tensor))
+        digest.update(tensor_bytes(tensor))
+    digest.update(settings)
+    return digest.hexdigest()
+
+
+def _kept_hash(tensors: Mapping[str, Tensor], settings: bytes) -> str:
+    file = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "malt" / "fingerprints.json"
+    sums = hashlib.sha256(settings)
+    for name, tensor in tensors.items():
+        sums.update(_described(name, tensor))
+        sums.update(tensor_bytes(_block_sums(tensor)))
+    kept = _read(file)
+    if (found := kept.get(sums.hexdigest())) is not None:
+        return found
+    found = _hash(tensors, settings)
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(file, json.dumps(kept | {sums.hexdigest(): found}, indent=1))
+    except OSError:
+        return found  # it is taken again the next time
+    return found
+
+
+def _block_sums(tensor: Tensor) -> Tensor:
+    """A sum of the words of every block: where a tensor lies, at the speed of its memory."""
+    data = tensor.detach().contiguous().reshape(-1).view(torch.uint8)
+    whole = len(data) // BLOCK * BLOCK
+    words = data[:whole].view(torch.int64).reshape(-1, BLOCK // 8).sum(dim=1)
+    return torch.cat([words, data[whole:].to(torch.int64)])
+
+
+def _read(file: Path) -> dict[str, str]:
+    try:
+        return {str(sums): str(found) for sums, found in json.loads(file.read_text(encoding="utf-8")).items()}
+    except (OSError, ValueError, AttributeError):
+        return {}
+
+
+def _described(name: str, tensor: Tensor) -> bytes:
+    return f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode()
+
+
+def _settings(config: Mapping[str, object]) -> bytes:
     """What a component was built with, without what the libraries note beside it."""
     public = {name: value for name, value in dict(config).items() if not name.startswith("_")}
-    public = {name: value for name, value in public.items() if value is not None or name not in SETTINGS_SINCE}
     return json.dumps(public, sort_keys=True, default=str).encode()
 
 
-def _name(pipe: Any) -> str:
+def _name(pipe: SessionPipeline) -> str:
     path = pipe.config.get("_name_or_path")
     return Path(str(path)).name if path else type(pipe).__name__

@@ -1,14 +1,15 @@
-"""Values made of tensors, such as a `Progress`, taken apart into tensors and JSON that says how they belong together."""
+"""Values made of tensors, such as a `RolloutState`, taken apart into tensors and JSON that says how they belong together."""
 
 from collections.abc import Callable
 from dataclasses import fields, is_dataclass, replace
-from typing import Any
+from typing import Any, TypeVar
 
 from torch import Tensor
 
 from malt.memory.state import State
 
 NAMED_TUPLES = {kind.__name__: kind for kind in (State,)}
+Value = TypeVar("Value")
 PLAIN = (type(None), bool, int, float, str)
 
 
@@ -48,8 +49,9 @@ def put_together(described: Any, tensors: list[Tensor], like: Any) -> Any:
     return NAMED_TUPLES[kind](*parts) if kind in NAMED_TUPLES else {"tuple": tuple, "list": list}[kind](parts)
 
 
-def map_tensors(value: Any, function: Callable[[Tensor], Tensor]) -> Any:
+def map_tensors(value: Value, function: Callable[[Tensor], Tensor]) -> Value:
     """The same value with `function` applied to each of its tensors."""
     tensors: list[Tensor] = []
     described = take_apart(value, tensors)
-    return put_together(described, [function(tensor) for tensor in tensors], value)
+    mapped: Value = put_together(described, [function(tensor) for tensor in tensors], value)
+    return mapped

@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 import torch
 from jaxtyping import Float
@@ -16,10 +16,10 @@ from torch import Tensor
 
 from malt.codecs.device import execution_device
 from malt.errors import UsageError
-from malt.rollouts.base import ActionPolicy, Segment
+from malt.rollouts.base import ActionPolicy, Rollout, Segment
 from malt.sessions.fingerprint import identify
+from malt.sessions.pipeline import SessionPipeline, SessionSettings
 from malt.sessions.prompts import Prompts, read_lines, schedule
-from malt.sessions.serialization import map_tensors
 from malt.sessions.session_state import SessionState, build, draw_seed, settle
 from malt.sessions.snapshots import Snapshot, thin
 from malt.sessions.storage import load_session, save_session
@@ -30,25 +30,25 @@ class Session:
     """A generation, one video, that goes on segment by segment.
 
     Sessions that share a model may run in different threads; one session belongs to one thread at a time, except that
-    `say` may be called from anywhere.
+    `set_prompt` may be called from anywhere.
     """
 
-    def __init__(self, pipe: Any, state: SessionState) -> None:
+    def __init__(self, pipe: SessionPipeline, state: SessionState) -> None:
         self.pipe, self.state = pipe, state
-        self._said: deque[str] = deque(maxlen=1)
-        self._rollout: tuple[str, Any] | None = None
+        self._new_prompt: deque[str] = deque(maxlen=1)
+        self._rollout: tuple[str, Rollout] | None = None
 
     @classmethod
     def begin(
         cls,
-        pipe: Any,
+        pipe: SessionPipeline,
         prompts: Prompts | Timeline[str] = "",
         *,
         seed: int = 0,
         num_frames: int | None = None,
         frame_rate: float | None = None,
         rollout: str = "malt",
-        **settings: Any,
+        **settings: Unpack[SessionSettings],
     ) -> "Session":
         """A session in which nothing has been made.
 
@@ -66,16 +66,15 @@ class Session:
         """
         if not isinstance(prompts, Timeline):
             prompts = _schedule(pipe, prompts, frame_rate or pipe.frame_rate, num_frames)
-        first = pipe.rollout(prompts.at(0), **settings)
+        first, drawn = pipe.rollout(prompts.at(0), **settings), draw_seed(seed)
         built = build(rollout, first)
-        progress = built.begin(draw_seed(seed))
         state = SessionState(
             model=identify(pipe),
             rollout=rollout,
             settings=settle(first, settings),
             prompts=prompts,
-            seeds=Timeline.always(progress.seed),
-            snapshots=(Snapshot(progress),),
+            seeds=Timeline.always(drawn),
+            snapshots=(Snapshot(built.begin(drawn)),),
         )
         session = cls(pipe, state)
         session._rollout = prompts.at(0), built
@@ -93,19 +92,19 @@ class Session:
 
     @property
     def prompt(self) -> str:
-        """What the next segment shows; setting it is `say`."""
-        return self._said[-1] if self._said else self.state.prompts.at(self.num_frames)
+        """What the next segment shows; setting it is `set_prompt`."""
+        return self._new_prompt[-1] if self._new_prompt else self.state.prompts.at(self.num_frames)
 
     @prompt.setter
     def prompt(self, text: str) -> None:
-        self.say(text)
+        self.set_prompt(text)
 
     @property
     def frames_ahead(self) -> int:
         """How many frames the next segment has: for how many actions are needed."""
-        return int(self._rollout_of(self.prompt).frames_ahead(self.state.now.progress))
+        return self._rollout_of(self.prompt).frames_ahead(self.state.now.progress)
 
-    def say(self, text: str) -> None:
+    def set_prompt(self, text: str) -> None:
         """Change the prompt from the next segment on, in place of whatever was to come.
 
         Raises:
@@ -113,9 +112,11 @@ class Session:
         """
         if not (text.strip() or self.pipe.action_names):
             raise UsageError("the prompt is empty; say what the video shows, as in 'a red circle passes behind a wall'")
-        self._said.append(text)
+        self._new_prompt.append(text)
 
-    def plan(self, prompts: Prompts, *, num_frames: int | None = None, frame_rate: float | None = None) -> None:
+    def schedule_prompts(
+        self, prompts: Prompts, *, num_frames: int | None = None, frame_rate: float | None = None
+    ) -> None:
         """Let these prompts, in turn, take the place of whatever was to come; `num_frames` is the length to fit into.
 
         Raises:
@@ -126,7 +127,7 @@ class Session:
         timeline = self.state.prompts
         for frame, text in to_come.changes:
             timeline = timeline.then(self.num_frames + frame, text)
-        self._said.clear()
+        self._new_prompt.clear()
         self.state = replace(self.state, prompts=timeline)
 
     def advance(self, actions: Float[Tensor, "t a"] | None = None) -> Segment:
@@ -136,7 +137,7 @@ class Session:
             UsageError: the actions do not fit.
             MaltError: when the model's output is not finite; the session stands where it stood.
         """
-        state = self._hear()
+        state = self._with_new_prompt()
         segment, after = self._go(state, state.now, actions)
         self._move(state, after, actions)
         return segment
@@ -152,7 +153,7 @@ class Session:
             segment = self.advance(actions)
             yield segment
 
-    def absorb(
+    def prefill(
         self, frames: Float[Tensor, "t 3 H W"], actions: Float[Tensor, "t a"] | None = None
     ) -> Iterator[Segment]:
         """Let the video begin with given frames: they are encoded, remembered and handed back as they come out.
@@ -160,9 +161,9 @@ class Session:
         Raises:
             UsageError: something has been made already, or the frames or actions do not fit.
         """
-        return self.absorb_pieces([(frames, actions)])
+        return self.prefill_pieces([(frames, actions)])
 
-    def absorb_pieces(self, pieces: Iterable[tuple[Tensor, Tensor | None]]) -> Iterator[Segment]:
+    def prefill_pieces(self, pieces: Iterable[tuple[Tensor, Tensor | None]]) -> Iterator[Segment]:
         """What `absorb` does, for frames and actions that come piece by piece, each cut where a segment ends."""
         if self.num_frames:
             raise UsageError(f"{self.num_frames} frames have been made; give first frames to a session that has none")
@@ -171,7 +172,7 @@ class Session:
             begin, done = progress.start, None if actions is None else actions[None]
             for segment, after in self._rollout_of(prompt).prefill(progress, frames[None], done):
                 made = None if actions is None else actions[segment.start - begin : after.start - begin]
-                here, progress = Snapshot(replace(after, encoder_cache=None), told=prompt), after
+                here, progress = Snapshot(replace(after, encoder_cache=None), prompt=prompt), after
                 self._move(replace(self.state, origin=here), here, made)
                 yield segment
 
@@ -187,9 +188,9 @@ class Session:
         if not first <= frame <= self.num_frames:
             raise UsageError(f"asked to rewind to frame {frame}; give one from {first} to {self.num_frames}")
         there = self._reach(frame)
-        before = tuple(snapshot for snapshot in self.state.snapshots if snapshot.start < there.start)
+        before = (snapshot for snapshot in self.state.snapshots if snapshot.start < there.start)
         actions = None if self.state.actions is None else self.state.actions[: there.start]
-        self._said.clear()
+        self._new_prompt.clear()
         self.state = replace(self.state, snapshots=thin((*before, there), self.state.origin), actions=actions)
         return there.start
 
@@ -228,7 +229,7 @@ class Session:
         save_session(folder, self.state)
 
     @classmethod
-    def load(cls, folder: Path, pipe: Any) -> "Session":
+    def load(cls, folder: Path, pipe: SessionPipeline) -> "Session":
         """The session in a folder.
 
         Raises:
@@ -237,10 +238,10 @@ class Session:
         """
         return cls(pipe, load_session(folder, pipe))
 
-    def _hear(self) -> SessionState:
+    def _with_new_prompt(self) -> SessionState:
         """The state with what was said since the last segment."""
-        while self._said:
-            prompts = self.state.prompts.then(self.num_frames, self._said.popleft())
+        while self._new_prompt:
+            prompts = self.state.prompts.then(self.num_frames, self._new_prompt.popleft())
             self.state = replace(self.state, prompts=prompts)
         return self.state
 
@@ -250,15 +251,15 @@ class Session:
         """One segment from `here`; where the prompt changes, the tail is told again under the new one."""
         prompt = state.prompts.at(here.start)
         rollout = self._rollout_of(prompt)
-        progress = map_tensors(here.progress, lambda tensor: tensor.to(execution_device(self.pipe.transformer)))
-        progress = replace(progress, seed=state.seeds.at(here.start))
-        if here.told not in (None, prompt):
+        device = execution_device(self.pipe.transformer)
+        progress = replace(here.to(device).progress, seed=state.seeds.at(here.start))
+        if here.prompt not in (None, prompt):
             progress = rollout.rebuild_memory(progress)
         segment, after = rollout.advance(progress, None if actions is None else actions[None])
-        return segment, Snapshot(after, told=prompt)
+        return segment, Snapshot(after, prompt=prompt)
 
     def _move(self, state: SessionState, after: Snapshot, actions: Float[Tensor, "t a"] | None) -> SessionState:
-        past = *state.snapshots[:-1], state.now.on_cpu()
+        past = *state.snapshots[:-1], state.now.to("cpu")
         done = state.actions
         if actions is not None:
             done = actions.cpu() if done is None else torch.cat([done, actions.cpu()])
@@ -279,7 +280,7 @@ class Session:
         return self._go(self.state, here, actions)
 
     def _ahead(self, here: Snapshot) -> int:
-        return int(self._rollout_of(self.state.prompts.at(here.start)).frames_ahead(here.progress))
+        return self._rollout_of(self.state.prompts.at(here.start)).frames_ahead(here.progress)
 
     def _starting_points(self, frame: int) -> list[Snapshot]:
         """Snapshots at or before `frame`, the first frames' or the beginning among them."""
@@ -287,13 +288,13 @@ class Session:
         origin = state.origin or Snapshot(self._rollout_of(state.prompts.at(0)).begin(state.seeds.at(0)))
         return [origin, *(snapshot for snapshot in state.snapshots if snapshot.start <= frame)]
 
-    def _rollout_of(self, prompt: str) -> Any:
+    def _rollout_of(self, prompt: str) -> Rollout:
         if self._rollout is None or self._rollout[0] != prompt:
             self._rollout = prompt, build(self.state.rollout, self.pipe.rollout(prompt, **self.state.settings))
         return self._rollout[1]
 
 
-def _schedule(pipe: Any, prompts: Prompts, frame_rate: float, num_frames: int | None) -> Timeline[str]:
+def _schedule(pipe: SessionPipeline, prompts: Prompts, frame_rate: float, num_frames: int | None) -> Timeline[str]:
     if prompts == "" and pipe.action_names:
         return Timeline.always("")
     return schedule(read_lines(prompts), frame_rate=frame_rate, num_frames=num_frames)

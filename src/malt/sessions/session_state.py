@@ -1,26 +1,19 @@
 """What a session is as a value, and what it is made of."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from malt.errors import UsageError
+from malt.rollouts.base import Rollout
+from malt.rollouts.malt import MaltRollout
 from malt.sessions.fingerprint import ModelIdentity
+from malt.sessions.pipeline import BaseRollout, KeptSettings, SessionSettings
 from malt.sessions.snapshots import Snapshot
 from malt.sessions.timeline import Timeline
-
-SETTINGS = (
-    "height",
-    "width",
-    "num_inference_steps",
-    "guidance_scale",
-    "memory_guidance_scale",
-    "memory_update_interval",
-)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,7 +27,7 @@ class SessionState:
 
     model: ModelIdentity
     rollout: str
-    settings: dict[str, Any]
+    settings: KeptSettings
     prompts: Timeline[str]
     seeds: Timeline[int]
     snapshots: tuple[Snapshot, ...]
@@ -53,24 +46,32 @@ def draw_seed(seed: int) -> int:
     return int(torch.randint(2**62, (), generator=torch.Generator().manual_seed(seed)).item())
 
 
-def build(name: str, base: Any) -> Any:
+def build(name: str, base: BaseRollout) -> Rollout:
     """The way to make a video that is called `name`, of the model, codec and settings of `base`."""
     if name == "malt":
         return base
     from malt.rollouts.registry import build_rollout
 
-    return build_rollout(name, base)
+    return build_rollout(name, cast(MaltRollout, base))
 
 
-def settle(rollout: Any, given: Mapping[str, Any]) -> dict[str, Any]:
+def settle(rollout: BaseRollout, given: SessionSettings) -> KeptSettings:
     """The settings of a rollout, none of them left to a default that may change.
 
     Raises:
         UsageError: one was given that a session does not keep, such as embeddings.
     """
-    if unkept := sorted(given.keys() - {*SETTINGS, "negative_prompt"}):
+    if unkept := sorted(given.keys() - SessionSettings.__annotations__.keys()):
         raise UsageError(f"a session does not keep {', '.join(unkept)}; leave it out, or call the pipeline")
-    negative = {"negative_prompt": given["negative_prompt"]} if given.get("negative_prompt") else {}
     height, width = (side * rollout.codec.space_compression for side in rollout.latent_size)
-    values = (rollout.num_steps, rollout.guidance.text, rollout.guidance.memory, rollout.memory_update_interval)
-    return dict(zip(SETTINGS, (height, width, *values), strict=True)) | negative
+    settled = KeptSettings(
+        height=height,
+        width=width,
+        num_inference_steps=rollout.num_steps,
+        guidance_scale=rollout.guidance.text,
+        memory_guidance_scale=rollout.guidance.memory,
+        memory_update_interval=rollout.memory_update_interval,
+    )
+    if negative := given.get("negative_prompt"):
+        settled["negative_prompt"] = negative
+    return settled

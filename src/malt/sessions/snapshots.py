@@ -2,9 +2,11 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
 from uuid import uuid4
 
+import torch
+
+from malt.rollouts.base import RolloutState
 from malt.sessions.serialization import map_tensors
 
 MAX_SNAPSHOTS = 8  # the present among them; with them a session of the default model stays below 8 MB
@@ -12,23 +14,23 @@ MAX_SNAPSHOTS = 8  # the present among them; with them a session of the default 
 
 @dataclass(frozen=True)
 class Snapshot:
-    """The progress of a rollout at a border between segments, and the prompt under which its last segment was told.
+    """The state of a rollout at a border between segments, and the prompt that its last segment shows.
 
     name: unlike that of any other snapshot, also of one at the same frame in another future.
     """
 
-    progress: Any
-    told: str | None = None
+    progress: RolloutState
+    prompt: str | None = None
     name: str = field(default_factory=lambda: uuid4().hex[:12])
 
     @property
     def start(self) -> int:
         """Number of the frame that comes next."""
-        return int(self.progress.start)
+        return self.progress.start
 
-    def on_cpu(self) -> "Snapshot":
-        """The same, with all tensors in the processor's memory."""
-        return replace(self, progress=map_tensors(self.progress, lambda tensor: tensor.cpu()))
+    def to(self, device: torch.device | str) -> "Snapshot":
+        """The same, with all tensors on a device."""
+        return replace(self, progress=map_tensors(self.progress, lambda tensor: tensor.to(device)))
 
 
 def thin(snapshots: Sequence[Snapshot], origin: Snapshot | None = None) -> tuple[Snapshot, ...]:

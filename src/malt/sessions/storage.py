@@ -17,7 +17,9 @@ from torch import Tensor
 import malt
 from malt.errors import MaltError, UsageError
 from malt.media.files import write_whole
+from malt.rollouts.base import RolloutState
 from malt.sessions.fingerprint import ModelIdentity, identify, tensor_bytes
+from malt.sessions.pipeline import SessionPipeline
 from malt.sessions.serialization import put_together, take_apart
 from malt.sessions.session_state import SessionState, build
 from malt.sessions.snapshots import Snapshot
@@ -47,8 +49,8 @@ def save_session(folder: Path, state: SessionState) -> None:
             if not (folder / name).is_file():
                 write_whole(folder / name, _snapshot_bytes(snapshot))
         actions = [] if state.actions is None else [f"actions-{state.now.name}.safetensors"]
-        for name in actions:
-            write_whole(folder / name, _pack({"actions": state.actions}, "actions"))
+        if state.actions is not None:
+            write_whole(folder / actions[0], _pack({"actions": state.actions}, "actions"))
         write_whole(folder / INDEX, _index_bytes(state))
         for file in folder.iterdir():
             if file.name not in (INDEX, *files, *actions):
@@ -58,7 +60,7 @@ def save_session(folder: Path, state: SessionState) -> None:
         raise MaltError(f"could not save the session {folder} ({reason}); make room or choose another place") from error
 
 
-def load_session(folder: Path, pipe: Any) -> SessionState:
+def load_session(folder: Path, pipe: SessionPipeline) -> SessionState:
     """Read a session that `pipe` made.
 
     Raises:
@@ -89,7 +91,7 @@ def read_index(folder: Path) -> dict[str, Any]:
         )
     try:
         stored = json.loads((folder / INDEX).read_text(encoding="utf-8"))
-        content = stored["session"]
+        content: dict[str, Any] = stored["session"]
         if stored["format"] != FORMAT:
             raise MaltError(f"the session {folder} is of another version of malt ({stored['malt']}); use that")
         if stored["sha256"] != _digest(content):
@@ -130,7 +132,7 @@ def _file_name(snapshot: Snapshot) -> str:
     return f"{snapshot.start:08d}-{snapshot.name}.safetensors"
 
 
-def _state_of(index: dict[str, Any], folder: Path, like: Any) -> SessionState:
+def _state_of(index: dict[str, Any], folder: Path, like: RolloutState) -> SessionState:
     snapshots = tuple(_read_snapshot(folder, entry["file"], like) for entry in index["snapshots"])
     origin, actions = index["origin"], index["actions"]
     return SessionState(
@@ -148,11 +150,11 @@ def _state_of(index: dict[str, Any], folder: Path, like: Any) -> SessionState:
 
 def _snapshot_bytes(snapshot: Snapshot) -> bytes:
     tensors: list[Tensor] = []
-    described = {"told": snapshot.told, "progress": take_apart(snapshot.progress, tensors)}
+    described = {"told": snapshot.prompt, "progress": take_apart(snapshot.progress, tensors)}
     return _pack({str(n): tensor for n, tensor in enumerate(tensors)}, json.dumps(described))
 
 
-def _read_snapshot(folder: Path, name: str, like: Any) -> Snapshot:
+def _read_snapshot(folder: Path, name: str, like: RolloutState) -> Snapshot:
     tensors, text = _unpack(folder / Path(name).name)
     described = json.loads(text)
     in_order = [tensors[str(n)] for n in range(len(tensors))]
@@ -160,7 +162,7 @@ def _read_snapshot(folder: Path, name: str, like: Any) -> Snapshot:
     return Snapshot(progress, described["told"], Path(name).stem.split("-")[1])
 
 
-def _pack(tensors: dict[str, Any], text: str) -> bytes:
+def _pack(tensors: dict[str, Tensor], text: str) -> bytes:
     """Tensors and a text as one safetensors file that holds its own hash."""
     own = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
     return save(own, metadata={"text": text, "sha256": _digest([text, _hashes(own)])})
@@ -178,7 +180,7 @@ def _hashes(tensors: dict[str, Tensor]) -> dict[str, str]:
     return {name: hashlib.sha256(tensor_bytes(tensors[name])).hexdigest() for name in sorted(tensors)}
 
 
-def _digest(content: Any) -> str:
+def _digest(content: object) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 

@@ -106,7 +106,7 @@ class Visitor:
             take = self.take
             self._limits.check_prompt(prompt)
             if prompt.strip() and prompt != take.session.prompt:
-                take.session.say(prompt)
+                take.session.set_prompt(prompt)
             if not self.growth.is_going:
                 self._check(num_frames, take.made)
                 self._grow(take, num_frames)
@@ -274,7 +274,7 @@ def _absorb(session: Session, first: np.ndarray) -> Iterator[Segment]:
     """The segments that given frames become, one by one."""
     given = to_tensor(first)
     names = session.pipe.action_names
-    yield from session.absorb(given, given.new_zeros(len(given), len(names)) if names else None)
+    yield from session.prefill(given, given.new_zeros(len(given), len(names)) if names else None)
 
 
 def _describe(take: Take) -> dict[str, Any]:

@@ -1,0 +1,41 @@
+"""Laws of fingerprints: a model is told by what it computes, not by what its parts are called."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from peft import LoraConfig
+
+import tiny_pipeline
+from malt.sessions import fingerprint
+from malt.sessions.fingerprint import identify
+
+
+def test_the_name_of_a_lora_and_compiling_leave_the_model_what_it_is(tmp_path: Path) -> None:
+    config = LoraConfig(r=2, target_modules=["to_q"], init_lora_weights="gaussian")
+    named = []
+    for name in ("default_0", "mine"):
+        pipe = tiny_pipeline.pipeline()
+        torch.manual_seed(0)
+        pipe.transformer.add_adapter(config, adapter_name=name)
+        named.append(identify(pipe).sha256)
+    plain = tiny_pipeline.pipeline()
+    before = identify(plain).sha256
+    assert named[0] == named[1] != before
+    plain.transformer = torch.compile(plain.transformer)
+    assert identify(plain).sha256 == before
+
+
+def test_a_large_models_hash_is_taken_once_and_follows_its_weights(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pipe = tiny_pipeline.pipeline()
+    whole = identify(pipe)
+    monkeypatch.setattr(fingerprint, "LARGE", 0)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert identify(pipe) == whole
+    monkeypatch.setattr(fingerprint, "_hash", lambda *_: "taken again")
+    assert identify(pipe) == whole
+    with torch.no_grad():
+        pipe.transformer.proj_out.bias[0] += 1e-3
+    assert identify(pipe).sha256 == "taken again"
