@@ -31,6 +31,15 @@ def no_number() -> None:
     raise MaltError("the model's output is not a number; choose another seed")
 
 
+class GreyNetwork(torch.nn.Linear):
+    """Computes nothing."""
+
+    def __init__(self) -> None:
+        super().__init__(1, 1)
+        self.config: dict[str, Any] = {}
+        self.segment_frames = 1
+
+
 class GreyPipeline:
     """Makes segments of four 8x8 frames and notes what it was asked for; it is its own codec and its own rollout."""
 
@@ -46,8 +55,7 @@ class GreyPipeline:
         self.asked: dict[str, Any] = {}
         self.fails_at: int | None = None
         self.fail: Callable[[], Any] = no_number
-        self.vae = self.text_encoder = self.scheduler = SimpleNamespace(state_dict=dict, config={})
-        self.transformer = SimpleNamespace(state_dict=dict, config={}, segment_frames=1)
+        self.transformer = self.vae = self.text_encoder = self.scheduler = GreyNetwork()
         self.config: dict[str, Any] = {}
         self.codec = self
 
