@@ -97,7 +97,7 @@ def means(samples: dict[str, list[float]]) -> dict:
     """The mean of each, one number a video, with its 95 % interval."""
     keep = ("mean", "low", "high", "n")
     figures = summarise([MetricResult(samples=samples)])["figures"]
-    return {name: {key: figure[key] for key in keep} for name, figure in figures.items()}
+    return {name: {key: value for key, value in figure.items() if key in keep} for name, figure in figures.items()}
 
 
 # Loss by segment ------------------------------------------------------------------------------------------------------

@@ -21,7 +21,7 @@ from results import write
 
 from malt.errors import UsageError
 from malt.evaluation.checkpoint_hash import checkpoint_sha256
-from malt.evaluation.evaluation_run import EvaluationRun
+from malt.evaluation.evaluation_run import EvaluationRun, Results
 from malt.evaluation.metrics.base import Metric
 from malt.evaluation.metrics.boundaries import Boundaries
 from malt.evaluation.metrics.cost import Cost
@@ -29,6 +29,7 @@ from malt.evaluation.metrics.drift import Drift
 from malt.evaluation.metrics.frechet import Frechet
 from malt.evaluation.metrics.prediction import Prediction
 from malt.evaluation.metrics.recall import Recall
+from malt.evaluation.result import Figure
 from malt.evaluation.video_model import VideoModel, video_model_of
 from malt.pipelines.loading import load_pipeline
 from malt.pipelines.packaged import default_checkpoint
@@ -95,12 +96,13 @@ def metrics(options: argparse.Namespace) -> list[Metric]:
     return [metric for metric in [*short, *drifts] if options.metrics is None or metric.name in options.metrics]
 
 
-def claims(results: dict[str, Any], lengths: list[int]) -> dict[str, Any]:
+def claims(results: Results, lengths: list[int]) -> dict[str, Any]:
     """The table of what is to be reached: the first subject against the best of the others."""
     first, *rivals = results["subjects"]
 
-    def figure(subject: str, metric: str, name: str) -> dict[str, Any] | None:
-        return results["subjects"][subject]["metrics"].get(metric, {}).get("figures", {}).get(name)
+    def figure(subject: str, metric: str, name: str) -> Figure | None:
+        found = results["subjects"][subject]["metrics"].get(metric)
+        return found["figures"].get(name) if found else None
 
     def means(names: list[str], metric: str, name: str) -> dict[str, float]:
         found = {each: figure(each, metric, name) for each in names}
@@ -113,7 +115,7 @@ def claims(results: dict[str, Any], lengths: list[int]) -> dict[str, Any]:
             table[f"cost of {what} at 1,024 frames, rival over subject"] = {
                 r: costs[r] / costs[first] for r in costs if r != first
             }
-    for name in results["metrics"].get("frechet", {"headlines": []})["headlines"]:
+    for name in results["metrics"]["frechet"]["headlines"] if "frechet" in results["metrics"] else []:
         others = means(rivals, "frechet", name)
         own = means([first], "frechet", name)
         if others and own and not name.startswith("floor"):

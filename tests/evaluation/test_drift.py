@@ -25,7 +25,9 @@ def outcome(name: str) -> MetricResult:
 
 
 def mean(name: str, figure: str) -> float:
-    return summarise([outcome(name)])["figures"][figure]["mean"]
+    value = summarise([outcome(name)])["figures"][figure]["mean"]
+    assert value is not None
+    return value
 
 
 def test_true_videos_do_not_drift() -> None:

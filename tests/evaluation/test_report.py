@@ -16,7 +16,7 @@ from malt.evaluation.metrics.base import Axes, FigureSpec, batches
 from malt.evaluation.registry import METRICS, Extent, build_metrics
 from malt.evaluation.report.chart import ChartLine, Point, line_chart, nice_ticks, short
 from malt.evaluation.report.html_page import write_page
-from malt.evaluation.report.side_by_side import show, table
+from malt.evaluation.report.side_by_side import CaptionedFiles, show, table
 from malt.evaluation.result import Curve, MetricResult
 from malt.evaluation.video_model import VideoModel
 from world_video_models import PASSAGE, WorldModel
@@ -127,7 +127,9 @@ class Balanced(HTMLParser):
 
 def test_the_page_shows_figures_charts_and_videos_and_marks_the_best(tmp_path: Path) -> None:
     done = finished(tmp_path, seeds=2)
-    videos = [{"caption": "a <red> circle", "files": {"good": "videos/good-0.mp4", "other": "videos/other-0.mp4"}}]
+    videos: list[CaptionedFiles] = [
+        {"caption": "a <red> circle", "files": {"good": "videos/good-0.mp4", "other": "videos/other-0.mp4"}}
+    ]
     page = write_page(done.results(), videos, "a heading")
     parser = Balanced()
     parser.feed(page)

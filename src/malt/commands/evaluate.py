@@ -137,13 +137,13 @@ class EvaluateCommand:
         write_text(self.out / "index.html", write_page(results, videos, self._heading(run, remark)))
 
     def _heading(self, run: "EvaluationRun", remark: str) -> str:
-        model = "the default model" if self.checkpoint is None else f"the model {self.checkpoint.name}"
-        ways = ", ".join(model.name for model in run.models)
+        model = "The default model" if self.checkpoint is None else f"The model {self.checkpoint.name}"
+        ways = ", ".join(each.name for each in run.models)
         left = len(run.pending())
         state = f"; {left} of {len(run.tasks())} runs are still missing" if left else ""
-        quick = "; a quick look at few videos, so read the intervals" if self.quick else ""
+        quick = "; a quick look at few videos, so mind the intervals" if self.quick else ""
         seeds = f"{self.seeds} seed{'s' if self.seeds > 1 else ''}"
-        return f"{model}, by {ways}; {seeds}{quick}{state}. {remark}".rstrip()
+        return f"{model} in the world {run.world.name}, by {ways}; {seeds}{quick}{state}. {remark}".rstrip()
 
 
 class _Counted:

@@ -5,20 +5,80 @@ import os
 import platform
 import re
 import time
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TypedDict, cast
 
 import torch
 
 from malt.errors import MaltError, UsageError
 from malt.evaluation.metrics.base import Metric
-from malt.evaluation.result import MetricResult, summarise
+from malt.evaluation.result import Figure, JoinedCurve, MetricResult, StoredResult, summarise
 from malt.evaluation.video_model import VideoModel
 from malt.media.files import write_whole
 from malt.sessions.run_report import versions
-from malt.worlds.base import World
+from malt.worlds.base import Better, World
+
+
+class StoredRun(TypedDict):
+    """What is kept of one run of a metric."""
+
+    settings: dict[str, object]
+    seconds: float
+    outcome: StoredResult
+
+
+class StoredSpec(TypedDict):
+    """A `FigureSpec` as JSON has it."""
+
+    words: str
+    better: Better | None
+    percent: bool
+
+
+class StoredAxes(TypedDict):
+    """The `Axes` of a chart as JSON has them."""
+
+    x: str
+    y: str
+    log_x: bool
+
+
+class MetricDescription(TypedDict):
+    """What a reader needs to know of a metric."""
+
+    says: str
+    headlines: dict[str, StoredSpec]
+    axes: dict[str, StoredAxes]
+
+
+class MeasuredMetric(TypedDict):
+    """What a metric found of one model, over all seeds."""
+
+    settings: dict[str, object]
+    seconds: float
+    figures: dict[str, Figure]
+    curves: list[JoinedCurve]
+    notes: list[str]
+
+
+class MeasuredModel(TypedDict):
+    """What was found of one model."""
+
+    identity: dict[str, object]
+    metrics: dict[str, MeasuredMetric]
+
+
+class Results(TypedDict):
+    """Everything that an evaluation found, as it is written to results.json."""
+
+    versions: dict[str, str]
+    machine: dict[str, int | str | None]
+    intervals: str
+    world: str
+    metrics: dict[str, MetricDescription]
+    subjects: dict[str, MeasuredModel]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,7 +122,7 @@ class EvaluationRun:
                     f"{self.folder} holds figures of another checkpoint or world for {model.name}; name another folder"
                 )
         for task in self.tasks():
-            if self.is_done(task) and _read(self.path(task))["settings"] != _plain(task.metric.settings()):
+            if self.is_done(task) and _read_run(self.path(task))["settings"] != _plain(task.metric.settings()):
                 raise UsageError(
                     f"{self.folder} holds {task.metric.name} with other settings; name another folder, or ask as before"
                 )
@@ -102,7 +162,7 @@ class EvaluationRun:
         settings = task.metric.settings()
         write_json(self.path(task), {"settings": settings, "seconds": seconds, "outcome": outcome.as_dict()})
 
-    def results(self) -> dict[str, Any]:
+    def results(self) -> Results:
         """Everything found so far, summed up over seeds."""
         return {
             "versions": versions(),
@@ -111,21 +171,24 @@ class EvaluationRun:
                 "threads": torch.get_num_threads(),
                 "system": platform.platform(),
             },
-            "intervals": "95 %: bootstrap over videos where a figure is of videos, Student over seeds where it is of a set",
+            "intervals": "95 %: a bootstrap over videos, or Student's t over seeds for a figure of a whole set of videos",
             "world": self.world.name,
             "metrics": {metric.name: _described(metric) for metric in self.metrics},
-            "subjects": {model.name: self._of_subject(model) for model in self.models},
+            "subjects": {model.name: self._of_model(model) for model in self.models},
         }
 
-    def _of_subject(self, model: VideoModel) -> dict[str, Any]:
-        found = {}
+    def _of_model(self, model: VideoModel) -> MeasuredModel:
+        found: dict[str, MeasuredMetric] = {}
         for metric in self.metrics:
             tasks = [EvaluationTask(model=model, metric=metric, seed=seed) for seed in range(self.seeds)]
-            runs = [_read(self.path(task)) for task in tasks if self.is_done(task)]
+            runs = [_read_run(self.path(task)) for task in tasks if self.is_done(task)]
             if runs:
                 outcomes = [MetricResult.from_dict(run["outcome"]) for run in runs]
-                about = {"settings": runs[0]["settings"], "seconds": sum(run["seconds"] for run in runs)}
-                found[metric.name] = about | summarise(outcomes)
+                found[metric.name] = {
+                    "settings": runs[0]["settings"],
+                    "seconds": sum(run["seconds"] for run in runs),
+                    **summarise(outcomes),
+                }
         return {"identity": model.identity, "metrics": found}
 
     def _about(self, model: VideoModel) -> dict[str, object]:
@@ -136,7 +199,7 @@ class EvaluationRun:
         return self.folder / "runs"
 
 
-def write_json(path: Path, content: Any) -> None:
+def write_json(path: Path, content: Mapping[str, object]) -> None:
     """Write JSON whole or not at all, and make the folders it needs."""
     write_text(path, json.dumps(content, indent=1, allow_nan=False) + "\n")
 
@@ -154,18 +217,30 @@ def write_text(path: Path, text: str) -> None:
         raise MaltError(f"could not write {path} ({error.strerror}); make room or choose another place") from error
 
 
-def _described(metric: Metric) -> dict[str, Any]:
-    headlines = {name: asdict(meaning) for name, meaning in metric.headlines.items()}
-    axes = {name: asdict(axes) for name, axes in metric.axes.items()}
+def _described(metric: Metric) -> MetricDescription:
+    headlines: dict[str, StoredSpec] = {
+        name: {"words": spec.words, "better": spec.better, "percent": spec.percent}
+        for name, spec in metric.headlines.items()
+    }
+    axes: dict[str, StoredAxes] = {
+        name: {"x": each.x, "y": each.y, "log_x": each.log_x} for name, each in metric.axes.items()
+    }
     return {"says": metric.says, "headlines": headlines, "axes": axes}
 
 
-def _plain(value: Any) -> Any:
-    return json.loads(json.dumps(value))
+def _plain(value: Mapping[str, object]) -> object:
+    """The value as it comes back from JSON: tuples are lists."""
+    plain: object = json.loads(json.dumps(value))
+    return plain
 
 
-def _read(path: Path) -> Any:
+def _read_run(path: Path) -> StoredRun:
+    return cast(StoredRun, _read(path))
+
+
+def _read(path: Path) -> object:
     try:
-        return json.loads(path.read_text())
+        stored: object = json.loads(path.read_text())
+        return stored
     except (OSError, ValueError) as error:
         raise UsageError(f"{path} is damaged; remove it and it is measured again") from error

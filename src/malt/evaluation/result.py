@@ -7,7 +7,7 @@ a Frechet distance, have one value a seed and a normal (Student) interval over s
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any, Literal
+from typing import Literal, TypedDict
 
 import numpy as np
 from scipy import stats
@@ -27,6 +27,59 @@ class Curve:
     over: Over = "videos"
 
 
+class StoredCurve(TypedDict):
+    """A `Curve` as JSON has it."""
+
+    chart: str
+    line: str
+    x: list[float]
+    samples: list[list[float]]
+    over: Over
+
+
+class StoredResult(TypedDict):
+    """A `MetricResult` as JSON has it."""
+
+    samples: dict[str, list[float]]
+    whole: dict[str, float]
+    ratios: dict[str, list[list[str]]]
+    curves: list[StoredCurve]
+    notes: list[str]
+
+
+class Figure(TypedDict):
+    """A number with its 95 % interval, of how many videos or seeds; None where there is none."""
+
+    mean: float | None
+    low: float | None
+    high: float | None
+    n: int
+    seeds: int
+    over: Over
+
+
+class CurvePoint(Figure):
+    """A figure at one place of a curve."""
+
+    x: float
+
+
+class JoinedCurve(TypedDict):
+    """A line of a chart, of all seeds."""
+
+    chart: str
+    line: str
+    points: list[CurvePoint]
+
+
+class Summary(TypedDict):
+    """What runs with different seeds say together."""
+
+    figures: dict[str, Figure]
+    curves: list[JoinedCurve]
+    notes: list[str]
+
+
 @dataclass(frozen=True, kw_only=True)
 class MetricResult:
     """What one run found. samples: one number a video. whole: one number for all. ratios: names of `samples` whose
@@ -38,18 +91,23 @@ class MetricResult:
     curves: list[Curve] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
-    def as_dict(self) -> dict[str, Any]:
+    def as_dict(self) -> dict[str, object]:
         """Ready for JSON; `from_dict` is its inverse."""
         return asdict(self)
 
     @classmethod
-    def from_dict(cls, stored: dict[str, Any]) -> "MetricResult":
-        """The outcome that `as_dict` stored."""
-        ratios = {name: (pair[0], pair[1]) for name, pair in stored["ratios"].items()}
-        return cls(**stored | {"curves": [Curve(**curve) for curve in stored["curves"]], "ratios": ratios})
+    def from_dict(cls, stored: StoredResult) -> "MetricResult":
+        """The result that `as_dict` stored."""
+        return cls(
+            samples=stored["samples"],
+            whole=stored["whole"],
+            ratios={name: (pair[0], pair[1]) for name, pair in stored["ratios"].items()},
+            curves=[Curve(**curve) for curve in stored["curves"]],
+            notes=stored["notes"],
+        )
 
 
-def summarise(outcomes: Sequence[MetricResult]) -> dict[str, Any]:
+def summarise(outcomes: Sequence[MetricResult]) -> Summary:
     """What runs with different seeds say together: figures, curves and notes, ready for JSON."""
     num = len(outcomes)
     samples = {name: _pool([run.samples.get(name, []) for run in outcomes]) for name in _names(outcomes, "samples")}
@@ -71,7 +129,7 @@ def _pool(lists: list[list[float]]) -> list[float]:
     return [value for values in lists for value in values]
 
 
-def _of_videos(values: list[float], seeds: int) -> dict[str, Any]:
+def _of_videos(values: list[float], seeds: int) -> Figure:
     """Mean of the videos' numbers, with a bootstrap interval."""
     if not values:
         return _figure(None, None, 0, seeds, "videos")
@@ -79,7 +137,7 @@ def _of_videos(values: list[float], seeds: int) -> dict[str, Any]:
     return _figure(float(np.mean(values)), drawn, len(values), seeds, "videos")
 
 
-def _of_ratio(up: list[list[float]], down: list[list[float]], seeds: int) -> dict[str, Any]:
+def _of_ratio(up: list[list[float]], down: list[list[float]], seeds: int) -> Figure:
     """Product of means over product of means, with a bootstrap interval in which all come from the same videos."""
     num = len(up[0])
     if num == 0 or any(len(values) != num for values in up + down) or any(np.mean(values) == 0 for values in down):
@@ -90,7 +148,7 @@ def _of_ratio(up: list[list[float]], down: list[list[float]], seeds: int) -> dic
     return _figure(float(mean), above[below != 0] / below[below != 0], num, seeds, "videos")
 
 
-def _of_seeds(values: list[float]) -> dict[str, Any]:
+def _of_seeds(values: list[float]) -> Figure:
     """Mean of the seeds' numbers, with Student's interval."""
     mean, num = float(np.mean(values)), len(values)
     if num < 2:
@@ -101,7 +159,7 @@ def _of_seeds(values: list[float]) -> dict[str, Any]:
 
 def _figure(
     mean: float | None, drawn: np.ndarray | None, num: int, seeds: int, over: Over, *, ends: bool = False
-) -> dict[str, Any]:
+) -> Figure:
     """A number with its interval; `drawn` are resampled means, or with `ends` the interval itself."""
     low, high = None, None
     if drawn is not None and num > 1 and len(drawn):
@@ -114,7 +172,7 @@ def _draws(num: int) -> np.ndarray:
     return np.random.default_rng(0).integers(num, size=(RESAMPLES, num))
 
 
-def _curves(outcomes: Sequence[MetricResult]) -> list[dict[str, Any]]:
+def _curves(outcomes: Sequence[MetricResult]) -> list[JoinedCurve]:
     """The runs' curves joined, point by point."""
     joined: dict[tuple[str, str, Over], dict[float, list[float]]] = {}
     for curve in (curve for run in outcomes for curve in run.curves):
@@ -125,11 +183,11 @@ def _curves(outcomes: Sequence[MetricResult]) -> list[dict[str, Any]]:
         {
             "chart": chart,
             "line": line,
-            "points": [{"x": x} | _point(points[x], len(outcomes), over) for x in sorted(points)],
+            "points": [{"x": x, **_point(points[x], len(outcomes), over)} for x in sorted(points)],
         }
         for (chart, line, over), points in joined.items()
     ]
 
 
-def _point(values: list[float], seeds: int, over: Over) -> dict[str, Any]:
+def _point(values: list[float], seeds: int, over: Over) -> Figure:
     return _of_seeds(values) if over == "seeds" and values else _of_videos(values, seeds)

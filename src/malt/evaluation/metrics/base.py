@@ -1,11 +1,12 @@
-"""The seam of everything that is measured: a subject and a seed in, numbers out."""
+"""The seam of everything that is measured: a model and a seed in, numbers out."""
 
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Literal, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 from malt.evaluation.result import MetricResult
 from malt.evaluation.video_model import VideoModel
+from malt.worlds.base import Better
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -13,7 +14,7 @@ class FigureSpec:
     """How a figure is to be read: what it says in a few words, and which way is good (None: neither)."""
 
     words: str
-    better: Literal["higher", "lower"] | None = None
+    better: Better | None = None
     percent: bool = False
 
 
@@ -55,7 +56,7 @@ class Metric(Protocol):
         ...
 
     def settings(self) -> dict[str, object]:
-        """What the numbers depend on besides subject and seed, ready for JSON."""
+        """What the numbers depend on besides model and seed, ready for JSON."""
         ...
 
 

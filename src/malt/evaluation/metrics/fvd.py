@@ -1,4 +1,4 @@
-"""FVD against the world's own films, with the I3D network that a user brings."""
+"""FVD against the world's own videos, with the I3D network that a user brings."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -30,7 +30,7 @@ class Fvd:
     num_videos: int = PROTOCOL_CLIPS
     lengths: tuple[int, ...] = PROTOCOL_FRAMES
     name: str = "fvd"
-    says: str = "FVD by the protocol of StyleGAN-V and PVDM, against films of this world; the floor is that of two sets of films."
+    says: str = "FVD by the protocol of StyleGAN-V and PVDM, against videos of this world; the floor is that of two sets of them."
 
     def __post_init__(self) -> None:
         """Refuse so few videos that there is no covariance, and a file that is no I3D network."""
@@ -63,10 +63,10 @@ class Fvd:
         return protocol | {"sha256": i3d.sha256, "layout": i3d.layout, "scales_itself": i3d.scales_itself}
 
     def run(self, model: VideoModel, seed: int) -> MetricResult:
-        """Make clips and films, and compare what the network says of them."""
+        """Make clips, render others, and compare what the network says of them."""
         i3d = load_i3d(self.i3d)
         made = self._features(i3d, self._made(model, seed))
-        real, other = (self._features(i3d, self._films(model, seed, room)) for room in (REAL, OTHER_REAL))
+        real, other = (self._features(i3d, self._true(model, seed, room)) for room in (REAL, OTHER_REAL))
         whole = {_named(n): frechet_of(made[n], real[n]) for n in self.lengths}
         whole |= {f"floor, {_named(n)}": frechet_of(other[n], real[n]) for n in self.lengths}
         notes = [f"{self.num_videos} clips, stride 1, {SIDE}x{SIDE}, network sha256 {i3d.sha256[:12]}"]
@@ -87,7 +87,7 @@ class Fvd:
         for part in batches(self.num_videos):
             yield make(model, Request(captions=captions[part], seed=seed + part.start), max(self.lengths))
 
-    def _films(self, model: VideoModel, seed: int, room: int) -> Iterable[Tensor]:
+    def _true(self, model: VideoModel, seed: int, room: int) -> Iterable[Tensor]:
         seeds = seeds_of(self.num_videos, seed, room=room)
         for part in batches(self.num_videos):
             yield true_videos(self.world, seeds[part], 0, max(self.lengths), model.frame_size)

@@ -32,8 +32,8 @@ class Prediction:
     horizon: int = 64
     name: str = "prediction"
     says: str = (
-        "True frames (and actions, where the model takes them) are given and the video goes on: how close to what really "
-        f"came, frame by frame. The line '{FROZEN}' is what one gets by not moving at all."
+        "True frames are given, and actions where the model takes them; then the model goes on. How close is each frame to "
+        f"the true one? The line '{FROZEN}' is what a video gets that does not move."
     )
 
     @property

@@ -24,8 +24,8 @@ class Recall:
     per_bin: int = 16
     name: str = "recall"
     says: str = (
-        "True frames are shown until something has gone out of sight; does the same thing come out again? What never "
-        "comes out counts as forgotten. With an emptied memory, or another video's, the model cannot know."
+        "True frames are given until something is out of sight, and the model goes on: does the same thing come out? What "
+        "never comes out counts as forgotten. With an emptied memory, or that of another video, the model cannot know."
     )
 
     def __post_init__(self) -> None:
@@ -109,7 +109,7 @@ class Recall:
         return first, true_actions(self.world, clips, names)
 
     def _notes(self, found: dict[str, list[Occlusion]]) -> list[str]:
-        notes = [f"by chance what comes out is the same in {self.oracle.chance:.1%} of cases"]
+        notes = [f"by chance, the same comes out in {self.oracle.chance:.1%} of cases"]
         short = [name for name, in_span in found.items() if len(in_span) < self.per_bin]
         if short:
             notes.append(f"fewer occlusions than wanted were found for {', '.join(short)} hidden frames")

@@ -2,17 +2,16 @@
 
 from collections.abc import Iterable
 from html import escape
-from typing import Any
 
+from malt.evaluation.evaluation_run import MeasuredMetric, Results, StoredSpec
 from malt.evaluation.metrics.base import Axes
 from malt.evaluation.report.chart import COLOURS, DASHES, GREY, ChartLine, Point, line_chart, short
 from malt.evaluation.report.html_style import SCRIPT, STYLE
-from malt.evaluation.report.side_by_side import WORLD
+from malt.evaluation.report.side_by_side import WORLD, CaptionedFiles
+from malt.evaluation.result import Figure
 
-Results = dict[str, Any]
 
-
-def write_page(results: Results, videos: list[dict[str, Any]], heading: str) -> str:
+def write_page(results: Results, videos: list[CaptionedFiles], heading: str) -> str:
     """The page as text; `videos` are captions with files by subject."""
     body = [
         f"<h1>How well do long videos hold up?</h1><p class='lead'>{escape(heading)}</p>",
@@ -29,7 +28,7 @@ def write_page(results: Results, videos: list[dict[str, Any]], heading: str) -> 
     )
 
 
-def _videos(videos: list[dict[str, Any]], subjects: list[str]) -> str:
+def _videos(videos: list[CaptionedFiles], subjects: list[str]) -> str:
     """A row a caption, a column a subject; one bar plays them all."""
     shown = [row for row in videos if row["files"]]
     if not shown:
@@ -42,9 +41,9 @@ def _videos(videos: list[dict[str, Any]], subjects: list[str]) -> str:
         for row in shown
     )
     bar = "<button id='play'>Play all</button><input id='seek' type='range' min='0' max='1000' value='0'><span id='time'></span>"
-    said = f"The same captions for all; the column of {WORLD} is a film of the scene that each caption was written for."
+    said = f"Every row has one caption. The column of {WORLD} shows the video that the caption was written for."
     return (
-        f"<section><h2>Look</h2><p>{said}</p><div class='bar'>{bar}</div><div class='wide'><table class='videos'>"
+        f"<section><h2>Videos</h2><p>{said}</p><div class='bar'>{bar}</div><div class='wide'><table class='videos'>"
         f"<thead><tr>{heads}</tr></thead><tbody>{rows}</tbody></table></div></section>"
     )
 
@@ -68,25 +67,25 @@ def _table(results: Results) -> str:
     ]
     if not rows:
         return ""
-    said = "Each figure with its 95 % interval and the number of videos (or seeds) behind it. Arrows say which way is better."
+    said = "Each figure has its 95 % interval and the number of videos, or of seeds, behind it. Arrows say which way is better."
     return (
-        f"<section><h2>At a glance</h2><p>{said}</p><div class='wide'><table class='figures'><thead><tr><th></th>{heads}</tr>"
+        f"<section><h2>Figures</h2><p>{said}</p><div class='wide'><table class='figures'><thead><tr><th></th>{heads}</tr>"
         f"</thead><tbody>{''.join(rows)}</tbody></table></div></section>"
     )
 
 
-def _rows(metric: str, headlines: dict[str, Any], found: dict[str, Any]) -> Iterable[str]:
-    for name, meaning in headlines.items():
+def _rows(metric: str, headlines: dict[str, StoredSpec], found: dict[str, MeasuredMetric | None]) -> Iterable[str]:
+    for name, spec in headlines.items():
         figures = {subject: each["figures"].get(name) if each else None for subject, each in found.items()}
         if all(figure is None for figure in figures.values()):
             continue
-        best = _best(figures, meaning["better"])
-        cells = "".join(_cell(figure, subject in best, meaning["percent"]) for subject, figure in figures.items())
-        arrow = {"higher": " ↑", "lower": " ↓", None: ""}[meaning["better"]]
-        yield f"<tr><th><span class='of'>{escape(metric)}</span> {escape(meaning['words'])}{arrow}</th>{cells}</tr>"
+        best = _best(figures, spec["better"])
+        cells = "".join(_cell(figure, subject in best, spec["percent"]) for subject, figure in figures.items())
+        arrow = {"higher": " ↑", "lower": " ↓", None: ""}[spec["better"]]
+        yield f"<tr><th><span class='of'>{escape(metric)}</span> {escape(spec['words'])}{arrow}</th>{cells}</tr>"
 
 
-def _best(figures: dict[str, Any], better: str | None) -> set[str]:
+def _best(figures: dict[str, Figure | None], better: str | None) -> set[str]:
     """Those with the best mean, if there is more than one to choose from."""
     means = {name: figure["mean"] for name, figure in figures.items() if figure and figure["mean"] is not None}
     if better is None or len(means) < 2:
@@ -95,12 +94,13 @@ def _best(figures: dict[str, Any], better: str | None) -> set[str]:
     return {name for name, mean in means.items() if mean == bound}
 
 
-def _cell(figure: dict[str, Any] | None, is_best: bool, percent: bool) -> str:
+def _cell(figure: Figure | None, is_best: bool, percent: bool) -> str:
     if figure is None:
         return "<td class='none'>not measured</td>"
     if figure["mean"] is None:
         return "<td class='none'>none: there was nothing to compare with</td>"
-    interval = "" if figure["low"] is None else f"{_said(figure['low'], percent)} to {_said(figure['high'], percent)}, "
+    low, high = figure["low"], figure["high"]
+    interval = "" if low is None or high is None else f"{_said(low, percent)} to {_said(high, percent)}, "
     over = f"n = {figure['n']}" if figure["over"] == "videos" else f"{figure['n']} seed{'s' if figure['n'] > 1 else ''}"
     mean = _said(figure["mean"], percent)
     return f"<td{' class=best' if is_best else ''}><b>{mean}</b><small>{interval}{over}</small></td>"
@@ -125,7 +125,7 @@ def _metric(results: Results, name: str) -> str:
     )
 
 
-def _figure(results: Results, metric: str, chart: str, found: dict[str, Any]) -> str:
+def _figure(results: Results, metric: str, chart: str, found: dict[str, MeasuredMetric]) -> str:
     axes = Axes(**results["metrics"][metric]["axes"][chart])
     lines = _lines(chart, found, list(results["subjects"]))
     if not lines:
@@ -134,7 +134,7 @@ def _figure(results: Results, metric: str, chart: str, found: dict[str, Any]) ->
     return f"<figure><figcaption>{escape(axes.y)}</figcaption>{line_chart(lines, axes)}<div class='keys'>{keys}</div></figure>"
 
 
-def _lines(chart: str, found: dict[str, Any], subjects: list[str]) -> list[ChartLine]:
+def _lines(chart: str, found: dict[str, MeasuredMetric], subjects: list[str]) -> list[ChartLine]:
     """Every subject's lines in its colour; what the world itself does, once, in grey."""
     lines: list[ChartLine] = []
     for subject, each in found.items():

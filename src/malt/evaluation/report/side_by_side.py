@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 from jaxtyping import Float
 from torch import Tensor
@@ -19,6 +19,13 @@ WORLD = "the world itself"
 SEED, SCALE = 1000, 3  # no metric is run with so large a seed
 
 
+class CaptionedFiles(TypedDict):
+    """A caption, and the video files made of it, by who made them."""
+
+    caption: str
+    files: dict[str, str]
+
+
 def show(world: World, models: Sequence[VideoModel], folder: Path, num_videos: int, num_frames: int) -> Iterator[str]:
     """Write what is not there yet into `folder`, and name each model whose videos are being made."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -32,11 +39,11 @@ def show(world: World, models: Sequence[VideoModel], folder: Path, num_videos: i
     paths = [folder / file_name(WORLD, n) for n in range(num_videos)]
     if models and not all(path.is_file() for path in paths):
         yield WORLD
-        films = true_videos(world, seeds_of(num_videos, SEED), 0, num_frames, models[0].frame_size)
-        _write([films], paths, models[0].frame_rate)
+        videos = true_videos(world, seeds_of(num_videos, SEED), 0, num_frames, models[0].frame_size)
+        _write([videos], paths, models[0].frame_rate)
 
 
-def table(world: World, models: Sequence[VideoModel], folder: Path, num_videos: int) -> list[dict[str, Any]]:
+def table(world: World, models: Sequence[VideoModel], folder: Path, num_videos: int) -> list[CaptionedFiles]:
     """For the page: every caption with the files, relative to the page, of those whose videos are there."""
     names = [WORLD, *(model.name for model in models)]
     return [
