@@ -54,9 +54,9 @@ class Drives:
     @classmethod
     def of(cls, folder: Path, size: tuple[int, int]) -> "Drives":
         """All drives of a folder."""
-        films = find_videos(folder)
-        actions = [read_actions(film.actions) for film in films if film.actions]
-        return cls([*decode_videos(films, size, fps=20.0).values()], actions)
+        videos = find_videos(folder)
+        actions = [read_actions(video.actions) for video in videos if video.actions]
+        return cls([*decode_videos(videos, size, fps=20.0).values()], actions)
 
     def windows(self, num_frames: int, most: int, but: int = 0) -> DrivingWindows:
         """The beginnings of the longest drives that have so many frames, but for the first `but` of these."""

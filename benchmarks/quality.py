@@ -58,8 +58,8 @@ def recall(pipe: MaltPipeline, count: int) -> dict:
 def wear(pipe: MaltPipeline, count: int, sheet: Path | None, late: int = 3000) -> dict:
     """Well-formed shapes and motion in frames `late` ... `late + 100` against those in frames 0 ... 100.
 
-    The same of rendered films of the scenes that the captions describe says how much of it is chance. `sheet` is written
-    where it is given: both windows of the first films.
+    The same of rendered videos of the scenes that the captions describe says how much of it is chance. `sheet` is written
+    where it is given: both windows of the first videos.
     """
     scenes = sample_scenes(count, WEAR_SEED)
     captions = [describe(scenes, n, WEAR_SEED + n).text for n in range(count)]

@@ -29,8 +29,8 @@ def main() -> None:
     parser.add_argument("--frames", type=int, default=32, help="first frames of each video")
     parser.add_argument("--out", type=Path, default=Path("docs/results/reconstruction.json"))
     options = parser.parse_args()
-    films = decode_videos(find_videos(options.data / "donkeycar" / "valid"), (64, 96), fps=20.0)
-    clips = np.stack([film[: options.frames] for film in films.values() if len(film) >= options.frames])
+    found = decode_videos(find_videos(options.data / "donkeycar" / "valid"), (64, 96), fps=20.0)
+    clips = np.stack([video[: options.frames] for video in found.values() if len(video) >= options.frames])
     videos = torch.from_numpy(clips).permute(0, 1, 4, 2, 3).float() / 127.5 - 1
     ours = codec_of(load_autoencoder(packaged_models()["drive"]))
     theirs = codec_of(AutoencoderTiny.from_pretrained(options.data / "taesd3").eval())

@@ -75,14 +75,14 @@ def main() -> None:
         parser.error(f"{options.out} is there already; name another folder, or delete it")
     options.out.mkdir(parents=True)
     chance, size = random.Random(options.seed), (options.size[0], options.size[1])
-    for film in find_videos(options.videos):
-        for name, frames in varied(film.path, size, chance).items():
-            path = options.out / f"{film.path.stem}-{name}.mp4"
+    for video in find_videos(options.videos):
+        for name, frames in varied(video.path, size, chance).items():
+            path = options.out / f"{video.path.stem}-{name}.mp4"
             write_video(path, frames, size, options.fps)
-            if film.actions:
+            if video.actions:
                 negated = options.negate if "mirrored" in name else []
-                write_actions(film.actions, path.with_suffix(".actions.csv"), negated)
-        print(film.path.stem, flush=True)
+                write_actions(video.actions, path.with_suffix(".actions.csv"), negated)
+        print(video.path.stem, flush=True)
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ from malt.worlds.passage.world_features import CLIP_FRAMES, LANES, WorldFeatures
 
 TRAIN_SEED, HELD_OUT_SEED = 50_000_000, 60_000_000
 MIN_VISIBLE = 8  # frames of a clip in which a shape must be in full sight to be asked about
-LATEST = 2000  # frame of a film before which clips begin
+LATEST = 2000  # frame of a video before which clips begin
 SPOILT = 0.25  # share of training clips with a little noise, as generated videos are never quite clean
 
 

@@ -63,16 +63,16 @@ def test_a_broken_video_is_named_and_the_exit_says_so(folder: Path, capsys: pyte
     write_actions(Path("videos/c.mp4"), 3)
     assert encode() == 1
     assert "skipped 1 broken videos, all others are encoded: videos/c.mp4 is not a video" in capsys.readouterr().err
-    assert len(ShardDataset.open(folder / "shards").films) == 2
+    assert len(ShardDataset.open(folder / "shards").videos) == 2
 
 
 def test_ranks_share_the_work(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert encode("--rank", "0", "--world-size", "2") == 0
-    assert len(ShardDataset.open(folder / "shards").films) == 1
+    assert len(ShardDataset.open(folder / "shards").videos) == 1
     monkeypatch.setenv("RANK", "1")
     monkeypatch.setenv("WORLD_SIZE", "2")
     assert encode() == 0
-    assert [film.name for film in ShardDataset.open(folder / "shards").films] == ["a.mp4", "b.mp4"]
+    assert [video.name for video in ShardDataset.open(folder / "shards").videos] == ["a.mp4", "b.mp4"]
 
 
 def test_a_codec_of_diffusers_serves_as_well(folder: Path) -> None:

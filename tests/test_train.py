@@ -24,7 +24,7 @@ SMALL = ["--frame-size", "32", "48", "--frame-rate", "20", "--monitors.sample-fr
 SHORT = ["--curriculum.1.objectives.0.num-segments", "2"]
 
 
-def film(path: Path, num_frames: int, seed: int, acting: bool = True) -> None:
+def video(path: Path, num_frames: int, seed: int, acting: bool = True) -> None:
     """A square that wanders over noise, with what was done."""
     chance = np.random.default_rng(seed)
     frames = chance.integers(0, 60, (num_frames, 48, 64, 3), dtype=np.uint8)
@@ -38,10 +38,10 @@ def film(path: Path, num_frames: int, seed: int, acting: bool = True) -> None:
         path.with_name(f"{path.stem}.actions.csv").write_text("steering,throttle\n" + rows)
 
 
-def films(folder: Path, count: int = 3, acting: bool = True) -> Path:
+def videos(folder: Path, count: int = 3, acting: bool = True) -> Path:
     folder.mkdir()
     for seed in range(count):
-        film(folder / f"film-{seed}.mp4", 60, seed, acting)
+        video(folder / f"film-{seed}.mp4", 60, seed, acting)
     return folder
 
 
@@ -53,7 +53,7 @@ def train(data: Path, out: Path, *options: str) -> int:
 def driven(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished run on videos with actions."""
     folder = tmp_path_factory.mktemp("driven")
-    assert train(films(folder / "films"), folder / "run", *ACTING) == 0
+    assert train(videos(folder / "films"), folder / "run", *ACTING) == 0
     return folder / "run"
 
 
@@ -61,7 +61,7 @@ def driven(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def captioned(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished run on captioned videos without actions."""
     folder = tmp_path_factory.mktemp("captioned")
-    data = films(folder / "films", acting=False)
+    data = videos(folder / "films", acting=False)
     (data / "captions.csv").write_text(
         "file,caption\nfilm-0.mp4,A grey square.\nfilm-1.mp4,a bright square\nfilm-2.mp4,unseen words\n"
     )
@@ -88,7 +88,7 @@ def test_a_run_on_videos_measures_and_shows_what_it_learned(driven: Path) -> Non
 def test_the_shards_of_a_run_are_what_its_own_autoencoder_makes(driven: Path) -> None:
     autoencoder = load_autoencoder(driven / "autoencoder" / "final")
     corpus = ShardDataset.open(driven / "shards", identify(autoencoder))
-    assert [len(film) for film in corpus.films] == [15, 15, 15]
+    assert [len(video) for video in corpus.videos] == [15, 15, 15]
     assert corpus.action_names == ("steering", "throttle")
 
 
@@ -138,7 +138,7 @@ def test_what_cannot_be_exported_is_said(tmp_path: Path, capsys: pytest.CaptureF
 def test_it_is_said_how_many_captions_there_are_and_what_is_left_out_of_them(
     driven: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    data = films(tmp_path / "films", acting=False)
+    data = videos(tmp_path / "films", acting=False)
     (data / "film-0.txt").write_text("a grey square, " * 10)
     (data / "film-1.txt").write_text("another one")
     codec = ["--codec", str(driven / "autoencoder" / "final")]
@@ -169,7 +169,7 @@ def test_captions_that_change_after_encoding_are_noticed(
 def test_an_unreadable_video_is_not_the_one_that_is_held_out(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    data = films(tmp_path / "films", acting=False)
+    data = videos(tmp_path / "films", acting=False)
     (data / "film-9.mp4").write_bytes(b"only words")  # the last of so few would be held out
     assert train(data, tmp_path / "run", "--monitors.sample-every", "0") == 0
     assert "no video is held out" not in capsys.readouterr().out
@@ -201,7 +201,7 @@ def test_wrong_usage_is_one_sentence(
 
 
 def test_actions_that_the_videos_have_not_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    data = films(tmp_path / "films", count=2, acting=False)
+    data = videos(tmp_path / "films", count=2, acting=False)
     assert train(data, tmp_path / "run", *ACTING) == 2
     assert "have the actions none and steering, throttle are asked for" in capsys.readouterr().err
 
@@ -211,7 +211,7 @@ def test_videos_shorter_than_a_segment_are_refused_before_an_autoencoder_is_trai
 ) -> None:
     (tmp_path / "films").mkdir()
     for seed in range(2):
-        film(tmp_path / "films" / f"film-{seed}.mp4", 16, seed, acting=False)
+        video(tmp_path / "films" / f"film-{seed}.mp4", 16, seed, acting=False)
     assert train(tmp_path / "films", tmp_path / "run") == 2
     assert "the longest video has 4 latent frames and 5 are needed to learn from" in capsys.readouterr().err
     assert not (tmp_path / "run" / "autoencoder").exists()
@@ -244,7 +244,7 @@ def test_frames_that_do_not_fit_a_given_autoencoder_are_refused(
     widths = {"encoder_block_out_channels": (4, 4), "decoder_block_out_channels": (4, 4)}
     blocks = {"num_encoder_blocks": (1, 1), "num_decoder_blocks": (1, 1)}
     AutoencoderTiny(latent_channels=4, **widths, **blocks).save_pretrained(tmp_path / "codec")
-    data = films(tmp_path / "films", count=2, acting=False)
+    data = videos(tmp_path / "films", count=2, acting=False)
     assert train(data, tmp_path / "run", "--codec", str(tmp_path / "codec"), "--frame-size", "32", "50") == 2
     assert "frames of 50x32 do not fit this autoencoder and transformer; give --frame-size with multiples of 4" in (
         capsys.readouterr().err

@@ -58,11 +58,11 @@ def kill_at_work(process: subprocess.Popen, shards: Path, rank: int, chance: ran
 def assert_whole(shards: Path, expected: Path) -> None:
     """The same videos as in `expected`, to the bit, every stretch of them in one shard and no other, and nothing else."""
     found, wanted = (ShardDataset.open(path) for path in (shards, expected))
-    films = {film.name: film for film in found.films}
-    assert len(films) == len(found.films) == len(LENGTHS)
-    for film in wanted.films:
-        assert torch.equal(torch.cat(films[film.name].stretches), torch.cat(film.stretches)), film.name
-        assert torch.equal(torch.cat(films[film.name].actions or ()), torch.cat(film.actions or ())), film.name
+    videos = {video.name: video for video in found.videos}
+    assert len(videos) == len(found.videos) == len(LENGTHS)
+    for video in wanted.videos:
+        assert torch.equal(torch.cat(videos[video.name].stretches), torch.cat(video.stretches)), video.name
+        assert torch.equal(torch.cat(videos[video.name].actions or ()), torch.cat(video.actions or ())), video.name
     samples = [sample for path in shards.glob("shard-*.tar") for sample in read_shard(path)]
     places = [(sample.info["film"], sample.info["first_latent"]) for sample in samples]
     kept = {
@@ -95,7 +95,7 @@ def test_two_processes_share_the_work_and_one_completes_what_a_killed_one_left(f
     first, second = (encode(folder, "shared", rank, 2) for rank in (0, 1))
     assert kill_at_work(second, folder / "shared", 1, random.Random())
     assert first.wait() == 0, first.stderr and first.stderr.read()
-    names = {film.name for film in ShardDataset.open(folder / "shared").films}
+    names = {video.name for video in ShardDataset.open(folder / "shared").videos}
     assert names >= {"a.mp4", "c.mp4"}
     alone = encode(folder, "shared")
     assert alone.wait() == 0, alone.stderr and alone.stderr.read()

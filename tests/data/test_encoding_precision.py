@@ -9,6 +9,7 @@ import tiny_pipeline
 from malt.cli import main
 from malt.codecs.malt import MaltCodec
 from malt.data.world_dataset import encode_world
+from malt.worlds.registry import open_world
 from tiny_videos import write_video
 
 
@@ -30,7 +31,7 @@ def test_a_world_is_encoded_in_what_the_processor_is_fast_in(
     monkeypatch: pytest.MonkeyPatch, reduced: list[bool], feature: str, expected: bool
 ) -> None:
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {feature: True}, raising=False)
-    encode_world(tiny_pipeline.autoencoder(), 1, 8, seed=0)
+    encode_world(open_world("passage"), tiny_pipeline.autoencoder(), range(1), 8)
     assert reduced == [expected]
 
 

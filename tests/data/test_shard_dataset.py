@@ -56,7 +56,7 @@ def write(
 
 @pytest.fixture
 def corpus(tmp_path: Path) -> ShardDataset:
-    return ShardDataset.open(write(tmp_path / "shards"), CODEC, tell=lambda _: None)
+    return ShardDataset.open(write(tmp_path / "shards"), CODEC, log=lambda _: None)
 
 
 def numbers(window: Tensor) -> list[int]:
@@ -76,13 +76,13 @@ def test_a_corpus_knows_what_it_holds(corpus: ShardDataset) -> None:
 def test_a_step_always_draws_the_same_and_another_another(corpus: ShardDataset, tmp_path: Path) -> None:
     batch, again = (
         corpus(7, 16, 4, 1, 0.5),
-        ShardDataset.open(tmp_path / "shards", tell=lambda _: None)(7, 16, 4, 1, 0.5),
+        ShardDataset.open(tmp_path / "shards", log=lambda _: None)(7, 16, 4, 1, 0.5),
     )
     assert torch.equal(batch.latents, again.latents)
     assert batch.captions == again.captions
     assert torch.equal(batch.begins, again.begins)
     assert not torch.equal(batch.latents, corpus(8, 16, 4, 1, 0.5).latents)
-    reseeded = ShardDataset.open(tmp_path / "shards", seed=1, tell=lambda _: None)
+    reseeded = ShardDataset.open(tmp_path / "shards", seed=1, log=lambda _: None)
     assert not torch.equal(batch.latents, reseeded(7, 16, 4, 1, 0.5).latents)
 
 
@@ -100,7 +100,7 @@ def test_windows_are_frames_of_one_video_in_their_order_across_its_stretches(cor
     assert [action[:, 0].int().tolist() for action in batch.actions] == windows
 
 
-def test_a_window_that_begins_a_film_begins_at_its_true_start_with_nothing_before(corpus: ShardDataset) -> None:
+def test_a_window_that_begins_a_video_begins_at_its_true_start_with_nothing_before(corpus: ShardDataset) -> None:
     batch = corpus(0, 64, 8, 2, 1.0)
     assert batch.begins.all()
     windows = [numbers(window) for window in batch.latents]
@@ -109,13 +109,13 @@ def test_a_window_that_begins_a_film_begins_at_its_true_start_with_nothing_befor
     assert batch.actions is not None and not batch.actions[:, :2].any()
 
 
-def test_as_many_windows_begin_a_film_as_are_asked_for(corpus: ShardDataset) -> None:
+def test_as_many_windows_begin_a_video_as_are_asked_for(corpus: ShardDataset) -> None:
     assert corpus(0, 400, 4, 1, 0.25).begins.float().mean().item() == pytest.approx(0.25, abs=0.07)
 
 
 def test_videos_that_are_too_short_are_left_out_and_told_of_once(tmp_path: Path) -> None:
     told: list[str] = []
-    corpus = ShardDataset.open(write(tmp_path), tell=told.append)
+    corpus = ShardDataset.open(write(tmp_path), log=told.append)
     for step in range(3):
         corpus(step, 2, 4, 1, 0.5)
     assert told == ["1 of 3 videos are shorter than a window of 5 latent frames: left out"]
@@ -125,8 +125,8 @@ def test_videos_that_are_too_short_are_left_out_and_told_of_once(tmp_path: Path)
 
 def test_held_out_videos_are_not_learned_from(corpus: ShardDataset) -> None:
     learned, held_out = corpus.split(every=3)
-    assert [film.name for film in held_out.films] == ["2.mp4"]
-    assert [film.name for film in learned.films] == ["0.mp4", "1.mp4"]
+    assert [video.name for video in held_out.videos] == ["2.mp4"]
+    assert [video.name for video in learned.videos] == ["0.mp4", "1.mp4"]
     with pytest.raises(UsageError, match="none can be held out"):
         held_out.split()
 
@@ -156,8 +156,8 @@ def test_a_damaged_shard_is_named_and_refused_or_left_out(tmp_path: Path) -> Non
     with pytest.raises(UsageError, match=r"shard-00000-000000\.tar is damaged .*; delete it and run malt encode again"):
         ShardDataset.open(tmp_path)
     told: list[str] = []
-    left = ShardDataset.open(tmp_path, skip_damaged=True, tell=told.append)
-    assert 0 < len(left.films) < 3
+    left = ShardDataset.open(tmp_path, skip_damaged=True, log=told.append)
+    assert 0 < len(left.videos) < 3
     assert "shard-00000-000000.tar is damaged" in told[0]
     shard.unlink()
     with pytest.raises(UsageError, match="is missing"):
@@ -168,8 +168,8 @@ def test_a_folder_without_shards_and_a_damaged_index_are_refused(tmp_path: Path)
     with pytest.raises(UsageError, match="holds no shards"):
         ShardDataset.open(tmp_path)
     [index] = write(tmp_path).glob("index-*.json")
-    films = json.loads(index.read_text())
-    index.write_text(json.dumps({**films, "films": {}}))
+    videos = json.loads(index.read_text())
+    index.write_text(json.dumps({**videos, "films": {}}))
     with pytest.raises(UsageError, match="holds no encoded videos"):
         ShardDataset.open(tmp_path)
     index.write_text("{")
@@ -180,5 +180,5 @@ def test_a_folder_without_shards_and_a_damaged_index_are_refused(tmp_path: Path)
 def test_learning_never_changes_the_shards(corpus: ShardDataset, tmp_path: Path) -> None:
     before = {path: path.read_bytes() for path in tmp_path.rglob("*.tar")}
     corpus(0, 4, 4, 1, 0.5).latents.zero_()
-    corpus.films[1].stretches[0].zero_()
+    corpus.videos[1].stretches[0].zero_()
     assert {path: path.read_bytes() for path in tmp_path.rglob("*.tar")} == before

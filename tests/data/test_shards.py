@@ -15,7 +15,7 @@ import tiny_pipeline
 from malt.codecs.malt import MaltCodec
 from malt.data.codec_fingerprint import identify
 from malt.data.encoding import EncodingConfig, EncodingProgress, encode_videos
-from malt.data.shard_writer import adopt, check_encoding, finished_films, shard_writer
+from malt.data.shard_writer import adopt, check_encoding, finished_videos, shard_writer
 from malt.data.video_folder import find_videos, shared_actions
 from malt.errors import UsageError
 from malt.media.files import file_sha256
@@ -56,11 +56,11 @@ def encode(
     **settings: Any,
 ) -> list[EncodingProgress]:
     """Encode; `stop_after` breaks off, as a kill does, after so many events."""
-    codec, films = codec or CountingCodec(), find_videos(videos)
-    encoding = EncodingConfig(codec=identify(codec.autoencoder), size=SIZE, action_names=shared_actions(films))
+    codec, found = codec or CountingCodec(), find_videos(videos)
+    encoding = EncodingConfig(codec=identify(codec.autoencoder), size=SIZE, action_names=shared_actions(found))
     with shard_writer(out, rank, shard_bytes) as writer:
-        done = finished_films(out)
-        share = [film for film in films[rank::world_size] if film.name not in done]
+        done = finished_videos(out)
+        share = [video for video in found[rank::world_size] if video.name not in done]
         sizes = {"piece": 2, "stretch": 4} | settings
         events = list(islice(encode_videos(share, codec, encoding, writer, **sizes), stop_after))
         if stop_after is None:
@@ -72,19 +72,19 @@ def shards(out: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in sorted(out.glob("*.tar"))}
 
 
-def latents(out: Path, film: str, name: str = "latents") -> Tensor:
-    """All of a film, read as any reader of tar files would."""
+def latents(out: Path, video: str, name: str = "latents") -> Tensor:
+    """All of a video, read as any reader of tar files would."""
     found = []
     for path in sorted(out.glob("*.tar")):
         with tarfile.open(path) as tar:
             members = {member.name: tar.extractfile(member).read() for member in tar}  # type: ignore[union-attr]
         for key, content in members.items():
-            if key.endswith(".json") and json.loads(content)["film"] == film:
+            if key.endswith(".json") and json.loads(content)["film"] == video:
                 found.append((json.loads(content)["first_latent"], load(members[key[:-5] + ".safetensors"])[name]))
     return torch.cat([tensor for _, tensor in sorted(found, key=lambda pair: pair[0])])
 
 
-def test_a_film_cut_into_pieces_and_stretches_is_the_film_encoded_whole(videos: Path, tmp_path: Path) -> None:
+def test_a_video_cut_into_pieces_and_stretches_is_the_video_encoded_whole(videos: Path, tmp_path: Path) -> None:
     codec = CountingCodec()
     encode(videos, tmp_path / "out", codec=codec)
     assert codec.num_frames == 20 + 48 + 8
@@ -138,7 +138,7 @@ def test_shards_stand_in_the_index_with_their_checksums(videos: Path, tmp_path: 
     index = json.loads((tmp_path / "out/index-00000.json").read_text())
     assert {name: file_sha256(tmp_path / "out" / name) for name in shards(tmp_path / "out")} == index["shards"]
     assert len(index["shards"]) > 1
-    assert {film: len(keys) for film, keys in index["films"].items()} == {"a.mp4": 2, "b.mp4": 3, "c.mp4": 1}
+    assert {video: len(keys) for video, keys in index["films"].items()} == {"a.mp4": 2, "b.mp4": 3, "c.mp4": 1}
 
 
 def test_a_shard_that_is_deleted_is_made_anew(videos: Path, tmp_path: Path) -> None:
@@ -169,7 +169,7 @@ def test_a_broken_video_is_dropped_and_the_others_go_on(videos: Path, tmp_path: 
     write_actions(videos / "b.mp4", 30)  # fewer rows than frames: found out in the middle
     write_actions(videos / "c.mp4", 99)
     events = encode(videos, tmp_path / "out")
-    broken = {event.film.name: event.broken for event in events if event.broken}
+    broken = {event.video.name: event.broken for event in events if event.broken}
     assert set(broken) == {"aa.mp4", "b.mp4", "c.mp4"}
     assert "more frames than the 30 rows" in str(broken["b.mp4"])
     assert "fewer frames than the 99 rows" in str(broken["c.mp4"])
@@ -185,12 +185,12 @@ def test_ranks_share_the_videos_and_fewer_go_on_with_what_more_began(videos: Pat
     out, codec = tmp_path / "out", CountingCodec()
     encode(videos, out, codec=codec, rank=0, world_size=2)
     encode(videos, out, codec=codec, rank=1, world_size=2, stop_after=2)
-    assert finished_films(out) == {"a.mp4", "c.mp4"}
+    assert finished_videos(out) == {"a.mp4", "c.mp4"}
     adopt(out, 1)
     encode(videos, out, codec=codec)
-    assert finished_films(out) == {"a.mp4", "b.mp4", "c.mp4"}
+    assert finished_videos(out) == {"a.mp4", "b.mp4", "c.mp4"}
     found = [json.loads(path.read_text())["films"] for path in sorted(out.glob("index-*.json"))]
-    assert [set(films) for films in found] == [{"a.mp4", "b.mp4", "c.mp4"}, set()]
+    assert [set(videos) for videos in found] == [{"a.mp4", "b.mp4", "c.mp4"}, set()]
 
 
 def test_one_folder_takes_one_process_a_rank_and_one_encoding(tmp_path: Path) -> None:

@@ -69,8 +69,8 @@ def test_a_folder_of_pictures_is_a_video_in_the_order_in_which_people_count(tmp_
         Image.new("RGB", (8, 8), (grey(n),) * 3).save(tmp_path / f"frame{n}.png")
     assert shown(tmp_path) == list(range(12))
     assert look_at(tmp_path) == (None, 12)
-    [film] = find_videos(tmp_path)
-    assert film.path == tmp_path
+    [video] = find_videos(tmp_path)
+    assert video.path == tmp_path
 
 
 def test_what_is_broken_is_said_where_it_breaks(tmp_path: Path) -> None:
@@ -102,11 +102,11 @@ def test_videos_are_found_however_deep_with_what_was_said_of_them(tmp_path: Path
     first, second, tenth = (write_video(tmp_path / name, 2) for name in ("a/clip2.mp4", "b/c/x.gif", "a/clip10.mp4"))
     (tmp_path / "a/clip2.txt").write_text("a red  car\nturns left\n")
     (tmp_path / "notes.md").write_text("no video")
-    films = find_videos(tmp_path)
-    assert [film.path for film in films] == [first, tenth, second]
-    assert [film.name for film in films] == ["a/clip2.mp4", "a/clip10.mp4", "b/c/x.gif"]
-    assert [film.caption for film in films] == ["a red car turns left", "", ""]
-    assert [film.name for film in find_videos(first)] == ["clip2.mp4"]
+    videos = find_videos(tmp_path)
+    assert [video.path for video in videos] == [first, tenth, second]
+    assert [video.name for video in videos] == ["a/clip2.mp4", "a/clip10.mp4", "b/c/x.gif"]
+    assert [video.caption for video in videos] == ["a red car turns left", "", ""]
+    assert [video.name for video in find_videos(first)] == ["clip2.mp4"]
 
 
 @pytest.mark.parametrize(
@@ -125,7 +125,7 @@ def test_captions_may_stand_in_a_table(tmp_path: Path, name: str, content: str) 
     video = write_video(tmp_path / "a/x.mp4", 2)
     video.with_suffix(".txt").write_text("overruled")
     (tmp_path / name).write_text(content)
-    assert [film.caption for film in find_videos(tmp_path)] == ["one, two"]
+    assert [video.caption for video in find_videos(tmp_path)] == ["one, two"]
 
 
 def test_captions_may_be_a_list_beside_a_list_of_videos(tmp_path: Path) -> None:
@@ -133,7 +133,7 @@ def test_captions_may_be_a_list_beside_a_list_of_videos(tmp_path: Path) -> None:
         write_video(tmp_path / "films" / name, 2)
     (tmp_path / "videos.txt").write_text("films/b.mp4\nfilms/a.mp4\n")
     (tmp_path / "prompts.txt").write_text("the second, twice\nthe first\n")
-    assert [film.caption for film in find_videos(tmp_path)] == ["the first", "the second, twice"]
+    assert [video.caption for video in find_videos(tmp_path)] == ["the first", "the second, twice"]
     (tmp_path / "prompts.txt").write_text("only one\n")
     with pytest.raises(UsageError, match="has 1 captions and videos.txt beside it names 2 videos"):
         find_videos(tmp_path)
@@ -144,7 +144,7 @@ def test_captions_may_be_a_list_beside_a_list_of_videos(tmp_path: Path) -> None:
 def test_captions_beside_a_video_are_read_as_editors_write_them(tmp_path: Path, ending: str, encoding: str) -> None:
     write_video(tmp_path / "A.mp4", 2)
     (tmp_path / f"A{ending}").write_text("sks car\r\n", encoding=encoding)
-    assert [film.caption for film in find_videos(tmp_path)] == ["sks car"]
+    assert [video.caption for video in find_videos(tmp_path)] == ["sks car"]
 
 
 def test_a_comma_that_leaves_it_open_what_the_caption_is_is_refused(tmp_path: Path) -> None:
@@ -160,7 +160,7 @@ def test_what_is_left_out_is_told_of_by_kinds(tmp_path: Path) -> None:
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text("words")
     told = list[str]()
-    assert [film.name for film in find_videos(tmp_path, log=told.append)] == ["x.mp4"]
+    assert [video.name for video in find_videos(tmp_path, log=told.append)] == ["x.mp4"]
     left_out, captions = told
     assert left_out.startswith("left out 5 files that are no videos: 2 .zip, ")
     assert all(f"1 {kind}" in left_out for kind in (".pdf", ".ts", ".webp"))
@@ -169,10 +169,10 @@ def test_what_is_left_out_is_told_of_by_kinds(tmp_path: Path) -> None:
 
 def test_names_that_are_no_utf_8_are_written_so_that_all_can_read_them(tmp_path: Path) -> None:
     write_video(tmp_path / "x.mp4", 2).rename(tmp_path / os.fsdecode(b"caf\xe9.mp4"))
-    [film] = find_videos(tmp_path)
-    assert film.name == "caf\\xe9.mp4"
-    assert sources(film.path) == [0, 1]
-    assert look_at(film.path).num_frames == 2
+    [video] = find_videos(tmp_path)
+    assert video.name == "caf\\xe9.mp4"
+    assert sources(video.path) == [0, 1]
+    assert look_at(video.path).num_frames == 2
 
 
 def test_a_folder_that_cannot_be_read_is_told_of_and_the_others_go_on(
@@ -189,7 +189,7 @@ def test_a_folder_that_cannot_be_read_is_told_of_and_the_others_go_on(
 
     monkeypatch.setattr(Path, "iterdir", iterdir)
     told = list[str]()
-    assert [film.name for film in find_videos(tmp_path, log=told.append)] == ["open/x.mp4"]
+    assert [video.name for video in find_videos(tmp_path, log=told.append)] == ["open/x.mp4"]
     assert told[0] == f"left out the folder {tmp_path / 'shut'}, which cannot be read (Permission denied)"
     with pytest.raises(UsageError, match="shut cannot be read"):
         find_videos(tmp_path / "shut")
@@ -212,7 +212,7 @@ def test_captions_for_videos_that_are_not_there_are_told_of(tmp_path: Path) -> N
     write_video(tmp_path / "x.mp4", 2)
     (tmp_path / "captions.csv").write_text("file,caption\nx.mp4,words\ny.mp4,more\nz,others\n")
     told = list[str]()
-    assert [film.caption for film in find_videos(tmp_path, log=told.append)] == ["words"]
+    assert [video.caption for video in find_videos(tmp_path, log=told.append)] == ["words"]
     sentence, of_all = told
     assert of_all == "1 of 1 videos have captions; captions.csv (columns file and caption) was read"
     assert sentence.endswith("captions.csv has captions for 2 videos that are not there, such as y.mp4")
@@ -221,7 +221,7 @@ def test_captions_for_videos_that_are_not_there_are_told_of(tmp_path: Path) -> N
 def test_a_link_that_leads_in_a_circle_is_walked_once(tmp_path: Path) -> None:
     write_video(tmp_path / "films/x.mp4", 2)
     (tmp_path / "films/again").symlink_to("..")
-    assert [film.name for film in find_videos(tmp_path)] == ["films/x.mp4"]
+    assert [video.name for video in find_videos(tmp_path)] == ["films/x.mp4"]
 
 
 def test_an_empty_folder_and_one_that_is_not_there_are_refused(tmp_path: Path) -> None:
@@ -258,7 +258,7 @@ def test_clips_are_decided_by_the_step_and_are_frames_of_one_video_in_their_orde
     write_video(tmp_path / "b.mp4", 12, start=120)
     write_video(tmp_path / "short.mp4", 3)
     told: list[str] = []
-    clips = VideoClips.open(tmp_path, (16, 16), 4, tell=told.append)
+    clips = VideoClips.open(tmp_path, (16, 16), 4, log=told.append)
     assert told == ["0 of 3 videos have captions", "left out 1 videos of fewer than 4 frames"]
     drawn = clips(5, 64)
     assert drawn.shape == (64, 4, 3, 16, 16)
@@ -287,21 +287,21 @@ def test_frames_past_the_bound_go_to_a_file_that_is_found_again(
     for n in range(3):
         write_video(tmp_path / f"films/{n}.mp4", 6)
     (tmp_path / "films/1broken.mp4").write_bytes(b"only words")
-    films, kept, told = find_videos(tmp_path / "films"), tmp_path / "kept", list[str]()
-    whole = decode_videos(films, (16, 16), tell=told.append)
+    videos, kept, told = find_videos(tmp_path / "films"), tmp_path / "kept", list[str]()
+    whole = decode_videos(videos, (16, 16), log=told.append)
     assert len(told) == 1 and "1broken.mp4" in told[0]
-    mapped = decode_videos(films, (16, 16), folder=kept, memory_bound=7 * 16 * 16 * 3, tell=told.append)
+    mapped = decode_videos(videos, (16, 16), folder=kept, memory_bound=7 * 16 * 16 * 3, log=told.append)
     assert isinstance(mapped["0.mp4"], np.memmap)
     assert list(whole) == list(mapped) == ["0.mp4", "1.mp4", "2.mp4"]
     assert all((whole[name] == mapped[name]).all() for name in whole)
     monkeypatch.setattr("malt.data.decoded_frames.read_video", None)
-    again = decode_videos(films, (16, 16), folder=kept)
+    again = decode_videos(videos, (16, 16), folder=kept)
     assert all((whole[name] == again[name]).all() for name in whole)
     monkeypatch.undo()
     with pytest.raises(UsageError, match="give a folder to keep frames in"):
-        decode_videos(films, (16, 16), memory_bound=100, tell=told.append)
+        decode_videos(videos, (16, 16), memory_bound=100, log=told.append)
     with pytest.raises(UsageError, match="none of the 1 videos can be read"):
-        decode_videos([film for film in films if "broken" in film.name], (16, 16), tell=told.append)
+        decode_videos([video for video in videos if "broken" in video.name], (16, 16), log=told.append)
 
 
 def test_clips_longer_than_every_video_are_refused(tmp_path: Path) -> None:

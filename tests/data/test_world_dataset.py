@@ -62,16 +62,16 @@ def test_windows_come_from_anywhere_in_a_video(bank: WorldDataset) -> None:
     assert {numbers(window)[0] % 100 for window in latents} == set(range(1, LENGTH - 6 + 2))
 
 
-def test_a_window_that_begins_a_film_has_nothing_before_its_first_frame(bank: WorldDataset) -> None:
+def test_a_window_that_begins_a_video_has_nothing_before_its_first_frame(bank: WorldDataset) -> None:
     latents, _, begins, _ = bank(0, 16, 4, 2, 1.0)
     assert begins.all()
     for window in latents:
-        nothing, film = numbers(window)[:2], numbers(window)[2:]
+        nothing, video = numbers(window)[:2], numbers(window)[2:]
         assert nothing == [0, 0]
-        assert [number % 100 for number in film] == [1, 2, 3, 4]
+        assert [number % 100 for number in video] == [1, 2, 3, 4]
 
 
-def test_as_many_windows_begin_a_film_as_are_asked_for(bank: WorldDataset) -> None:
+def test_as_many_windows_begin_a_video_as_are_asked_for(bank: WorldDataset) -> None:
     latents, _, begins, _ = bank(0, 400, 4, 1, 0.25)
     assert begins.float().mean().item() == pytest.approx(0.25, abs=0.06)
     assert [numbers(window)[0] == 0 for window in latents] == begins.tolist()

@@ -59,10 +59,14 @@ class FrameCodec:
 
     def _encode(self, frame: Tensor) -> Tensor:
         encoded = self.autoencoder.encode(frame)
-        return encoded.latents if isinstance(self.autoencoder, AutoencoderTiny) else encoded.latent_dist.mode()
+        latents: Tensor = (
+            encoded.latents if isinstance(self.autoencoder, AutoencoderTiny) else encoded.latent_dist.mode()
+        )
+        return latents
 
     def _decode(self, latents: Tensor) -> Tensor:
-        return self.autoencoder.decode(latents).sample
+        frames: Tensor = self.autoencoder.decode(latents).sample
+        return frames
 
 
 def _one_by_one(convert: Callable[[Tensor], Tensor], frames: Tensor) -> Tensor:

@@ -70,7 +70,8 @@ class WanCodec:
 
     def frames_of(self, num_latents: int, first: bool) -> int:
         """One frame for the first latent frame of a video, four for every later one."""
-        return num_latents * self.time_compression - (self.time_compression - 1) * (first and num_latents > 0)
+        group: int = self.time_compression
+        return num_latents * group - (group - 1) * (first and num_latents > 0)
 
     def _steps(self, num_frames: int, first: bool) -> list[int]:
         """Frames in each step of the encoder, which is one latent frame."""

@@ -78,8 +78,8 @@ class EncodeCommand:
 
         with interruptible():
             self._check_numbers()
-            films = find_videos(self.videos, self.captions)
-            broken = self._encode(films)
+            videos = find_videos(self.videos, self.captions)
+            broken = self._encode(videos)
         if broken:
             raise MaltError(f"skipped {len(broken)} broken videos, all others are encoded: {_listed(broken)}")
 
@@ -96,10 +96,10 @@ class EncodeCommand:
         if self.out.exists() and not self.out.is_dir():
             raise UsageError(f"{self.out} is a file; name a folder for the shards")
 
-    def _encode(self, films: "list[VideoFile]") -> list[str]:
+    def _encode(self, videos: "list[VideoFile]") -> list[str]:
         """Encode this rank's share; returns what is wrong with the videos that were skipped."""
         from malt.codecs.registry import codec_of
-        from malt.data.shard_writer import adopt, check_encoding, finished_films, shard_writer
+        from malt.data.shard_writer import adopt, check_encoding, finished_videos, shard_writer
         from malt.data.shards import captions_in
         from malt.data.video_folder import changed_captions
         from malt.pipelines.autoencoder_loading import load_autoencoder
@@ -109,24 +109,26 @@ class EncodeCommand:
         use_threads(self.threads)
         autoencoder = load_autoencoder(self.codec).to(device)
         codec = codec_of(autoencoder)
-        encoding = self._encoding(autoencoder, codec, films)
+        encoding = self._encoding(autoencoder, codec, videos)
         with shard_writer(self.out, self.rank, self.shard_megabytes * 1024**2) as writer:
             check_encoding(self.out, encoding.told())
             if self.rank == 0:
                 adopt(self.out, self.world_size)
-            done = finished_films(self.out)
-            share = [film for film in films[self.rank :: self.world_size] if film.name not in done]
+            done = finished_videos(self.out)
+            share = [video for video in videos[self.rank :: self.world_size] if video.name not in done]
             if done and self.rank == 0:
-                _tell_changed(changed_captions(films, captions_in(self.out)))
+                _tell_changed(changed_captions(videos, captions_in(self.out)))
             broken = self._write(share, codec, encoding, writer, device)
             writer.close()
-        if len(broken) == len(films):
-            raise UsageError(f"none of the {len(films)} videos can be used: {_listed(broken)}")
-        others = f"; {len(films) - len(share)} more were done or are another rank's" if len(share) < len(films) else ""
+        if len(broken) == len(videos):
+            raise UsageError(f"none of the {len(videos)} videos can be used: {_listed(broken)}")
+        others = (
+            f"; {len(videos) - len(share)} more were done or are another rank's" if len(share) < len(videos) else ""
+        )
         print(f"malt: encoded {len(share) - len(broken)} videos into {self.out}{others}")
         return broken
 
-    def _encoding(self, autoencoder: "nn.Module", codec: "Codec", films: "list[VideoFile]") -> "EncodingConfig":
+    def _encoding(self, autoencoder: "nn.Module", codec: "Codec", videos: "list[VideoFile]") -> "EncodingConfig":
         from malt.data.codec_fingerprint import identify
         from malt.data.encoding import EncodingConfig
         from malt.data.video_folder import shared_actions
@@ -141,12 +143,12 @@ class EncodeCommand:
             raise UsageError(
                 f"{width}x{height} does not fit this autoencoder; give sides that are multiples of {multiple}"
             )
-        actions = () if self.ignore_actions else shared_actions(films)
+        actions = () if self.ignore_actions else shared_actions(videos)
         fps = self.fps or config.get("frame_rate")
         return EncodingConfig(codec=identify(autoencoder), size=(height, width), fps=fps, action_names=actions)
 
     def _write(
-        self, films: "list[VideoFile]", codec: "Codec", encoding: "EncodingConfig", writer: "ShardWriter", device: str
+        self, videos: "list[VideoFile]", codec: "Codec", encoding: "EncodingConfig", writer: "ShardWriter", device: str
     ) -> list[str]:
         from malt.data.encoding import encode_videos
         from malt.precision import choose_precision, describe_precision
@@ -158,9 +160,9 @@ class EncodeCommand:
         piece = max(1, batch // codec.time_compression)
         broken = []
         with frame_progress() as bar:
-            task = bar.add_task("encoding", total=_count_frames(films, encoding.fps))
+            task = bar.add_task("encoding", total=_count_frames(videos, encoding.fps))
             encoded = encode_videos(
-                films,
+                videos,
                 codec,
                 encoding,
                 writer,
@@ -170,24 +172,24 @@ class EncodeCommand:
                 precision=self.precision,
             )
             for progress in encoded:
-                bar.update(task, advance=progress.num_frames, description=progress.film.name)
+                bar.update(task, advance=progress.num_frames, description=progress.video.name)
                 if progress.broken:
                     bar.console.print(f"skipped: {progress.broken}", markup=False, highlight=False, soft_wrap=True)
                     broken.append(progress.broken)
         return broken
 
 
-def _count_frames(films: "list[VideoFile]", fps: float | None) -> int | None:
+def _count_frames(videos: "list[VideoFile]", fps: float | None) -> int | None:
     """About how many frames there are to encode; None where too many videos would have to be asked."""
     from malt.media.video_reader import look_at
     from malt.media.video_track import BrokenVideoError
 
-    if len(films) > MOST_LOOKED_AT:
+    if len(videos) > MOST_LOOKED_AT:
         return None
     total = 0.0
-    for film in films:
+    for video in videos:
         with suppress(BrokenVideoError):
-            facts = look_at(film.path)
+            facts = look_at(video.path)
             total += (facts.num_frames or 0) * (fps / facts.rate if fps and facts.rate else 1)
     return round(total) or None
 

@@ -10,7 +10,7 @@ class Batch(NamedTuple):
     """Windows of videos.
 
     latents: standardised, the context before the first segment included; zero where there is none. captions: one a video,
-    "" for none. begins: which windows begin a film, so that their context is nothing. actions: of every latent frame,
+    "" for none. begins: which windows begin a video, so that their context is nothing. actions: of every latent frame,
     those of its video frames side by side; None where nobody acts.
     """
 

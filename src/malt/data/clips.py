@@ -46,18 +46,18 @@ class VideoClips:
         device: str = "cpu",
         cache: Path | None = None,
         memory_bound: int = MEMORY_BOUND,
-        tell: Callable[[str], None] = print,
+        log: Callable[[str], None] = print,
     ) -> "VideoClips":
         """Decode the videos of `folder`, cut to `size` (height, width), once; more than memory holds goes to `cache`.
 
         Raises:
             UsageError: there is no such folder, no video in it that can be read, or none as long as a clip.
         """
-        films = find_videos(folder, log=tell)
-        videos = [*decode_videos(films, size, fps=fps, folder=cache, memory_bound=memory_bound, tell=tell).values()]
+        found = find_videos(folder, log=log)
+        videos = [*decode_videos(found, size, fps=fps, folder=cache, memory_bound=memory_bound, log=log).values()]
         clips = cls(videos, num_frames, seed=seed, device=device)
         if clips.left_out:
-            tell(f"left out {clips.left_out} videos of fewer than {num_frames} frames")
+            log(f"left out {clips.left_out} videos of fewer than {num_frames} frames")
         return clips
 
     def __call__(self, step: int, count: int) -> Float[Tensor, "b t 3 h w"]:

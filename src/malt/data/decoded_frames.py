@@ -10,7 +10,8 @@ from jaxtyping import UInt8
 
 from malt.data.video_folder import VideoFile
 from malt.errors import UsageError
-from malt.media.video_reader import BrokenVideoError, read_video
+from malt.media.video_reader import read_video
+from malt.media.video_track import BrokenVideoError
 
 Video = UInt8[np.ndarray, "_ h w 3"]
 MEMORY_BOUND = 2 * 1024**3  # bytes of frames that are kept in memory
@@ -18,34 +19,34 @@ FRAMES, INDEX = "frames.uint8", "frames.json"
 
 
 def decode_videos(
-    films: Sequence[VideoFile],
+    videos: Sequence[VideoFile],
     size: tuple[int, int],
     *,
     fps: float | None = None,
     folder: Path | None = None,
     memory_bound: int = MEMORY_BOUND,
-    tell: Callable[[str], None] = print,
+    log: Callable[[str], None] = print,
 ) -> dict[str, Video]:
-    """The frames of every film that can be read, by its name, cut to `size` (height, width), at `fps` or the film's own rate.
+    """The frames of every video that can be read, by its name, cut to `size` (height, width), at `fps` or the video's own rate.
 
-    Up to `memory_bound` bytes stay in memory; more go to a file in `folder`, which a later call with the same films
-    finds again. A broken film is told of and left out.
+    Up to `memory_bound` bytes stay in memory; more go to a file in `folder`, which a later call with the same videos
+    finds again. A broken video is told of and left out.
 
     Raises:
-        UsageError: no film can be read, or there are more frames than memory is granted and no folder is given.
+        UsageError: no video can be read, or there are more frames than memory is granted and no folder is given.
     """
-    asked = _asked(films, size, fps)
+    asked = _asked(videos, size, fps)
     if folder is not None and (stored := _stored(folder, asked)) is not None:
         return stored
     shelf = _Shelf(folder, size, memory_bound)
     try:
-        for film in films:
+        for video in videos:
             try:
-                shelf.add(film.name, (batch.pixels for batch in read_video(film.path, size, fps=fps)))
+                shelf.add(video.name, (batch.pixels for batch in read_video(video.path, size, fps=fps)))
             except BrokenVideoError as error:
-                tell(f"skipped: {error}")
+                log(f"skipped: {error}")
         if not shelf.lengths:
-            raise UsageError(f"none of the {len(films)} videos can be read; give MP4, WebM or GIF files that play")
+            raise UsageError(f"none of the {len(videos)} videos can be read; give MP4, WebM or GIF files that play")
         return shelf.finish(asked)
     finally:
         shelf.close()
@@ -116,9 +117,9 @@ class _Shelf:
         return []
 
 
-def _asked(films: Sequence[VideoFile], size: tuple[int, int], fps: float | None) -> dict[str, Any]:
+def _asked(videos: Sequence[VideoFile], size: tuple[int, int], fps: float | None) -> dict[str, Any]:
     """What frames in a file are known again by."""
-    stamps = [[str(film.path.resolve()), film.path.stat().st_size, film.path.stat().st_mtime_ns] for film in films]
+    stamps = [[str(video.path.resolve()), video.path.stat().st_size, video.path.stat().st_mtime_ns] for video in videos]
     return {"size": list(size), "fps": fps, "films": stamps}
 
 

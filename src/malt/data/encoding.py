@@ -18,17 +18,18 @@ from malt.data.video_folder import VideoFile
 from malt.errors import UsageError
 from malt.media.actions_csv import Actions, read_actions
 from malt.media.prefetch import prefetch
-from malt.media.video_reader import BrokenVideoError, Frames, look_at, read_video
+from malt.media.video_reader import Frames, look_at, read_video
+from malt.media.video_track import BrokenVideoError
 from malt.precision import choose_precision
 
 
 @dataclass(frozen=True, kw_only=True)
 class EncodingConfig:
-    """What decides the latents of a film: all shards in a folder are of one encoding."""
+    """What decides the latents of a video: all shards in a folder are of one encoding."""
 
     codec: CodecIdentity
     size: tuple[int, int]  # height and width of the frames
-    fps: float | None = None  # frames a second; None for each film's own
+    fps: float | None = None  # frames a second; None for each video's own
     action_names: tuple[str, ...] = ()  # empty: nobody acts, or it is not to be known
 
     def told(self) -> dict[str, Any]:
@@ -38,24 +39,24 @@ class EncodingConfig:
 
 
 class EncodingProgress(NamedTuple):
-    """What has just happened to a film: frames of it were encoded, or it is over; `broken` says why it cannot be used."""
+    """What has just happened to a video: frames of it were encoded, or it is over; `broken` says why it cannot be used."""
 
-    film: VideoFile
+    video: VideoFile
     num_frames: int = 0
     over: bool = False
     broken: str | None = None
 
 
 class _Piece(NamedTuple):
-    """Decoded frames of a film, or what is wrong with it."""
+    """Decoded frames of a video, or what is wrong with it."""
 
-    film: VideoFile
+    video: VideoFile
     frames: Frames | None
     error: BrokenVideoError | None = None
 
 
 def encode_videos(
-    films: Sequence[VideoFile],
+    videos: Sequence[VideoFile],
     codec: Codec,
     encoding: EncodingConfig,
     writer: ShardWriter,
@@ -65,51 +66,53 @@ def encode_videos(
     stretch: int = 256,
     precision: str = "auto",
 ) -> Iterator[EncodingProgress]:
-    """Encode the films one after the other, `piece` latent frames at a time, a sample for every `stretch` of them.
+    """Encode the videos one after the other, `piece` latent frames at a time, a sample for every `stretch` of them.
 
-    The encoder's cache is carried from piece to piece, so memory does not grow with a film and no seam is seen. Frames at
-    the end that do not fill a latent frame are left out. A broken film is dropped and told of; the others go on.
+    The encoder's cache is carried from piece to piece, so memory does not grow with a video and no seam is seen. Frames at
+    the end that do not fill a latent frame are left out. A broken video is dropped and told of; the others go on.
     `precision` is that of the encoder: float32, bfloat16, or the one that is fast on the device.
     """
-    films = sorted(films, key=lambda film: film.name != writer.ledger.film)  # the unfinished one goes on first
-    decoded = _decode(films, encoding, codec.frames_of(piece, first=False))
+    videos = sorted(videos, key=lambda video: video.name != writer.ledger.video)  # the unfinished one goes on first
+    decoded = _decode(videos, encoding, codec.frames_of(piece, first=False))
     with closing(prefetch(decoded, depth=3)) as pieces:  # type: ignore[type-var]
-        for _, of_film in groupby(pieces, key=lambda piece: piece.film.name):
-            first = next(of_film)
-            encoder = _FilmEncoder(first.film, codec, encoding, writer, torch.device(device), piece, stretch, precision)
+        for _, of_video in groupby(pieces, key=lambda piece: piece.video.name):
+            first = next(of_video)
+            encoder = _VideoEncoder(
+                first.video, codec, encoding, writer, torch.device(device), piece, stretch, precision
+            )
             try:
-                for num_frames in encoder.encode(_frames(chain([first], of_film))):
-                    yield EncodingProgress(first.film, num_frames)
-                writer.finish(first.film.name)
-                yield EncodingProgress(first.film, over=True)
+                for num_frames in encoder.encode(_frames(chain([first], of_video))):
+                    yield EncodingProgress(first.video, num_frames)
+                writer.finish(first.video.name)
+                yield EncodingProgress(first.video, over=True)
             except BrokenVideoError as error:
-                writer.drop(first.film.name, str(error))
-                yield EncodingProgress(first.film, over=True, broken=str(error))
+                writer.drop(first.video.name, str(error))
+                yield EncodingProgress(first.video, over=True, broken=str(error))
 
 
-def _decode(films: Sequence[VideoFile], encoding: EncodingConfig, batch: int) -> Iterator[_Piece]:
-    """The frames of all films; what is wrong with one is handed on, so that the next can follow."""
-    for film in films:
+def _decode(videos: Sequence[VideoFile], encoding: EncodingConfig, batch: int) -> Iterator[_Piece]:
+    """The frames of all videos; what is wrong with one is handed on, so that the next can follow."""
+    for video in videos:
         try:
-            for frames in read_video(film.path, encoding.size, fps=encoding.fps, batch=batch):
-                yield _Piece(film, frames)
+            for frames in read_video(video.path, encoding.size, fps=encoding.fps, batch=batch):
+                yield _Piece(video, frames)
         except BrokenVideoError as error:
-            yield _Piece(film, None, error)
+            yield _Piece(video, None, error)
 
 
 def _frames(pieces: Iterable[_Piece]) -> Iterator[Frames]:
     for piece in pieces:
         if piece.frames is None:
-            raise piece.error or BrokenVideoError(f"{piece.film.path} holds no frames")
+            raise piece.error or BrokenVideoError(f"{piece.video.path} holds no frames")
         yield piece.frames
 
 
-class _FilmEncoder:
-    """One film on its way into the shards, from its beginning or from where a run before stopped."""
+class _VideoEncoder:
+    """One video on its way into the shards, from its beginning or from where a run before stopped."""
 
     def __init__(
         self,
-        film: VideoFile,
+        video: VideoFile,
         codec: Codec,
         encoding: EncodingConfig,
         writer: ShardWriter,
@@ -118,7 +121,7 @@ class _FilmEncoder:
         stretch: int,
         precision: str,
     ) -> None:
-        self.film, self.codec, self.encoding, self.writer, self.device = film, codec, encoding, writer, device
+        self.video, self.codec, self.encoding, self.writer, self.device = video, codec, encoding, writer, device
         self.piece, self.stretch, self.dtype = piece, stretch, choose_precision(precision, device)
         self.rate: float | None = encoding.fps
         self.actions: Actions | None = None
@@ -127,7 +130,7 @@ class _FilmEncoder:
 
     def encode(self, frames: Iterator[Frames]) -> Iterator[int]:
         """Encode to the end; yields how many frames more are encoded."""
-        done, cache = self.writer.begun(self.film.name)
+        done, cache = self.writer.begun(self.video.name)
         self._read_facts()
         for chunk in self._chunks(self._matched(frames), done):
             latents, cache = self._encode(chunk.pixels, cache)
@@ -138,16 +141,16 @@ class _FilmEncoder:
                 self._write(done, cache, last=False)
             yield len(chunk.sources)
         if not done:
-            raise BrokenVideoError(f"{self.film.path} is too short: its frames do not fill one latent frame")
+            raise BrokenVideoError(f"{self.video.path} is too short: its frames do not fill one latent frame")
         if self.latents:
             self._write(done, cache, last=True)
 
     def _read_facts(self) -> None:
         if self.rate is None:
-            self.rate = look_at(self.film.path).rate
+            self.rate = look_at(self.video.path).rate
         if self.encoding.action_names:
             try:
-                self.actions = read_actions(self.film.actions) if self.film.actions else None
+                self.actions = read_actions(self.video.actions) if self.video.actions else None
             except UsageError as error:
                 raise BrokenVideoError(str(error)) from error
 
@@ -166,7 +169,9 @@ class _FilmEncoder:
 
     def _unmatched(self, how: str) -> BrokenVideoError:
         rows = len(self.actions.values) if self.actions else 0
-        return BrokenVideoError(f"{self.film.path} has {how} the {rows} rows of {self.film.actions}; give one a frame")
+        return BrokenVideoError(
+            f"{self.video.path} has {how} the {rows} rows of {self.video.actions}; give one a frame"
+        )
 
     def _chunks(self, frames: Iterator[Frames], done: int) -> Iterator[Frames]:
         """Frames that fill up to `piece` latent frames, no chunk across the border of a stretch."""
@@ -208,16 +213,16 @@ class _FilmEncoder:
     def _write(self, done: int, cache: Any, last: bool) -> None:
         latents, acts = torch.cat(self.latents), torch.cat(self.acts)
         if not latents.isfinite().all():
-            raise BrokenVideoError(f"the latents of {self.film.path} are not numbers in half precision")
+            raise BrokenVideoError(f"the latents of {self.video.path} are not numbers in half precision")
         info = {
-            "film": self.film.name,
-            "caption": self.film.caption,
+            "film": self.video.name,
+            "caption": self.video.caption,
             "first_latent": done - len(latents),
             "frame_rate": self.rate,
             **self.encoding.told(),
         }
         tensors = {"latents": latents} | ({"actions": acts} if self.actions else {})
-        self.writer.add(self.film.name, tensors, info, cache, last=last)
+        self.writer.add(self.video.name, tensors, info, cache, last=last)
         self.latents, self.acts = [], []
 
 

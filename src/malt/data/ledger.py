@@ -28,7 +28,7 @@ class Ledger:
 
     path: Path
     done: dict[str, list[Stretch]] = field(default_factory=dict)  # videos that are encoded to their end
-    film: str | None = None  # the video that is being encoded
+    video: str | None = None  # the video that is being encoded
     stretches: list[Stretch] = field(default_factory=list)  # of that video
     closed: dict[int, str] = field(default_factory=dict)  # checksums of the finished shards
     num_samples: int = 0  # ever written: no key is given twice
@@ -69,17 +69,17 @@ class Ledger:
         """Latent frames that are written of the video that is being encoded."""
         return sum(stretch.latents for stretch in self.stretches)
 
-    def sample(self, film: str, stretch: Stretch) -> None:
+    def sample(self, video: str, stretch: Stretch) -> None:
         """A stretch of a video is in the open shard."""
-        self._write({"event": "sample", "film": film, **stretch._asdict()})
+        self._write({"event": "sample", "film": video, **stretch._asdict()})
 
-    def finish(self, film: str) -> None:
+    def finish(self, video: str) -> None:
         """The video is encoded to its end."""
-        self._write({"event": "done", "film": film})
+        self._write({"event": "done", "film": video})
 
-    def drop(self, film: str, why: str) -> None:
+    def drop(self, video: str, why: str) -> None:
         """Nothing that is written of this video counts."""
-        self._write({"event": "dropped", "film": film, "why": why})
+        self._write({"event": "dropped", "film": video, "why": why})
 
     def close(self, shard: int, sha256: str) -> None:
         """The open shard is complete."""
@@ -88,8 +88,8 @@ class Ledger:
     def published(self) -> dict[str, list[str]]:
         """The keys of every video that lies in finished shards from its beginning to its end."""
         return {
-            film: [stretch.key for stretch in stretches]
-            for film, stretches in self.done.items()
+            video: [stretch.key for stretch in stretches]
+            for video, stretches in self.done.items()
             if all(stretch.shard in self.closed for stretch in stretches)
         }
 
@@ -103,19 +103,19 @@ class Ledger:
     def _follow(self, event: dict[str, Any]) -> None:
         match event.pop("event"):
             case "sample":
-                film = event.pop("film")
-                self.stretches = [*(self.stretches if film == self.film else []), Stretch(**event)]
-                self.film, self.end = film, event["end"]
+                video = event.pop("film")
+                self.stretches = [*(self.stretches if video == self.video else []), Stretch(**event)]
+                self.video, self.end = video, event["end"]
                 self.num_samples += 1
             case "done":
-                self.done[event["film"]], self.film, self.stretches = self.stretches, None, []
+                self.done[event["film"]], self.video, self.stretches = self.stretches, None, []
             case "dropped":
                 self._forget(event["film"])
             case "closed":
                 self.closed[event["shard"]], self.end = event["sha256"], 0
 
-    def _forget(self, film: str) -> None:
-        self.done.pop(film, None)
-        if film == self.film:
+    def _forget(self, video: str) -> None:
+        self.done.pop(video, None)
+        if video == self.video:
             here = [stretch.begin for stretch in self.stretches if stretch.shard == self.shard]
-            self.end, self.film, self.stretches = min(here, default=self.end), None, []
+            self.end, self.video, self.stretches = min(here, default=self.end), None, []

@@ -40,38 +40,38 @@ class ShardDataset:
 
     def __init__(
         self,
-        films: Sequence[EncodedVideo],
+        videos: Sequence[EncodedVideo],
         codec: CodecIdentity,
         action_names: tuple[str, ...] = (),
         *,
         seed: int = 0,
-        tell: Callable[[str], None] = print,
+        log: Callable[[str], None] = print,
     ) -> None:
-        self.films, self.codec, self.action_names, self.seed, self.tell = list(films), codec, action_names, seed, tell
-        self.lengths = [len(film) for film in self.films]
+        self.videos, self.codec, self.action_names, self.seed, self.log = list(videos), codec, action_names, seed, log
+        self.lengths = [len(video) for video in self.videos]
         self._told: set[int] = set()
 
     @property
     def latent_size(self) -> tuple[int, int, int]:
         """Channels, height and width of a latent frame."""
-        channels, height, width = self.films[0].stretches[0].shape[1:]
+        channels, height, width = self.videos[0].stretches[0].shape[1:]
         return channels, height, width
 
     @property
     def action_size(self) -> int:
         """How many numbers say what is done in a latent frame; 0 where nobody acts."""
-        return 0 if self.films[0].actions is None else self.films[0].actions[0].shape[1]
+        return 0 if self.videos[0].actions is None else self.videos[0].actions[0].shape[1]
 
     @property
     def frame_rate(self) -> float | None:
         """Frames a second of the videos; None where they differ."""
-        rates = {film.frame_rate for film in self.films}
+        rates = {video.frame_rate for video in self.videos}
         return rates.pop() if len(rates) == 1 else None
 
     @property
     def captions(self) -> list[str]:
         """The caption of every video, "" for none."""
-        return [film.caption for film in self.films]
+        return [video.caption for video in self.videos]
 
     @classmethod
     def open(
@@ -81,7 +81,7 @@ class ShardDataset:
         *,
         seed: int = 0,
         skip_damaged: bool = False,
-        tell: Callable[[str], None] = print,
+        log: Callable[[str], None] = print,
     ) -> "ShardDataset":
         """Read the shards of one folder or several; of every video, only what is whole.
 
@@ -96,14 +96,14 @@ class ShardDataset:
             UsageError: there are no shards, they are of another codec, of several sizes or actions, or damaged.
         """
         paths = [folders] if isinstance(folders, Path) else list(folders)
-        samples = [sample for path in paths for sample in _read_folder(path, skip_damaged, tell)]
+        samples = [sample for path in paths for sample in _read_folder(path, skip_damaged, log)]
         if not samples:
             raise UsageError(f"{', '.join(map(str, paths))} holds no encoded videos; make some with malt encode")
         made_by, action_names = _agreed([sample[0].info for sample in samples], codec)
-        films: dict[tuple[Path, str], list[Sample]] = {}
+        videos: dict[tuple[Path, str], list[Sample]] = {}
         for sample, folder in samples:
-            films.setdefault((folder, sample.info["film"]), []).append(sample)
-        return cls([_film(stretches) for stretches in films.values()], made_by, action_names, seed=seed, tell=tell)
+            videos.setdefault((folder, sample.info["film"]), []).append(sample)
+        return cls([_video(stretches) for stretches in videos.values()], made_by, action_names, seed=seed, log=log)
 
     def __call__(self, step: int, num_videos: int, num_frames: int, context_frames: int, start_share: float) -> Batch:
         """Windows of `context_frames + num_frames` latent frames, every place in the videos equally likely.
@@ -127,11 +127,11 @@ class ShardDataset:
                 place = draw.randrange(ends[-1])
                 index = bisect_right(ends, place)
                 first, missing = place - (ends[index - 1] if index else 0), 0
-            film, count = self.films[index], length - missing
-            windows.append(_behind(missing, _slice(film.stretches, first, count)))
-            captions.append(film.caption)
-            if film.actions is not None:
-                actions.append(_behind(missing, _slice(film.actions, first, count)))
+            video, count = self.videos[index], length - missing
+            windows.append(_behind(missing, _slice(video.stretches, first, count)))
+            captions.append(video.caption)
+            if video.actions is not None:
+                actions.append(_behind(missing, _slice(video.actions, first, count)))
         acts = torch.stack(actions) if actions else None
         return Batch(torch.stack(windows), captions, torch.tensor(begins), acts)
 
@@ -141,33 +141,33 @@ class ShardDataset:
         Raises:
             UsageError: there is only one video.
         """
-        if len(self.films) < 2:
+        if len(self.videos) < 2:
             raise UsageError(
                 "there is one video, so none can be held out; encode more, or a second folder to validate on"
             )
-        films, every = sorted(self.films, key=lambda film: film.name), max(2, min(every, len(self.films)))
-        held_out = films[every - 1 :: every]
-        learned = [film for index, film in enumerate(films) if index % every != every - 1]
+        videos, every = sorted(self.videos, key=lambda video: video.name), max(2, min(every, len(self.videos)))
+        held_out = videos[every - 1 :: every]
+        learned = [video for index, video in enumerate(videos) if index % every != every - 1]
         return self._of(learned), self._of(held_out)
 
-    def _of(self, films: list[EncodedVideo]) -> "ShardDataset":
-        return ShardDataset(films, self.codec, self.action_names, seed=self.seed, tell=self.tell)
+    def _of(self, videos: list[EncodedVideo]) -> "ShardDataset":
+        return ShardDataset(videos, self.codec, self.action_names, seed=self.seed, log=self.log)
 
     def _check(self, length: int) -> None:
         short = sum(own < length for own in self.lengths)
-        if short == len(self.films):
+        if short == len(self.videos):
             raise UsageError(
                 f"the longest video has {max(self.lengths)} latent frames and {length} are needed; encode longer videos or "
                 "learn from fewer segments"
             )
         if short and length not in self._told:
             self._told.add(length)
-            self.tell(
-                f"{short} of {len(self.films)} videos are shorter than a window of {length} latent frames: left out"
+            self.log(
+                f"{short} of {len(self.videos)} videos are shorter than a window of {length} latent frames: left out"
             )
 
 
-def _read_folder(folder: Path, skip_damaged: bool, tell: Callable[[str], None]) -> list[tuple[Sample, Path]]:
+def _read_folder(folder: Path, skip_damaged: bool, log: Callable[[str], None]) -> list[tuple[Sample, Path]]:
     """The samples of the videos that are whole in this folder."""
     indexes = sorted(folder.glob("index-*.json"))
     if not indexes:
@@ -176,7 +176,7 @@ def _read_folder(folder: Path, skip_damaged: bool, tell: Callable[[str], None]) 
     for path in indexes:
         try:
             index = json.loads(path.read_text(encoding="utf-8"))
-            shards, films = dict(index["shards"]), dict(index["films"])
+            shards, videos = dict(index["shards"]), dict(index["films"])
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise UsageError(f"{path} is damaged; run malt encode again to write it anew") from error
         found: dict[str, Sample] = {}
@@ -186,8 +186,8 @@ def _read_folder(folder: Path, skip_damaged: bool, tell: Callable[[str], None]) 
             except UsageError as error:
                 if not skip_damaged:
                     raise
-                tell(f"skipped: {error}")
-        for keys in films.values():
+                log(f"skipped: {error}")
+        for keys in videos.values():
             if all(key in found for key in keys):
                 samples += [(found[key], folder) for key in keys]
     return samples
@@ -228,7 +228,7 @@ def _sides(info: dict[str, Any]) -> str:
     return f"{info['size'][1]}x{info['size'][0]}"
 
 
-def _film(samples: list[Sample]) -> EncodedVideo:
+def _video(samples: list[Sample]) -> EncodedVideo:
     samples = sorted(samples, key=lambda sample: sample.info["first_latent"])
     info = samples[0].info
     actions = tuple(sample.tensors["actions"] for sample in samples) if info["actions"] else None

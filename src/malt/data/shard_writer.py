@@ -34,23 +34,23 @@ class ShardWriter:
         self.ledger.mend()
         self._recover()
 
-    def begun(self, film: str) -> tuple[int, Any]:
+    def begun(self, video: str) -> tuple[int, Any]:
         """How many latent frames of this video are written already, and the encoder's cache behind them.
 
         What was written of any other unfinished video is dropped: it is no longer asked for.
         """
-        if self.ledger.film not in (None, film):
-            self.drop(str(self.ledger.film), "it is no longer asked for")
-        if self.ledger.film is None:
+        if self.ledger.video not in (None, video):
+            self.drop(str(self.ledger.video), "it is no longer asked for")
+        if self.ledger.video is None:
             return 0, None
         try:
             return self.ledger.latents, _load_cache(self._cache_file(self.ledger.stretches[-1].key))
         except (OSError, ValueError, KeyError, SafetensorError):
-            self.drop(film, "the encoder's cache behind it is gone")
+            self.drop(video, "the encoder's cache behind it is gone")
             return 0, None
 
     def add(
-        self, film: str, tensors: dict[str, Tensor], info: Mapping[str, Any], cache: Any, last: bool = False
+        self, video: str, tensors: dict[str, Tensor], info: Mapping[str, Any], cache: Any, last: bool = False
     ) -> None:
         """Write the next stretch of a video, and the encoder's cache after it, unless it is the last."""
         key = f"{self.rank:05d}-{self.ledger.num_samples:08d}"
@@ -61,18 +61,18 @@ class ShardWriter:
         if not last:
             _save_cache(self._cache_file(key), cache)
         stretch = Stretch(key, self.ledger.shard, begin, begin + len(content), len(tensors["latents"]))
-        self.ledger.sample(film, stretch)
+        self.ledger.sample(video, stretch)
         self._forget_caches(but=key)
         if self.ledger.end >= self.shard_bytes:
             self.close_shard()
 
-    def finish(self, film: str) -> None:
+    def finish(self, video: str) -> None:
         """The video is encoded to its end."""
-        self.ledger.finish(film)
+        self.ledger.finish(video)
 
-    def drop(self, film: str, why: str) -> None:
+    def drop(self, video: str, why: str) -> None:
         """Take back what was written of a video: it cannot be used."""
-        self.ledger.drop(film, why)
+        self.ledger.drop(video, why)
 
     def close_shard(self) -> None:
         """Complete the open shard, if there is anything in it, and the index."""
@@ -89,8 +89,8 @@ class ShardWriter:
 
     def close(self) -> None:
         """Complete the last shard and the index; call it when all videos are done. What is unfinished is dropped."""
-        if self.ledger.film is not None:
-            self.drop(self.ledger.film, "it is no longer asked for")
+        if self.ledger.video is not None:
+            self.drop(self.ledger.video, "it is no longer asked for")
         self.close_shard()
         self._part(self.ledger.shard).unlink(missing_ok=True)
         self._forget_caches()
@@ -103,10 +103,10 @@ class ShardWriter:
         gone = {index for index in self.ledger.closed if not (self.folder / shard_name(self.rank, index)).exists()}
         if self.ledger.end and not self._part(self.ledger.shard).exists():
             gone.add(self.ledger.shard)
-        done = [*self.ledger.done.items(), (self.ledger.film, self.ledger.stretches)]
-        for film, stretches in done:
-            if film is not None and any(stretch.shard in gone for stretch in stretches):
-                self.drop(film, "its shard is gone")
+        done = [*self.ledger.done.items(), (self.ledger.video, self.ledger.stretches)]
+        for video, stretches in done:
+            if video is not None and any(stretch.shard in gone for stretch in stretches):
+                self.drop(video, "its shard is gone")
         self._write_index()
 
     def _write_index(self) -> None:
@@ -191,10 +191,10 @@ def adopt(folder: Path, world_size: int) -> None:
                 writer.close()
 
 
-def finished_films(folder: Path) -> set[str]:
+def finished_videos(folder: Path) -> set[str]:
     """The videos that any rank has encoded to their end."""
     ledgers = [Ledger.read(path) for path in folder.glob("ledger-*.jsonl")]
-    return {film for ledger in ledgers for film in ledger.done}
+    return {video for ledger in ledgers for video in ledger.done}
 
 
 def _save_cache(path: Path, cache: Any) -> None:

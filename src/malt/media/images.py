@@ -39,7 +39,7 @@ def read_image(
     if isinstance(source, Path) and not source.is_file():
         raise UsageError(f"there is no file {source}; check the name")
     try:
-        with Image.open(source, formats=kind and [kind]) as image:
+        with Image.open(source, formats=None if kind is None else [kind]) as image:
             limits.check_size(image.width, image.height)
             return fit(ImageOps.exif_transpose(image), size)
     except UsageError:

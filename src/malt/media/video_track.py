@@ -72,7 +72,7 @@ def read_info(path: Path) -> VideoInfo:
         durations = [shot.duration or 0 for shot in _decode_webp(path, str(path))]
         return VideoInfo(len(durations) / sum(durations), len(durations))
     try:
-        with av.open(_url(path)) as container:
+        with av.open(_url(path), "r") as container:
             stream = _main_track(container, str(path))
             rate = float(stream.average_rate) if stream.average_rate else None
             seconds = container.duration / av.time_base if container.duration else None

@@ -14,7 +14,7 @@ from malt.data.codec_fingerprint import identify
 from malt.data.decoded_frames import Video, decode_videos
 from malt.data.encoding import EncodingConfig, encode_videos
 from malt.data.shard_dataset import ShardDataset
-from malt.data.shard_writer import check_encoding, finished_films, shard_writer
+from malt.data.shard_writer import check_encoding, finished_videos, shard_writer
 from malt.data.video_folder import changed_captions, find_videos, shared_actions
 from malt.errors import UsageError
 from malt.models.autoencoder import AutoencoderMalt
@@ -53,7 +53,7 @@ class VideoData:
     def clips(self, device: str) -> ClipData:
         """Clips of all videos but the held-out ones; of a single video, its end is held out."""
         size, rate = self.format.size, self.format.rate
-        videos = decode_videos(self.videos, size, fps=rate, folder=self.out / "frames", tell=self.log)
+        videos = decode_videos(self.videos, size, fps=rate, folder=self.out / "frames", log=self.log)
         names = held_out_names(list(videos))
         if not names:
             whole = self._clips(videos.values(), device)
@@ -108,19 +108,19 @@ class VideoData:
         )
         with shard_writer(folder, 0) as writer:
             check_encoding(folder, encoding.told())
-            done = finished_films(folder)
-            films = [film for film in self.videos if film.name not in done]
-            if films:
-                self.log(f"encoding {len(films)} videos into {folder}")
+            done = finished_videos(folder)
+            videos = [video for video in self.videos if video.name not in done]
+            if videos:
+                self.log(f"encoding {len(videos)} videos into {folder}")
             device = next(autoencoder.parameters()).device
-            for progress in encode_videos(films, codec, encoding, writer, device=device):
+            for progress in encode_videos(videos, codec, encoding, writer, device=device):
                 if progress.broken:
                     self.log(f"skipped: {progress.broken}")
             writer.close()
-        if not finished_films(folder):
+        if not finished_videos(folder):
             raise UsageError(f"none of the {len(self.videos)} videos can be used; give others")
-        dataset = ShardDataset.open(folder, encoding.codec, seed=self.seed, tell=self.log)
-        if changed := changed_captions(self.videos, {film.name: film.caption for film in dataset.films}):
+        dataset = ShardDataset.open(folder, encoding.codec, seed=self.seed, log=self.log)
+        if changed := changed_captions(self.videos, {video.name: video.caption for video in dataset.videos}):
             self.log(
                 f"{len(changed)} videos have other captions than they were encoded with, such as {changed[0]}; the run goes on "
                 "with those, begin another to learn from the new ones"
@@ -145,7 +145,7 @@ class ShardData:
     ) -> None:
         self.folder, self.format, self.patch_size = folder, video_format, patch_size
         self.captions, self.log = captions, log
-        self.dataset = ShardDataset.open(folder, seed=seed, tell=log)
+        self.dataset = ShardDataset.open(folder, seed=seed, log=log)
         if video_format.actions:
             _check_actions(video_format.actions, self.dataset.action_names, folder)
 
@@ -206,20 +206,20 @@ def _training_data(
             f"latents of {dataset.latent_size[2]}x{dataset.latent_size[1]} cannot be cut into patches of "
             f"{patch_size}; encode the videos in another size"
         )
-    held_out = held_out_names([film.name for film in dataset.films])
-    parts = [[film for film in dataset.films if (film.name in held_out) == kept] for kept in (False, True)]
+    held_out = held_out_names([video.name for video in dataset.videos])
+    parts = [[video for video in dataset.videos if (video.name in held_out) == kept] for kept in (False, True)]
     if not parts[0]:
         raise UsageError("none of the videos that are to be learned from can be used; give more videos")
     learned, kept = (
-        ShardDataset(part, dataset.codec, dataset.action_names, seed=dataset.seed, tell=log) for part in parts
+        ShardDataset(part, dataset.codec, dataset.action_names, seed=dataset.seed, log=log) for part in parts
     )
-    if not kept.films:
+    if not kept.videos:
         log("no video is held out, so there is no validation and there are no samples; give more videos")
     _log_captions(dataset.captions, limits.caption_words, log)
     words = frequent_words(learned.captions, limits.max_words, log)
     return TrainingData(
         _acting(learned, actions),
-        lambda: HeldOut(_acting(kept, actions), max(kept.lengths)) if kept.films else None,
+        lambda: HeldOut(_acting(kept, actions), max(kept.lengths)) if kept.videos else None,
         words,
         longest=max(learned.lengths),
     )
