@@ -1,6 +1,5 @@
 """Laws of what visitors of the studio send: refused in a sentence on the page, and written nowhere but in its folder."""
 
-import io
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -85,10 +84,12 @@ def files(folder: Path) -> set[str]:
 
 @pytest.mark.parametrize(("content", "about"), NO_USE)
 def test_files_that_are_no_use_are_refused_as_the_server_refuses_them(
-    studio: Studio, content: bytes, about: str
+    studio: Studio, tmp_path: Path, content: bytes, about: str
 ) -> None:
-    with pytest.raises(UsageError) as refusal:
-        studio.read_first(io.BytesIO(content), Model("tiny", None, PIPE))
+    sent = tmp_path / "sent"
+    sent.write_bytes(content)
+    with sent.open("rb") as file, pytest.raises(UsageError) as refusal:
+        studio.read_first(file, Model("tiny", None, PIPE))
     assert about in str(refusal.value)
 
 
