@@ -42,7 +42,7 @@ def finished(client: TestClient, name: str) -> dict[str, Any]:
     return client.get(f"/v1/videos/{name}").json()
 
 
-def complaint(answer: Any, status: int) -> str:
+def error_body(answer: Any, status: int) -> str:
     assert answer.status_code == status, answer.text
     return answer.json()["error"]["message"]
 
@@ -79,13 +79,13 @@ def test_videos_are_listed_latest_first_and_gone_when_deleted(client: TestClient
     rest = client.get("/v1/videos", params={"after": listed["last_id"]}).json()
     assert [video["id"] for video in rest["data"]] == names[:1]
     assert client.delete(f"/v1/videos/{names[0]}").json()["deleted"] is True
-    assert "no such video" in complaint(client.get(f"/v1/videos/{names[0]}"), 404)
+    assert "no such video" in error_body(client.get(f"/v1/videos/{names[0]}"), 404)
     assert not (tmp_path / "data" / names[0]).exists()
 
 
 def test_an_unfinished_video_can_be_seen_in_part_cancelled_and_deleted(client: TestClient, tmp_path: Path) -> None:
     name = client.post("/v1/videos", json={"prompt": PROMPT, "num_frames": 256, "num_inference_steps": 40}).json()["id"]
-    assert "partial=true" in complaint(client.get(f"/v1/videos/{name}/content"), 409)
+    assert "partial=true" in error_body(client.get(f"/v1/videos/{name}/content"), 409)
     wait_until(lambda: client.get(f"/v1/videos/{name}").json()["frames_made"])
     assert num_frames(client.get(f"/v1/videos/{name}/content", params={"partial": True}).content) >= SEGMENT
     client.post(f"/v1/videos/{name}/cancel")
@@ -115,7 +115,7 @@ def test_an_unfinished_video_can_be_seen_in_part_cancelled_and_deleted(client: T
     ],
 )
 def test_what_cannot_be_made_is_refused_in_a_sentence(client: TestClient, asked: Any, status: int, about: str) -> None:
-    assert about in complaint(client.post("/v1/videos", json=asked), status)
+    assert about in error_body(client.post("/v1/videos", json=asked), status)
     assert client.get("/v1/videos").json()["data"] == []
 
 
@@ -135,36 +135,36 @@ def test_uploads_that_are_no_use_are_refused_and_leave_nothing(
     answer = client.post(
         "/v1/videos", data={"prompt": PROMPT}, files={"video": ("../../evil.mp4", content, "video/mp4")}
     )
-    assert about in complaint(answer, 400)
+    assert about in error_body(answer, 400)
     assert [path.name for path in tmp_path.rglob("*")] == ["data"]
 
 
 def test_few_bytes_that_become_many_large_frames_are_refused(client: TestClient) -> None:
     fields = {"prompt": PROMPT, "num_frames": "256", "size": "512x512"}
     answer = client.post("/v1/videos", data=fields, files={"video": ("a.mp4", film(2, seconds_between=300))})
-    assert "becomes more than 85 frames of 512x512" in complaint(answer, 400)
+    assert "becomes more than 85 frames of 512x512" in error_body(answer, 400)
 
 
 def test_a_request_that_is_too_large_or_of_no_known_kind_is_refused(client: TestClient) -> None:
     answer = client.post("/v1/videos", data={"prompt": PROMPT}, files={"video": ("a.mp4", bytes(2**21))})
-    assert "larger than" in complaint(answer, 413)
-    assert "send JSON" in complaint(client.post("/v1/videos", content=b"x", headers={"content-type": "text/x"}), 415)
+    assert "larger than" in error_body(answer, 413)
+    assert "send JSON" in error_body(client.post("/v1/videos", content=b"x", headers={"content-type": "text/x"}), 415)
     answer = client.post("/v1/videos", data={"prompt": PROMPT}, files={"evil": ("a.mp4", b"x")})
-    assert "'evil'" in complaint(answer, 400)
+    assert "'evil'" in error_body(answer, 400)
 
 
 def test_those_for_whom_there_is_no_room_are_told_to_come_back(client: TestClient) -> None:
     asked = {"prompt": PROMPT, "num_frames": 256, "num_inference_steps": 100}
     answers = [client.post("/v1/videos", json=asked) for _ in range(6)]
     assert [answer.status_code for answer in answers] == [200] * 5 + [429]
-    assert "try again" in complaint(answers[-1], 429)
+    assert "try again" in error_body(answers[-1], 429)
     assert client.get("/healthz").json() == {"status": "ok", "model": "tiny", "running": 2, "waiting": 3}
 
 
 def test_as_many_videos_are_kept_as_there_may_be(tmp_path: Path) -> None:
     with client_of(tmp_path, limits={"stored": 1}) as client:
         assert client.post("/v1/videos", json={"prompt": PROMPT, "num_frames": 8}).status_code == 200
-        assert "delete some" in complaint(client.post("/v1/videos", json={"prompt": PROMPT}), 400)
+        assert "delete some" in error_body(client.post("/v1/videos", json={"prompt": PROMPT}), 400)
 
 
 def test_videos_survive_a_restart_and_unfinished_ones_end_as_if_there_had_been_none(tmp_path: Path) -> None:
@@ -204,7 +204,7 @@ def test_the_token_is_asked_for_everywhere_but_at_the_pulse(tmp_path: Path) -> N
     with client_of(tmp_path, token="secret") as client:
         assert client.get("/healthz").status_code == 200
         for path in ("/v1/videos", "/metrics", "/openapi.json", "/v1/stream?prompt=x", "/nowhere"):
-            assert "token" in complaint(client.get(path), 401)
+            assert "token" in error_body(client.get(path), 401)
         for wrong in ("Bearer wrong", "Bearer", "secret", "Basic !", "Basic c2VjcmV0"):
             assert client.get("/v1/videos", headers={"Authorization": wrong}).status_code == 401
         assert client.get("/v1/videos", headers={"Authorization": "Bearer secret"}).status_code == 200
@@ -212,9 +212,9 @@ def test_the_token_is_asked_for_everywhere_but_at_the_pulse(tmp_path: Path) -> N
 
 
 def test_pages_of_other_sites_and_hosts_of_other_names_are_kept_out(client: TestClient) -> None:
-    assert "another site" in complaint(client.get("/v1/videos", headers={"Origin": "https://evil.example"}), 403)
+    assert "another site" in error_body(client.get("/v1/videos", headers={"Origin": "https://evil.example"}), 403)
     assert client.get("/v1/videos", headers={"Sec-Fetch-Site": "cross-site"}).status_code == 403
-    assert "not this machine" in complaint(client.get("/v1/videos", headers={"Host": "evil.example"}), 403)
+    assert "not this machine" in error_body(client.get("/v1/videos", headers={"Host": "evil.example"}), 403)
     assert client.get("/v1/videos", headers={"Origin": "http://127.0.0.1"}).status_code == 200
 
 

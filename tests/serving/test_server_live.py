@@ -58,9 +58,9 @@ def watch(socket: ClientConnection, until: str = "done") -> tuple[bytes, list[di
     video, events = b"", [hear(socket)]
     while events[-1]["type"] != until:
         if events[-1]["type"] == "segment":
-            piece = socket.recv(timeout=60)
-            assert isinstance(piece, bytes) and len(piece) == events[-1]["bytes"]
-            video += piece
+            fragment = socket.recv(timeout=60)
+            assert isinstance(fragment, bytes) and len(fragment) == events[-1]["bytes"]
+            video += fragment
         events.append(hear(socket))
     return video, events
 
@@ -204,8 +204,8 @@ def test_a_video_is_steered_while_it_is_made_and_waits_for_what_is_seen(acting: 
         assert hear(socket)["type"] == "pong"  # nothing has been made yet, as others have the places
         for other in others:
             of.worker.cancel(other)
-        (conversation,) = of.conversations
-        live = conversation._live
+        (connection,) = of.connections
+        live = connection._live
         assert live is not None
         wait_until(lambda: not live._has_room())
         assert live.job.frames_made == LEAD_SEGMENTS * SEGMENT
@@ -266,8 +266,8 @@ def test_a_stream_that_was_about_to_begin_when_the_server_stops_is_told_of_its_e
 ) -> None:
     opened, real = threading.Event(), StreamOpener.open
 
-    async def open_slowly(stage: StreamOpener, order: Any) -> LiveStream:
-        live = await real(stage, order)
+    async def open_slowly(stream_opener: StreamOpener, generation: Any) -> LiveStream:
+        live = await real(stream_opener, generation)
         opened.set()
         await asyncio.sleep(1)
         return live

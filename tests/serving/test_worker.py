@@ -22,7 +22,7 @@ PIPE = tiny_pipeline.pipeline()
 
 @pytest.fixture
 def worker() -> Iterator[Worker]:
-    worker = Worker(PIPE, max_running=2, max_waiting=2)
+    worker = Worker(max_running=2, max_waiting=2)
     yield worker
     worker.close()
 
@@ -41,13 +41,13 @@ def test_a_job_makes_what_its_session_alone_would_have_made_and_is_cut_to_its_le
 
 
 def test_sessions_take_turns_segment_by_segment(worker: Worker) -> None:
-    order: list[int] = []
+    generation: list[int] = []
     gate = threading.Event()
     worker.do(gate.wait)
-    jobs = [worker.start(session(), 4 * SEGMENT, lambda segment, n=n: order.append(n)) for n in range(2)]
+    jobs = [worker.start(session(), 4 * SEGMENT, lambda segment, n=n: generation.append(n)) for n in range(2)]
     gate.set()
     assert all(job.wait(120) for job in jobs)
-    assert order == [0, 1] * 4
+    assert generation == [0, 1] * 4
 
 
 def test_a_reader_without_room_holds_up_only_his_own_session(worker: Worker) -> None:
@@ -105,7 +105,7 @@ def test_a_job_that_is_over_holds_on_to_nothing(worker: Worker) -> None:
 
 
 def test_closing_stops_every_job_and_refuses_new_ones() -> None:
-    worker = Worker(PIPE, max_running=1)
+    worker = Worker(max_running=1)
     jobs = [worker.start(session()) for _ in range(2)]
     worker.close()
     assert [job.state for job in jobs] == [JobState.STOPPED] * 2

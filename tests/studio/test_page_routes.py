@@ -41,12 +41,12 @@ def client(studio: Studio) -> Iterator[TestClient]:
 
 
 def made(studio: Studio, segments: int = 2) -> Visitor:
-    visit = studio.welcome()
-    visit.begin(
+    visitor = studio.welcome()
+    visitor.begin(
         Model("tiny", None, PIPE), GenerationSettings(prompt=tiny_pipeline.PROMPT, num_frames=segments * SEGMENT)
     )
-    wait_until(lambda: not visit.growth.is_going)
-    return visit
+    wait_until(lambda: not visitor.job.is_going)
+    return visitor
 
 
 def test_the_page_is_there(client: TestClient) -> None:
@@ -64,21 +64,21 @@ def test_the_page_of_a_model_that_acts_begins_without_words(tmp_path: Path) -> N
 
 
 def test_frames_come_by_take_revision_and_number(studio: Studio, client: TestClient) -> None:
-    visit = made(studio)
-    strip = client.get(f"/studio/{visit.key}/1/0/{SEGMENT}.jpg")
+    visitor = made(studio)
+    strip = client.get(f"/studio/{visitor.key}/1/0/{SEGMENT}.jpg")
     assert (strip.headers["X-Start"], strip.headers["X-Count"]) == (str(SEGMENT), str(SEGMENT))
     assert strip.content.startswith(b"\xff\xd8")
-    for place in (f"{visit.key}/1/0/{2 * SEGMENT}", f"{visit.key}/1/1/0", f"{visit.key}/2/0/0", "another/1/0/0"):
+    for place in (f"{visitor.key}/1/0/{2 * SEGMENT}", f"{visitor.key}/1/1/0", f"{visitor.key}/2/0/0", "another/1/0/0"):
         assert client.get(f"/studio/{place}.jpg").status_code == 404
 
 
 def test_the_video_and_its_session_are_files(studio: Studio, client: TestClient, tmp_path: Path) -> None:
-    visit = made(studio)
-    video = client.get(f"/studio/{visit.key}/1/video.mp4")
+    visitor = made(studio)
+    video = client.get(f"/studio/{visitor.key}/1/video.mp4")
     assert "attachment" in video.headers["content-disposition"]
     with av.open(io.BytesIO(video.content)) as container:
         assert sum(1 for _ in container.decode(video=0)) == 2 * SEGMENT
-    packed = client.get(f"/studio/{visit.key}/1/session.zip")
+    packed = client.get(f"/studio/{visitor.key}/1/session.zip")
     with zipfile.ZipFile(io.BytesIO(packed.content)) as archive:
         archive.extractall(tmp_path / "unpacked")
     assert (tmp_path / "unpacked" / "take-1.mp4").read_bytes() == video.content
@@ -87,17 +87,17 @@ def test_the_video_and_its_session_are_files(studio: Studio, client: TestClient,
 
 
 def test_of_nothing_there_is_no_file(studio: Studio, client: TestClient) -> None:
-    visit = made(studio)
-    visit.rewind(0)
+    visitor = made(studio)
+    visitor.rewind(0)
     for name in ("video.mp4", "session.zip", "1/0.jpg"):
-        assert client.get(f"/studio/{visit.key}/1/{name}").status_code == 404
+        assert client.get(f"/studio/{visitor.key}/1/{name}").status_code == 404
 
 
 def test_the_scene_is_told_when_it_changes_and_takes_are_chosen_through_it(studio: Studio, client: TestClient) -> None:
-    visit = made(studio)
-    visit.branch(SEGMENT, 1, tiny_pipeline.PROMPT, SEGMENT)
-    wait_until(lambda: not visit.growth.is_going)
-    with client.websocket_connect(f"/studio/{visit.key}", headers=HERE) as socket:
+    visitor = made(studio)
+    visitor.branch(SEGMENT, 1, tiny_pipeline.PROMPT, SEGMENT)
+    wait_until(lambda: not visitor.job.is_going)
+    with client.websocket_connect(f"/studio/{visitor.key}", headers=HERE) as socket:
         assert [take["number"] for take in socket.receive_json()["takes"]] == [1, 2]
         socket.send_json({"type": "choose", "take": 1})
         while socket.receive_json()["current"] != 1:
@@ -109,8 +109,8 @@ def test_the_scene_is_told_when_it_changes_and_takes_are_chosen_through_it(studi
         socket.send_json({"type": "drop", "take": 2})
         while len(socket.receive_json()["takes"]) != 1:
             pass
-        assert visit.watchers == 1
-    wait_until(lambda: visit.watchers == 0)
+        assert visitor.watchers == 1
+    wait_until(lambda: visitor.watchers == 0)
 
 
 def test_an_unknown_visit_is_told_to_load_the_page_again(client: TestClient) -> None:

@@ -115,6 +115,6 @@ def test_nothing_is_fetched_from_elsewhere_for_a_visitor(client: TestClient) -> 
 
 def test_an_own_film_begins_a_video(client: TestClient, studio: Studio) -> None:
     assert "error" not in call(client, "New video", file=sent(client, "own.mp4", film(12)))
-    (visit,) = studio._visits.values()
-    wait_until(lambda: visit.take.made > 12)
-    assert visit.take.session.state.origin is not None
+    (visitor,) = studio._visits.values()
+    wait_until(lambda: visitor.take.made > 12)
+    assert visitor.take.session.state.origin is not None

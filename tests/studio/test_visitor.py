@@ -20,9 +20,9 @@ from malt.serving.limits import Limits
 from malt.serving.streams import LEAD_SEGMENTS
 from malt.sessions.action_policies import TURN_FRAMES
 from malt.studio.models import Model, Models
+from malt.studio.policy import StudioPolicy
 from malt.studio.visitor import MOST_TAKES, GenerationSettings, Visitor
 from malt.studio.visitors import Studio
-from malt.studio.wheel import StudioPolicy
 from tiny_server import wait_until
 
 PIPE = tiny_pipeline.pipeline()
@@ -41,18 +41,18 @@ def studio(tmp_path: Path) -> Iterator[Studio]:
 
 
 @pytest.fixture
-def visit(studio: Studio) -> Visitor:
+def visitor(studio: Studio) -> Visitor:
     return studio.welcome()
 
 
-def wish(segments: int | None = 3, prompt: str = PROMPT, **settings: Any) -> GenerationSettings:
+def settings(segments: int | None = 3, prompt: str = PROMPT, **settings: Any) -> GenerationSettings:
     return GenerationSettings(prompt=prompt, num_frames=None if segments is None else segments * SEGMENT, **settings)
 
 
-def rested(visit: Visitor) -> Visitor:
-    wait_until(lambda: not visit.growth.is_going)
-    assert visit.scene()["problem"] == ""
-    return visit
+def rested(visitor: Visitor) -> Visitor:
+    wait_until(lambda: not visitor.job.is_going)
+    assert visitor.scene()["problem"] == ""
+    return visitor
 
 
 def frames_of(data: bytes) -> list[np.ndarray]:
@@ -60,196 +60,196 @@ def frames_of(data: bytes) -> list[np.ndarray]:
         return [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
 
 
-def film(visit: Visitor, number: int) -> list[np.ndarray]:
-    take = visit.takes[number]
-    return frames_of(take.path.read_bytes()[: take.kept.border.byte])
+def film(visitor: Visitor, number: int) -> list[np.ndarray]:
+    take = visitor.takes[number]
+    return frames_of(take.path.read_bytes()[: take.kept.segment_end.byte])
 
 
-def test_a_take_grows_by_whole_segments_to_at_least_what_was_wished(visit: Visitor) -> None:
-    visit.begin(MODEL, GenerationSettings(prompt=PROMPT, num_frames=2 * SEGMENT + 1))
-    assert visit.scene()["state"] in ("making", "waiting")
-    rested(visit)
-    assert visit.take.made == len(film(visit, 1)) == 3 * SEGMENT
-    assert visit.scene()["takes"][0]["made"] == 3 * SEGMENT
-    assert visit.scene()["state"] == "resting"
+def test_a_take_grows_by_whole_segments_to_at_least_what_was_wished(visitor: Visitor) -> None:
+    visitor.begin(MODEL, GenerationSettings(prompt=PROMPT, num_frames=2 * SEGMENT + 1))
+    assert visitor.scene()["state"] in ("making", "waiting")
+    rested(visitor)
+    assert visitor.take.made == len(film(visitor, 1)) == 3 * SEGMENT
+    assert visitor.scene()["takes"][0]["made"] == 3 * SEGMENT
+    assert visitor.scene()["state"] == "resting"
 
 
-def test_the_video_is_the_one_that_its_seed_makes_anywhere(visit: Visitor) -> None:
-    visit.begin(MODEL, wish(seed=5))
-    rested(visit)
+def test_the_video_is_the_one_that_its_seed_makes_anywhere(visitor: Visitor) -> None:
+    visitor.begin(MODEL, settings(seed=5))
+    rested(visitor)
     from malt.sessions.session import Session
 
     alone = torch.cat([segment.frames[0] for segment in Session.begin(PIPE, PROMPT, seed=5).stream(3 * SEGMENT)])
-    made = torch.cat([segment.frames[0] for segment in visit.take.session.replay(0)])
+    made = torch.cat([segment.frames[0] for segment in visitor.take.session.replay(0)])
     assert torch.equal(made, alone)
 
 
-def test_other_ways_to_make_a_video_can_be_chosen(visit: Visitor) -> None:
-    visit.begin(MODEL, wish(2, rollout="sliding_window"))
-    assert rested(visit).scene()["takes"][0]["rollout"] == "sliding_window"
-    before = film(visit, 1)
-    visit.begin(MODEL, wish(2))
-    after = film(rested(visit), 2)
+def test_other_ways_to_make_a_video_can_be_chosen(visitor: Visitor) -> None:
+    visitor.begin(MODEL, settings(2, rollout="sliding_window"))
+    assert rested(visitor).scene()["takes"][0]["rollout"] == "sliding_window"
+    before = film(visitor, 1)
+    visitor.begin(MODEL, settings(2))
+    after = film(rested(visitor), 2)
     assert len(before) == len(after) and not np.array_equal(before[-1], after[-1])
 
 
-def test_any_frame_is_shown_with_its_segment(visit: Visitor) -> None:
-    visit.begin(MODEL, wish())
-    take = rested(visit).take
+def test_any_frame_is_shown_with_its_segment(visitor: Visitor) -> None:
+    visitor.begin(MODEL, settings())
+    take = rested(visitor).take
     strip = take.strip(SEGMENT + 3)
     assert (strip.start, strip.length) == (SEGMENT, SEGMENT)
     picture = np.asarray(Image.open(io.BytesIO(strip.jpeg)))
     assert picture.shape == (tiny_pipeline.SIDE, SEGMENT * tiny_pipeline.SIDE, 3)
     shown = picture[:, 3 * tiny_pipeline.SIDE : 4 * tiny_pipeline.SIDE].astype(float)
-    written = film(visit, 1)[SEGMENT + 3][::2, ::2].astype(float)
+    written = film(visitor, 1)[SEGMENT + 3][::2, ::2].astype(float)
     assert np.abs(shown - written).mean() < 8
     for frame in (-1, 3 * SEGMENT):
         with pytest.raises(UsageError, match="there is no frame"):
             take.strip(frame)
 
 
-def test_another_prompt_takes_over_while_the_video_is_made(visit: Visitor) -> None:
-    visit.begin(MODEL, wish(None))
-    wait_until(lambda: visit.take.made >= SEGMENT)
-    visit.go_on(OTHER, None)
-    wait_until(lambda: len(visit.scene()["takes"][0]["prompts"]) == 2)
-    visit.stop()
-    (first, words), (later, others) = visit.scene()["takes"][0]["prompts"]
+def test_another_prompt_takes_over_while_the_video_is_made(visitor: Visitor) -> None:
+    visitor.begin(MODEL, settings(None))
+    wait_until(lambda: visitor.take.made >= SEGMENT)
+    visitor.go_on(OTHER, None)
+    wait_until(lambda: len(visitor.scene()["takes"][0]["prompts"]) == 2)
+    visitor.stop()
+    (first, words), (later, others) = visitor.scene()["takes"][0]["prompts"]
     assert (first, words, others) == (0, PROMPT, OTHER) and later > 0
-    assert rested(visit).take.made >= later
+    assert rested(visitor).take.made >= later
 
 
-def test_a_take_at_rest_goes_on(visit: Visitor) -> None:
-    visit.begin(MODEL, wish(2))
-    rested(visit).go_on(OTHER, SEGMENT)
-    assert rested(visit).take.made == 3 * SEGMENT
-    assert len(film(visit, 1)) == 3 * SEGMENT
+def test_a_take_at_rest_goes_on(visitor: Visitor) -> None:
+    visitor.begin(MODEL, settings(2))
+    rested(visitor).go_on(OTHER, SEGMENT)
+    assert rested(visitor).take.made == 3 * SEGMENT
+    assert len(film(visitor, 1)) == 3 * SEGMENT
 
 
-def test_rewinding_cuts_the_video_and_going_on_makes_the_same_again(visit: Visitor) -> None:
-    visit.begin(MODEL, wish(4))
-    before = film(rested(visit), 1)
-    assert visit.rewind(2 * SEGMENT + 1) == 2 * SEGMENT
-    assert visit.take.revision == 1 and len(film(visit, 1)) == 2 * SEGMENT
-    visit.go_on(PROMPT, 2 * SEGMENT)
-    after = film(rested(visit), 1)
+def test_rewinding_cuts_the_video_and_going_on_makes_the_same_again(visitor: Visitor) -> None:
+    visitor.begin(MODEL, settings(4))
+    before = film(rested(visitor), 1)
+    assert visitor.rewind(2 * SEGMENT + 1) == 2 * SEGMENT
+    assert visitor.take.revision == 1 and len(film(visitor, 1)) == 2 * SEGMENT
+    visitor.go_on(PROMPT, 2 * SEGMENT)
+    after = film(rested(visitor), 1)
     assert all(np.array_equal(one, other) for one, other in zip(before, after, strict=True))
 
 
-def test_rewinding_to_the_beginning_leaves_nothing_and_can_go_on(visit: Visitor) -> None:
-    visit.begin(MODEL, wish(2))
-    assert rested(visit).rewind(0) == 0
-    visit.go_on(OTHER, SEGMENT)
-    assert len(film(rested(visit), 1)) == SEGMENT
+def test_rewinding_to_the_beginning_leaves_nothing_and_can_go_on(visitor: Visitor) -> None:
+    visitor.begin(MODEL, settings(2))
+    assert rested(visitor).rewind(0) == 0
+    visitor.go_on(OTHER, SEGMENT)
+    assert len(film(rested(visitor), 1)) == SEGMENT
 
 
-def test_rewinding_stops_what_is_being_made(visit: Visitor) -> None:
-    visit.begin(MODEL, wish(None))
-    wait_until(lambda: visit.take.made >= 2 * SEGMENT)
-    assert visit.rewind(SEGMENT) == SEGMENT
-    assert not visit.growth.is_going
+def test_rewinding_stops_what_is_being_made(visitor: Visitor) -> None:
+    visitor.begin(MODEL, settings(None))
+    wait_until(lambda: visitor.take.made >= 2 * SEGMENT)
+    assert visitor.rewind(SEGMENT) == SEGMENT
+    assert not visitor.job.is_going
 
 
-def test_a_branch_shares_the_past_and_has_another_future(visit: Visitor) -> None:
-    visit.begin(MODEL, wish(3))
-    rested(visit).branch(SEGMENT + 2, 7, PROMPT, 2 * SEGMENT)
-    rested(visit)
-    one, other = film(visit, 1), film(visit, 2)
-    assert visit.current == 2 and visit.takes[2].parent == (1, SEGMENT)
+def test_a_branch_shares_the_past_and_has_another_future(visitor: Visitor) -> None:
+    visitor.begin(MODEL, settings(3))
+    rested(visitor).branch(SEGMENT + 2, 7, PROMPT, 2 * SEGMENT)
+    rested(visitor)
+    one, other = film(visitor, 1), film(visitor, 2)
+    assert visitor.current == 2 and visitor.takes[2].parent == (1, SEGMENT)
     assert len(one) == len(other) == 3 * SEGMENT
     assert all(np.array_equal(one[n], other[n]) for n in range(SEGMENT))
     assert not np.array_equal(one[-1], other[-1])
 
 
-def test_takes_are_chosen_and_deleted_with_their_files(visit: Visitor) -> None:
-    visit.begin(MODEL, wish(1))
-    rested(visit).branch(SEGMENT, 1, PROMPT, SEGMENT)
-    rested(visit).choose(1)
-    assert visit.take.number == 1
-    path = visit.takes[1].path
-    visit.drop(1)
-    assert visit.current == 2 and not path.exists()
-    visit.drop(2)
+def test_takes_are_chosen_and_deleted_with_their_files(visitor: Visitor) -> None:
+    visitor.begin(MODEL, settings(1))
+    rested(visitor).branch(SEGMENT, 1, PROMPT, SEGMENT)
+    rested(visitor).choose(1)
+    assert visitor.take.number == 1
+    path = visitor.takes[1].path
+    visitor.drop(1)
+    assert visitor.current == 2 and not path.exists()
+    visitor.drop(2)
     with pytest.raises(UsageError, match="there is no video yet"):
-        visit.rewind(0)
+        visitor.rewind(0)
     with pytest.raises(UsageError, match="no take 1"):
-        visit.choose(1)
+        visitor.choose(1)
 
 
-def test_there_are_only_so_many_takes(visit: Visitor) -> None:
-    visit.begin(MODEL, wish(1))
+def test_there_are_only_so_many_takes(visitor: Visitor) -> None:
+    visitor.begin(MODEL, settings(1))
     for seed in range(1, MOST_TAKES):
-        rested(visit).branch(0, seed, PROMPT, SEGMENT)
+        rested(visitor).branch(0, seed, PROMPT, SEGMENT)
     with pytest.raises(UsageError, match="delete one"):
-        rested(visit).begin(MODEL, wish(1))
+        rested(visitor).begin(MODEL, settings(1))
 
 
 @pytest.mark.parametrize(
     ("wished", "about"),
     [
-        (wish(41), "makes 1 to"),
-        (wish(1, prompt=" "), "the prompt is empty"),
-        (wish(1, prompt="x" * 5000), "5000 characters"),
-        (wish(1, num_inference_steps=10_000), "10000 denoising steps"),
-        (wish(1, rollout="dream"), "no rollout called 'dream'"),
+        (settings(41), "makes 1 to"),
+        (settings(1, prompt=" "), "the prompt is empty"),
+        (settings(1, prompt="x" * 5000), "5000 characters"),
+        (settings(1, num_inference_steps=10_000), "10000 denoising steps"),
+        (settings(1, rollout="dream"), "no rollout called 'dream'"),
     ],
 )
 def test_a_wish_that_cannot_be_met_is_said_and_leaves_nothing(
-    visit: Visitor, wished: GenerationSettings, about: str
+    visitor: Visitor, wished: GenerationSettings, about: str
 ) -> None:
     with pytest.raises(UsageError, match=about):
-        visit.begin(MODEL, wished)
-    assert visit.scene()["takes"] == []
+        visitor.begin(MODEL, wished)
+    assert visitor.scene()["takes"] == []
 
 
-def test_a_video_ends_at_the_limit_of_the_studio(visit: Visitor) -> None:
-    visit.begin(MODEL, wish(39))
-    rested(visit).go_on(PROMPT, None)
-    assert rested(visit).take.made == 40 * SEGMENT
+def test_a_video_ends_at_the_limit_of_the_studio(visitor: Visitor) -> None:
+    visitor.begin(MODEL, settings(39))
+    rested(visitor).go_on(PROMPT, None)
+    assert rested(visitor).take.made == 40 * SEGMENT
     with pytest.raises(UsageError, match="begin another"):
-        visit.go_on(PROMPT, None)
+        visitor.go_on(PROMPT, None)
 
 
-def test_own_frames_begin_a_video_that_cannot_be_rewound_into_them(visit: Visitor) -> None:
+def test_own_frames_begin_a_video_that_cannot_be_rewound_into_them(visitor: Visitor) -> None:
     first = np.full((2 * SEGMENT, tiny_pipeline.SIDE, tiny_pipeline.SIDE, 3), 200, np.uint8)
-    visit.begin(MODEL, wish(1, first=first))
-    assert rested(visit).take.made == 3 * SEGMENT
+    visitor.begin(MODEL, settings(1, first=first))
+    assert rested(visitor).take.made == 3 * SEGMENT
     with pytest.raises(UsageError, match="asked to rewind to frame 1;"):
-        visit.rewind(1)
+        visitor.rewind(1)
 
 
-def test_what_is_steered_waits_for_its_visitor_and_does_what_the_wheel_says(visit: Visitor) -> None:
-    visit.begin(DRIVE, wish(None, prompt=""))
-    wait_until(lambda: visit.take.made == LEAD_SEGMENTS * SEGMENT)
-    assert visit.scene()["acts"]
-    visit.steer(-3.0, 0.0)
+def test_what_is_steered_waits_for_its_visitor_and_does_what_the_wheel_says(visitor: Visitor) -> None:
+    visitor.begin(DRIVE, settings(None, prompt=""))
+    wait_until(lambda: visitor.take.made == LEAD_SEGMENTS * SEGMENT)
+    assert visitor.scene()["acts"]
+    visitor.steer(-3.0, 0.0)
     for frame in range(0, 6 * SEGMENT, 2):
-        visit.growth.look(frame)
-    wait_until(lambda: visit.take.made >= 5 * SEGMENT)
-    assert visit.take.made <= 6 * SEGMENT + LEAD_SEGMENTS * SEGMENT
-    visit.stop()
-    done = visit.take.session.state.actions
+        visitor.job.look(frame)
+    wait_until(lambda: visitor.take.made >= 5 * SEGMENT)
+    assert visitor.take.made <= 6 * SEGMENT + LEAD_SEGMENTS * SEGMENT
+    visitor.stop()
+    done = visitor.take.session.state.actions
     assert done is not None
     assert done[:SEGMENT, 0].abs().max() == 0 and done[-1, 0] == -1
 
 
 def test_the_wheel_turns_evenly_and_then_holds() -> None:
-    wheel = StudioPolicy(["throttle", "horn", "steering"])
-    assert wheel(None, 2)[0, :, 2].tolist() == [0, 0]
-    wheel.turn(1.0, -1.0)
-    done = wheel(None, TURN_FRAMES + 2)[0]
+    policy = StudioPolicy(["throttle", "horn", "steering"])
+    assert policy(None, 2)[0, :, 2].tolist() == [0, 0]
+    policy.turn(1.0, -1.0)
+    done = policy(None, TURN_FRAMES + 2)[0]
     assert done[:, 2].tolist() == [*[(n + 1) / TURN_FRAMES for n in range(TURN_FRAMES)], 1, 1]
     assert done[-1, 0] == 0 and done[:, 1].abs().max() == 0
 
 
 def test_a_studio_without_room_says_so(studio: Studio) -> None:
     visits = [studio.welcome() for _ in range(4)]
-    for visit in visits[:3]:
-        visit.begin(MODEL, wish(None))
+    for visitor in visits[:3]:
+        visitor.begin(MODEL, settings(None))
     with pytest.raises(BusyError, match="try again"):
-        visits[3].begin(MODEL, wish(1))
-    for visit in visits[:3]:
-        visit.stop()
+        visits[3].begin(MODEL, settings(1))
+    for visitor in visits[:3]:
+        visitor.stop()
 
 
 def test_visitors_do_not_find_one_another_and_are_only_so_many(tmp_path: Path) -> None:
@@ -268,22 +268,22 @@ def test_visitors_do_not_find_one_another_and_are_only_so_many(tmp_path: Path) -
 def test_who_leaves_frees_the_model_soon_and_all_else_later(tmp_path: Path) -> None:
     models = Models({"tiny": None}, lambda folder: PIPE)
     studio = Studio(models, tmp_path, stop_after=0.0, forget_after=1e9)
-    visit, bell = studio.welcome(), threading.Event()
-    visit.watch(bell.set)
-    visit.begin(MODEL, wish(None))
-    wait_until(lambda: visit.take.made > 0)
+    visitor, listener = studio.welcome(), threading.Event()
+    visitor.watch(listener.set)
+    visitor.begin(MODEL, settings(None))
+    wait_until(lambda: visitor.take.made > 0)
     studio.sweep()
-    assert visit.growth.is_going  # somebody watches
-    visit.unwatch(bell.set)
+    assert visitor.job.is_going  # somebody watches
+    visitor.unwatch(listener.set)
     studio.sweep()
-    assert not visit.growth.is_going and visit.take.path.is_file()
+    assert not visitor.job.is_going and visitor.take.path.is_file()
     studio._forget_after = 0.0
     studio.sweep()
     assert list(tmp_path.iterdir()) == []
     with pytest.raises(UsageError):
-        studio.find(visit.key)
+        studio.find(visitor.key)
     with pytest.raises(UsageError, match="has ended"):
-        visit.begin(MODEL, wish(1))
+        visitor.begin(MODEL, settings(1))
     studio.worker.close()
 
 
@@ -296,16 +296,16 @@ def test_a_model_is_loaded_when_it_is_first_asked_for_and_once() -> None:
         models.get("third")
 
 
-def test_what_fails_in_the_making_is_a_sentence_on_the_page(visit: Visitor, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_fails_in_the_making_is_a_sentence_on_the_page(visitor: Visitor, monkeypatch: pytest.MonkeyPatch) -> None:
     from malt.studio.take import Take
 
     def fail(*given: Any) -> None:
         raise ValueError("of which a visitor should hear little")
 
     monkeypatch.setattr(Take, "write", fail)
-    visit.begin(MODEL, wish(1))
-    wait_until(lambda: not visit.growth.is_going)
-    assert "could not be made (ValueError)" in visit.scene()["problem"]
+    visitor.begin(MODEL, settings(1))
+    wait_until(lambda: not visitor.job.is_going)
+    assert "could not be made (ValueError)" in visitor.scene()["problem"]
 
 
 def test_a_page_that_is_not_set_up_yet_is_told_from_one_whose_visit_has_ended(studio: Studio) -> None:

@@ -1,11 +1,11 @@
 """The server: video jobs, a stream of video as it is made, and a WebSocket to steer one, on one model."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from fastapi import FastAPI, Request, WebSocket
 from fastapi.exceptions import RequestValidationError
@@ -27,6 +27,9 @@ from malt.serving.routes import stream_routes, video_routes
 from malt.serving.schemas import ErrorAnswer, ErrorBody, Health
 from malt.serving.streams import StreamOpener
 
+if TYPE_CHECKING:
+    from malt.pipelines.malt import MaltPipeline
+
 ABOUT = """Videos of any length from a sentence.
 
 `/v1/videos` makes videos as jobs. `/v1/stream` is a video that plays while it is made. The WebSocket
@@ -44,23 +47,23 @@ class Service:
     scale: every pixel is written this many times each way. notes: what is kept with every session.
     """
 
-    pipe: Any
+    pipe: "MaltPipeline"
     name: str
     data: Path
     limits: Limits = field(default_factory=Limits)
     token: str | None = None
     loopback_only: bool = True
     scale: int = 4
-    notes: dict[str, Any] = field(default_factory=lambda: {"checkpoint": None})
+    notes: dict[str, object] = field(default_factory=lambda: {"checkpoint": None})
 
     def __post_init__(self) -> None:
         """Put the parts together and start the computing thread."""
-        shelf, limits = JobStore(self.data), self.limits
-        self.worker = Worker(self.pipe, max_running=limits.running, max_waiting=limits.waiting)
-        self.desk, self.metrics = RequestValidator(self.pipe, self.name, limits), Metrics(self.worker)
-        self.jobs = VideoJobs(self.worker, self.desk, shelf, self.metrics, scale=self.scale, notes=self.notes)
-        self.stage = StreamOpener(self.worker, self.desk, self.metrics, scale=self.scale)
-        self.conversations: set[RealtimeConnection] = set()
+        store, limits = JobStore(self.data), self.limits
+        self.worker = Worker(max_running=limits.running, max_waiting=limits.waiting)
+        self.validator, self.metrics = RequestValidator(self.pipe, self.name, limits), Metrics(self.worker)
+        self.jobs = VideoJobs(self.worker, self.validator, store, self.metrics, scale=self.scale, notes=self.notes)
+        self.stream_opener = StreamOpener(self.worker, self.validator, self.metrics, scale=self.scale)
+        self.connections: set[RealtimeConnection] = set()
 
     def greeting(self, address: str) -> str:
         """What is said once the server can be reached at an address."""
@@ -72,7 +75,7 @@ class Service:
     async def rest(self, seconds: float) -> None:
         """End all work; then wait, at most so long, until those who talk to us have been told so."""
         await asyncio.to_thread(self.worker.close)
-        if told := [asyncio.create_task(each.told_all()) for each in self.conversations]:
+        if told := [asyncio.create_task(each.drain()) for each in self.connections]:
             await asyncio.wait(told, timeout=seconds)
 
 
@@ -89,10 +92,12 @@ def create_app(service: Service) -> FastAPI:
 
     app = FastAPI(title="malt", version=malt.__version__, description=ABOUT, lifespan=lifespan)
     app.add_middleware(AccessMiddleware, token=service.token, loopback_only=service.loopback_only)
-    app.include_router(video_routes(service.jobs, service.worker, BodyReader(service.desk), service.token is not None))
-    app.include_router(stream_routes(service.stage, service.token is not None))
+    app.include_router(
+        video_routes(service.jobs, service.worker, BodyReader(service.validator), service.token is not None)
+    )
+    app.include_router(stream_routes(service.stream_opener, service.token is not None))
     _add_watching(app, service)
-    _add_complaints(app, service.metrics)
+    _add_error_handlers(app, service.metrics)
     return app
 
 
@@ -111,18 +116,18 @@ def _add_watching(app: FastAPI, service: Service) -> None:
 
     @app.websocket("/v1/realtime/video")
     async def realtime(socket: WebSocket) -> None:
-        conversation = RealtimeConnection(socket, service.stage)
-        service.conversations.add(conversation)
+        connection = RealtimeConnection(socket, service.stream_opener)
+        service.connections.add(connection)
         try:
-            await conversation.run()
+            await connection.run()
         finally:
-            service.conversations.discard(conversation)
+            service.connections.discard(connection)
 
 
-def _add_complaints(app: FastAPI, metrics: Metrics) -> None:
+def _add_error_handlers(app: FastAPI, metrics: Metrics) -> None:
     """Every answer that is not a success has one shape and one sentence."""
 
-    def answer(status: int, message: str, kind: str, headers: Any = None) -> JSONResponse:
+    def answer(status: int, message: str, kind: str, headers: Mapping[str, str] | None = None) -> JSONResponse:
         metrics.refused(status)
         content = ErrorAnswer(error=ErrorBody(message=message, type=kind, code=status))
         return JSONResponse(content.model_dump(), status, headers)

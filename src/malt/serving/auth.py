@@ -26,15 +26,15 @@ class AccessMiddleware:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Let the request through, or answer it here."""
-        complaint = self._complaint(scope) if scope["type"] in ("http", "websocket") else None
-        if complaint is None:
+        refusal = self._refusal(scope) if scope["type"] in ("http", "websocket") else None
+        if refusal is None:
             await self._app(scope, receive, send)
         elif scope["type"] == "websocket":
-            await send({"type": "websocket.close", "code": 1008, "reason": complaint[1]})
+            await send({"type": "websocket.close", "code": 1008, "reason": refusal[1]})
         else:
-            await _refuse(send, *complaint)
+            await _refuse(send, *refusal)
 
-    def _complaint(self, scope: Scope) -> tuple[int, str] | None:
+    def _refusal(self, scope: Scope) -> tuple[int, str] | None:
         headers = Headers(scope=scope)
         host = headers.get("host", "")
         if self._loopback_only and not _is_loopback(host):

@@ -5,7 +5,6 @@ import time
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -32,14 +31,16 @@ STATUS = {
 class Recording:
     """A session whose segments go to a file, and itself beside it."""
 
-    def __init__(self, desk: RequestValidator, session: Session, sink: VideoSink, first: np.ndarray | None) -> None:
-        self._desk, self.session, self.sink, self._first = desk, session, sink, first
+    def __init__(
+        self, validator: RequestValidator, session: Session, sink: VideoSink, first: np.ndarray | None
+    ) -> None:
+        self._validator, self.session, self.sink, self._first = validator, session, sink, first
         self._is_begun = first is None
 
     def given(self) -> Iterator[Segment]:
         """The segments that the first frames become; the session is saved behind the last of them, not before."""
         if self._first is not None:
-            yield from self._desk.absorb(self.session, self._first)
+            yield from self._validator.absorb(self.session, self._first)
             self._first, self._is_begun = None, True
             self.save()
 
@@ -61,14 +62,14 @@ class VideoJobs:
     def __init__(
         self,
         worker: Worker,
-        desk: RequestValidator,
-        shelf: JobStore,
+        validator: RequestValidator,
+        store: JobStore,
         metrics: Metrics,
         *,
         scale: int,
-        notes: dict[str, Any],
+        notes: dict[str, object],
     ) -> None:
-        self._worker, self._desk, self._shelf, self._metrics = worker, desk, shelf, metrics
+        self._worker, self._validator, self._store, self._metrics = worker, validator, store, metrics
         self._scale, self._notes = scale, notes
         self._records: dict[str, Record] = {}
         self._jobs: dict[str, Job] = {}
@@ -76,7 +77,7 @@ class VideoJobs:
 
     def recover(self) -> None:
         """Find the videos that are on disk and go on with those that were not finished."""
-        for record in self._shelf.records():
+        for record in self._store.records():
             self._records[record.id] = record
             if not record.is_over:
                 try:
@@ -84,32 +85,32 @@ class VideoJobs:
                 except MaltError as error:  # not on disk: the next start may have the model that it needs
                     record.status, record.error = "failed", str(error)
 
-    def create(self, order: GenerationRequest, first: np.ndarray | None = None) -> Record:
+    def create(self, generation: GenerationRequest, first: np.ndarray | None = None) -> Record:
         """Take a video on. On the computing thread.
 
         Raises:
             BusyError: there is no room.
             UsageError: the model cannot make it, or too many are stored.
         """
-        limit = self._desk.limits.stored
+        limit = self._validator.limits.stored
         if len(self._records) >= limit:
             raise UsageError(f"{limit} videos are kept here, as many as there may be; delete some")
         self._worker.check_room()
-        session = self._desk.begin(order)
+        session = self._validator.begin(generation)
         record = Record(
-            request=order.request.model_dump(),
-            model=self._desk.name,
-            size=order.size_text,
-            num_frames=order.num_frames,
-            frame_rate=self._desk.pipe.frame_rate,
+            request=generation.request.model_dump(),
+            model=self._validator.name,
+            size=generation.size_text,
+            num_frames=generation.num_frames,
+            frame_rate=self._validator.pipe.frame_rate,
         )
         try:
             if first is not None:
-                self._shelf.put_first(record, first)
-            self._shelf.put(record)
-            self._start(record, order, self._record(record, session, self._shelf.first(record)))
+                self._store.put_first(record, first)
+            self._store.put(record)
+            self._start(record, generation, self._record(record, session, self._store.first(record)))
         except MaltError:
-            self._shelf.remove(record)
+            self._store.remove(record)
             raise
         self._records[record.id] = record
         return record
@@ -129,7 +130,7 @@ class VideoJobs:
 
     def video(self, record: Record) -> Path:
         """Where the video of a job is."""
-        return self._shelf.video(record)
+        return self._store.video(record)
 
     def cancel(self, record: Record) -> None:
         """End a job, if it is under way; what it has made is kept."""
@@ -143,30 +144,30 @@ class VideoJobs:
         with self._lock:
             if self._records.pop(record.id, None) is None:
                 return
-            self._shelf.forget(record)
+            self._store.forget(record)
             job = self._jobs.get(record.id)
         if job is None:
-            self._shelf.remove(record)
+            self._store.remove(record)
         else:
             self._worker.cancel(job)
 
     def _go_on(self, record: Record) -> None:
         """Take an unfinished job up where its session was saved, or from the beginning."""
-        order = self._desk.take(VideoRequest(**record.request))
-        video = self._shelf.video(record)
+        generation = self._validator.validate(VideoRequest(**record.request))
+        video = self._store.video(record)
         folder = session_folder(video)
         if (folder / INDEX).is_file() and video.is_file():
-            session = Session.load(folder, self._desk.pipe)
+            session = Session.load(folder, self._validator.pipe)
             rate, scale = record.frame_rate, int(session.state.notes["scale"])
-            sink = VideoSink.go_on(video, session.num_frames, frame_rate=rate, scale=scale, size=order.size)
+            sink = VideoSink.go_on(video, session.num_frames, frame_rate=rate, scale=scale, size=generation.size)
             record.frames_made, record.end_in_file = sink.num_frames, sink.end_in_file
-            recording = Recording(self._desk, session, sink, None)
+            recording = Recording(self._validator, session, sink, None)
         else:
-            recording = self._record(record, self._desk.begin(order), self._shelf.first(record))
-        self._start(record, order, recording, keep=True)
+            recording = self._record(record, self._validator.begin(generation), self._store.first(record))
+        self._start(record, generation, recording, keep=True)
 
     def _record(self, record: Record, session: Session, first: np.ndarray | None) -> Recording:
-        sink = VideoSink(self._shelf.video(record), frame_rate=record.frame_rate, scale=self._scale, overwrite=True)
+        sink = VideoSink(self._store.video(record), frame_rate=record.frame_rate, scale=self._scale, overwrite=True)
         session.note(
             **self._notes,
             planned=record.num_frames,
@@ -176,16 +177,18 @@ class VideoJobs:
             actions=None,
             driver=record.request["driver"],
         )
-        return Recording(self._desk, session, sink, first)
+        return Recording(self._validator, session, sink, first)
 
-    def _start(self, record: Record, order: GenerationRequest, recording: Recording, *, keep: bool = False) -> None:
+    def _start(
+        self, record: Record, generation: GenerationRequest, recording: Recording, *, keep: bool = False
+    ) -> None:
         with self._lock:
             self._jobs[record.id] = self._worker.start(
                 recording.session,
-                order.num_frames,
+                generation.num_frames,
                 partial(self._write, record, recording),
                 given=recording.given(),
-                driver=self._desk.driver(order, recording.session.num_frames),
+                driver=self._validator.driver(generation, recording.session.num_frames),
                 on_end=partial(self._end, record, recording),
                 keep=keep,
             )
@@ -204,9 +207,9 @@ class VideoJobs:
             if record.id in self._records:
                 self._settle(record, STATUS[job.state], job.error)
             else:
-                self._shelf.remove(record)
+                self._store.remove(record)
 
     def _settle(self, record: Record, status: str, error: str) -> None:
         record.status, record.error = status, error
         record.completed_at = time.time() if status == "completed" else None
-        self._shelf.put(record)
+        self._store.put(record)

@@ -5,10 +5,11 @@ A client sends start, prompt, action, ping and stop; it hears started, segment (
 
 import asyncio
 from contextlib import suppress
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from fastapi import WebSocket, WebSocketDisconnect
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from starlette.types import Message
 
 from malt.errors import MaltError, UsageError
 from malt.serving.engine.worker import JobState
@@ -59,9 +60,9 @@ EVENT: TypeAdapter[AnyEvent] = TypeAdapter(Annotated[AnyEvent, Field(discriminat
 class RealtimeConnection:
     """One client's WebSocket, from its opening to its end."""
 
-    def __init__(self, socket: WebSocket, stage: StreamOpener) -> None:
-        self._socket, self._stage = socket, stage
-        self._stall_seconds = stage.desk.limits.stall_seconds
+    def __init__(self, socket: WebSocket, stream_opener: StreamOpener) -> None:
+        self._socket, self._stream_opener = socket, stream_opener
+        self._stall_seconds = stream_opener.validator.limits.stall_seconds
         self._live: LiveStream | None = None
         self._showing: asyncio.Task[None] | None = None
         self._turn = asyncio.Lock()  # an event and its piece stay together
@@ -82,7 +83,7 @@ class RealtimeConnection:
             if self._live is not None:
                 self._live.close()
 
-    async def told_all(self) -> None:
+    async def drain(self) -> None:
         """Wait until what was asked has been answered, and the last video's end told, if there was one."""
         async with self._answering:  # a video may be about to begin
             pass
@@ -102,7 +103,7 @@ class RealtimeConnection:
                 raise WebSocketDisconnect(message["code"])
             await self._answer(message)
 
-    async def _answer(self, message: Any) -> None:
+    async def _answer(self, message: Message) -> None:
         try:
             text = message.get("text")
             if text is None:
@@ -112,13 +113,13 @@ class RealtimeConnection:
         except StallError:
             raise
         except MaltError as error:
-            await self._tell(type="error", message=str(error))
+            await self._send(type="error", message=str(error))
 
     async def _act(self, event: AnyEvent) -> None:
         if isinstance(event, Start):
             await self._start(event)
         elif event.type == "ping":
-            await self._tell(type="pong")
+            await self._send(type="pong")
         elif self._live is None or self._live.job.is_over:
             raise UsageError("there is no video; send start first")
         elif isinstance(event, Say):
@@ -133,16 +134,16 @@ class RealtimeConnection:
             raise UsageError("a video is being made already; stop it first, or open another connection")
         if self._showing is not None:
             await self._showing
-        desk = self._stage.desk
-        order = desk.take(VideoRequest(**event.model_dump(exclude={"type"})), streams=True, steered=True)
-        self._live = await self._stage.open(order)
-        await self._tell(
+        validator = self._stream_opener.validator
+        generation = validator.validate(VideoRequest(**event.model_dump(exclude={"type"})), streams=True, steered=True)
+        self._live = await self._stream_opener.open(generation)
+        await self._send(
             type="started",
-            model=desk.name,
-            size=order.size_text,
-            frame_rate=desk.pipe.frame_rate,
-            actions=list(desk.pipe.action_names),
-            num_frames=order.num_frames,
+            model=validator.name,
+            size=generation.size_text,
+            frame_rate=validator.pipe.frame_rate,
+            actions=list(validator.pipe.action_names),
+            num_frames=generation.num_frames,
             state=self._live.job.state.value,
         )
         self._showing = self._tasks.create_task(self._show(self._live))
@@ -150,22 +151,22 @@ class RealtimeConnection:
     async def _show(self, live: LiveStream) -> None:
         """Send a video to its end, and say what that was."""
         try:
-            while (piece := await live.take()) is not None:
-                await self._tell(piece, **_told(piece))
+            while (fragment := await live.take()) is not None:
+                await self._send(fragment, **_segment_event(fragment))
         finally:
             live.close()
         job = live.job
         if job.state == JobState.FAILED:
-            await self._tell(type="error", message=job.error)
-        await self._tell(type="done", state=job.state.value, num_frames=job.frames_made)
+            await self._send(type="error", message=job.error)
+        await self._send(type="done", state=job.state.value, num_frames=job.frames_made)
 
-    async def _tell(self, piece: Fragment | None = None, **event: Any) -> None:
+    async def _send(self, fragment: Fragment | None = None, **event: object) -> None:
         """Send an event, and the piece that it speaks of."""
         async with self._turn:
             try:
                 await asyncio.wait_for(self._socket.send_json(event), self._stall_seconds)
-                if piece is not None:
-                    await asyncio.wait_for(self._socket.send_bytes(piece.data), self._stall_seconds)
+                if fragment is not None:
+                    await asyncio.wait_for(self._socket.send_bytes(fragment.data), self._stall_seconds)
             except TimeoutError as error:
                 raise StallError(f"nothing was read for {self._stall_seconds:g} s") from error
 
@@ -182,14 +183,14 @@ def _read_event(text: str) -> AnyEvent:
         ) from error
 
 
-def _told(piece: Fragment) -> dict[str, Any]:
+def _segment_event(fragment: Fragment) -> dict[str, object]:
     return {
         "type": "segment",
-        "index": piece.index,
-        "start": piece.start,
-        "num_frames": piece.num_frames,
-        "prompt": piece.prompt,
-        "memory_bytes": piece.memory_bytes,
-        "bytes": len(piece.data),
-        "mime": piece.mime,
+        "index": fragment.index,
+        "start": fragment.start,
+        "num_frames": fragment.num_frames,
+        "prompt": fragment.prompt,
+        "memory_bytes": fragment.memory_bytes,
+        "bytes": len(fragment.data),
+        "mime": fragment.mime,
     }

@@ -2,7 +2,6 @@
 
 import asyncio
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from fastapi.exceptions import RequestValidationError
@@ -26,15 +25,15 @@ ROOM_FOR_FIELDS = 256 * 1024  # bytes
 class Incoming:
     """An order, and the frames that its video is to begin with."""
 
-    order: GenerationRequest
+    generation: GenerationRequest
     first: np.ndarray | None
 
 
 class BodyReader:
     """Reads requests, few of the large ones at a time."""
 
-    def __init__(self, desk: RequestValidator, at_once: int = 2) -> None:
-        self._desk, self._limits, self._places = desk, desk.limits, asyncio.Semaphore(at_once)
+    def __init__(self, validator: RequestValidator, at_once: int = 2) -> None:
+        self._validator, self._limits, self._places = validator, validator.limits, asyncio.Semaphore(at_once)
 
     async def read(self, request: Request) -> Incoming:
         """What a request asks for.
@@ -47,7 +46,7 @@ class BodyReader:
         kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
         if kind == "application/json":
             body = await _bounded(request, ROOM_FOR_FIELDS).body()
-            return Incoming(self._desk.take(_validated(body)), None)
+            return Incoming(self._validator.validate(_validated(body)), None)
         if kind in ("multipart/form-data", "application/x-www-form-urlencoded"):
             async with self._places:
                 return await self._read_form(_bounded(request, self._limits.upload_bytes + ROOM_FOR_FIELDS))
@@ -57,17 +56,17 @@ class BodyReader:
         async with request.form(max_files=1, max_fields=MOST_FIELDS, max_part_size=ROOM_FOR_FIELDS) as form:
             files = {name: value for name, value in form.multi_items() if isinstance(value, UploadFile)}
             words = {name: value for name, value in form.multi_items() if isinstance(value, str) and value != ""}
-            order = self._desk.take(_validated(words))
+            generation = self._validator.validate(_validated(words))
             if not files:
-                return Incoming(order, None)
+                return Incoming(generation, None)
             (name, file), *_ = files.items()
             if name not in FILES:
                 raise UsageError(f"a file was sent as {name!r}; send it as one of {', '.join(FILES)}")
-            wanted = self._desk.wanted(order)
-            return Incoming(order, await asyncio.to_thread(read_upload, file.file, wanted, self._limits))
+            wanted = self._validator.wanted(generation)
+            return Incoming(generation, await asyncio.to_thread(read_upload, file.file, wanted, self._limits))
 
 
-def _validated(content: bytes | dict[str, Any]) -> VideoRequest:
+def _validated(content: bytes | dict[str, str]) -> VideoRequest:
     try:
         if isinstance(content, bytes):
             return VideoRequest.model_validate_json(content)

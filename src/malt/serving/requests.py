@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from jaxtyping import UInt8
@@ -16,6 +16,9 @@ from malt.serving.uploads import Wanted
 from malt.sessions.action_policies import build_policy
 from malt.sessions.prompts import read_lines, total_frames
 from malt.sessions.session import Session
+
+if TYPE_CHECKING:
+    from malt.pipelines.malt import MaltPipeline
 
 DEFAULT_NUM_FRAMES = 256
 MOST_SECONDS = 1e9
@@ -36,12 +39,12 @@ class GenerationRequest:
 
 
 class RequestValidator:
-    """Takes orders for one model."""
+    """Checks what is asked of one model, and begins it."""
 
-    def __init__(self, pipe: Any, name: str, limits: Limits) -> None:
+    def __init__(self, pipe: "MaltPipeline", name: str, limits: Limits) -> None:
         self.pipe, self.name, self.limits = pipe, name, limits
 
-    def take(self, request: VideoRequest, *, streams: bool = False, steered: bool = False) -> GenerationRequest:
+    def validate(self, request: VideoRequest, *, streams: bool = False, steered: bool = False) -> GenerationRequest:
         """The order that a request amounts to; `streams` is for one that is sent as it is made, `steered` by hand.
 
         Raises:
@@ -56,35 +59,35 @@ class RequestValidator:
         self._check_driver(request, steered)
         return GenerationRequest(request, size, self._num_frames(request, streams))
 
-    def begin(self, order: GenerationRequest) -> Session:
+    def begin(self, generation: GenerationRequest) -> Session:
         """A session in which nothing has been made. It uses the model: have it done on the computing thread.
 
         Raises:
             UsageError: the prompt or the settings do not fit the model.
         """
-        request = order.request
+        request = generation.request
         return Session.begin(
             self.pipe,
             request.prompt if request.prompt.strip() or not self.pipe.action_names else "",
             seed=request.seed,
-            num_frames=order.num_frames,
-            height=order.size[0],
-            width=order.size[1],
+            num_frames=generation.num_frames,
+            height=generation.size[0],
+            width=generation.size[1],
             num_inference_steps=request.num_inference_steps,
             guidance_scale=request.guidance_scale,
         )
 
-    def driver(self, order: GenerationRequest, start: int = 0) -> ActionPolicy | None:
+    def driver(self, generation: GenerationRequest, start: int = 0) -> ActionPolicy | None:
         """What acts from frame `start` on; None for models that take no actions."""
-        if order.request.driver is None:
+        if generation.request.driver is None:
             return None
-        settings = {"frame_rate": self.pipe.frame_rate, "seed": order.request.seed, "start": start}
-        return build_policy(order.request.driver, self.pipe.action_names, **settings)
+        names, rate, seed = self.pipe.action_names, self.pipe.frame_rate, generation.request.seed
+        return build_policy(generation.request.driver, names, frame_rate=rate, seed=seed, start=start)
 
-    def wanted(self, order: GenerationRequest) -> Wanted:
+    def wanted(self, generation: GenerationRequest) -> Wanted:
         """How the frames that an order begins with have to be."""
         fewest = self.pipe.codec.frames_of(1, first=True)
-        return Wanted(order.size, self.pipe.frame_rate, fewest, max(fewest, order.num_frames))
+        return Wanted(generation.size, self.pipe.frame_rate, fewest, max(fewest, generation.num_frames))
 
     def absorb(self, session: Session, frames: UInt8[np.ndarray, "t h w 3"]) -> Iterator[Segment]:
         """The segments that given frames become."""

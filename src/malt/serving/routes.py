@@ -1,6 +1,7 @@
 """The HTTP routes under /v1: video jobs in the shape of OpenAI's videos API, and the stream."""
 
 import asyncio
+from collections.abc import Callable
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Query, Request, Response, Security
@@ -19,7 +20,7 @@ MOST_LISTED = 100
 MP4 = {"video/mp4": {"schema": {"type": "string", "format": "binary"}}}
 
 
-def video_routes(jobs: VideoJobs, worker: Worker, entrance: BodyReader, has_token: bool) -> APIRouter:
+def video_routes(jobs: VideoJobs, worker: Worker, body_reader: BodyReader, has_token: bool) -> APIRouter:
     """Make, list, look at, fetch, cancel and delete videos."""
     router = _router("videos", has_token)
 
@@ -29,34 +30,36 @@ def video_routes(jobs: VideoJobs, worker: Worker, entrance: BodyReader, has_toke
         except LookupError as error:
             raise HTTPException(404, "there is no such video") from error
 
-    _add_looking(router, jobs, Annotated[Record, Depends(find)])
-    _add_making(router, jobs, worker, entrance, Annotated[Record, Depends(find)])
+    _add_looking(router, jobs, find)
+    _add_making(router, jobs, worker, body_reader, find)
     return router
 
 
-def _add_making(router: APIRouter, jobs: VideoJobs, worker: Worker, entrance: BodyReader, found: Any) -> None:
+def _add_making(
+    router: APIRouter, jobs: VideoJobs, worker: Worker, body_reader: BodyReader, found: Callable[[str], Record]
+) -> None:
     @router.post("/videos", responses=_answers(400, 413, 415, 422, 429), openapi_extra={"requestBody": _body()})
     async def create_video(request: Request) -> Video:
         """Have a video made, from a prompt and an optional first image or video."""
         worker.check_room()
-        incoming = await entrance.read(request)
-        making = worker.do(lambda: jobs.create(incoming.order, incoming.first))
+        incoming = await body_reader.read(request)
+        making = worker.do(lambda: jobs.create(incoming.generation, incoming.first))
         return describe(jobs, await asyncio.wrap_future(making))
 
     @router.post("/videos/{video_id}/cancel", responses=_answers(404))
-    async def cancel_video(record: found) -> Video:
+    async def cancel_video(record: Annotated[Record, Depends(found)]) -> Video:
         """End a job behind the segment in the making; what there is stays."""
         jobs.cancel(record)
         return describe(jobs, record)
 
     @router.delete("/videos/{video_id}", responses=_answers(404))
-    async def delete_video(record: found) -> VideoDeleted:
+    async def delete_video(record: Annotated[Record, Depends(found)]) -> VideoDeleted:
         """Delete a video and all that belongs to it, whether or not it is finished."""
         await asyncio.to_thread(jobs.remove, record)
         return VideoDeleted(id=record.id)
 
 
-def _add_looking(router: APIRouter, jobs: VideoJobs, found: Any) -> None:
+def _add_looking(router: APIRouter, jobs: VideoJobs, found: Callable[[str], Record]) -> None:
     @router.get("/videos", responses=_answers(422))
     async def list_videos(
         limit: Annotated[int, Query(ge=1, le=MOST_LISTED)] = 20, after: str | None = None
@@ -70,7 +73,7 @@ def _add_looking(router: APIRouter, jobs: VideoJobs, found: Any) -> None:
         return VideoList(data=page, first_id=first, last_id=last, has_more=begin + limit < len(records))
 
     @router.get("/videos/{video_id}", responses=_answers(404))
-    async def get_video(record: found) -> Video:
+    async def get_video(record: Annotated[Record, Depends(found)]) -> Video:
         """How far a video is."""
         return describe(jobs, record)
 
@@ -79,7 +82,7 @@ def _add_looking(router: APIRouter, jobs: VideoJobs, found: Any) -> None:
         response_class=FileResponse,
         responses={**_answers(404, 409, 422), 200: {"content": MP4}, 206: {"content": MP4}, 416: {}},
     )
-    async def get_content(record: found, partial: bool = False) -> Response:
+    async def get_content(record: Annotated[Record, Depends(found)], partial: bool = False) -> Response:
         """The video as MP4; with `partial`, what there is of one that is still being made."""
         if record.status != "completed" and not partial:
             about = f"the video is {jobs.status(record)}; wait, or ask for what there is with partial=true"
@@ -87,7 +90,7 @@ def _add_looking(router: APIRouter, jobs: VideoJobs, found: Any) -> None:
         return _content(jobs, record)
 
 
-def stream_routes(stage: StreamOpener, has_token: bool) -> APIRouter:
+def stream_routes(stream_opener: StreamOpener, has_token: bool) -> APIRouter:
     """A video that is sent while it is made."""
     router = _router("streaming", has_token)
 
@@ -101,8 +104,8 @@ def stream_routes(stage: StreamOpener, has_token: bool) -> APIRouter:
 
         Without a length it goes on until the reader leaves.
         """
-        live = await stage.open(stage.desk.take(request, streams=True))
-        return LiveResponse(live, stage.desk.limits.stall_seconds)
+        live = await stream_opener.open(stream_opener.validator.validate(request, streams=True))
+        return LiveResponse(live, stream_opener.validator.limits.stall_seconds)
 
     return router
 

@@ -4,10 +4,9 @@ import asyncio
 import time
 from collections.abc import Mapping
 from contextlib import suppress
-from typing import Any
 
 from starlette.responses import StreamingResponse
-from starlette.types import Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
 
 from malt.errors import UsageError
 from malt.rollouts.base import Segment
@@ -28,24 +27,24 @@ class LiveStream:
     def __init__(
         self,
         worker: Worker,
-        desk: RequestValidator,
+        validator: RequestValidator,
         metrics: Metrics,
         session: Session,
-        order: GenerationRequest,
+        generation: GenerationRequest,
         scale: int,
     ) -> None:
-        self.order, self._session = order, session
-        self._worker, self._metrics, self._limits = worker, metrics, desk.limits
+        self.generation, self._session = generation, session
+        self._worker, self._metrics, self._limits = worker, metrics, validator.limits
         self._pieces = Channel[Fragment](worker.wake)
-        self._maker = FragmentMaker(desk.pipe.frame_rate, scale)
+        self._maker = FragmentMaker(validator.pipe.frame_rate, scale)
         self._asked = time.monotonic()
         self._seen: int | None = None
         self._ahead = 0  # frames that the last segment had
-        driver, names = desk.driver(order), desk.pipe.action_names
+        driver, names = validator.driver(generation), validator.pipe.action_names
         self._hand = LivePolicy(names) if names and driver is None else None
         self.job: Job = worker.start(
             session,
-            order.num_frames,
+            generation.num_frames,
             self._put,
             driver=driver or self._hand,
             has_room=self._has_room,
@@ -105,10 +104,10 @@ class LiveStream:
 class StreamOpener:
     """Opens live videos on one worker."""
 
-    def __init__(self, worker: Worker, desk: RequestValidator, metrics: Metrics, *, scale: int) -> None:
-        self.desk, self._worker, self._metrics, self._scale = desk, worker, metrics, scale
+    def __init__(self, worker: Worker, validator: RequestValidator, metrics: Metrics, *, scale: int) -> None:
+        self.validator, self._worker, self._metrics, self._scale = validator, worker, metrics, scale
 
-    async def open(self, order: GenerationRequest) -> LiveStream:
+    async def open(self, generation: GenerationRequest) -> LiveStream:
         """Begin a video.
 
         Raises:
@@ -116,15 +115,15 @@ class StreamOpener:
             UsageError: the model cannot make it.
         """
         self._worker.check_room()
-        session = await asyncio.wrap_future(self._worker.do(lambda: self.desk.begin(order)))
-        return LiveStream(self._worker, self.desk, self._metrics, session, order, self._scale)
+        session = await asyncio.wrap_future(self._worker.do(lambda: self.validator.begin(generation)))
+        return LiveStream(self._worker, self.validator, self._metrics, session, generation, self._scale)
 
 
 class StallError(UsageError):
     """A reader has taken nothing for too long."""
 
 
-async def deliver(send: Send, message: Any, stall_seconds: float) -> None:
+async def deliver(send: Send, message: Message, stall_seconds: float) -> None:
     """Send something to a reader.
 
     Raises:
@@ -159,8 +158,8 @@ class LiveResponse(StreamingResponse):
     async def _send_all(self, send: Send) -> None:
         begin = {"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers}
         await deliver(send, begin, self._stall_seconds)
-        while (piece := await self._live.take()) is not None:
-            message = {"type": "http.response.body", "body": piece.data, "more_body": True}
+        while (fragment := await self._live.take()) is not None:
+            message = {"type": "http.response.body", "body": fragment.data, "more_body": True}
             await deliver(send, message, self._stall_seconds)
         if not self._live.job.error:  # a broken video ends as a broken answer
             await send({"type": "http.response.body", "body": b""})

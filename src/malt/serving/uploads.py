@@ -91,9 +91,9 @@ def _read_picture(file: IO[bytes], kind: str, wanted: Wanted, limits: Limits) ->
 def _read_video(file: IO[bytes], kind: str, wanted: Wanted, limits: Limits) -> UInt8[np.ndarray, "t h w 3"]:
     height, width = wanted.size
     room, frames = limits.first_bytes // (3 * height * width), list[np.ndarray]()
-    bounds, settings = decode_limits(limits), {"fps": wanted.frame_rate, "kind": kind}
+    bounds = decode_limits(limits)
     try:
-        for batch in read_video(file, wanted.size, batch=BATCH, limits=bounds, **settings):
+        for batch in read_video(file, wanted.size, batch=BATCH, limits=bounds, fps=wanted.frame_rate, kind=kind):
             frames += list(batch.pixels[: wanted.most - len(frames)])
             if len(frames) > room:
                 raise UsageError(f"it becomes more than {room} frames of {width}x{height}; send a shorter one")

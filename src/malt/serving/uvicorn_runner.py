@@ -32,7 +32,7 @@ class Server(uvicorn.Server):
         self._host = host
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Open the doors and say so."""
+        """Accept connections and say so."""
         await super().startup(sockets=sockets)
         for listener in sockets or []:
             name, port = listener.getsockname()[:2]

@@ -9,8 +9,8 @@ from malt.errors import MaltError
 from malt.rollouts.base import Segment
 from malt.serving.engine.worker import Job, JobState, Worker
 from malt.serving.streams import LEAD_SEGMENTS
+from malt.studio.policy import StudioPolicy
 from malt.studio.take import Take
-from malt.studio.wheel import StudioPolicy
 
 STOP_SECONDS = 120.0
 
@@ -47,7 +47,7 @@ class GenerationJob:
             return 0.0
         return (pace[-1][1] - pace[0][1]) / max(pace[-1][0] - pace[0][0], 1e-6)
 
-    def start(self, take: Take, goal: int, wheel: StudioPolicy | None, given: Iterable[Segment] = ()) -> None:
+    def start(self, take: Take, goal: int, policy: StudioPolicy | None, given: Iterable[Segment] = ()) -> None:
         """Let a take grow, by whole segments, until it has `goal` frames; `given` ones come first.
 
         Raises:
@@ -67,10 +67,10 @@ class GenerationJob:
             self._changed()
 
         def has_room() -> bool:
-            return wheel is None or take.made - self.head < LEAD_SEGMENTS * take.session.frames_ahead
+            return policy is None or take.made - self.head < LEAD_SEGMENTS * take.session.frames_ahead
 
         job = self._job = self._worker.start(
-            take.session, None, add, given=given, driver=wheel, has_room=has_room, on_end=self._end
+            take.session, None, add, given=given, driver=policy, has_room=has_room, on_end=self._end
         )
         known.set()
         self._changed()

@@ -4,9 +4,12 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from malt.errors import UsageError
+
+if TYPE_CHECKING:
+    from malt.pipelines.malt import MaltPipeline
 
 
 @dataclass(frozen=True)
@@ -15,13 +18,13 @@ class Model:
 
     name: str
     folder: Path | None
-    pipe: Any
+    pipe: "MaltPipeline"
 
 
 class Models:
     """Names and folders of models, and those of them that are loaded; `load` turns a folder into a pipeline."""
 
-    def __init__(self, folders: dict[str, Path | None], load: Callable[[Path | None], Any]) -> None:
+    def __init__(self, folders: dict[str, Path | None], load: Callable[[Path | None], "MaltPipeline"]) -> None:
         self._folders, self._load = dict(folders), load
         self._loaded: dict[str, Model] = {}
         self._lock = threading.Lock()

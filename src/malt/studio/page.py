@@ -3,7 +3,7 @@
 import random
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, TypeVar
 
 import gradio as gr
 
@@ -12,11 +12,16 @@ from malt.rollouts.registry import ROLLOUTS
 from malt.studio.visitor import GenerationSettings, Visitor
 from malt.studio.visitors import Studio
 
+if TYPE_CHECKING:
+    from malt.pipelines.malt import MaltPipeline
+
 HERE = Path(__file__).parent
 EXAMPLE = "a red circle and a blue square pass behind a wall"
 LENGTHS = {"4 s": 4.0, "16 s": 16.0, "60 s": 60.0, "until stopped": None}
 FRAME = "(...given) => [...given.slice(0, -1), window.maltFrame()]"  # the frame that is seen takes the last place
 MOST_SEED = 2**31 - 1
+Settings = tuple[str, str, float, float, float, str | None]  # model, rollout, seed, steps, guidance, first picture
+Result = TypeVar("Result")
 
 
 def theme() -> gr.themes.Base:
@@ -28,6 +33,7 @@ def theme() -> gr.themes.Base:
 
 def build_page(studio: Studio) -> gr.Blocks:
     """The page of a studio."""
+    page: gr.Blocks
     with gr.Blocks(title="malt studio", analytics_enabled=False, fill_width=True, delete_cache=(600, 600)) as page:
         key, frame = gr.State(), gr.Number(visible=False)
         gr.Markdown(
@@ -53,18 +59,18 @@ def build_page(studio: Studio) -> gr.Blocks:
                     rewind = gr.Button("Rewind to here", min_width=100)
                     branch = gr.Button("Branch from here", min_width=100)
                 model, others = _settings(studio)
-                wishes = [prompt, length, model, *others]
+                wanted = [prompt, length, model, *others]
         act = _acting(studio)
         model.change(lambda name, text: _fitting(studio, name, text), [model, prompt], prompt, show_progress="hidden")
-        gr.on([new.click], act(_begin), [key, *wishes], show_progress="minimal")
-        gr.on([on.click, prompt.submit], act(_go_on), [key, *wishes], show_progress="hidden")
-        stop.click(act(lambda visit, studio: visit.stop()), [key], show_progress="hidden")
+        gr.on([new.click], act(_begin), [key, *wanted], show_progress="minimal")
+        gr.on([on.click, prompt.submit], act(_go_on), [key, *wanted], show_progress="hidden")
+        stop.click(act(lambda visitor, studio: visitor.stop()), [key], show_progress="hidden")
         rewind.click(act(_rewind), [key, frame], js=FRAME, show_progress="minimal")
         branch.click(act(_branch), [key, prompt, length, frame], js=FRAME, show_progress="minimal")
 
         def welcome() -> tuple[str, dict[str, str]]:
-            visit = _told(studio.welcome)
-            return visit.key, {"key": visit.key}
+            visitor = _as_a_sentence(studio.welcome)
+            return visitor.key, {"key": visitor.key}
 
         page.load(welcome, None, [key, screen], show_progress="hidden")
     return page
@@ -93,22 +99,22 @@ def _acting(studio: Studio) -> Callable[..., Callable[..., None]]:
     """Turns what is to be done in a visit into what Gradio calls: errors become a sentence on the page."""
 
     def act(do: Callable[..., None]) -> Callable[..., None]:
-        def handle(key: str | None, *given: Any) -> None:
-            _told(lambda: do(studio.find(key), studio, *given))
+        def handle(key: str | None, *given: object) -> None:
+            _as_a_sentence(lambda: do(studio.find(key), studio, *given))
 
         return handle
 
     return act
 
 
-def _told(do: Callable[[], Any]) -> Any:
+def _as_a_sentence(do: Callable[[], Result]) -> Result:
     try:
         return do()
     except MaltError as error:
         raise gr.Error(str(error), print_exception=False, duration=None) from error
 
 
-def _begin(visit: Visitor, studio: Studio, prompt: str, length: str, *given: Any) -> None:
+def _begin(visitor: Visitor, studio: Studio, prompt: str, length: str, *given: *Settings) -> None:
     name, rollout, seed, steps, guidance, first = given
     model = studio.models.get(name)
     _warn_of_unknown_words(model.pipe, prompt)
@@ -116,7 +122,7 @@ def _begin(visit: Visitor, studio: Studio, prompt: str, length: str, *given: Any
     if first is not None:
         with Path(first).open("rb") as file:
             frames = studio.read_first(file, model)
-    visit.begin(
+    visitor.begin(
         model,
         GenerationSettings(
             prompt=prompt,
@@ -130,40 +136,40 @@ def _begin(visit: Visitor, studio: Studio, prompt: str, length: str, *given: Any
     )
 
 
-def _go_on(visit: Visitor, studio: Studio, prompt: str, length: str, *given: Any) -> None:
-    if not visit.takes:
-        _begin(visit, studio, prompt, length, *given)
+def _go_on(visitor: Visitor, studio: Studio, prompt: str, length: str, *given: *Settings) -> None:
+    if not visitor.takes:
+        _begin(visitor, studio, prompt, length, *given)
         return
-    pipe = visit.take.session.pipe
+    pipe = visitor.take.session.pipe
     _warn_of_unknown_words(pipe, prompt)
-    visit.go_on(prompt, _num_frames(length, pipe))
+    visitor.go_on(prompt, _num_frames(length, pipe))
 
 
 def _fitting(studio: Studio, name: str, prompt: str) -> str:
     """The prompt for a model that was chosen, which is loaded by the way: one that acts needs no words."""
-    acts = bool(_told(lambda: studio.models.get(name)).pipe.action_names)
+    acts = bool(_as_a_sentence(lambda: studio.models.get(name)).pipe.action_names)
     if acts:
         return "" if prompt == EXAMPLE else prompt
     return prompt or EXAMPLE
 
 
-def _rewind(visit: Visitor, studio: Studio, frame: float) -> None:
-    visit.rewind(int(frame))
+def _rewind(visitor: Visitor, studio: Studio, frame: float) -> None:
+    visitor.rewind(int(frame))
 
 
-def _branch(visit: Visitor, studio: Studio, prompt: str, length: str, frame: float) -> None:
-    pipe = visit.take.session.pipe
-    visit.branch(int(frame), random.randrange(MOST_SEED), prompt, _num_frames(length, pipe))
+def _branch(visitor: Visitor, studio: Studio, prompt: str, length: str, frame: float) -> None:
+    pipe = visitor.take.session.pipe
+    visitor.branch(int(frame), random.randrange(MOST_SEED), prompt, _num_frames(length, pipe))
 
 
-def _num_frames(length: str, pipe: Any) -> int | None:
+def _num_frames(length: str, pipe: "MaltPipeline") -> int | None:
     if length not in LENGTHS:
         raise UsageError(f"there is no length {length!r}; choose one of {', '.join(LENGTHS)}")
     seconds = LENGTHS[length]
     return None if seconds is None else round(seconds * pipe.frame_rate)
 
 
-def _warn_of_unknown_words(pipe: Any, prompt: str) -> None:
+def _warn_of_unknown_words(pipe: "MaltPipeline", prompt: str) -> None:
     if unknown := pipe.unknown_words(prompt):
         known = ", ".join(pipe.known_words)
         gr.Warning(f"The model does not know {', '.join(unknown)}. It knows: {known}.", duration=15)

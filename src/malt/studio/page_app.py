@@ -13,7 +13,7 @@ from fastapi import FastAPI
 
 from malt.serving.auth import AccessMiddleware
 from malt.studio.page import build_page, theme
-from malt.studio.page_routes import doors
+from malt.studio.page_routes import studio_routes
 from malt.studio.visitors import Studio
 
 
@@ -41,7 +41,7 @@ def create_app(studio: Studio) -> FastAPI:
 
     app = FastAPI(title="malt studio", lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None)
     app.add_middleware(AccessMiddleware, token=studio.token, loopback_only=studio.loopback_only)
-    app.include_router(doors(studio))
+    app.include_router(studio_routes(studio))
 
     @app.get("/healthz")
     async def health() -> dict[str, str | int]:
@@ -52,7 +52,7 @@ def create_app(studio: Studio) -> FastAPI:
     for block in page.blocks.values():
         block.async_move_resource_to_block_cache = _as_it_was_sent  # type: ignore[method-assign, assignment]
     page.queue(default_concurrency_limit=8, max_size=64)
-    return gr.mount_gradio_app(
+    mounted: FastAPI = gr.mount_gradio_app(
         app,
         page,
         path="/",
@@ -65,3 +65,4 @@ def create_app(studio: Studio) -> FastAPI:
         enable_monitoring=False,
         max_file_size=studio.limits.upload_bytes,
     )
+    return mounted

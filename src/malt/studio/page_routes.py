@@ -56,7 +56,7 @@ Event = Annotated[Look | Steer | Choice, Field(discriminator="type")]
 EVENT: TypeAdapter[Look | Steer | Choice] = TypeAdapter(Event)
 
 
-def doors(studio: Studio) -> APIRouter:
+def studio_routes(studio: Studio) -> APIRouter:
     """The routes under /studio; the key of a visit is part of every path."""
     router = APIRouter(prefix="/studio/{key}", include_in_schema=False)
 
@@ -70,11 +70,11 @@ def doors(studio: Studio) -> APIRouter:
     async def watch(socket: WebSocket, key: str) -> None:
         await socket.accept()
         try:
-            visit = studio.find(key)
+            visitor = studio.find(key)
         except MaltError as error:
             await socket.close(UNKNOWN_VISIT, str(error))
             return
-        await _Watching(socket, studio, visit).run()
+        await _Watching(socket, studio, visitor).run()
 
     @router.get("/{number}/{revision}/{frame}.jpg")
     def strip(key: str, number: int, revision: int, frame: int) -> Response:
@@ -91,7 +91,7 @@ def doors(studio: Studio) -> APIRouter:
     @router.get("/{number}/video.mp4")
     def video(key: str, number: int) -> Response:
         take = find(key, number)
-        size = take.kept.border.byte
+        size = take.kept.segment_end.byte
         if not size:
             raise HTTPException(404, "there is nothing yet of this take")
         about = {"Content-Length": str(size), **_as_file(f"malt-take-{number}.mp4")}
@@ -110,8 +110,8 @@ def doors(studio: Studio) -> APIRouter:
 class _Watching:
     """One page that watches a visit: it hears the scene when that has changed, never more than it takes."""
 
-    def __init__(self, socket: WebSocket, studio: Studio, visit: Visitor) -> None:
-        self._socket, self._studio, self._visit = socket, studio, visit
+    def __init__(self, socket: WebSocket, studio: Studio, visitor: Visitor) -> None:
+        self._socket, self._studio, self._visit = socket, studio, visitor
         self._loop, self._changed = asyncio.get_running_loop(), asyncio.Event()
         self._changed.set()
 
@@ -121,7 +121,7 @@ class _Watching:
         try:
             async with asyncio.TaskGroup() as tasks:
                 listening = tasks.create_task(self._listen())
-                await self._tell()
+                await self._send()
                 listening.cancel()
         except* (WebSocketDisconnect, StallError, OSError, RuntimeError):
             pass
@@ -134,7 +134,7 @@ class _Watching:
         with suppress(RuntimeError):  # the loop has ended
             self._loop.call_soon_threadsafe(self._changed.set)
 
-    async def _tell(self) -> None:
+    async def _send(self) -> None:
         while not (self._studio.is_closing or self._visit.is_over):
             with suppress(TimeoutError):  # rates and memory change by themselves
                 await asyncio.wait_for(self._changed.wait(), 1.0)
@@ -148,7 +148,7 @@ class _Watching:
             try:
                 event = EVENT.validate_json(text)
                 if isinstance(event, Look):
-                    self._visit.growth.look(event.frame)
+                    self._visit.job.look(event.frame)
                 elif isinstance(event, Steer):
                     self._visit.steer(event.steering, event.throttle)
                 elif event.type == "choose":
@@ -162,7 +162,7 @@ class _Watching:
 
     def _complain(self, sentence: str) -> None:
         self._visit.problem = sentence
-        self._visit.ring()
+        self._visit.notify()
 
 
 def _as_file(name: str) -> dict[str, str]:
@@ -183,8 +183,8 @@ def _zipped(take: Take) -> bytes:
     with tempfile.TemporaryDirectory() as name, zipfile.ZipFile(packed, "w") as archive:
         folder = Path(name) / "session"
         state = kept.state
-        save_session(folder, replace(state, notes=state.notes | {"shown": kept.border.frame}))
-        archive.writestr(f"take-{take.number}.mp4", b"".join(_beginning(take.path, kept.border.byte)))
+        save_session(folder, replace(state, notes=state.notes | {"shown": kept.segment_end.frame}))
+        archive.writestr(f"take-{take.number}.mp4", b"".join(_beginning(take.path, kept.segment_end.byte)))
         for file in folder.iterdir():
             archive.write(file, f"take-{take.number}.session/{file.name}")
     return packed.getvalue()

@@ -43,7 +43,7 @@ class Kept:
     """A session's state and the length of the file that belongs to it, in frames and bytes."""
 
     state: SessionState
-    border: SegmentEnd
+    segment_end: SegmentEnd
 
 
 class Take:
@@ -59,21 +59,21 @@ class Take:
         self.revision, self.memory_bytes = 0, 0
         self.frame_rate = session.pipe.frame_rate
         self._scale = choose_scale(session.pipe.frame_size, scale)
-        self._borders: list[SegmentEnd] = []
+        self._segment_ends: list[SegmentEnd] = []
         self._sink = VideoSink(path, frame_rate=self.frame_rate, scale=self._scale)
         self.kept = Kept(session.state, SegmentEnd(0, 0))
 
     @property
     def made(self) -> int:
         """How many frames there are."""
-        return self.kept.border.frame
+        return self.kept.segment_end.frame
 
     def write(self, segment: Segment) -> None:
         """Add a segment of the session to the file."""
         self._sink.write(to_pixels(segment.frames[0]))
         self.memory_bytes = segment.memory_bytes
-        self._borders.append(SegmentEnd(self._sink.num_frames, self._sink.end_in_file))
-        self.kept = Kept(self.session.state, self._borders[-1])
+        self._segment_ends.append(SegmentEnd(self._sink.num_frames, self._sink.end_in_file))
+        self.kept = Kept(self.session.state, self._segment_ends[-1])
 
     def cut(self, frame: int) -> None:
         """Take the video back to the border at `frame`, or the last before it. Uses the model.
@@ -82,7 +82,7 @@ class Take:
             UsageError: `frame` has not been made yet, or lies within the frames that were given.
         """
         at = self.session.rewind(frame)
-        self._borders = [border for border in self._borders if border.frame <= at]
+        self._segment_ends = [segment_end for segment_end in self._segment_ends if segment_end.frame <= at]
         self.revision += 1
         self._open_again()
 
@@ -94,7 +94,9 @@ class Take:
         """
         session = self.session.branch(seed, at=frame)
         other = Take(number, session, path, model=self.model, scale=self._scale)
-        other._borders = [border for border in self._borders if border.frame <= session.num_frames]
+        other._segment_ends = [
+            segment_end for segment_end in self._segment_ends if segment_end.frame <= session.num_frames
+        ]
         with self.path.open("rb") as source, path.open("wb") as target:
             target.write(source.read(other._end.byte))
         other.parent, other.memory_bytes = (self.number, session.num_frames), self.memory_bytes
@@ -107,16 +109,16 @@ class Take:
         Raises:
             UsageError: there is no such frame.
         """
-        borders = self._borders
-        index = bisect.bisect_right([border.frame for border in borders], frame)
-        if frame < 0 or index == len(borders):
+        segment_ends = self._segment_ends
+        index = bisect.bisect_right([segment_end.frame for segment_end in segment_ends], frame)
+        if frame < 0 or index == len(segment_ends):
             raise UsageError(f"there is no frame {frame}")
-        start, begin = borders[index - 1] if index else (0, 0)
+        start, begin = segment_ends[index - 1] if index else (0, 0)
         with self.path.open("rb") as file:
             header = _header(file.read(4096))
             file.seek(max(begin, len(header)))
-            fragment = file.read(borders[index].byte - file.tell())
-        return FrameStrip(start, borders[index].frame - start, _side_by_side(header + fragment, self._scale))
+            fragment = file.read(segment_ends[index].byte - file.tell())
+        return FrameStrip(start, segment_ends[index].frame - start, _side_by_side(header + fragment, self._scale))
 
     def notes(self, seed: int, checkpoint: Path | None) -> None:
         """Keep with the session what `malt resume` asks for."""
@@ -138,7 +140,7 @@ class Take:
 
     @property
     def _end(self) -> SegmentEnd:
-        return self._borders[-1] if self._borders else SegmentEnd(0, 0)
+        return self._segment_ends[-1] if self._segment_ends else SegmentEnd(0, 0)
 
     def _open_again(self) -> None:
         """Go on writing behind the last border."""
@@ -158,7 +160,7 @@ def _header(head: bytes) -> bytes:
 
 def _side_by_side(mp4: bytes, scale: int) -> bytes:
     with av.open(io.BytesIO(mp4), "r", format="mp4") as container:
-        pictures = [frame.to_image() for frame in container.decode(video=0)]
+        pictures = [Image.fromarray(frame.to_ndarray(format="rgb24")) for frame in container.decode(video=0)]
     if scale > 1:
         pictures = [picture.reduce(scale) for picture in pictures]
     file = io.BytesIO()

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -20,8 +20,11 @@ from malt.sessions.run_report import resident_bytes
 from malt.sessions.session import Session
 from malt.studio.generation import GenerationJob
 from malt.studio.models import Model
+from malt.studio.policy import StudioPolicy
 from malt.studio.take import Take
-from malt.studio.wheel import StudioPolicy
+
+if TYPE_CHECKING:
+    from malt.pipelines.malt import MaltPipeline
 
 MOST_TAKES = 8
 
@@ -55,9 +58,9 @@ class Visitor:
         self.seen = time.monotonic()
         self._worker, self._limits, self._scale = worker, limits, scale
         self._order = threading.RLock()  # one wish after the other; never held by the computing thread
-        self._bells: list[Callable[[], None]] = []
-        self.growth = GenerationJob(worker, self.ring)
-        self._wheels: dict[int, StudioPolicy] = {}
+        self._listeners: list[Callable[[], None]] = []
+        self.job = GenerationJob(worker, self.notify)
+        self._policies: dict[int, StudioPolicy] = {}
         self._number = 0
         self._is_over = False
 
@@ -73,7 +76,7 @@ class Visitor:
             raise UsageError("there is no video yet; write a prompt and make one")
         return take
 
-    def begin(self, model: Model, wish: GenerationSettings) -> None:
+    def begin(self, model: Model, settings: GenerationSettings) -> None:
         """Begin a take and let it grow.
 
         Raises:
@@ -82,18 +85,18 @@ class Visitor:
         """
         with self._order:
             self.problem = ""
-            self._check(wish.num_frames)
-            self._limits.check_prompt(wish.prompt)
-            self._limits.check_steps(wish.num_inference_steps)
-            self.growth.halt()
+            self._check(settings.num_frames)
+            self._limits.check_prompt(settings.prompt)
+            self._limits.check_steps(settings.num_inference_steps)
+            self.job.halt()
             self._worker.check_room()
-            session = self._worker.do(lambda: _session(model.pipe, wish)).result()
+            session = self._worker.do(lambda: _session(model.pipe, settings)).result()
             take = Take(self._next(), session, self._place(), model=model.name, scale=self._scale)
-            take.notes(wish.seed, model.folder)
+            take.notes(settings.seed, model.folder)
             if model.pipe.action_names:
-                self._wheels[take.number] = StudioPolicy(model.pipe.action_names)
+                self._policies[take.number] = StudioPolicy(model.pipe.action_names)
             self._add(take)
-            self._grow(take, wish.num_frames, wish.first)
+            self._grow(take, settings.num_frames, settings.first)
 
     def go_on(self, prompt: str, num_frames: int | None) -> None:
         """Show this prompt from the next segment on; a take at rest goes on for so many frames.
@@ -107,15 +110,15 @@ class Visitor:
             self._limits.check_prompt(prompt)
             if prompt.strip() and prompt != take.session.prompt:
                 take.session.set_prompt(prompt)
-            if not self.growth.is_going:
+            if not self.job.is_going:
                 self._check(num_frames, take.made)
                 self._grow(take, num_frames)
-            self.ring()
+            self.notify()
 
     def stop(self) -> None:
         """End the take's growth behind the segment in the making."""
         with self._order:
-            self.growth.halt()
+            self.job.halt()
 
     def rewind(self, frame: int) -> int:
         """Take the take back to the border at `frame`, or the last before it; give the border's frame.
@@ -125,10 +128,10 @@ class Visitor:
         """
         with self._order:
             take = self.take
-            self.growth.halt()
+            self.job.halt()
             self._worker.do(lambda: take.cut(frame)).result()
-            self.growth.head = take.made
-            self.ring()
+            self.job.head = take.made
+            self.notify()
             return take.made
 
     def branch(self, frame: int, seed: int, prompt: str, num_frames: int | None) -> None:
@@ -142,12 +145,12 @@ class Visitor:
             take = self.take
             self._check(num_frames, frame)
             self._limits.check_prompt(prompt)
-            self.growth.halt()
+            self.job.halt()
             self._worker.check_room()
             number, place = self._next(), self._place()
             other = self._worker.do(lambda: take.branch(number, place, frame, seed)).result()
-            if take.number in self._wheels:
-                self._wheels[number] = StudioPolicy(take.session.pipe.action_names)
+            if take.number in self._policies:
+                self._policies[number] = StudioPolicy(take.session.pipe.action_names)
             self._add(other)
             self.go_on(prompt, num_frames)
 
@@ -161,72 +164,72 @@ class Visitor:
             if number not in self.takes:
                 raise UsageError(f"there is no take {number}")
             if number != self.current:
-                self.growth.halt()
+                self.job.halt()
                 self.current = number
-            self.ring()
+            self.notify()
 
     def drop(self, number: int) -> None:
         """Delete a take."""
         with self._order:
             if number == self.current:
-                self.growth.halt()
+                self.job.halt()
             take = self.takes.pop(number, None)
-            self._wheels.pop(number, None)
+            self._policies.pop(number, None)
             if take is not None:
                 take.remove()
             if number == self.current:
                 self.current = max(self.takes, default=None)
-            self.ring()
+            self.notify()
 
     def steer(self, steering: float, throttle: float) -> None:
         """Hold the wheel of the take that is worked on; for models that take no actions, nothing."""
-        if wheel := self._wheels.get(self.current or 0):
-            wheel.turn(steering, throttle)
+        if policy := self._policies.get(self.current or 0):
+            policy.turn(steering, throttle)
 
     def leave(self) -> None:
         """Free all that the visitor held."""
         with self._order:
             self._is_over = True
-            self.growth.halt()
+            self.job.halt()
             for number in list(self.takes):
                 self.takes.pop(number).remove()
             shutil.rmtree(self.folder, ignore_errors=True)
-            self.ring()
+            self.notify()
 
     @property
     def is_over(self) -> bool:
         """Whether the visitor has left for good."""
         return self._is_over
 
-    def watch(self, bell: Callable[[], None]) -> None:
+    def watch(self, listener: Callable[[], None]) -> None:
         """Have `bell` called, from any thread, whenever the scene changes."""
-        self._bells.append(bell)
+        self._listeners.append(listener)
         self.watchers += 1
         self.seen = time.monotonic()
 
-    def unwatch(self, bell: Callable[[], None]) -> None:
+    def unwatch(self, listener: Callable[[], None]) -> None:
         """The opposite of `watch`."""
-        self._bells.remove(bell)
+        self._listeners.remove(listener)
         self.watchers -= 1
         self.seen = time.monotonic()
 
-    def ring(self) -> None:
+    def notify(self) -> None:
         """Tell all who watch that the scene has changed."""
-        for bell in tuple(self._bells):
-            bell()
+        for listener in tuple(self._listeners):
+            listener()
 
-    def scene(self) -> dict[str, Any]:
+    def scene(self) -> dict[str, object]:
         """All that the page shows, as JSON."""
-        growth = self.growth
+        job = self.job
         return {
             "takes": [_describe(take) for take in tuple(self.takes.values())],
             "current": self.current,
-            "state": growth.state,
-            "goal": growth.goal if growth.is_going else None,
-            "rate": growth.rate,
+            "state": job.state,
+            "goal": job.goal if job.is_going else None,
+            "rate": job.rate,
             "resident": resident_bytes(),
-            "acts": self.current in self._wheels,
-            "problem": self.problem or growth.problem,
+            "acts": self.current in self._policies,
+            "problem": self.problem or job.problem,
         }
 
     def _check(self, num_frames: int | None, made: int = 0) -> None:
@@ -251,22 +254,22 @@ class Visitor:
     def _add(self, take: Take) -> None:
         self.takes[take.number] = take
         self.current = take.number
-        self.ring()
+        self.notify()
 
     def _grow(self, take: Take, num_frames: int | None, first: np.ndarray | None = None) -> None:
         most, given = self._limits.frames, () if first is None else _absorb(take.session, first)
         more = most if num_frames is None else num_frames + (0 if first is None else len(first))
-        self.growth.start(take, min(most, take.made + more), self._wheels.get(take.number), given)
+        self.job.start(take, min(most, take.made + more), self._policies.get(take.number), given)
 
 
-def _session(pipe: Any, wish: GenerationSettings) -> Session:
+def _session(pipe: "MaltPipeline", settings: GenerationSettings) -> Session:
     return Session.begin(
         pipe,
-        wish.prompt if wish.prompt.strip() or not pipe.action_names else "",
-        seed=wish.seed,
-        rollout=wish.rollout,
-        num_inference_steps=wish.num_inference_steps,
-        guidance_scale=wish.guidance_scale,
+        settings.prompt if settings.prompt.strip() or not pipe.action_names else "",
+        seed=settings.seed,
+        rollout=settings.rollout,
+        num_inference_steps=settings.num_inference_steps,
+        guidance_scale=settings.guidance_scale,
     )
 
 
@@ -277,17 +280,17 @@ def _absorb(session: Session, first: np.ndarray) -> Iterator[Segment]:
     yield from session.prefill(given, given.new_zeros(len(given), len(names)) if names else None)
 
 
-def _describe(take: Take) -> dict[str, Any]:
+def _describe(take: Take) -> dict[str, object]:
     kept = take.kept
     return {
         "number": take.number,
-        "made": kept.border.frame,
+        "made": kept.segment_end.frame,
         "rate": take.frame_rate,
         "revision": take.revision,
         "memory": take.memory_bytes,
         "model": take.model,
         "rollout": kept.state.rollout,
         "parent": take.parent,
-        "prompts": [list(change) for change in kept.state.prompts.changes if change[0] <= kept.border.frame],
+        "prompts": [list(change) for change in kept.state.prompts.changes if change[0] <= kept.segment_end.frame],
         "prompt": take.session.prompt,
     }

@@ -44,7 +44,7 @@ class Studio:
         self.models, self.folder, self.limits = models, folder, limits or Limits()
         self.uploads = folder / "sent"
         self.token, self.loopback_only, self.scale = token, loopback_only, scale
-        self.worker = Worker(None, max_running=self.limits.running, max_waiting=self.limits.waiting)
+        self.worker = Worker(max_running=self.limits.running, max_waiting=self.limits.waiting)
         self._most_visits, self._stop_after, self._forget_after = most_visits, stop_after, forget_after
         self._visits: dict[str, Visitor] = {}
         self.is_closing = False
@@ -57,9 +57,9 @@ class Studio:
         """
         if len(self._visits) >= self._most_visits:
             raise BusyError(f"{len(self._visits)} visitors are here, as many as there may be; try again in a while")
-        visit = Visitor(self.worker, self.limits, Path(mkdtemp(prefix="visit-", dir=self.folder)), scale=self.scale)
-        self._visits[visit.key] = visit
-        return visit
+        visitor = Visitor(self.worker, self.limits, Path(mkdtemp(prefix="visit-", dir=self.folder)), scale=self.scale)
+        self._visits[visitor.key] = visitor
+        return visitor
 
     def find(self, key: str | None) -> Visitor:
         """The visit with this key.
@@ -69,10 +69,10 @@ class Studio:
         """
         if key is None:
             raise UsageError("the page is still being set up; try again in a moment")
-        visit = self._visits.get(key)
-        if visit is None:
+        visitor = self._visits.get(key)
+        if visitor is None:
             raise UsageError("this visit has ended; load the page again")
-        return visit
+        return visitor
 
     def read_first(self, file: IO[bytes], model: Model) -> UInt8[np.ndarray, "t h w 3"]:
         """The frames that a video is to begin with, from a picture or a video that somebody sent.
@@ -91,13 +91,13 @@ class Studio:
     def sweep(self) -> None:
         """Stop what is made for those who have gone; later, let go of what they left."""
         now = time.monotonic()
-        for visit in tuple(self._visits.values()):
-            away = 0.0 if visit.watchers else now - visit.seen
+        for visitor in tuple(self._visits.values()):
+            away = 0.0 if visitor.watchers else now - visitor.seen
             if away > self._forget_after:
-                del self._visits[visit.key]
-                visit.leave()
-            elif away > self._stop_after and visit.growth.is_going:
-                visit.stop()
+                del self._visits[visitor.key]
+                visitor.leave()
+            elif away > self._stop_after and visitor.job.is_going:
+                visitor.stop()
 
     async def keep_swept(self, seconds: float = 2.0) -> None:
         """Sweep again and again, until cancelled."""
@@ -109,8 +109,8 @@ class Studio:
         """End all work and tell those who watch; what they made is deleted. `seconds` bounds nothing that takes long."""
         self.is_closing = True
         await asyncio.to_thread(self.worker.close)
-        for visit in tuple(self._visits.values()):
-            visit.ring()
-            await asyncio.to_thread(visit.leave)
+        for visitor in tuple(self._visits.values()):
+            visitor.notify()
+            await asyncio.to_thread(visitor.leave)
         self._visits.clear()
         await asyncio.to_thread(rmtree, self.uploads, ignore_errors=True)

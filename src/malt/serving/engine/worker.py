@@ -11,7 +11,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from enum import StrEnum
 from itertools import chain
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from malt.errors import MaltError
 from malt.rollouts.base import ActionPolicy, Segment
@@ -90,15 +90,15 @@ class Job:
 
 
 class Worker:
-    """Runs the jobs of many sessions on one pipeline.
+    """Runs the jobs of many sessions in turn.
 
     A job whose reader has no room is passed over until there is some: a slow reader waits for itself alone, and nothing
     piles up. At most `max_running` jobs take turns, `max_waiting` more wait for their place, any beyond are refused.
     Everything public may be called from any thread.
     """
 
-    def __init__(self, pipe: Any, *, max_running: int = 8, max_waiting: int = 32) -> None:
-        self.pipe, self.max_running, self.max_waiting = pipe, max_running, max_waiting
+    def __init__(self, *, max_running: int = 8, max_waiting: int = 32) -> None:
+        self.max_running, self.max_waiting = max_running, max_waiting
         self._running: deque[Job] = deque()
         self._waiting: deque[Job] = deque()
         self._changed = threading.Condition()
@@ -261,7 +261,7 @@ def run_in_fresh_thread(work: Callable[[], Value]) -> Value:
         return thread.submit(work).result()
 
 
-def _ignore(what: Any) -> None:
+def _ignore(what: object) -> None:
     """What a job that is over does with anything."""
 
 
