@@ -1,4 +1,4 @@
-"""A video as a reader gets it while it is made: pieces of fragmented MP4, one for each segment."""
+"""A video as a reader gets it while it is made: fragments of fragmented MP4, one for each segment."""
 
 from dataclasses import dataclass
 from fractions import Fraction
@@ -25,14 +25,14 @@ class Fragment:
 
 
 class FragmentMaker:
-    """Turns the segments of one video into pieces; every pixel is written `scale` times each way."""
+    """Turns the segments of one video into fragments; every pixel is written `scale` times each way."""
 
     def __init__(self, frame_rate: float, scale: int) -> None:
         self._frame_rate, self._scale = Fraction(frame_rate).limit_denominator(1001), scale
         self._encoder: FragmentEncoder | None = None
 
     def make(self, segment: Segment, prompt: str) -> Fragment:
-        """The piece that shows the first video of a segment."""
+        """The fragment that shows the first video of a segment."""
         pictures = [fit_to_encoding(frame, scale=self._scale, even=True) for frame in to_pixels(segment.frames[0])]
         is_first = self._encoder is None
         self._encoder = self._encoder or FragmentEncoder(_size(pictures[0]), self._frame_rate)

@@ -65,7 +65,7 @@ class RealtimeConnection:
         self._stall_seconds = stream_opener.validator.limits.stall_seconds
         self._live: LiveStream | None = None
         self._showing: asyncio.Task[None] | None = None
-        self._turn = asyncio.Lock()  # an event and its piece stay together
+        self._turn = asyncio.Lock()  # an event and its fragment stay together
         self._answering = asyncio.Lock()
 
     async def run(self) -> None:
@@ -161,7 +161,7 @@ class RealtimeConnection:
         await self._send(type="done", state=job.state.value, num_frames=job.frames_made)
 
     async def _send(self, fragment: Fragment | None = None, **event: object) -> None:
-        """Send an event, and the piece that it speaks of."""
+        """Send an event, and the fragment that it speaks of."""
         async with self._turn:
             try:
                 await asyncio.wait_for(self._socket.send_json(event), self._stall_seconds)

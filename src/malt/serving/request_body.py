@@ -23,7 +23,7 @@ ROOM_FOR_FIELDS = 256 * 1024  # bytes
 
 @dataclass(frozen=True)
 class Incoming:
-    """An order, and the frames that its video is to begin with."""
+    """What is to be generated, and the frames that its video is to begin with."""
 
     generation: GenerationRequest
     first: np.ndarray | None

@@ -45,7 +45,7 @@ class RequestValidator:
         self.pipe, self.name, self.limits = pipe, name, limits
 
     def validate(self, request: VideoRequest, *, streams: bool = False, steered: bool = False) -> GenerationRequest:
-        """The order that a request amounts to; `streams` is for one that is sent as it is made, `steered` by hand.
+        """What a request amounts to; `streams` is for one that is sent as it is made, `steered` by hand.
 
         Raises:
             UsageError: it cannot be met.
@@ -85,7 +85,7 @@ class RequestValidator:
         return build_policy(generation.request.driver, names, frame_rate=rate, seed=seed, start=start)
 
     def wanted(self, generation: GenerationRequest) -> Wanted:
-        """How the frames that an order begins with have to be."""
+        """How the first frames of a video have to be."""
         fewest = self.pipe.codec.frames_of(1, first=True)
         return Wanted(generation.size, self.pipe.frame_rate, fewest, max(fewest, generation.num_frames))
 

@@ -140,7 +140,7 @@ def _content(jobs: VideoJobs, record: Record) -> Response:
 
 
 def _router(tag: str, has_token: bool) -> APIRouter:
-    """The token itself is asked for by the guard, before anything else; here it is documented."""
+    """The token itself is asked for by the middleware, before anything else; here it is documented."""
     security = [Security(HTTPBearer(auto_error=False))] if has_token else []
     return APIRouter(prefix="/v1", tags=[tag], dependencies=security)
 

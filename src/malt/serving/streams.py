@@ -73,7 +73,7 @@ class LiveStream:
         self._worker.wake()
 
     async def take(self) -> Fragment | None:
-        """The next piece; None when there is no more, and `job` says why."""
+        """The next fragment; None when there is no more, and `job` says why."""
         return await self._pieces.take()
 
     def stop(self) -> None:
@@ -143,7 +143,7 @@ class LiveResponse(StreamingResponse):
         self._live, self._stall_seconds = live, stall_seconds
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Send pieces until there are no more or the reader is gone."""
+        """Send fragments until there are no more or the reader is gone."""
         sending = asyncio.create_task(self._send_all(send))
         leaving = asyncio.create_task(_left(receive))
         try:

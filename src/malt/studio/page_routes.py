@@ -36,7 +36,7 @@ class Look(BaseModel):
 
 
 class Steer(BaseModel):
-    """How the wheel is held."""
+    """How a visitor steers."""
 
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
     type: Literal["steer"]

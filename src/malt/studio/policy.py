@@ -1,4 +1,4 @@
-"""A wheel that a visitor of the studio holds."""
+"""What a visitor of the studio does by keys or thumb, as a policy."""
 
 from malt.sessions.action_policies import THROTTLE, LivePolicy
 
@@ -7,7 +7,7 @@ class StudioPolicy(LivePolicy):
     """Steering in [-1, 1] (left, right), and throttle around a steady one; actions of other names stay 0."""
 
     def turn(self, steering: float, throttle: float) -> None:
-        """Hold the wheel so from the next segment on; both in [-1, 1], a throttle of 0 is the steady one."""
+        """Steer so from the next segment on; both in [-1, 1], a throttle of 0 is the steady one."""
         steering, throttle = (min(1.0, max(-1.0, value)) for value in (steering, throttle))
         wanted = {"steering": steering, "throttle": THROTTLE * (1 + throttle)}
         self.hold({name: value for name, value in wanted.items() if name in self.names})

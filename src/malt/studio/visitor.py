@@ -57,7 +57,7 @@ class Visitor:
         self.watchers = 0
         self.seen = time.monotonic()
         self._worker, self._limits, self._scale = worker, limits, scale
-        self._order = threading.RLock()  # one wish after the other; never held by the computing thread
+        self._order = threading.RLock()  # one request after the other; never held by the computing thread
         self._listeners: list[Callable[[], None]] = []
         self.job = GenerationJob(worker, self.notify)
         self._policies: dict[int, StudioPolicy] = {}
@@ -182,7 +182,7 @@ class Visitor:
             self.notify()
 
     def steer(self, steering: float, throttle: float) -> None:
-        """Hold the wheel of the take that is worked on; for models that take no actions, nothing."""
+        """Set the actions of the take that is worked on; for models that take no actions, nothing."""
         if policy := self._policies.get(self.current or 0):
             policy.turn(steering, throttle)
 
@@ -202,7 +202,7 @@ class Visitor:
         return self._is_over
 
     def watch(self, listener: Callable[[], None]) -> None:
-        """Have `bell` called, from any thread, whenever the scene changes."""
+        """Have `listener` called, from any thread, whenever the scene changes."""
         self._listeners.append(listener)
         self.watchers += 1
         self.seen = time.monotonic()
