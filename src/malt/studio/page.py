@@ -140,7 +140,7 @@ def _go_on(visitor: Visitor, studio: Studio, prompt: str, length: str, *given: *
     if not visitor.takes:
         _begin(visitor, studio, prompt, length, *given)
         return
-    pipe = visitor.take.session.pipe
+    pipe = studio.models.get(visitor.take.model).pipe
     _warn_of_unknown_words(pipe, prompt)
     visitor.go_on(prompt, _num_frames(length, pipe))
 
@@ -158,7 +158,7 @@ def _rewind(visitor: Visitor, studio: Studio, frame: float) -> None:
 
 
 def _branch(visitor: Visitor, studio: Studio, prompt: str, length: str, frame: float) -> None:
-    pipe = visitor.take.session.pipe
+    pipe = studio.models.get(visitor.take.model).pipe
     visitor.branch(int(frame), random.randrange(MOST_SEED), prompt, _num_frames(length, pipe))
 
 

@@ -146,11 +146,11 @@ class Take:
         """Go on writing behind the last border."""
         self._sink.close()
         height, width = (self.session.state.settings[side] for side in ("height", "width"))
-        place = {"frame_rate": self.frame_rate, "scale": self._scale}
-        if self._end.frame:
-            self._sink = VideoSink.go_on(self.path, self._end.frame, size=(height, width), **place)
+        rate, scale = self.frame_rate, self._scale
+        if frame := self._end.frame:
+            self._sink = VideoSink.go_on(self.path, frame, frame_rate=rate, scale=scale, size=(height, width))
         else:
-            self._sink = VideoSink(self.path, overwrite=True, **place)
+            self._sink = VideoSink(self.path, frame_rate=rate, scale=scale, overwrite=True)
         self.kept = Kept(self.session.state, self._end)
 
 
