@@ -354,4 +354,4 @@ def test_small_videos_are_written_larger_by_default(generate: Run) -> None:
     assert generate("--frames", "1", "--out", "small.mp4", "--scale", "1") == 0
     with av.open("large.mp4") as large, av.open("small.mp4") as small:
         sizes = [(video.streams.video[0].height, video.streams.video[0].width) for video in (large, small)]
-    assert np.array_equal(sizes, [(32, 32), (8, 8)])
+    assert np.array_equal(sizes, [(256, 256), (8, 8)])
