@@ -199,6 +199,20 @@ def test_a_first_video_reaches_the_pipeline_in_its_size_and_at_its_rate(generate
     assert pipe.asked["given"].shape == (1, 4, 3, 8, 8)
 
 
+def test_a_first_video_that_leaves_nothing_to_make_is_refused_and_by_default_gone_on_behind(
+    generate: Run, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert generate("--frames", "8", "--fps", "16", "--out", "first.mp4") == 0
+    assert generate("--frames", "4", "--video", "first.mp4", "--out", "a.mp4") == 2
+    assert (
+        "first.mp4 alone has 4 frames, and the whole video is to have 4; give --frames above 4"
+        in capsys.readouterr().err
+    )
+    assert not Path("a.mp4").exists()
+    assert generate("--video", "first.mp4", "--out", "a.mp4") == 0
+    assert "wrote 260 frames" in capsys.readouterr().err
+
+
 def test_what_the_model_remarks_of_each_prompt_is_said(generate: Run, capsys: pytest.CaptureFixture[str]) -> None:
     assert generate("--frames", "8", prompt="red dragon [4f] | blue circle") == 0
     told = capsys.readouterr().err
