@@ -39,3 +39,11 @@ def test_a_large_models_hash_is_taken_once_and_follows_its_weights(
     with torch.no_grad():
         pipe.transformer.proj_out.bias[0] += 1e-3
     assert identify(pipe).sha256 == "taken again"
+
+
+def test_a_setting_that_came_later_counts_only_where_it_is_set() -> None:
+    pipe = tiny_pipeline.pipeline()
+    before = identify(pipe).sha256
+    for value, same in ((None, True), ({"size": 3}, False)):
+        pipe.transformer.register_to_config(memory_config=value)
+        assert (identify(pipe).sha256 == before) is same

@@ -17,6 +17,9 @@ from malt.sessions.pipeline import SessionPipeline
 COMPILED = re.compile(r"(^|\.)_orig_mod\.")  # torch.compile puts a model into another
 ADAPTER = re.compile(r"(\.lora_[A-Za-z_]+)\.([^.]+)(?=\.|$)")
 FIRST_ADAPTER = "default_0"  # as diffusers calls a LoRA that is given no name
+LATER = {
+    "memory_config"
+}  # settings of later versions: they count where they are set, so that sessions before them go on
 LARGE = 2**28  # bytes from which on a hash takes long enough to be kept
 BLOCK = 2**15
 
@@ -116,7 +119,8 @@ def _described(name: str, tensor: Tensor) -> bytes:
 
 def _settings(config: Mapping[str, object]) -> bytes:
     """What a component was built with, without what the libraries note beside it."""
-    public = {name: value for name, value in dict(config).items() if not name.startswith("_")}
+    unset = {name for name in LATER if config.get(name) is None}
+    public = {name: value for name, value in dict(config).items() if not name.startswith("_") and name not in unset}
     return json.dumps(public, sort_keys=True, default=str).encode()
 
 
