@@ -22,7 +22,8 @@ for name in options.models:
     pipe = load_pipeline(name)
     segment = next(pipe.stream("two shapes pass behind a wall", num_frames=1))
     figures = summarise([recall.run(video_model_of(pipe), options.seed)])["figures"]
-    shares = [figures.get(f"same, {use}", {}).get("mean") for use in USES.values()]
+    found = [figures.get(f"same, {use}") for use in USES.values()]
+    shares = [None if figure is None else figure["mean"] for figure in found]
     row = "".join(f"{'-' if share is None else f'{share:.0%}':>20}" for share in shares)
     print(f"{name[-23:]:24}{pipe.transformer.config.memory:14}{segment.memory_bytes:>10,}{row}")
 print(f"by chance {recall.oracle.chance:.0%} come out the same")

@@ -35,6 +35,7 @@ def write(
     pictures = list(pictures)
     with av.open(str(path), "w") as container:
         stream = container.add_stream(codec, rate=rate)
+        assert isinstance(stream, av.VideoStream)
         stream.height, stream.width, stream.pix_fmt = *pictures[0].shape[:2], pixel_format
         prepare(stream)
         for pixels, time in zip(pictures, times or range(len(pictures)), strict=True):
@@ -103,8 +104,7 @@ def untimed(folder: Path) -> Path:
 def animated(folder: Path, ending: str) -> Path:
     path = folder / f"animated{ending}"
     first, *others = (Image.fromarray(picture(index)) for index in range(8))
-    settings = {"lossless": True} if ending == ".webp" else {}
-    first.save(path, save_all=True, append_images=others, duration=125, **settings)
+    first.save(path, save_all=True, append_images=others, duration=125, lossless=ending == ".webp")
     return path
 
 
