@@ -34,7 +34,7 @@ from malt.evaluation.video_model import VideoModel, video_model_of
 from malt.pipelines.loading import load_pipeline
 from malt.pipelines.packaged import default_checkpoint
 from malt.worlds.passage.occlusions import SPANS
-from malt.worlds.passage.world import Passage
+from malt.worlds.passage.passage_world import Passage
 
 LONGEST_HIDDEN = f"same after {SPANS[-1].name} hidden frames"
 COSTS = {"one more second": "seconds for one more second at 1024 frames", "a frame": "seconds a frame at 1024 frames"}

@@ -22,8 +22,8 @@ from malt.worlds.passage.appearances import obeyed
 from malt.worlds.passage.captions import Caption, describe
 from malt.worlds.passage.drift_signs import track_motion, well_formed
 from malt.worlds.passage.oracle import read_shapes
+from malt.worlds.passage.passage_world import Passage
 from malt.worlds.passage.scenes import Scenes, render, sample_scenes
-from malt.worlds.passage.world import Passage
 
 WORLD = Passage()
 CAPTION_SEED, WEAR_SEED = 1_000_000, 3_000_000  # scenes never trained on

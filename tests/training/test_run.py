@@ -27,7 +27,7 @@ from malt.training.objectives.denoising import DenoisingObjective
 from malt.training.recipes import tiny
 from malt.training.run_folder import check_unchanged, claimed
 from malt.training.sources import worlds
-from malt.worlds.passage.world import Passage
+from malt.worlds.passage.passage_world import Passage
 
 Weights = dict[str, torch.Tensor]
 

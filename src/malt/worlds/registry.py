@@ -9,7 +9,7 @@ from malt.worlds.base import Oracle, World
 
 # The class is named, not imported: a world's modules load when it is first used.
 WORLDS = {
-    "passage": "malt.worlds.passage.world:Passage",
+    "passage": "malt.worlds.passage.passage_world:Passage",
 }
 DEFAULT_WORLD = "passage"
 
