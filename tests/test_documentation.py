@@ -24,7 +24,7 @@ README = ROOT / "README.md"
 COMMANDS = [(page, words) for page in PAGES if page not in PAST for words in commands(page)]
 SERVER, ADDRESS = ROOT / "docs" / "guide" / "server.md", "ws://127.0.0.1:8000"
 WITH_CODE = [page for page in PAGES if python_blocks(page) and page != SERVER]
-CHOICES = {"--metrics": list(METRICS), "--rollouts": list(ROLLOUTS)}
+CHOICES: dict[str, list[str]] = {"--metrics": list(METRICS), "--rollouts": list(ROLLOUTS)}
 MOST_BYTES, MOST_NUMBERS = 7000, 60
 
 

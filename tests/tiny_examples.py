@@ -21,9 +21,11 @@ from malt.training.objectives.objective import Objective
 from malt.training.objectives.rng import StepRandom
 from malt.training.objectives.segments import SegmentedSequence
 
+Settings = dict[str, Any]  # of an objective, by their names
+
 CAPTIONS = ["a red circle", "a blue square", "two shapes"]
-EXACT = {"context_noise": 0.0, "memory_write_noise": 0.0, "memory_noise": 0.0}
-NOTHING_LOST = {"caption_dropout": 0.0, "memory_dropout": 0.0, "context_dropout": 0.0}
+EXACT: Settings = {"context_noise": 0.0, "memory_write_noise": 0.0, "memory_noise": 0.0}
+NOTHING_LOST: Settings = {"caption_dropout": 0.0, "memory_dropout": 0.0, "context_dropout": 0.0}
 
 Change = Callable[[Tensor], Tensor]
 

@@ -121,7 +121,7 @@ def page(browser: Any, address: str) -> Iterator[Page]:
 
 
 def frames_of(data: bytes) -> int:
-    with av.open(io.BytesIO(data)) as container:
+    with av.open(io.BytesIO(data), "r") as container:
         return sum(1 for _ in container.decode(video=0))
 
 

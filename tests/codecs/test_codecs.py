@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from itertools import pairwise
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 import torch
@@ -14,14 +14,16 @@ from malt.codecs.base import Codec
 from malt.codecs.registry import codec_of
 from malt.models.autoencoder import AutoencoderMalt
 
+Autoencoder = TypeVar("Autoencoder", bound=nn.Module)
 
-def malt() -> nn.Module:
+
+def malt() -> AutoencoderMalt:
     return AutoencoderMalt(
         latent_channels=4, channels=(4, 8, 8), latent_mean=(0.1, -0.2, 0.0, 0.3), latent_std=(0.5, 1.0, 2.0, 1.5)
     )
 
 
-def image() -> nn.Module:
+def image() -> AutoencoderKL:
     return AutoencoderKL(
         down_block_types=("DownEncoderBlock2D",) * 2,
         up_block_types=("UpDecoderBlock2D",) * 2,
@@ -33,7 +35,7 @@ def image() -> nn.Module:
     )
 
 
-def tiny() -> nn.Module:
+def tiny() -> AutoencoderTiny:
     channels, blocks = (4, 4), (1, 1)
     return AutoencoderTiny(
         encoder_block_out_channels=channels,
@@ -45,7 +47,7 @@ def tiny() -> nn.Module:
     )
 
 
-def wan(**settings: Any) -> nn.Module:
+def wan(**settings: Any) -> AutoencoderKLWan:
     return AutoencoderKLWan(
         base_dim=4,
         z_dim=4,
@@ -56,7 +58,7 @@ def wan(**settings: Any) -> nn.Module:
     )
 
 
-def wan_2_2() -> nn.Module:
+def wan_2_2() -> AutoencoderKLWan:
     return wan(is_residual=True, patch_size=2, in_channels=12, out_channels=12)
 
 
@@ -69,7 +71,7 @@ def codec(request: pytest.FixtureRequest) -> Codec:
     return codec_of(randomised(request.param))
 
 
-def randomised(build: Callable[[], nn.Module]) -> nn.Module:
+def randomised(build: Callable[[], Autoencoder]) -> Autoencoder:
     """Weights of which none is silent."""
     torch.manual_seed(0)
     autoencoder = build().eval()

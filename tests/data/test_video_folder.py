@@ -311,16 +311,16 @@ def test_clips_longer_than_every_video_are_refused(tmp_path: Path) -> None:
 
 
 def test_running_ahead_keeps_order_is_bounded_and_hands_errors_on() -> None:
-    made = []
+    made = list[int]()
 
-    def count() -> object:
+    def count() -> Iterator[int]:
         for n in range(100):
             made.append(n)
             yield n
             if n == 50:
                 raise BrokenVideoError("fifty")
 
-    ahead = prefetch(count(), depth=3)  # type: ignore[arg-type]
+    ahead = prefetch(count(), depth=3)
     assert [next(ahead) for _ in range(10)] == list(range(10))
     assert len(made) <= 10 + 3 + 2
     with pytest.raises(BrokenVideoError, match="fifty"):

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from accelerate.hooks import CpuOffload  # type: ignore[import-untyped]
+from accelerate.hooks import CpuOffload
 from diffusers import (
     AutoencoderKL,
     DiffusionPipeline,

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from accelerate import cpu_offload_with_hook  # type: ignore[import-untyped]
+from accelerate import cpu_offload_with_hook
 from diffusers import AutoencoderKL, AutoencoderKLWan, DPMSolverMultistepScheduler, UniPCMultistepScheduler
 from PIL.Image import Image
 from torch import Tensor, nn

@@ -14,6 +14,7 @@ import httpx
 import pytest
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import ClientConnection, connect
+from websockets.typing import Origin
 
 import tiny_pipeline
 from malt.serving.app import Service
@@ -22,6 +23,7 @@ from malt.sessions.session import Session
 from tiny_server import served, service, wait_until
 
 SEGMENT, PROMPT = tiny_pipeline.SEGMENT, tiny_pipeline.PROMPT
+Params = dict[str, str | float]  # of a request
 OTHER_PROMPT = "a blue square at night"
 
 
@@ -66,7 +68,7 @@ def watch(socket: ClientConnection, until: str = "done") -> tuple[bytes, list[di
 
 
 def frames_in(data: bytes) -> int:
-    with av.open(io.BytesIO(data)) as container:
+    with av.open(io.BytesIO(data), "r") as container:
         return sum(1 for _ in container.decode(video=0))
 
 
@@ -85,7 +87,11 @@ def test_a_reader_who_leaves_ends_the_work(address: str, shared: Service) -> Non
 
 @pytest.mark.slow  # the system's own buffers fill first
 def test_a_reader_who_reads_nothing_holds_up_nobody_and_is_let_go(address: str, shared: Service) -> None:
-    large = {"prompt": PROMPT, "size": "256x256", "num_inference_steps": 1}  # soon more than the buffers between take
+    large: Params = {
+        "prompt": PROMPT,
+        "size": "256x256",
+        "num_inference_steps": 1,
+    }  # soon more than the buffers between take
     with httpx.stream("GET", f"{address}/v1/stream", params=large, timeout=120) as answer:
         assert answer.status_code == 200
         quick = httpx.get(f"{address}/v1/stream", params={"prompt": PROMPT, "num_frames": SEGMENT}, timeout=60)
@@ -94,7 +100,12 @@ def test_a_reader_who_reads_nothing_holds_up_nobody_and_is_let_go(address: str, 
 
 
 def test_a_stream_that_cannot_be_made_is_refused_in_a_sentence(address: str) -> None:
-    for params, about in [({"prompt": ""}, "empty"), ({"prompt": "a", "seconds": 1e9}, "frames"), ({}, "empty")]:
+    refused: list[tuple[Params, str]] = [
+        ({"prompt": ""}, "empty"),
+        ({"prompt": "a", "seconds": 1e9}, "frames"),
+        ({}, "empty"),
+    ]
+    for params, about in refused:
         answer = httpx.get(f"{address}/v1/stream", params=params)
         assert answer.status_code == 400
         assert about in answer.json()["error"]["message"]
@@ -238,7 +249,7 @@ def test_a_model_that_takes_no_actions_says_so(socket: ClientConnection) -> None
 
 def test_the_socket_is_guarded_too(address: str) -> None:
     with pytest.raises(InvalidStatus):
-        connect(address.replace("http", "ws") + "/v1/realtime/video", origin="https://evil.example")  # type: ignore[arg-type]
+        connect(address.replace("http", "ws") + "/v1/realtime/video", origin=Origin("https://evil.example"))
 
 
 def test_when_the_server_stops_streams_end_in_order(tmp_path: Path) -> None:

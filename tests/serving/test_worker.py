@@ -4,7 +4,8 @@ import asyncio
 import gc
 import threading
 import weakref
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
+from functools import partial
 
 import pytest
 import torch
@@ -41,13 +42,17 @@ def test_a_job_makes_what_its_session_alone_would_have_made_and_is_cut_to_its_le
 
 
 def test_sessions_take_turns_segment_by_segment(worker: Worker) -> None:
-    generation: list[int] = []
+    order: list[int] = []
     gate = threading.Event()
     worker.do(gate.wait)
-    jobs = [worker.start(session(), 4 * SEGMENT, lambda segment, n=n: generation.append(n)) for n in range(2)]
+
+    def note(number: int, segment: Segment) -> None:
+        order.append(number)
+
+    jobs = [worker.start(session(), 4 * SEGMENT, partial(note, n)) for n in range(2)]
     gate.set()
     assert all(job.wait(120) for job in jobs)
-    assert generation == [0, 1] * 4
+    assert order == [0, 1] * 4
 
 
 def test_a_reader_without_room_holds_up_only_his_own_session(worker: Worker) -> None:
@@ -118,11 +123,16 @@ def test_closing_stops_every_job_and_refuses_new_ones() -> None:
 def test_a_channel_brings_what_a_thread_puts_in_to_a_coroutine() -> None:
     channel = Channel[int](lambda: None)
 
+    def send() -> None:
+        channel.put(1)
+        channel.put(2)
+        channel.close()
+
     async def read() -> list[int]:
-        threading.Timer(0.02, lambda: (channel.put(1), channel.put(2), channel.close())).start()
+        threading.Timer(0.02, send).start()
         return [item async for item in iterate()]
 
-    async def iterate() -> "asyncio.AsyncIterator[int]":
+    async def iterate() -> AsyncIterator[int]:
         while (item := await channel.take()) is not None:
             yield item
 

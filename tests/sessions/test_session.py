@@ -66,7 +66,7 @@ def test_saving_and_loading_changes_nothing(pipe: MaltPipeline, tmp_path: Path, 
 
 
 def test_a_prompt_switch_changes_the_future_and_not_the_past(pipe: MaltPipeline) -> None:
-    plain, switched = (Session.begin(pipe, prompts, seed=3) for prompts in (RED, [(RED, 1.0), BLUE]))
+    plain, switched = Session.begin(pipe, RED, seed=3), Session.begin(pipe, [(RED, 1.0), BLUE], seed=3)
     one, other = until(plain, 3), until(switched, 3)
     assert torch.equal(one[:SEGMENT], other[:SEGMENT])
     assert not torch.allclose(one[SEGMENT : 2 * SEGMENT], other[SEGMENT : 2 * SEGMENT], atol=1e-3)

@@ -12,6 +12,7 @@ from fastapi.testclient import TestClient
 from starlette.websockets import WebSocketDisconnect
 
 import tiny_pipeline
+from malt.pipelines.malt import MaltPipeline
 from malt.sessions.session import Session
 from malt.studio.models import Model, Models
 from malt.studio.page import EXAMPLE, build_page
@@ -23,6 +24,10 @@ from tiny_server import wait_until
 PIPE = tiny_pipeline.pipeline()
 SEGMENT = tiny_pipeline.SEGMENT
 HERE = {"Host": "127.0.0.1"}
+
+
+def only(pipe: MaltPipeline) -> Models:
+    return Models({"first": None}, lambda place: pipe)
 
 
 def opened(folder: Path, **settings: Any) -> Studio:
@@ -58,7 +63,7 @@ def test_the_page_is_there(client: TestClient) -> None:
 def test_the_page_of_a_model_that_acts_begins_without_words(tmp_path: Path) -> None:
     acting = tiny_pipeline.pipeline(settings={"action_names": ["steering", "throttle"]}, action_dim=8)
     for pipe, words in ((PIPE, EXAMPLE), (acting, "")):
-        page = build_page(Studio(Models({"first": None}, lambda place, pipe=pipe: pipe), tmp_path))
+        page = build_page(Studio(only(pipe), tmp_path))
         (prompt,) = [block for block in page.blocks.values() if getattr(block, "elem_id", None) == "prompt"]
         assert prompt.value == words  # type: ignore[attr-defined]
 
@@ -76,7 +81,7 @@ def test_the_video_and_its_session_are_files(studio: Studio, client: TestClient,
     visitor = made(studio)
     video = client.get(f"/studio/{visitor.key}/1/video.mp4")
     assert "attachment" in video.headers["content-disposition"]
-    with av.open(io.BytesIO(video.content)) as container:
+    with av.open(io.BytesIO(video.content), "r") as container:
         assert sum(1 for _ in container.decode(video=0)) == 2 * SEGMENT
     packed = client.get(f"/studio/{visitor.key}/1/session.zip")
     with zipfile.ZipFile(io.BytesIO(packed.content)) as archive:

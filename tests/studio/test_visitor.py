@@ -56,7 +56,7 @@ def rested(visitor: Visitor) -> Visitor:
 
 
 def frames_of(data: bytes) -> list[np.ndarray]:
-    with av.open(io.BytesIO(data)) as container:
+    with av.open(io.BytesIO(data), "r") as container:
         return [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
 
 
@@ -273,7 +273,8 @@ def test_who_leaves_frees_the_model_soon_and_all_else_later(tmp_path: Path) -> N
     visitor.begin(MODEL, settings(None))
     wait_until(lambda: visitor.take.made > 0)
     studio.sweep()
-    assert visitor.job.is_going  # somebody watches
+    goes_on = visitor.job.is_going
+    assert goes_on  # somebody watches
     visitor.unwatch(listener.set)
     studio.sweep()
     assert not visitor.job.is_going and visitor.take.path.is_file()

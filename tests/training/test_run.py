@@ -21,6 +21,7 @@ from malt.cli import main
 from malt.errors import CheckpointError, UsageError
 from malt.pipelines.loading import load_pipeline
 from malt.training import run
+from malt.training.engine.loop import TrainingObjective
 from malt.training.engine.parallel import DistributedContext, ParallelConfig, by_the_first
 from malt.training.objectives.autoencoding import ReconstructionObjective
 from malt.training.objectives.denoising import DenoisingObjective
@@ -45,7 +46,7 @@ def weights(folder: Path) -> Weights:
     return {f"{name}.{key}": tensor for name, file in files.items() for key, tensor in load_file(file).items()}
 
 
-def stop_at(task: type, step: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def stop_at(task: type[TrainingObjective], step: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Have the process told to end during a step of a task, once."""
     loss: Callable[..., Any] = task.loss
     told: list[int] = []
@@ -138,7 +139,7 @@ def test_the_model_is_the_average_with_the_statistics_of_its_latents(finished: P
 
 @pytest.mark.parametrize(("task", "step"), [(ReconstructionObjective, 1), (DenoisingObjective, 2)])
 def test_a_run_that_is_told_to_stop_goes_on_as_if_it_never_was(
-    finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, task: type, step: int
+    finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, task: type[TrainingObjective], step: int
 ) -> None:
     stop_at(task, step, monkeypatch)
     with pytest.raises(SystemExit) as left:

@@ -40,7 +40,7 @@ class Regression:
     def __init__(self, happens: dict[int, Happening] | None = None, width: int = 6) -> None:
         torch.manual_seed(0)
         self.module = nn.ModuleDict({"blocks": nn.Sequential(nn.Linear(3, width), nn.Tanh(), nn.Linear(width, 3))})
-        self.happens, self.factor, self.steps = happens or {}, 1.0, []
+        self.happens, self.factor, self.steps = happens or {}, 1.0, list[int]()
 
     def loss(self, step: int) -> tuple[Tensor, dict[str, float]]:
         self.steps.append(step)
@@ -163,13 +163,14 @@ def test_a_run_that_goes_on_writes_on_in_its_journal(tmp_path: Path) -> None:
 
 
 def test_a_run_that_was_killed_tells_no_step_twice(tmp_path: Path) -> None:
-    settings = {"log_every": 1, "save_seconds": 3600}
     with pytest.raises(SystemExit):
-        fit(Regression({1: lambda: signal.raise_signal(signal.SIGTERM)}), BOTH, tmp_path, **settings)
+        fit(
+            Regression({1: lambda: signal.raise_signal(signal.SIGTERM)}), BOTH, tmp_path, log_every=1, save_seconds=3600
+        )
     with pytest.raises(StumbleError):  # three steps told and not saved
-        fit(Regression({5: stumble}), BOTH, tmp_path, **settings)
+        fit(Regression({5: stumble}), BOTH, tmp_path, log_every=1, save_seconds=3600)
     assert [line["step"] for line in journal(tmp_path)] == [1, 2, 3, 4, 5]
-    fit(Regression(), BOTH, tmp_path, **settings)
+    fit(Regression(), BOTH, tmp_path, log_every=1, save_seconds=3600)
     assert [line["step"] for line in journal(tmp_path)] == list(range(1, STEPS + 1))
 
 
@@ -288,8 +289,8 @@ def test_a_state_of_the_first_release_is_resumed(tmp_path: Path) -> None:
     ]
     for index, number in enumerate(numbers):
         file = state / f"optimizer-{index}.safetensors"
-        named = ((*key.rsplit(".", 1), value) for key, value in load_file(file).items())
-        save_file({f"{number[name]}.{key}": v for name, key, v in named}, file)
+        named = [(key.rpartition("."), value) for key, value in load_file(file).items()]
+        save_file({f"{number[name]}.{key}": value for (name, _, key), value in named}, file)
     assert_equal(learned(Regression(), tmp_path / "run"), whole)
 
 
@@ -348,7 +349,12 @@ def test_a_run_whose_steps_are_not_finite_ends_early_and_keeps_its_last_good_sta
 
 def test_skipped_steps_are_counted_across_a_stop(tmp_path: Path) -> None:
     task = spoiled_from(2)
-    task.happens[6] = lambda: (task.spoil(), signal.raise_signal(signal.SIGTERM))
+
+    def spoil_and_stop() -> None:
+        task.spoil()
+        signal.raise_signal(signal.SIGTERM)
+
+    task.happens[6] = spoil_and_stop
     plan = Optimization(num_steps=50, learning_rate=0.05)
     with pytest.raises(SystemExit):
         fit(task, plan, tmp_path)
@@ -368,7 +374,7 @@ def test_weights_that_are_not_finite_never_take_the_place_of_good_ones(tmp_path:
 
     def ruin() -> None:
         with torch.no_grad():
-            task.module["blocks"][0].weight.fill_(float("inf"))
+            task.module.get_parameter("blocks.0.weight").fill_(float("inf"))
 
     task.happens = {4: ruin}
     with pytest.raises(DivergedError, match="the last good state is .*step-00000004"):

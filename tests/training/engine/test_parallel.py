@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -44,9 +45,7 @@ def losses(folder: Path) -> list[float]:
 def assert_close(one: dict[str, Tensor], other: dict[str, Tensor], tolerance: float = 1e-5) -> None:
     assert one.keys() == other.keys()
     for name, value in one.items():
-        torch.testing.assert_close(
-            value, other[name], atol=tolerance, rtol=1e-4, msg=lambda m, name=name: f"{name}: {m}"
-        )
+        torch.testing.assert_close(value, other[name], atol=tolerance, rtol=1e-4, msg=partial("{}: {}".format, name))
 
 
 @pytest.mark.parametrize(("kind", "scale"), two_ranks.SLOPES)

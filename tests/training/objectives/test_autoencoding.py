@@ -65,8 +65,13 @@ def test_reduced_precision_changes_little() -> None:
 
 
 def test_a_compiled_task_is_the_same_task(monkeypatch: pytest.MonkeyPatch) -> None:
-    compiled = []
-    monkeypatch.setattr(torch, "compile", lambda function: compiled.append(function) or function)
+    compiled = list[object]()
+
+    def leave(function: object) -> object:
+        compiled.append(function)
+        return function
+
+    monkeypatch.setattr(torch, "compile", leave)
     learner = task()
     learner.compile()
     assert len(compiled) == 3

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch import Tensor
 
 from malt.errors import UsageError
 from malt.memory.registry import KINDS
@@ -17,6 +18,7 @@ from tiny_examples import (
     EXACT,
     NOTHING_LOST,
     Examples,
+    Settings,
     asked,
     captioned,
     chance,
@@ -152,10 +154,15 @@ def test_captions_matter_unless_they_are_dropped() -> None:
     assert losses(task(**dropped)) == losses(task(others, **dropped))
 
 
-def test_dropping_is_decided_video_by_video() -> None:
-    model, seen = captioned(), []
+def test_dropping_is_decided_video_by_video(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, seen = captioned(), list[list[str]]()
     listen = model.caption
-    model.caption = lambda captions: seen.append(captions) or listen(captions)  # type: ignore[method-assign]
+
+    def heed(captions: list[str]) -> tuple[Tensor, Tensor]:
+        seen.append(captions)
+        return listen(captions)
+
+    monkeypatch.setattr(model, "caption", heed)
     for step in range(20):
         task(model=model, caption_dropout=0.5).loss(step)
     assert {captions.count("") for captions in seen} == {0, 1, 2, 3}
@@ -230,7 +237,7 @@ def test_examples_without_the_actions_that_a_model_takes_are_refused(given: int 
 
 def test_key_frames_are_learned_behind_the_key_frame_before_them_and_no_other_frame_matters() -> None:
     """Asked for 4 + 8 frames of which every fourth counts: numbers 3, 7 and 11."""
-    key_frames = {"frame_stride": 4, "num_segments": 1}
+    key_frames: Settings = {"frame_stride": 4, "num_segments": 1}
     examples = Examples()
     plain = losses(task(examples, **key_frames))
     assert examples.asked == (3, 8, 4, 0.3)
@@ -241,7 +248,7 @@ def test_key_frames_are_learned_behind_the_key_frame_before_them_and_no_other_fr
 
 @pytest.mark.parametrize(("name", "frame"), [("num_prefix_frames", 1), ("num_suffix_frames", 2)])
 def test_a_known_frame_is_seen_nearly_clean_and_not_learned(name: str, frame: int) -> None:
-    known = {name: 1, "num_segments": 1} | EXACT | NOTHING_LOST
+    known: Settings = {name: 1, "num_segments": 1} | EXACT | NOTHING_LOST
     model = captioned()
     seen = window(model, Examples()(0, 3, 2, 1, 0.0).latents)
     levels = noise_levels(seen, asked(**known), chance())

@@ -8,7 +8,20 @@ from torch import Tensor
 
 from malt.memory.registry import KINDS
 from malt.training.objectives.unroll import UnrolledMemory, unroll_memory
-from tiny_examples import EXACT, NOTHING_LOST, Examples, asked, captioned, chance, jolt, losses, task, untouched, window
+from tiny_examples import (
+    EXACT,
+    NOTHING_LOST,
+    Examples,
+    Settings,
+    asked,
+    captioned,
+    chance,
+    jolt,
+    losses,
+    task,
+    untouched,
+    window,
+)
 
 LATENTS = Examples()(0, 3, 6, 1, 0.0).latents
 
@@ -53,7 +66,7 @@ def test_an_own_segment_from_little_noise_is_near_the_truth_and_from_none_is_the
 
 
 def test_from_pure_noise_an_own_segment_does_not_know_the_true_one() -> None:
-    pure = {"noise_range": (1.0, 1.0)}
+    pure: Settings = {"noise_range": (1.0, 1.0)}
     one, other = walked(**pure).seen, walked(latents=jolt(1, 2, 3, 4)(LATENTS), **pure).seen
     torch.testing.assert_close(one, other)
     assert not torch.allclose(walked().seen, walked(latents=jolt(1, 2, 3, 4)(LATENTS)).seen)
@@ -70,14 +83,14 @@ def test_an_own_segment_is_made_behind_the_own_segments_before_it() -> None:
 
 
 def test_whose_segments_are_own_is_decided_video_by_video() -> None:
-    own = {"prob": 0.5, "num_segments": 2, "num_steps": 1}
+    own: Settings = {"prob": 0.5, "num_segments": 2, "num_steps": 1}
     films = (walked(step, **own).seen for step in range(30))
     chosen = [sum(not torch.equal(*pair) for pair in zip(seen, LATENTS[:, :3], strict=True)) for seen in films]
     assert set(chosen) == {0, 1, 2, 3}
 
 
 def test_the_context_of_a_film_that_begins_has_no_influence_on_its_own_segments() -> None:
-    begun = {"num_segments": 3, "prob": 1.0, **NOTHING_LOST}
+    begun: Settings = {"num_segments": 3, "prob": 1.0, **NOTHING_LOST}
     usual, changed = (losses(task(Examples(change, begins=True), **begun)) for change in (None, jolt(0)))
     assert usual == changed
 

@@ -10,9 +10,9 @@ from malt.memory.registry import KINDS
 from malt.memory.regularisation import memory_regularisation
 from malt.training.objectives.denoising import DenoisingObjective
 from malt.training.objectives.unroll import unroll_memory
-from tiny_examples import EXACT, NOTHING_LOST, Examples, captioned, chance, jolt, losses, task, window
+from tiny_examples import EXACT, NOTHING_LOST, Examples, Settings, captioned, chance, jolt, losses, task, window
 
-SHORT = {"bptt_segments": 1, "denoise_segments": 2}
+SHORT: Settings = {"bptt_segments": 1, "denoise_segments": 2}
 
 
 def bytes_kept(learner: DenoisingObjective) -> int:
@@ -31,7 +31,7 @@ def bytes_kept(learner: DenoisingObjective) -> int:
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("extra", [{}, {"prob": 1.0}, {"memory_regularisation": 0.1}])
-def test_a_step_keeps_as_much_for_16_segments_as_for_4(kind: str, extra: dict[str, Any]) -> None:
+def test_a_step_keeps_as_much_for_16_segments_as_for_4(kind: str, extra: Settings) -> None:
     model = captioned(memory=kind)
     few, many = (bytes_kept(task(model=model, num_segments=n, **SHORT, **extra)) for n in (4, 16))
     assert 0 < few == many
@@ -52,12 +52,12 @@ def test_where_there_are_fewer_segments_than_may_be_denoised_all_are() -> None:
 
 
 def test_a_segment_that_is_only_walked_has_influence_through_the_memory() -> None:
-    last = {"num_segments": 3, "denoise_segments": 1, **NOTHING_LOST}
+    last: Settings = {"num_segments": 3, "denoise_segments": 1, **NOTHING_LOST}
     assert losses(task(**last)) != losses(task(Examples(jolt(1)), **last))
 
 
 def test_a_film_that_begins_before_the_denoised_segments_leaves_them_their_context() -> None:
-    last = {"num_segments": 2, "denoise_segments": 1, **NOTHING_LOST}
+    last: Settings = {"num_segments": 2, "denoise_segments": 1, **NOTHING_LOST}
     usual, changed = (losses(task(Examples(change, begins=True), **last)) for change in (None, jolt(2)))
     assert losses(task(Examples(begins=True), **last)) == losses(task(Examples(begins=False), **last))
     assert usual != changed
@@ -92,7 +92,8 @@ def test_the_regularisation_alone_teaches_the_weights_that_write() -> None:
     walked = unroll_memory(model.transformer, seen, objective, chance())
     assert walked.regularisation is not None
     walked.regularisation.backward()
-    assert model.transformer.blocks[0].memory.to_update.weight.grad.any()
+    learned = model.transformer.get_parameter("blocks.0.memory.to_update.weight").grad
+    assert learned is not None and learned.any()
 
 
 def test_without_regularisation_there_is_no_figure_of_it_and_nothing_else_changes() -> None:
@@ -107,7 +108,7 @@ def test_where_nothing_is_written_nothing_is_regularised() -> None:
 
 
 def test_with_several_draws_a_segment_meets_as_many_noises_after_one_walk() -> None:
-    model, walks, passes = captioned(memory="hierarchical"), [], []
+    model, walks, passes = captioned(memory="hierarchical"), list[int](), list[int]()
 
     def count(module: Any, arguments: tuple[Any, ...], keywords: dict[str, Any]) -> None:
         (walks if keywords.get("update_memory", True) else passes).append(len(arguments[0]))
@@ -121,7 +122,7 @@ def test_with_several_draws_a_segment_meets_as_many_noises_after_one_walk() -> N
 
 
 def test_where_a_film_begins_no_draw_sees_the_context() -> None:
-    first = {"num_segments": 1, "num_noise_samples": 2, **NOTHING_LOST}
+    first: Settings = {"num_segments": 1, "num_noise_samples": 2, **NOTHING_LOST}
     for begins in (True, False):
         usual, changed = (losses(task(Examples(change, begins), **first)) for change in (None, jolt(0)))
         assert (usual == changed) is begins
