@@ -56,6 +56,18 @@ def test_given_frames_come_first_and_are_gone_on_from(pipe: MaltPipeline, sessio
         next(session.prefill(given))
 
 
+def test_a_prompt_that_waits_for_the_next_segment_goes_along(
+    pipe: MaltPipeline, session: Session, tmp_path: Path
+) -> None:
+    until(session, 1)
+    session.set_prompt(BLUE)
+    session.save(tmp_path / "session")
+    others = [session.branch(), Session.load(tmp_path / "session", pipe)]
+    assert [other.prompt for other in others] == [BLUE, BLUE]
+    made = until(session, 2)
+    assert all(torch.equal(until(other, 2), made) for other in others)
+
+
 @pytest.mark.parametrize("rollout", ["malt", "sliding_window"])
 def test_saving_and_loading_changes_nothing(pipe: MaltPipeline, tmp_path: Path, rollout: str) -> None:
     session = Session.begin(pipe, [(RED, 1.0), BLUE], seed=3, rollout=rollout)

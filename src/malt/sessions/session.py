@@ -208,7 +208,7 @@ class Session:
 
     def branch(self, seed: int | None = None, *, at: int | None = None) -> "Session":
         """Another session that stands where this one does, or stood at frame `at`; with `seed`, of another future."""
-        other = Session(self.pipe, self.state)
+        other = Session(self.pipe, self.state if at is not None else self.state.prompted(self._new_prompt))
         if at is not None:
             other.rewind(at)
         if seed is not None:
@@ -226,7 +226,7 @@ class Session:
         Raises:
             MaltError: it cannot be written, as on a full disk; what was there is kept.
         """
-        save_session(folder, self.state)
+        save_session(folder, self.state.prompted(self._new_prompt))
 
     @classmethod
     def load(cls, folder: Path, pipe: SessionPipeline) -> "Session":
@@ -241,8 +241,7 @@ class Session:
     def _with_new_prompt(self) -> SessionState:
         """The state with what was said since the last segment."""
         while self._new_prompt:
-            prompts = self.state.prompts.then(self.num_frames, self._new_prompt.popleft())
-            self.state = replace(self.state, prompts=prompts)
+            self.state = self.state.prompted([self._new_prompt.popleft()])
         return self.state
 
     def _go(

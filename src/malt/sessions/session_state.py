@@ -1,6 +1,7 @@
 """What a session is as a value, and what it is made of."""
 
-from dataclasses import dataclass, field
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
 import torch
@@ -39,6 +40,13 @@ class SessionState:
     def now(self) -> Snapshot:
         """Where the video stands."""
         return self.snapshots[-1]
+
+    def prompted(self, prompts: Iterable[str]) -> "SessionState":
+        """The state in which the last of these prompts, if there is one, takes over with the next segment."""
+        state = self
+        for prompt in prompts:
+            state = replace(state, prompts=state.prompts.then(self.now.start, prompt))
+        return state
 
 
 def draw_seed(seed: int) -> int:
