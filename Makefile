@@ -30,6 +30,7 @@ test-browser: $(READY)  ## the studio's page in a real browser; Debian's Chromiu
 check: $(READY)  ## formatting, lint, types, spelling
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
+	$(BIN)/mypy --strict src/malt
 	$(BIN)/mypy
 	$(BIN)/codespell
 
