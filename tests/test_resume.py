@@ -189,6 +189,19 @@ def test_a_branch_of_the_same_seed_is_the_same_and_of_another_begins_the_same(
     assert seed != prompt
 
 
+@pytest.mark.parametrize(
+    "verb", [("resume", "walk.mp4", "--frames", WHOLE + SEGMENT), ("branch", "walk.mp4", "--at", 40, "--out", "b.mp4")]
+)
+def test_what_the_model_remarks_of_a_new_prompt_is_said_once(
+    verb: tuple[object, ...], walk: Path, run: Run, capsys: pytest.CaptureFixture[str]
+) -> None:
+    del walk
+    assert run(*verb, "--prompt", "a red dragon" + " and two shapes" * 4) == 0
+    said = capsys.readouterr().err
+    assert said.count("the model does not know dragon") == 1
+    assert said.count("is too long for the model") == 1
+
+
 def test_a_branch_can_be_rewound_to_before_the_ways_parted(walk: Path, run: Run, whole: bytes) -> None:
     assert run("branch", "walk.mp4", "--at", 25, "--out", "other.mp4", "--seed", 7) == 0
     assert run("rewind", "other.mp4", "--to", 9) == 0

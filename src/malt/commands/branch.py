@@ -1,12 +1,11 @@
 """`malt branch`: another future for a video, from one of its frames on."""
 
 from dataclasses import dataclass
-from fractions import Fraction
 from pathlib import Path
 from typing import Annotated
 
 from malt.commands.checks import check_count, check_one_of, check_seed
-from malt.commands.kept_session import load_session_of
+from malt.commands.kept_session import change_prompt, load_session_of
 from malt.commands.model_options import ModelOptions
 from malt.commands.option import Positional
 from malt.commands.resume import go_on
@@ -54,8 +53,7 @@ class BranchCommand(ModelOptions):
                 notes = session.state.notes
                 session.note(seed=self.seed, earlier_seeds=[*notes.get("earlier_seeds", []), notes["seed"]])
             if self.prompt is not None:
-                rate = float(Fraction(session.state.notes["frame_rate"]))
-                session.schedule_prompts(self.prompt, num_frames=end, frame_rate=rate)
+                change_prompt(session, self.prompt, end)
             with video_lock(self.out):
                 copy_beginning(session, self.video, self.out)
                 go_on(session, self.out, end, actions=self.actions, driver=self.driver)

@@ -1,15 +1,14 @@
 """`malt generate`: a video of any length from a sentence, written as it is made."""
 
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from malt.commands.checks import check_above_zero, check_count, check_finite, check_one_of, check_rate, check_seed
 from malt.commands.model_options import check_lora, find_model, load_model, takes_actions
 from malt.commands.option import Positional
+from malt.commands.remarks import say_remarks
 from malt.commands.signals import interruptible
 from malt.errors import UsageError
 from malt.media.files import video_lock
@@ -104,8 +103,7 @@ class GenerateCommand:
         from malt.media.frame_scale import choose_scale
 
         pipe = load_model(self._checkpoint, lora=self.lora, device=self.device, threads=self.threads)
-        for remark in chain.from_iterable(pipe.remarks(line.text) for line in self._lines()):
-            print(f"malt: {remark}", file=sys.stderr)
+        say_remarks(pipe, self._lines())
         sink = self._open_sink(self.fps or pipe.frame_rate, choose_scale(pipe.frame_size, self.scale))
         num_given = count_given(pipe, self.video) if self.video else 0
         self._write(self._begin(pipe, sink, num_given), sink, num_given)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, TypedDict
 
 from malt.commands.checks import check_count
 from malt.commands.model_options import ModelOptions, check_lora, find_model, load_model
+from malt.commands.remarks import say_remarks
 from malt.errors import MaltError, UsageError
 
 if TYPE_CHECKING:
@@ -78,6 +79,19 @@ def _noted_lora(noted: str | None, video: Path) -> Path | None:
     if not Path(noted).exists():
         raise UsageError(f"the LoRA {noted} made {video} and is gone; say where it is, with --lora")
     return Path(noted)
+
+
+def change_prompt(session: "Session", prompt: str, end: int | None) -> None:
+    """Let a prompt, or several in turn, take the place of what was to come until frame `end`; say what is remarked of them.
+
+    Raises:
+        UsageError: for empty prompts, or times beyond the end.
+    """
+    from malt.sessions.prompts import read_lines
+
+    lines = read_lines(prompt)
+    session.schedule_prompts(lines, num_frames=end, frame_rate=float(Fraction(session.state.notes["frame_rate"])))
+    say_remarks(session.pipe, lines)
 
 
 def open_sink(video: Path, session: "Session") -> "VideoSink":

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 from malt.commands.actions import choose_policy
 from malt.commands.checks import check_above_zero, check_count, check_one_of
 from malt.commands.generation_run import GenerationRun
-from malt.commands.kept_session import claimed_session_of, open_sink
+from malt.commands.kept_session import change_prompt, claimed_session_of, open_sink
 from malt.commands.model_options import ModelOptions
 from malt.commands.option import Positional
 from malt.commands.signals import interruptible
@@ -47,8 +47,7 @@ class ResumeCommand(ModelOptions):
             with claimed_session_of(self.video, self) as session:
                 end = self._end(session)
                 if self.prompt is not None:
-                    rate = float(Fraction(session.state.notes["frame_rate"]))
-                    session.schedule_prompts(self.prompt, num_frames=end, frame_rate=rate)
+                    change_prompt(session, self.prompt, end)
                 go_on(session, self.video, end, actions=self.actions, driver=self.driver, report_to=self.report)
 
     def _check(self) -> None:

@@ -98,6 +98,10 @@ class SessionPipeline(Protocol):
         """What the pipeline was built with."""
         ...
 
+    def remarks(self, prompt: str) -> list[str]:
+        """What is worth knowing of a prompt before it becomes a video."""
+        ...
+
     def rollout(self, prompt: str, **settings: Unpack[SessionSettings]) -> BaseRollout:
         """The way in which these words become a video."""
         ...
