@@ -1,9 +1,8 @@
 """The training loop: step, average, metrics, save; the same for every model, on one process or many."""
 
-import signal
 import time
-from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
@@ -16,6 +15,7 @@ from malt.training.engine.ema import EMA
 from malt.training.engine.metric_log import MetricLogger
 from malt.training.engine.optimizer import Optimization, build_optimizers, set_rate
 from malt.training.engine.parallel import clip_gradients, current_context, is_sharded, local_tensor, reshard
+from malt.training.engine.stopping import CompilingAbandonedError, StopSignals
 from malt.training.engine.train_state import TrainState
 
 Action = Callable[[int, nn.Module], None]
@@ -56,8 +56,8 @@ def fit(
 
     `actions` maps a period in steps to something to do with the averaged model; the states after the steps in `milestones`
     are kept for good under `milestones/`, of the others the newest `keep`. Figures go to `metrics` (None: one in `folder`).
-    SIGTERM, to any rank, saves and leaves. Actions run on the first rank; of a sharded module on all of them together.
-    Weights that are not finite are never saved.
+    SIGTERM, to any rank, saves and leaves, without the step that torch still compiles. Actions run on the first rank; of a
+    sharded module on all of them together. Weights that are not finite are never saved.
 
     Raises:
         DivergedError: too many steps in a row, or half of all, were not finite; the last good state is saved.
@@ -69,10 +69,14 @@ def fit(
     state = TrainState(module, ema, build_optimizers(module, optimization))
     progress, saver, stop = resume(folder, state), Saver(state), False
     pace, saved_at = _Pace(progress.step), time.monotonic()
-    with _sigterm() as stops, closing(metrics):
+    with StopSignals() as stops, closing(metrics):
         metrics.rewind(progress.step)
         while progress.step < optimization.num_steps and not stop and not progress.has_diverged(optimization.num_steps):
-            progress, figures = _learn(objective, state, optimization, progress)
+            try:
+                progress, figures = _learn(objective, state, optimization, progress)
+            except CompilingAbandonedError:
+                stop = True
+                break
             if progress.step % log_every == 0:
                 metrics.write(progress.step, context.mean(figures) | pace.since(progress))
             for period, action in (actions or {}).items():
@@ -81,7 +85,7 @@ def fit(
             if progress.step in milestones:
                 saver.save(folder / "milestones", progress, keep=len(milestones))
             is_due = context.is_first and time.monotonic() - saved_at > save_seconds
-            stop, is_due = context.agree(bool(stops), is_due)
+            stop, is_due = context.agree(stops.count > 0, is_due)
             if is_due:
                 saver.save(folder, progress, keep)
                 saved_at = time.monotonic()
@@ -147,14 +151,3 @@ def _with_ema(module: nn.Module, ema: EMA, action: Action, step: int) -> None:
     reshard(module)
     for name, parameter in module.named_parameters():
         local_tensor(parameter).copy_(learning[name])
-
-
-@contextmanager
-def _sigterm() -> Iterator[list[int]]:
-    """A list that fills when the process is told to end, so that the loop can finish its step and save."""
-    stops: list[int] = []
-    before = signal.signal(signal.SIGTERM, lambda number, _: stops.append(number))
-    try:
-        yield stops
-    finally:
-        signal.signal(signal.SIGTERM, before)
