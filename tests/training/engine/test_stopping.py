@@ -25,7 +25,7 @@ class Compiled:
     def __init__(self, told_at: int | None = None) -> None:
         torch.manual_seed(0)
         self.module = nn.ModuleDict({"blocks": nn.Sequential(nn.Linear(3, 4), nn.Linear(4, 1))})
-        self.told_at, self.begun, self.computed = told_at, [], []
+        self.told_at, self.begun, self.computed = told_at, list[int](), list[int]()
 
     def loss(self, step: int) -> tuple[Tensor, dict[str, float]]:
         self.begun.append(step)
@@ -67,8 +67,9 @@ def test_a_signal_ends_the_command_and_its_compilers_at_once(tmp_path: Path, num
     compiler.chmod(0o755)
     environ = {**os.environ, "CXX": str(compiler), "TORCHINDUCTOR_CACHE_DIR": str(tmp_path / "cache")}
     command = [sys.executable, "-m", "malt", "train", "tiny", "--out", str(tmp_path / "run"), "--compile", "true"]
-    outputs = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE, "text": True}
-    with subprocess.Popen(command, env=environ, start_new_session=True, **outputs) as run:
+    with subprocess.Popen(
+        command, env=environ, start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+    ) as run:
         compilers: list[psutil.Process] = []
         while run.poll() is None and not any(process.name() == "sleep" for process in compilers):
             time.sleep(0.1)
