@@ -227,6 +227,19 @@ def test_an_image_may_be_a_pillow_image_an_array_or_a_tensor_of_bytes_or_floats(
         torch.testing.assert_close(make(pipe, image=same), usual, rtol=0, atol=1e-4)
 
 
+def test_an_array_that_may_only_be_read_is_taken_without_a_warning(
+    pipe: MaltPipeline, recwarn: pytest.WarningsRecorder
+) -> None:
+    pixels = np.array(picture())
+    pixels.flags.writeable = False
+    torch.set_warn_always(True)
+    try:
+        make(pipe, image=pixels)
+    finally:
+        torch.set_warn_always(False)
+    assert [str(warning.message) for warning in recwarn if "writable" in str(warning.message)] == []
+
+
 def test_a_pillow_image_of_another_size_covers_the_video_upright(pipe: MaltPipeline) -> None:
     large = picture(size=(2 * SIDE, 4 * SIDE))
     middle = large.crop((SIDE, 0, 3 * SIDE, 2 * SIDE)).resize((SIDE, SIDE), Image.Resampling.BOX)

@@ -64,7 +64,7 @@ def _stack(given: Videos | Pictures, size: tuple[int, int], what: str) -> Float[
     if isinstance(given, Image.Image):
         return torch.tensor(fit(ImageOps.exif_transpose(given), size)).movedim(-1, 0)
     if isinstance(given, np.ndarray) and given.ndim >= 3 and given.shape[-1] == 3:
-        return rearrange(torch.from_numpy(np.ascontiguousarray(given)), "... h w c -> ... c h w")
+        return rearrange(torch.from_numpy(np.require(given, requirements=["C", "W"])), "... h w c -> ... c h w")
     if isinstance(given, Tensor) and given.ndim >= 3 and given.shape[-3] == 3:
         return given
     shape = f" of the shape {tuple(given.shape)}" if isinstance(given, np.ndarray | Tensor) else ""

@@ -40,7 +40,7 @@ class TrainProgress:
 
     def has_diverged(self, num_steps: int) -> bool:
         """Whether too many steps in a row, or half of a run's steps, were skipped for anything good to come of it."""
-        return self.skipped_last >= MOST_SKIPPED or 2 * self.skipped > num_steps
+        return self.skipped_last >= MOST_SKIPPED or 2 * self.skipped >= num_steps
 
 
 def save_state(folder: Path, progress: TrainProgress, state: TrainState, keep: int = 2) -> Path:
