@@ -273,6 +273,8 @@ def test_a_run_can_start_from_a_finished_model_and_keeps_its_autoencoder(tmp_pat
     first, second = weights(tmp_path / "first"), weights(tmp_path / "second")
     assert all(torch.equal(value, second[name]) for name, value in first.items() if name.startswith("vae."))
     assert not all(torch.equal(value, second[name]) for name, value in first.items())
+    config = (tmp_path / "second" / "pipeline" / "vae" / "config.json").read_text()
+    assert str(tmp_path) not in config  # it says nothing of the machine that it was made on
 
 
 def test_a_start_that_is_no_model_or_of_another_shape_is_refused_in_a_sentence(

@@ -1,5 +1,6 @@
 """From a run's folder to a pipeline directory: the finished run's, or the newest state of one that goes on."""
 
+import json
 import os
 import shutil
 from pathlib import Path
@@ -69,8 +70,16 @@ def write_pipeline(
     partial = out.with_name(f".{out.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     pipeline.to(torch.float16).save_pretrained(partial)
+    _forget_origin(partial / "vae" / "config.json")
     shutil.rmtree(out, ignore_errors=True)
     os.replace(partial, out)
+
+
+def _forget_origin(config: Path) -> None:
+    """Take out the folder that an autoencoder was loaded from, which diffusers notes and strangers have no use for."""
+    settings = json.loads(config.read_text(encoding="utf-8"))
+    settings.pop("_name_or_path", None)
+    config.write_text(json.dumps(settings, indent=2, sort_keys=True) + "\n", encoding="utf-8")
 
 
 def export(run: Path, out: Path) -> int:
