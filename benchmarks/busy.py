@@ -52,6 +52,7 @@ class Worker:
 
     def segment(self) -> tuple[float, float]:
         """Seconds and processor seconds of the next segment."""
+        assert self._process.stdin and self._process.stdout
         self._process.stdin.write("\n")
         self._process.stdin.flush()
         seconds, processor = json.loads(self._process.stdout.readline())
@@ -60,7 +61,7 @@ class Worker:
     def phase(self) -> list[tuple[float, float]]:
         """Some segments, after those that it takes to settle."""
         self.until(time.monotonic() + SETTLE)
-        ends, made = time.monotonic() + LONGEST, []
+        ends, made = time.monotonic() + LONGEST, list[tuple[float, float]]()
         while len(made) < FEWEST or (len(made) < MOST and time.monotonic() < ends):
             made.append(self.segment())
         return made
@@ -156,7 +157,7 @@ def main() -> None:
     with ExitStack() as stack:
         chosen = {"one": (1, {}), "several": (options.threads, {}), "careless": (options.threads, OPENMP_DEFAULT)}
         workers = {name: stack.enter_context(Worker(*choice)) for name, choice in chosen.items()}
-        rounds = {name: [] for name in workers}
+        rounds: dict[str, list[dict[str, list[tuple[float, float]]]]] = {name: [] for name in workers}
         for _ in range(options.rounds):
             for name, worker in workers.items():
                 rounds[name].append(measure(worker, cores[-1]))
