@@ -1,6 +1,7 @@
 """Laws of the seam between a rollout and its network, with a network that is none of ours."""
 
 from dataclasses import replace
+from typing import cast
 
 import pytest
 import torch
@@ -10,6 +11,7 @@ import tiny
 import tiny_pipeline
 from malt.memory.state import KVCache, Memory, State
 from malt.models.transformer import TransformerOutput
+from malt.rollouts.base import RolloutState
 from malt.rollouts.denoiser import Denoiser
 from malt.rollouts.registry import ROLLOUTS, build_rollout
 from malt.sessions.serialization import put_together, take_apart
@@ -73,8 +75,9 @@ def test_what_was_stored_of_a_video_before_every_way_had_one_state_is_read(missi
     rollout = tiny_pipeline.rollout()
     _, state = rollout.advance(rollout.begin(3))
     tensors: list[Tensor] = []
-    described = take_apart(state, tensors)
+    held = cast(dict[str, object], take_apart(state, tensors)["fields"])
     for name in missing:
-        del described["fields"][name]
-    found = put_together(described, tensors, rollout.begin(0))
+        del held[name]
+    found = put_together({"fields": held}, tensors, rollout.begin(0))
+    assert isinstance(found, RolloutState)
     assert torch.equal(rollout.advance(found)[0].frames, rollout.advance(state)[0].frames)

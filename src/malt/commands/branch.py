@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Annotated
 
 from malt.commands.checks import check_count, check_one_of, check_seed
-from malt.commands.kept_session import change_prompt, load_session_of
+from malt.commands.kept_session import change_prompt, load_session_of, notes_of
 from malt.commands.model_options import ModelOptions
 from malt.commands.option import Positional
 from malt.commands.resume import go_on
@@ -45,12 +45,12 @@ class BranchCommand(ModelOptions):
             session = load_session_of(self.video, self)
             take_back(session, self.at)
             session = session.branch(self.seed)
-            end = self.frames or session.state.notes["planned"]
+            end = self.frames or notes_of(session)["planned"]
             if end is not None and end <= session.num_frames:
                 raise UsageError(f"the ways part at frame {session.num_frames}; give more than {end} --frames")
             session.note(planned=end)
             if self.seed is not None:
-                notes = session.state.notes
+                notes = notes_of(session)
                 session.note(seed=self.seed, earlier_seeds=[*notes.get("earlier_seeds", []), notes["seed"]])
             if self.prompt is not None:
                 change_prompt(session, self.prompt, end)

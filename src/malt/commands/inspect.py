@@ -5,12 +5,16 @@ from dataclasses import dataclass
 from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 from malt.commands.checks import check_count
+from malt.commands.kept_session import VideoNotes, load_session_of, notes_of, read_session_of
 from malt.commands.model_options import ModelOptions
 from malt.commands.option import Positional
 from malt.commands.signals import interruptible
+
+if TYPE_CHECKING:
+    from malt.sessions.storage import SessionIndex
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,7 +32,6 @@ class InspectCommand(ModelOptions):
 
     def run(self) -> None:
         """Print what the session says; load the model only for a picture."""
-        from malt.commands.kept_session import read_session_of
         from malt.sessions.storage import session_folder
 
         folder = session_folder(self.video)
@@ -39,7 +42,6 @@ class InspectCommand(ModelOptions):
                 self._draw(self.picture)
 
     def _draw(self, picture: Path) -> None:
-        from malt.commands.kept_session import load_session_of
         from malt.media.output_path import check_output
         from malt.sessions.attention_picture import draw
         from malt.sessions.attention_probe import watch_memory
@@ -51,24 +53,25 @@ class InspectCommand(ModelOptions):
         print(f"{'picture':<10} {picture}")
 
 
-def describe(index: dict[str, Any]) -> Iterator[tuple[str, str]]:
+def describe(index: "SessionIndex") -> Iterator[tuple[str, str]]:
     """Names and texts of what a session says of itself."""
-    rate = Fraction(index["notes"]["frame_rate"])
-    planned = index["notes"]["planned"]
-    shown = index["notes"]["shown"]
+    notes = notes_of(index)
+    rate = Fraction(notes["frame_rate"])
+    planned = notes["planned"]
+    shown = notes["shown"]
     so_far = f"{shown} frames ({_time(shown, rate)})"
     yield "length", so_far + (f" of {planned} planned" if planned else ", without end")
     yield "model", f"{index['model']['name']} ({index['model']['sha256'][:12]}), rollout {index['rollout']}"
-    if lora := index["notes"].get("lora"):
+    if lora := notes.get("lora"):
         yield "LoRA", lora
     numbers = {name: value for name, value in index["settings"].items() if not isinstance(value, str)}
     yield "settings", ", ".join(f"{name} {value:g}" for name, value in numbers.items())
     if negative := index["settings"].get("negative_prompt"):
         yield "negative prompt", negative
-    end_of_all = [max(planned or 0, shown), ""]
+    end_of_all = (max(planned or 0, shown), "")
     for (start, text), (end, _) in pairwise([*index["prompts"], end_of_all]):
         yield "prompt", f"{_time(start, rate)} to {_time(end, rate)}: {text or '(none)'}"
-    given = _given_seeds(index["notes"])
+    given = _given_seeds(notes)
     for start, drawn in index["seeds"]:
         yield "seed", f"from {_time(start, rate)}: {given.get(drawn, f'one that no --seed gives ({drawn})')}"
     if index["origin"]:
@@ -76,7 +79,7 @@ def describe(index: dict[str, Any]) -> Iterator[tuple[str, str]]:
     yield "snapshots", "at frames " + ", ".join(str(entry["start"]) for entry in index["snapshots"])
 
 
-def _given_seeds(notes: dict[str, Any]) -> dict[int, int]:
+def _given_seeds(notes: VideoNotes) -> dict[int, int]:
     """For each seed of noise that was drawn the --seed from which it was."""
     from malt.sessions.session_state import draw_seed
 

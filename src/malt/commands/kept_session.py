@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypedDict
+from typing import TYPE_CHECKING, NotRequired, TypedDict, cast
 
 from malt.commands.checks import check_count
 from malt.commands.model_options import ModelOptions, check_lora, find_model, load_model
@@ -14,12 +14,25 @@ from malt.errors import MaltError, UsageError
 if TYPE_CHECKING:
     from malt.media.video_writer import VideoSink
     from malt.sessions.session import Session
-
-# What malt generate notes with a session: how the file is written, how long it is planned and is, what drives the model.
-NOTES = {"frame_rate", "scale", "planned", "shown", "seed", "checkpoint", "actions", "driver"}
+    from malt.sessions.storage import SessionIndex
 
 
-def read_session_of(video: Path) -> dict[str, Any]:
+class VideoNotes(TypedDict):
+    """What malt generate notes with a session: how the file is written, how long it is planned and is, what drives the model."""
+
+    frame_rate: str
+    scale: int
+    planned: int | None
+    shown: int
+    seed: int
+    checkpoint: str | None
+    actions: str | None
+    driver: str | None
+    lora: NotRequired[str | None]
+    earlier_seeds: NotRequired[list[int]]
+
+
+def read_session_of(video: Path) -> "SessionIndex":
     """What the session beside a video says of itself, without loading it.
 
     Raises:
@@ -29,9 +42,14 @@ def read_session_of(video: Path) -> dict[str, Any]:
     from malt.sessions.storage import read_index, session_folder
 
     index = read_index(session_folder(video))
-    if not index["notes"].keys() >= NOTES:
+    if not index["notes"].keys() >= VideoNotes.__required_keys__:
         raise UsageError(f"the session {session_folder(video)} was not kept by malt generate; go on with it in Python")
     return index
+
+
+def notes_of(noted: "Session | SessionIndex") -> VideoNotes:
+    """The notes of a session that malt generate kept."""
+    return cast(VideoNotes, noted["notes"] if isinstance(noted, dict) else noted.state.notes)
 
 
 @contextmanager
@@ -61,7 +79,7 @@ def load_session_of(video: Path, where: ModelOptions) -> "Session":
 
     check_count("--threads", where.threads)
     check_lora(where.lora)
-    notes = read_session_of(video)["notes"]
+    notes = notes_of(read_session_of(video))
     noted = notes["checkpoint"]
     checkpoint = find_model(where.model, where.checkpoint)
     if checkpoint is None and noted is not None:
@@ -90,7 +108,7 @@ def change_prompt(session: "Session", prompt: str, end: int | None) -> None:
     from malt.sessions.prompts import read_lines
 
     lines = read_lines(prompt)
-    session.schedule_prompts(lines, num_frames=end, frame_rate=float(Fraction(session.state.notes["frame_rate"])))
+    session.schedule_prompts(lines, num_frames=end, frame_rate=float(Fraction(notes_of(session)["frame_rate"])))
     say_remarks(session.pipe, lines)
 
 
@@ -123,7 +141,7 @@ class _WrittenAs(TypedDict):
 
 
 def _written_as(video: Path, session: "Session") -> _WrittenAs:
-    notes, settings = session.state.notes, session.state.settings
+    notes, settings = notes_of(session), session.state.settings
     if not video.is_file():
         raise MaltError(f"there is a session, but no video {video}; put the video back in its place")
     size = settings["height"], settings["width"]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 from malt.commands.actions import choose_policy
 from malt.commands.checks import check_above_zero, check_count, check_one_of
 from malt.commands.generation_run import GenerationRun
-from malt.commands.kept_session import change_prompt, claimed_session_of, open_sink
+from malt.commands.kept_session import change_prompt, claimed_session_of, notes_of, open_sink
 from malt.commands.model_options import ModelOptions
 from malt.commands.option import Positional
 from malt.commands.signals import interruptible
@@ -61,10 +61,10 @@ class ResumeCommand(ModelOptions):
             check_output(self.report)
 
     def _end(self, session: "Session") -> int | None:
-        notes = session.state.notes
+        notes = notes_of(session)
         if self.seconds is not None:
             return max(1, round(self.seconds * float(Fraction(notes["frame_rate"]))))
-        planned: int | None = notes["planned"]
+        planned = notes["planned"]
         return None if self.forever else self.frames or planned
 
 
@@ -85,7 +85,7 @@ def go_on(
     from malt.sessions.run_report import RunReport
     from malt.sessions.storage import session_folder
 
-    notes = session.state.notes
+    notes = notes_of(session)
     shown = notes["shown"]  # the last segment may be shown in part; it is made again, whole, when the video goes on
     if end is not None and end < shown:
         raise UsageError(f"{video} has {shown} frames already; give more, or take it back by malt rewind")
@@ -93,7 +93,7 @@ def go_on(
         print(f"malt: {video} has all of its {end} frames; to go on, give more with --frames", file=sys.stderr)
         return
     if actions is None and driver is None:
-        actions, driver = notes["actions"] and Path(notes["actions"]), notes["driver"]
+        actions, driver = Path(notes["actions"]) if notes["actions"] else None, notes["driver"]
     sink = open_sink(video, session)
     chosen = choose_policy(
         session.pipe.action_names,

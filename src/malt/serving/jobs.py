@@ -5,6 +5,7 @@ import time
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 
@@ -158,7 +159,7 @@ class VideoJobs:
         folder = session_folder(video)
         if (folder / INDEX).is_file() and video.is_file():
             session = Session.load(folder, self._validator.pipe)
-            rate, scale = record.frame_rate, int(session.state.notes["scale"])
+            rate, scale = record.frame_rate, cast(int, session.state.notes["scale"])
             sink = VideoSink.go_on(video, session.num_frames, frame_rate=rate, scale=scale, size=generation.size)
             record.frames_made, record.end_in_file = sink.num_frames, sink.end_in_file
             recording = Recording(self._validator, session, sink, None)

@@ -6,7 +6,6 @@ Nothing of this runs while a video is made: the hooks are there for the time of 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -78,7 +77,9 @@ def _hooks(transformer: MaltTransformer3DModel, moments: int) -> Iterator[list[l
     """For every layer, the shares that its remembered moments had in each pass so far."""
     shares: list[list[Tensor]] = [[] for _ in transformer.blocks]
 
-    def note(layer: list[Tensor], attention: MaltAttention, given: tuple[Any, ...]) -> None:
+    def note(
+        layer: list[Tensor], attention: MaltAttention, given: tuple[Tensor, Sequence[KeysValues], Rotation | None]
+    ) -> None:
         layer.append(_shares(attention, *given, moments=moments))
 
     handles = [

@@ -9,7 +9,6 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from malt.errors import UsageError
 from malt.sessions.timeline import Timeline
@@ -107,7 +106,7 @@ def total_frames(lines: Sequence[PromptLine], frame_rate: float) -> int | None:
     return None if lasts[-1] is None else sum(each or 0 for each in lasts)
 
 
-def _read_line(part: Any) -> PromptLine:
+def _read_line(part: str | tuple[str, float | None] | PromptLine) -> PromptLine:
     if isinstance(part, PromptLine):
         return part
     if not isinstance(part, str):
@@ -127,7 +126,7 @@ def _read_line(part: Any) -> PromptLine:
         raise UsageError(f"cannot read the time in {part.strip()!r}; {SYNTAX}") from error
 
 
-def _line_of_entry(entry: Any, path: Path) -> PromptLine:
+def _line_of_entry(entry: object, path: Path) -> PromptLine:
     if isinstance(entry, str):
         return _read_line(entry)
     if not isinstance(entry, dict) or not {"prompt"} <= entry.keys() <= {"prompt", "seconds", "frames"}:

@@ -9,7 +9,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 import malt
 from malt.errors import MaltError
@@ -50,7 +49,7 @@ class RunReport:
         """How many frames a second were made, 0 before the first segment."""
         return self.frames / self.seconds if self.seconds else 0.0
 
-    def as_dict(self) -> dict[str, Any]:
+    def as_dict(self) -> dict[str, object]:
         """Give everything there is to report, ready for JSON."""
         return {
             "prompt": self.prompt,

@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Unpack
+from typing import Unpack
 
 import torch
 from jaxtyping import Float
@@ -216,7 +216,7 @@ class Session:
             other.state = replace(other.state, seeds=seeds)
         return other
 
-    def note(self, **notes: Any) -> None:
+    def note(self, **notes: object) -> None:
         """Keep something with the session, as JSON."""
         self.state = replace(self.state, notes=self.state.notes | notes)
 

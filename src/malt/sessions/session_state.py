@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
-from typing import Any, cast
+from typing import cast
 
 import torch
 from jaxtyping import Float
@@ -34,7 +34,7 @@ class SessionState:
     snapshots: tuple[Snapshot, ...]
     origin: Snapshot | None = None
     actions: Float[Tensor, "t a"] | None = None
-    notes: dict[str, Any] = field(default_factory=dict)
+    notes: dict[str, object] = field(default_factory=dict)
 
     @property
     def now(self) -> Snapshot:

@@ -8,7 +8,7 @@ import hashlib
 import json
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TypedDict, cast
 
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
@@ -19,7 +19,7 @@ from malt.errors import MaltError, UsageError
 from malt.media.files import write_whole
 from malt.rollouts.base import RolloutState
 from malt.sessions.fingerprint import ModelIdentity, identify, tensor_bytes
-from malt.sessions.pipeline import SessionPipeline
+from malt.sessions.pipeline import KeptSettings, SessionPipeline
 from malt.sessions.serialization import put_together, take_apart
 from malt.sessions.session_state import SessionState, build
 from malt.sessions.snapshots import Snapshot
@@ -28,6 +28,29 @@ from malt.sessions.timeline import Timeline
 FORMAT = 2
 INDEX = "session.json"
 DAMAGES = (AttributeError, IndexError, KeyError, OSError, SafetensorError, TypeError, ValueError)
+
+
+class SnapshotEntry(TypedDict):
+    """Where a snapshot lies, and which frame and segment come after it."""
+
+    file: str
+    start: int
+    index: int
+
+
+class SessionIndex(TypedDict):
+    """What `session.json` says of a session; tensors lie in the files that it names."""
+
+    model: dict[str, str]
+    rollout: str
+    settings: KeptSettings
+    prompts: list[tuple[int, str]]
+    seeds: list[tuple[int, int]]
+    num_frames: int
+    snapshots: list[SnapshotEntry]
+    origin: SnapshotEntry | None
+    actions: str | None
+    notes: dict[str, object]
 
 
 def session_folder(video: Path) -> Path:
@@ -78,7 +101,7 @@ def load_session(folder: Path, pipe: SessionPipeline) -> SessionState:
         raise _damaged(folder, error) from error
 
 
-def read_index(folder: Path) -> dict[str, Any]:
+def read_index(folder: Path) -> SessionIndex:
     """What `session.json` says, without any tensors: model, settings, prompts, seeds, snapshots, notes.
 
     Raises:
@@ -91,7 +114,7 @@ def read_index(folder: Path) -> dict[str, Any]:
         )
     try:
         stored = json.loads((folder / INDEX).read_text(encoding="utf-8"))
-        content: dict[str, Any] = stored["session"]
+        content: SessionIndex = stored["session"]
         if stored["format"] != FORMAT:
             raise MaltError(f"the session {folder} is of another version of malt ({stored['malt']}); use that")
         if stored["sha256"] != _digest(content):
@@ -124,7 +147,7 @@ def _index_bytes(state: SessionState) -> bytes:
     return (json.dumps(stored, indent=1) + "\n").encode()
 
 
-def _entry(snapshot: Snapshot) -> dict[str, Any]:
+def _entry(snapshot: Snapshot) -> SnapshotEntry:
     return {"file": _file_name(snapshot), "start": snapshot.start, "index": snapshot.progress.index}
 
 
@@ -132,7 +155,7 @@ def _file_name(snapshot: Snapshot) -> str:
     return f"{snapshot.start:08d}-{snapshot.name}.safetensors"
 
 
-def _state_of(index: dict[str, Any], folder: Path, like: RolloutState) -> SessionState:
+def _state_of(index: SessionIndex, folder: Path, like: RolloutState) -> SessionState:
     snapshots = tuple(_read_snapshot(folder, entry["file"], like) for entry in index["snapshots"])
     origin, actions = index["origin"], index["actions"]
     return SessionState(
@@ -158,7 +181,7 @@ def _read_snapshot(folder: Path, name: str, like: RolloutState) -> Snapshot:
     tensors, text = _unpack(folder / Path(name).name)
     described = json.loads(text)
     in_order = [tensors[str(n)] for n in range(len(tensors))]
-    progress = put_together(described["progress"], in_order, like)
+    progress = cast(RolloutState, put_together(described["progress"], in_order, like))
     return Snapshot(progress, described["told"], Path(name).stem.split("-")[1])
 
 
