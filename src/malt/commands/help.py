@@ -21,14 +21,8 @@ def help_text(command: type, verb: str, options: Sequence[Option]) -> str:
     about, sentences = inspect.cleandoc(command.__doc__ or ""), field_docs(command)
     entries = [_entry(option, sentences.get(option.field, ""), width) for option in [*alone, *options]]
     shown = dict.fromkeys(entries)  # those that stand alone come first, and once
-    return "\n".join(
-        [
-            " ".join(["usage: malt", verb, *words, *needed, "[OPTIONS]"]),
-            "",
-            *(_fill(part, width) + "\n" for part in about.split("\n\n")),
-            *shown,
-        ]
-    )
+    usage = " ".join(["usage: malt", verb, *words, *needed, "[OPTIONS]"])
+    return "\n".join([usage, "", *(_fill(part, width) + "\n" for part in about.split("\n\n")), *shown])
 
 
 def field_docs(command: type) -> dict[str, str]:

@@ -138,8 +138,7 @@ def _lines(chart: str, found: dict[str, MeasuredMetric], subjects: list[str]) ->
     """Every subject's lines in its colour; what the world itself does, once, in grey."""
     lines: list[ChartLine] = []
     for subject, each in found.items():
-        own = [curve for curve in each["curves"] if curve["chart"] == chart]
-        for number, curve in enumerate(own):
+        for number, curve in enumerate(curve for curve in each["curves"] if curve["chart"] == chart):
             points = [
                 Point(x=point["x"], y=point["mean"], low=point["low"], high=point["high"])
                 for point in curve["points"]

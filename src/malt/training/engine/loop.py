@@ -84,8 +84,9 @@ def fit(
                     _with_ema(module, ema, action, progress.step)
             if progress.step in milestones:
                 saver.save(folder / "milestones", progress, keep=len(milestones))
-            is_due = context.is_first and time.monotonic() - saved_at > save_seconds
-            stop, is_due = context.agree(stops.count > 0, is_due)
+            stop, is_due = context.agree(
+                stops.count > 0, context.is_first and time.monotonic() - saved_at > save_seconds
+            )
             if is_due:
                 saver.save(folder, progress, keep)
                 saved_at = time.monotonic()
