@@ -68,7 +68,7 @@ def fit(
     ema = EMA(module, optimization.ema_decay)
     state = TrainState(module, ema, build_optimizers(module, optimization))
     progress, saver, stop = resume(folder, state), Saver(state), False
-    pace, saved_at = _Pace(progress.step), time.monotonic()
+    pace, due_at = _Pace(progress.step), time.monotonic() + save_seconds
     with StopSignals() as stops, closing(metrics):
         metrics.rewind(progress.step)
         while progress.step < optimization.num_steps and not stop and not progress.has_diverged(optimization.num_steps):
@@ -84,12 +84,10 @@ def fit(
                     _with_ema(module, ema, action, progress.step)
             if progress.step in milestones:
                 saver.save(folder / "milestones", progress, keep=len(milestones))
-            stop, is_due = context.agree(
-                stops.count > 0, context.is_first and time.monotonic() - saved_at > save_seconds
-            )
+            stop, is_due = context.agree(stops.count > 0, context.is_first and time.monotonic() > due_at)
             if is_due:
                 saver.save(folder, progress, keep)
-                saved_at = time.monotonic()
+                due_at = time.monotonic() + save_seconds
         is_saved = saver.save(folder, progress, keep)
         saver.finish()
     if progress.has_diverged(optimization.num_steps) or not (is_saved or stop):
