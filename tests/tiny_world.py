@@ -45,7 +45,6 @@ class LampOracle:
     attributes: tuple[str, ...] = ("colour",)
     chance: float = 1 / 3
     spans: tuple[HiddenSpan, ...] = (HiddenSpan(first=PERIOD, last=PERIOD),)
-    given_frames: int = GIVEN
     horizon: int = PERIOD
     drift_signs: tuple[DriftSign, ...] = (DriftSign(name="lit frames", better="higher"),)
 
@@ -62,7 +61,14 @@ class LampOracle:
 
     def occlusions(self, per_span: int, first_seed: int) -> dict[str, list[Occlusion]]:
         found = [
-            Occlusion(seed=seed, start=0, place=0, hidden_frames=PERIOD, thing={"colour": colour_of(seed)})
+            Occlusion(
+                seed=seed,
+                start=0,
+                given_frames=GIVEN,
+                place=0,
+                hidden_frames=PERIOD,
+                thing={"colour": colour_of(seed)},
+            )
             for seed in range(first_seed, first_seed + per_span)
         ]
         return {self.spans[0].name: found}

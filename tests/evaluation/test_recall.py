@@ -12,8 +12,9 @@ from malt.evaluation.reference import first_seed
 from malt.evaluation.result import summarise
 from malt.evaluation.video_model import MemoryUse, Request
 from malt.worlds.base import Occlusion
-from malt.worlds.passage.occlusions import CONTEXT, GIVEN, HORIZON, SPANS, find_occlusions, runs
+from malt.worlds.passage.occlusions import CONTEXT, GIVEN, HORIZON, SPANS, runs
 from malt.worlds.passage.scenes import COLOURS, KINDS, SIZE, fully_visible, hidden, render, sample_scenes
+from malt.worlds.registry import oracle_of
 from world_video_models import PASSAGE, WorldModel
 
 PER_BIN = 2
@@ -21,7 +22,7 @@ PER_BIN = 2
 
 @cache
 def found() -> dict[str, list[Occlusion]]:
-    return find_occlusions(PER_BIN, first_seed(0))
+    return oracle_of(PASSAGE, "a test").occlusions(PER_BIN, first_seed(0))
 
 
 def every() -> list[Occlusion]:

@@ -58,13 +58,14 @@ class HiddenSpan:
 
 @dataclass(frozen=True, kw_only=True)
 class Occlusion:
-    """In the video of `seed`, `thing` is hidden where the given frames end, which begin at frame `start`.
+    """In the video of `seed`, `thing` is hidden where the `given_frames` end, which begin at frame `start`.
 
     place: which part of the picture, or of the world, it is hidden in and comes out of, numbered as the world likes.
     """
 
     seed: int
     start: int
+    given_frames: int
     place: int
     hidden_frames: int
     thing: Thing
@@ -106,13 +107,8 @@ class Oracle(Protocol):
         ...
 
     @property
-    def given_frames(self) -> int:
-        """How many true frames come before an occlusion's end is to be predicted."""
-        ...
-
-    @property
     def horizon(self) -> int:
-        """How many frames after these are watched for what comes out."""
+        """How many frames after the given ones are watched for what comes out."""
         ...
 
     @property

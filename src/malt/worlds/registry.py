@@ -10,6 +10,7 @@ from malt.worlds.base import Oracle, World
 # The class is named, not imported: a world's modules load when it is first used.
 WORLDS = {
     "passage": "malt.worlds.passage.passage_world:Passage",
+    "passage-long": "malt.worlds.passage.passage_world:passage_long",
 }
 DEFAULT_WORLD = "passage"
 

@@ -1,6 +1,7 @@
 """Recall: whether what was hidden comes out the same, by how long it was hidden and with which memory."""
 
 from dataclasses import dataclass
+from itertools import groupby
 
 import torch
 from jaxtyping import Float
@@ -61,13 +62,13 @@ class Recall:
     def settings(self) -> dict[str, object]:
         """What the numbers depend on."""
         oracle = self.oracle
-        watched = {"given": oracle.given_frames, "horizon": oracle.horizon, "chance": oracle.chance}
+        watched = {"spans": [span.name for span in oracle.spans], "horizon": oracle.horizon, "chance": oracle.chance}
         return {"world": self.world.name, "per_bin": self.per_bin} | watched
 
     def run(self, model: VideoModel, seed: int) -> MetricResult:
         """Watch every occlusion once for each use of the memory."""
         found = self.oracle.occlusions(self.per_bin, first_seed(seed))
-        every = [occlusion for in_span in found.values() for occlusion in in_span]
+        every = sorted((each for in_span in found.values() for each in in_span), key=lambda each: each.given_frames)
         uses: list[MemoryUse] = ["kept", "emptied", "swapped"] if model.has_memory else ["kept"]
         seen = self._watch(model, every, uses, seed)
         samples: dict[str, list[float]] = {}
@@ -86,8 +87,7 @@ class Recall:
     ) -> dict[MemoryUse, list[Thing | None]]:
         """What comes out first where each occlusion hid something; None if nothing does."""
         seen: dict[MemoryUse, list[Thing | None]] = {use: [] for use in uses}
-        for part in batches(len(every)):
-            asked = every[part]
+        for asked in _together(every):
             first, actions = self._given(asked, model)
             captions = [self.world.plain_caption] * len(asked)
             start = model.begin(Request(captions=captions, seed=seed, first=first, actions=actions))
@@ -102,7 +102,7 @@ class Recall:
         self, asked: list[Occlusion], model: VideoModel
     ) -> tuple[Float[Tensor, "b t 3 h w"], Float[Tensor, "b f a"] | None]:
         """The true frames up to each occlusion and, where somebody acts, what is done in them and after them."""
-        given, names = self.oracle.given_frames, model.action_names
+        given, names = asked[0].given_frames, model.action_names
         length = given + self.oracle.horizon if acts_in(self.world, names) else given
         clips = [self.world.render([each.seed], each.start, length) for each in asked]
         first = torch.cat([in_size(clip.frames[:, :given], model.frame_size) for clip in clips])
@@ -137,3 +137,9 @@ class Recall:
         in_spans = [[self._same(true, thing) for true, thing in pairs if s.holds(true.hidden_frames)] for s in spans]
         middles = [(span.first + span.last + 1) / 2 for span in spans]
         return Curve(chart="same", line=use, x=middles, samples=in_spans)
+
+
+def _together(every: list[Occlusion]) -> list[list[Occlusion]]:
+    """Occlusions in batches, of which each has as many given frames throughout; they are sorted by these."""
+    alike = [list(group) for _, group in groupby(every, key=lambda each: each.given_frames)]
+    return [group[part] for group in alike for part in batches(len(group))]

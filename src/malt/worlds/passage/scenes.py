@@ -47,7 +47,7 @@ SQUARE = 0.886  # half the side of a square as large as the circle
 class Scenes:
     """A batch of scenes, as numbers. Per-shape fields have axes (scene, lane), upper lane first.
 
-    `behind` is how far shapes go on, out of sight, behind a wall at the picture's edge (pixels beyond the edge).
+    `behind` is how far a shape goes on, out of sight, behind a wall at the picture's edge (pixels beyond the edge).
     """
 
     kind: Int[Tensor, "b 2"]
@@ -60,7 +60,7 @@ class Scenes:
     wall_left: Float[Tensor, " b"]
     wall_right: Float[Tensor, " b"]
     place: Int[Tensor, " b"]
-    behind: Float[Tensor, " b"]
+    behind: Float[Tensor, "b 2"]
 
     def __len__(self) -> int:
         return self.wall.shape[0]
@@ -97,9 +97,9 @@ def scenes_of(seeds: Sequence[int]) -> Scenes:
         wall_left=left,
         wall_right=right,
         place=(u[:, 18] * len(PLACES)).long(),
-        behind=2 + 10 * u[:, 19],
+        behind=(2 + 10 * u[:, 19])[:, None].expand(-1, 2),
     )
-    return replace(scenes, phase=_phase_in_sight(scenes, pair[5], pair[6]))
+    return in_sight(scenes, pair[5], pair[6])
 
 
 def _draw_wall(width: Tensor, position: Tensor, shift: Tensor) -> tuple[Tensor, Tensor]:
@@ -112,8 +112,8 @@ def _draw_wall(width: Tensor, position: Tensor, shift: Tensor) -> tuple[Tensor, 
     return torch.where(third == 0, -float(SIZE), left), beyond  # a wall at the edge goes on beyond it
 
 
-def _phase_in_sight(scenes: Scenes, place: Tensor, direction: Tensor) -> Tensor:
-    """Phase at which a shape stands at the share `place` of the wider clear stretch beside the wall, going either way."""
+def in_sight(scenes: Scenes, place: Float[Tensor, "b 2"], direction: Float[Tensor, "b 2"]) -> Scenes:
+    """The scenes with every shape at the share `place` of the wider clear stretch beside the wall, going either way."""
     half = half_widths(scenes)
     wall_left, wall_right = scenes.wall_left[:, None].clamp(min=0), scenes.wall_right[:, None].clamp(max=SIZE)
     on_left = wall_left > SIZE - wall_right
@@ -123,7 +123,7 @@ def _phase_in_sight(scenes: Scenes, place: Tensor, direction: Tensor) -> Tensor:
     last = torch.where(on_left, wall_left - half - clear, SIZE - 1 - half)
     low, span = _path(scenes)
     along = (first + (last - first) * place - low) / (2 * span)
-    return torch.where(direction < 0.5, along, 1 - along)
+    return replace(scenes, phase=torch.where(direction < 0.5, along, 1 - along))
 
 
 def radii(scenes: Scenes) -> Float[Tensor, "b 2"]:
@@ -151,7 +151,7 @@ def positions(scenes: Scenes, start: int, num_frames: int) -> Float[Tensor, "b t
 
 def _path(scenes: Scenes) -> tuple[Float[Tensor, "b 2"], Float[Tensor, "b 2"]]:
     """Leftmost centre of every shape, and how far it is from there to the rightmost."""
-    half, beyond = half_widths(scenes), scenes.behind[:, None]
+    half, beyond = half_widths(scenes), scenes.behind
     low = torch.where(scenes.wall_left[:, None] < 0, -beyond, half + 1)
     high = torch.where(scenes.wall_right[:, None] > SIZE, SIZE + beyond, SIZE - 1 - half)
     return low, high - low
@@ -160,7 +160,9 @@ def _path(scenes: Scenes) -> tuple[Float[Tensor, "b 2"], Float[Tensor, "b 2"]]:
 def hidden(scenes: Scenes, start: int, num_frames: int) -> Bool[Tensor, "b t 2"]:
     """Whether every shape is wholly out of sight."""
     x, half = positions(scenes, start, num_frames), half_widths(scenes)[:, None] + 0.5  # edges are a pixel wide
-    return (x - half >= scenes.wall_left[:, None, None]) & (x + half <= scenes.wall_right[:, None, None])
+    behind_left = (x - half >= scenes.wall_left[:, None, None]) | (scenes.wall_left < 0)[:, None, None]
+    behind_right = (x + half <= scenes.wall_right[:, None, None]) | (scenes.wall_right > SIZE)[:, None, None]
+    return behind_left & behind_right  # a wall at the edge has no end beyond it
 
 
 def fully_visible(scenes: Scenes, start: int, num_frames: int, margin: float = 2.0) -> Bool[Tensor, "b t 2"]:
