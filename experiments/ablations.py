@@ -19,7 +19,7 @@ from malt.training.recipes import BEGIN, RETURN, default, finetune
 def no_memory() -> Experiment:
     """The same network, data and budget with nothing but the short-term context."""
     experiment = default()
-    return replace(experiment, transformer=replace(experiment.transformer, memory="none"))
+    return replace(experiment, transformer=replace(experiment.transformer, memory="none", memory_config=None))
 
 
 def unchanged() -> Experiment:

@@ -162,6 +162,8 @@ def test_a_kind_there_is_not_is_refused_in_a_sentence() -> None:
         match="there is no memory called 'elephant'; choose one of recurrent, hierarchical, slots, bank, none",
     ):
         build_memory("elephant", WIDTH, 2)
+    with pytest.raises(ValueError, match="no memory called 'hierarchic', did you mean 'hierarchical'; choose one of"):
+        build_memory("hierarchic", WIDTH, 2)
 
 
 @pytest.mark.parametrize("kind", ["recurrent", "slots"])
@@ -273,6 +275,54 @@ def test_a_hierarchical_memory_pools_a_shorter_segment_with_what_it_pushes_out()
     torch.testing.assert_close(state.tokens[:, CELLS : 2 * CELLS], unit(tokens(1)[:, :CELLS]), rtol=1e-3, atol=1e-4)
 
 
+def sunk(num_segments: int, sink: int = 2, num_pooled: int = 3) -> list[State]:
+    """The states of a hierarchical memory after each of so many segments, all of them other ones."""
+    memory = build_memory("hierarchical", WIDTH, 2, num_pooled, {"sink": sink})
+    states = [memory.empty(tiny.BATCH, LAYOUT, tokens(0))]
+    for n in range(num_segments):
+        states.append(memory.write(record(tokens(n)), states[-1]))
+    return states
+
+
+def pooled(n: int) -> Tensor:
+    """The frame that is kept of segment n."""
+    return unit(unit(tokens(n)).unflatten(1, (2, CELLS)).mean(dim=1))
+
+
+def test_the_first_segments_stay_in_the_sink_and_those_before_the_last_follow() -> None:
+    for n, state in enumerate(sunk(12)):
+        kept = [*range(min(n - 1, 2)), *range(max(2, n - 4), n - 1)]
+        expected = torch.cat([*map(pooled, kept), *([unit(tokens(n - 1))] if n else [tokens(0)[:, :0]])], dim=1)
+        assert state.valid.sum(dim=1).tolist() == [expected.shape[1]] * tiny.BATCH
+        torch.testing.assert_close(state.tokens[:, 7 * CELLS - expected.shape[1] :], expected, rtol=1e-4, atol=1e-5)
+
+
+def test_until_the_rolling_part_is_full_a_sink_changes_nothing() -> None:
+    for with_one, without in zip(sunk(4), sunk(4, sink=0), strict=True):
+        assert not with_one.valid[:, : 2 * CELLS].any()
+        assert torch.equal(with_one.tokens[:, 2 * CELLS :], without.tokens)
+        assert torch.equal(with_one.valid[:, 2 * CELLS :], without.valid)
+
+
+def test_what_is_in_the_sink_stands_at_the_same_time_however_long_ago_it_was() -> None:
+    memory = cast(ContextMemory, build_memory("hierarchical", WIDTH, 2, 3, {"sink": 2}))
+    for state in (sunk(6)[-1], sunk(40)[-1]):
+        found = memory.context(state, CONDITIONS)
+        assert found.times is not None
+        assert found.times.tolist() == [-7, -6, -5, -4, -3, -2, -1]
+        assert torch.equal(found.tokens[:, : 2 * CELLS], sunk(6)[-1].tokens[:, : 2 * CELLS])
+
+
+def test_every_video_of_a_batch_fills_its_own_sink() -> None:
+    memory = build_memory("hierarchical", WIDTH, 2, 3, {"sink": 2})
+    (state,) = forget((sunk(9)[-1],), torch.tensor([True, False]))
+    fresh = memory.empty(tiny.BATCH, LAYOUT, tokens(0))
+    for n in range(9, 16):
+        state, fresh = (memory.write(record(tokens(n)), each) for each in (state, fresh))
+    expected = torch.stack([fresh.tokens[0], sunk(16)[-1].tokens[1]])
+    assert torch.equal(state.tokens, expected)
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_memory_without_places_is_one_in_which_nothing_was_written(kind: str) -> None:
     model = tiny.transformer(memory=kind)
@@ -309,6 +359,9 @@ SIZES_OF_EIGHT = ({"memory_size": 8}, {"memory_config": {"num_pooled": 8}})
     ("kind", "settings", "sentence"),
     [
         ("hierarchical", {"num_pooled": -1}, "-1 pooled segments cannot be; give 0 or more"),
+        ("hierarchical", {"sink": -1}, "a sink of -1 segments cannot be; give 0 or more"),
+        ("hierarchical", {"sink": "two"}, "sink of a hierarchical memory is 'two'; give a whole number"),
+        ("hierarchical", {"snk": 1}, "has no setting 'snk', did you mean 'sink'; it takes num_pooled, sink"),
         ("slots", {"num_slots": 0}, "a memory of 0 slots cannot be; give at least 1"),
         ("bank", {"size": 0}, "a bank of 0 tokens, 16 a segment, cannot be; give at least 1"),
         ("bank", {"slots": 4}, "a bank memory has no setting 'slots'; it takes size, per_segment"),

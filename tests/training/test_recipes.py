@@ -15,7 +15,7 @@ from malt.training.engine.optimizer import Optimization
 from malt.training.objectives.curriculum import Stage
 from malt.training.objectives.denoising import CaptionedTransformer
 from malt.training.objectives.objective import Objective
-from malt.training.options import from_json
+from malt.training.options import differences, from_json
 from malt.training.pipeline_export import build_captioned
 from malt.training.recipes import RECIPES, default, drive, find_recipe, resolve, tiny
 from malt.worlds.passage.captions import vocabulary
@@ -150,6 +150,34 @@ def test_stretched_stages_keep_their_shares_and_end_with_the_run(num_steps: int)
 def test_fewer_steps_than_stages_are_refused() -> None:
     with pytest.raises(UsageError, match="num_steps is 1; give at least 2, one for each stage of the curriculum"):
         resolve(default(), {"optimization.num-steps": ["1"]})
+
+
+def test_settings_of_a_memory_are_set_by_their_names_and_kept_with_the_run() -> None:
+    sunk = resolve(default(), {"transformer.memory-config.sink": ["2"]})
+    assert sunk.transformer == replace(default().transformer, memory_config={"sink": 2})
+    both = resolve(sunk, {"transformer.memory-config.num-pooled": ["4"]})
+    assert both.transformer.memory_config == {"sink": 2, "num_pooled": 4}
+    assert from_json(Experiment, json.loads(json.dumps(asdict(both)))) == both
+    assert differences(sunk, both) == ["--transformer.memory-config.num-pooled"]
+    assert resolve(both, {"transformer.memory-config": ["none"]}) == default()
+    assert build(replace(tiny(), transformer=both.transformer)).transformer.config.memory_config == {
+        "sink": 2,
+        "num_pooled": 4,
+    }
+
+
+@pytest.mark.parametrize(
+    ("option", "word", "sentence"),
+    [
+        ("transformer.memory-config.snk", "2", "no setting 'snk', did you mean 'sink'; it takes num_pooled, sink"),
+        ("transformer.memory-config.sink", "2.5", "sink of a hierarchical memory is 2.5; give a whole number"),
+        ("transformer.memory-config", "2", "give --transformer.memory-config.NAME VALUE, or none"),
+        ("transformer.memory", "hierarchic", "no memory called 'hierarchic', did you mean 'hierarchical'"),
+    ],
+)
+def test_settings_that_a_memory_has_not_are_refused(option: str, word: str, sentence: str) -> None:
+    with pytest.raises(UsageError, match=sentence):
+        resolve(default(), {option: [word]})
 
 
 def test_a_field_of_a_field_is_set_and_nothing_else() -> None:

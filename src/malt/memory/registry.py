@@ -1,7 +1,8 @@
 """The kinds of memory by name: the one place where a recipe's word becomes a module."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import Field, dataclass
+from difflib import get_close_matches
 from inspect import signature
 from typing import ClassVar, Protocol, runtime_checkable
 
@@ -13,6 +14,7 @@ from malt.memory.recurrent import RecurrentConfig, RecurrentMemory
 from malt.memory.slots import SlotConfig, SlotMemory
 
 Setting = int | float | bool | str
+WANTED: dict[object, str] = {int: "a whole number", float: "a number", bool: "true or false", str: "a word"}
 
 
 @runtime_checkable
@@ -49,12 +51,11 @@ def memory_config(kind: str, size: int | None = None, settings: Mapping[str, Set
         ValueError: for a kind or a setting that there is not, or a value that it cannot have.
     """
     if kind not in KINDS:
-        raise ValueError(f"there is no memory called {kind!r}; choose one of {', '.join(KINDS)}")
+        meant = _nearest(kind, KINDS)
+        raise ValueError(f"there is no memory called {kind!r}{meant}; choose one of {', '.join(KINDS)}")
     made, of_size = KINDS[kind].config, KINDS[kind].size
-    known = list(signature(made).parameters)
-    for name in settings or {}:
-        if name not in known:
-            raise ValueError(f"a {kind} memory has no setting {name!r}; it takes {', '.join(known) or 'none'}")
+    for name, value in (settings or {}).items():
+        _check_setting(kind, name, value)
     sized = {} if size is None or of_size is None else {of_size: size}
     return made(**{**sized, **(settings or {})})
 
@@ -69,3 +70,19 @@ def build_memory(
     """
     config = memory_config(kind, size, settings)
     return KINDS[kind].memory(width, num_heads, config)
+
+
+def _check_setting(kind: str, name: str, value: Setting) -> None:
+    known = signature(KINDS[kind].config).parameters
+    if name not in known:
+        takes = ", ".join(known) or "none"
+        raise ValueError(f"a {kind} memory has no setting {name!r}{_nearest(name, known)}; it takes {takes}")
+    wanted = known[name].annotation
+    if wanted in WANTED and type(value) is not wanted and (wanted, type(value)) != (float, int):
+        raise ValueError(f"{name} of a {kind} memory is {value!r}; give {WANTED[wanted]}")
+
+
+def _nearest(name: str, known: Iterable[str]) -> str:
+    """What was probably meant, as part of a sentence."""
+    near = get_close_matches(name, list(known), n=1)
+    return f", did you mean {near[0]!r}" if near else ""

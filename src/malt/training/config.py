@@ -1,10 +1,11 @@
 """What decides a training run, all of it: one frozen value that is written beside the run and read back to resume it."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
 
-from malt.memory.registry import KINDS, build_memory
+from malt.memory.registry import Setting, build_memory
 from malt.models.positions import split_axes
 from malt.precision import check_precision
 from malt.training.engine.optimizer import Optimization
@@ -45,14 +46,13 @@ class TransformerSize:
     modulation_dim: int = 128
     memory: str = "recurrent"
     memory_size: int | None = None
+    memory_config: Mapping[str, Setting] | None = None  # settings of the kind by name; they count before memory_size
     segment_frames: int = 4
     context_frames: int = 1
     attention: tuple[str, ...] = ("space_time",)
     window_size: tuple[int, int] | None = None
 
     def __post_init__(self) -> None:
-        if self.memory not in KINDS:
-            raise ValueError(f"there is no memory called {self.memory!r}; choose one of {', '.join(KINDS)}")
         if not self.attention or not set(self.attention) <= {"space_time", "space"}:
             raise ValueError(f"attention is {' '.join(self.attention)!r}; give space_time or space for layers in turn")
         for name, value in vars(self).items():
@@ -61,7 +61,8 @@ class TransformerSize:
                 raise ValueError(f"{name} is {value}; give at least {least}")
         split_axes(self.attention_head_dim)
         with torch.device("meta"):  # refuses a size that does not suit the kind
-            build_memory(self.memory, self.num_attention_heads, self.num_attention_heads, self.memory_size)
+            heads = self.num_attention_heads
+            build_memory(self.memory, heads, heads, self.memory_size, self.memory_config)
 
 
 @dataclass(frozen=True, kw_only=True)

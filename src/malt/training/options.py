@@ -1,6 +1,7 @@
 """Nested frozen dataclasses as JSON and as options: `--optimization.learning-rate 1e-4` is a field of a field."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, fields, is_dataclass
 from difflib import get_close_matches
 from types import UnionType
@@ -35,9 +36,13 @@ def override(config: Config, options: Mapping[str, Sequence[str]], others: Seque
     values, known = _values(config), options_of(config)
     for option, words in options.items():
         name = current_name(option.replace("-", "_"))
+        *path, leaf = name.split(".")
+        if _has_names_of_its_own(known.get(".".join(path))):
+            named = _place(values, path[:-1])
+            named[path[-1]] = {**_named(named[path[-1]]), leaf: _read_setting(words, option)}
+            continue
         if name not in known:
             raise UsageError(_no_such_option(option, [*known, *others]))
-        *path, leaf = name.split(".")
         _place(values, path)[leaf] = _read(known[name], words, option)
     return from_json(type(config), values)
 
@@ -82,7 +87,8 @@ def values_of(config: object) -> Iterator[tuple[str, object]]:
         value = config
         for key in name.split("."):
             value = _items(value)[int(key)] if key.isdecimal() else getattr(value, key)
-        yield "--" + name.replace("_", "-"), value
+        named = {f"{name}.{key}": each for key, each in value.items()} if isinstance(value, dict) else {name: value}
+        yield from (("--" + each.replace("_", "-"), value) for each, value in named.items())
 
 
 def differences(one: object, other: object) -> list[str]:
@@ -101,6 +107,8 @@ def _build(hint: object, value: object, name: str) -> object:
             raise UsageError(f"{name} is {value!r}; give a list")
         kinds = item_types(hint, len(value), name)
         return tuple(_build(kind, item, f"{name}.{n}") for n, (kind, item) in enumerate(zip(kinds, value, strict=True)))
+    if _has_names_of_its_own(hint):
+        return _named(value, name)
     if hint is float and type(value) is int:
         return float(value)
     if type(value) is not hint:
@@ -128,7 +136,28 @@ def _read(hint: object, words: Sequence[str], option: str) -> object:
     """What the words after an option say; `none` where there may be nothing, and nothing for true."""
     if inner_type(hint) is not hint and [word.lower() for word in words] == ["none"]:
         return None
+    if _has_names_of_its_own(hint):
+        raise UsageError(f"--{option} takes its settings one by one; give --{option}.NAME VALUE, or none")
     return True if hint is bool and not words else read_value(hint, words, f"--{option}")
+
+
+def _has_names_of_its_own(hint: object) -> bool:
+    """Whether a field is settings by name, which are known to what is built from them alone."""
+    return get_origin(inner_type(hint)) is Mapping
+
+
+def _named(value: object, name: str = "") -> dict[str, object]:
+    if value is not None and not isinstance(value, dict):
+        raise UsageError(f"{name} is {value!r}; give its settings by name")
+    return dict(value or {})
+
+
+def _read_setting(words: Sequence[str], option: str) -> object:
+    """A whole number, a number, true or false, or else a word, whichever it reads as first."""
+    for kind in (int, float, bool):
+        with suppress(UsageError):
+            return read_value(kind, words, f"--{option}")
+    return read_value(str, words, f"--{option}")
 
 
 def _by_initials(wanted: str, known: Sequence[str]) -> list[str]:
