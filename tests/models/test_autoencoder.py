@@ -1,13 +1,16 @@
 """Laws of the causal video autoencoder, on a tiny random one."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
+from diffusers import FlowMatchEulerDiscreteScheduler, WanPipeline
 from torch import Tensor
 
 import tiny
+from malt.data.codec_fingerprint import identify
 from malt.models.autoencoder import AutoencoderMalt, Cache, Fold, Unfold
 
 LATENT_FRAMES = 6
@@ -137,3 +140,15 @@ def test_an_autoencoder_that_was_saved_is_the_one_that_is_loaded(tmp_path: Path)
     latents, _ = loaded.encode(video(frames=4))
     assert torch.equal(latents, autoencoder.encode(video(frames=4))[0])
     assert torch.equal(loaded.decode(latents)[0], autoencoder.decode(latents)[0])
+
+
+def test_a_pipeline_of_diffusers_takes_it_and_finds_how_much_it_compresses(
+    autoencoder: AutoencoderMalt, tmp_path: Path
+) -> None:
+    pipeline = WanPipeline(
+        tokenizer=None, text_encoder=None, vae=autoencoder, scheduler=FlowMatchEulerDiscreteScheduler()
+    )
+    assert (pipeline.vae_scale_factor_temporal, pipeline.vae_scale_factor_spatial) == (4, 8)
+    autoencoder.save_pretrained(tmp_path)
+    assert not any(key.startswith("scale") for key in json.loads((tmp_path / "config.json").read_text()))
+    assert identify(AutoencoderMalt.from_pretrained(tmp_path)) == identify(autoencoder)

@@ -7,7 +7,8 @@ from typing import NamedTuple
 import torch
 from torch import nn
 
-DESCRIPTIONS = {"frame_size", "frame_rate"}  # settings that say what it learned from and change no latent
+# Settings that say what it learned from, or follow from its class, and change no latent.
+DESCRIPTIONS = {"frame_size", "frame_rate", "scale_factor_temporal", "scale_factor_spatial"}
 
 
 class CodecIdentity(NamedTuple):

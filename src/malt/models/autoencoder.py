@@ -10,7 +10,7 @@ from typing import Protocol, cast
 
 import torch
 import torch.nn.functional as F
-from diffusers.configuration_utils import ConfigMixin, register_to_config
+from diffusers.configuration_utils import ConfigMixin, FrozenDict, register_to_config
 from diffusers.models.modeling_utils import ModelMixin
 from einops import rearrange
 from jaxtyping import Float
@@ -163,6 +163,15 @@ class AutoencoderMalt(ModelMixin, ConfigMixin):
         self.to_pixels = Unfold(fine, finest, time=4, space=2, kernel=3)
         self.to_frames = Unfold(finest, 3, time=1, space=2, kernel=3)
         self.latent_bound = latent_bound
+
+    @property
+    def config(self) -> FrozenDict:
+        """The settings, and under their names in diffusers the two that are always the same: its pipelines ask for them."""
+        constants = {
+            "scale_factor_temporal": self.time_compression,
+            "scale_factor_spatial": self.space_compression,
+        }
+        return FrozenDict({**self._internal_dict, **constants})
 
     def encode(
         self, frames: Float[Tensor, "b t 3 H W"], cache: Cache | None = None
