@@ -20,12 +20,12 @@ from torch import Tensor
 from malt.data.decoded_frames import decode_videos
 from malt.data.video_folder import find_videos
 from malt.diffusion.flow import interpolate, velocity
+from malt.evaluation.evaluated_model import EvaluatedModel, MemoryUse, Request, evaluated_model_of
 from malt.evaluation.metrics.features import features_of_moments
 from malt.evaluation.metrics.picture_signs import histogram_distance, motion, sharpness
 from malt.evaluation.metrics.prediction import FROZEN, distances
 from malt.evaluation.report.contact_sheet import contact_sheet
 from malt.evaluation.result import MetricResult, summarise
-from malt.evaluation.video_model import MemoryUse, Request, VideoModel, video_model_of
 from malt.pipelines.loading import load_pipeline
 from malt.pipelines.malt import MaltPipeline
 from malt.pipelines.packaged import packaged_models
@@ -76,9 +76,9 @@ class Way:
     memory: MemoryUse = "kept"
 
     @property
-    def subject(self) -> VideoModel:
+    def subject(self) -> EvaluatedModel:
         """What is asked for video."""
-        return video_model_of(self.pipe)
+        return evaluated_model_of(self.pipe)
 
     def predict(self, windows: DrivingWindows) -> Tensor:
         """What follows the first GIVEN frames, with the windows' actions."""
@@ -120,11 +120,18 @@ def losses(way: Way, windows: DrivingWindows) -> Tensor:
                 levels = torch.full(clean.shape[:2], level).index_fill(1, torch.arange(count), 0.0)
                 told = empty if way.memory == "emptied" else memory
                 predicted = model(
-                    interpolate(clean, noise, levels), levels, told, *rollout.caption, acts, num_context_frames=count
+                    interpolate(clean, noise, levels),
+                    levels,
+                    told,
+                    **rollout.caption.arguments,
+                    actions=acts,
+                    num_context_frames=count,
                 ).velocity
                 errors.append((predicted.float() - velocity(clean, noise))[:, count:].square().flatten(1).mean(1))
             found.append(torch.stack(errors).mean(0))
-        memory = model(latents, torch.zeros(latents.shape[:2]), memory, *rollout.caption, actions).memory
+        memory = model(
+            latents, torch.zeros(latents.shape[:2]), memory, **rollout.caption.arguments, actions=actions
+        ).memory
         before = latents, actions
     return torch.stack(found, dim=1)
 

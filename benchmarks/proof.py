@@ -21,6 +21,7 @@ from results import write
 
 from malt.errors import UsageError
 from malt.evaluation.checkpoint_hash import checkpoint_sha256
+from malt.evaluation.evaluated_model import EvaluatedModel, evaluated_model_of
 from malt.evaluation.evaluation_run import EvaluationRun, Results
 from malt.evaluation.metrics.base import Metric
 from malt.evaluation.metrics.boundaries import Boundaries
@@ -30,7 +31,6 @@ from malt.evaluation.metrics.frechet import Frechet
 from malt.evaluation.metrics.prediction import Prediction
 from malt.evaluation.metrics.recall import Recall
 from malt.evaluation.result import Figure
-from malt.evaluation.video_model import VideoModel, video_model_of
 from malt.pipelines.loading import load_pipeline
 from malt.pipelines.packaged import default_checkpoint
 from malt.worlds.passage.occlusions import SPANS
@@ -60,7 +60,7 @@ def read_entry(text: str) -> Entry:
     return Entry(name, path, rollout, float(scale) if scale else None)
 
 
-def subject(entry: Entry, precision: str) -> VideoModel:
+def subject(entry: Entry, precision: str) -> EvaluatedModel:
     """The subject of an entry; the number of weights is told, so that equal sizes can be seen to be equal.
 
     The transformer computes in `precision`, as it did when it learned; everything else in float32.
@@ -78,7 +78,7 @@ def subject(entry: Entry, precision: str) -> VideoModel:
         "precision": precision,
         "guidance_scale": pipe.config.guidance_scale,
     }
-    return video_model_of(pipe, entry.rollout, called=entry.name, identity=about)
+    return evaluated_model_of(pipe, entry.rollout, called=entry.name, identity=about)
 
 
 def metrics(options: argparse.Namespace) -> list[Metric]:

@@ -11,11 +11,11 @@ from pathlib import Path
 import torch
 from results import say, timed, write
 
+from malt.evaluation.evaluated_model import Request, evaluated_model_of, make
 from malt.evaluation.metrics.picture_signs import motion
 from malt.evaluation.metrics.recall import Recall
 from malt.evaluation.report.contact_sheet import contact_sheet
 from malt.evaluation.result import summarise
-from malt.evaluation.video_model import Request, make, video_model_of
 from malt.pipelines.loading import load_pipeline
 from malt.pipelines.malt import MaltPipeline
 from malt.worlds.passage.appearances import obeyed
@@ -35,7 +35,7 @@ def captions_obeyed(pipe: MaltPipeline, count: int) -> dict:
     """Share of named kinds and colours that the oracle finds in the first 64 frames, generated and rendered."""
     scenes = sample_scenes(count, CAPTION_SEED)
     captions = [_telling(scenes, index) for index in range(count)]
-    videos = make(video_model_of(pipe), Request(captions=[caption.text for caption in captions]), 64)
+    videos = make(evaluated_model_of(pipe), Request(captions=[caption.text for caption in captions]), 64)
     scores = [obeyed(read_shapes(video), caption) for video, caption in zip(videos, captions, strict=True)]
     truth = [obeyed(read_shapes(render(scenes[n : n + 1], 0, 64)[0]), caption) for n, caption in enumerate(captions)]
     return {"captions": count, "obeyed": _share(scores), "of_rendered_videos": _share(truth)}
@@ -44,7 +44,7 @@ def captions_obeyed(pipe: MaltPipeline, count: int) -> dict:
 def recall(pipe: MaltPipeline, count: int) -> dict:
     """Share of shapes, hidden when the true frames end, that come out the same, by use of the memory and time hidden."""
     found = summarise(
-        [Recall(world=WORLD, per_bin=-(-count // len(WORLD.oracle.spans))).run(video_model_of(pipe), seed=0)]
+        [Recall(world=WORLD, per_bin=-(-count // len(WORLD.oracle.spans))).run(evaluated_model_of(pipe), seed=0)]
     )
     by_hiding = {
         curve["line"]: dict(

@@ -26,6 +26,7 @@ from diffusers import (
 )
 from torch import Tensor, nn
 
+from malt.diffusion.caption import Caption
 from malt.models.transformer import MaltTransformer3DModel
 from malt.rollouts.malt import MaltRollout
 
@@ -104,7 +105,7 @@ def malt(
         segment_frames=segment_frames,
         context_frames=context_frames,
     )
-    caption = (_caption(), torch.ones(1, CAPTION_TOKENS, dtype=torch.bool))
+    caption = Caption(_caption(), torch.ones(1, CAPTION_TOKENS, dtype=torch.bool))
     rollout = MaltRollout(
         transformer=_ready(model),
         codec=HandsOn(),

@@ -6,9 +6,9 @@ python examples/compare_memories.py default runs/slots/pipeline runs/bank/pipeli
 import argparse
 
 from malt import load_pipeline, open_world
+from malt.evaluation.evaluated_model import evaluated_model_of
 from malt.evaluation.metrics.recall import USES, Recall
 from malt.evaluation.result import summarise
-from malt.evaluation.video_model import video_model_of
 
 parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
 parser.add_argument("models", nargs="*", default=["default"], help="models trained on the world `passage`")
@@ -21,7 +21,7 @@ print(f"{'model':24}{'memory':14}{'bytes':>10}" + "".join(f"{use:>20}" for use i
 for name in options.models:
     pipe = load_pipeline(name)
     segment = next(pipe.stream("two shapes pass behind a wall", num_frames=1))
-    figures = summarise([recall.run(video_model_of(pipe), options.seed)])["figures"]
+    figures = summarise([recall.run(evaluated_model_of(pipe), options.seed)])["figures"]
     found = [figures.get(f"same, {use}") for use in USES.values()]
     shares = [None if figure is None else figure["mean"] for figure in found]
     row = "".join(f"{'-' if share is None else f'{share:.0%}':>20}" for share in shares)

@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from malt.diffusion.caption import Caption
 from malt.diffusion.guidance import Guidance
 from malt.memory.state import Memory, State
 
@@ -24,8 +25,8 @@ class Denoiser:
     def __init__(self) -> None:
         self.asked: Asked = []
 
-    def __call__(self, latents: Tensor, level: Tensor, memory: Memory, caption: tuple[Tensor, Tensor]) -> Tensor:
-        captioned, remembers = (caption[0][:, 0, 0] == CAPTIONED).tolist(), memory[0].valid.any(dim=1).tolist()
+    def __call__(self, latents: Tensor, level: Tensor, memory: Memory, caption: Caption) -> Tensor:
+        captioned, remembers = (caption.states[:, 0, 0] == CAPTIONED).tolist(), memory[0].valid.any(dim=1).tolist()
         self.asked += zip(captioned, remembers, strict=True)
         said = torch.tensor([SAID[c, m] for c, m in zip(captioned, remembers, strict=True)])
         return said[:, None, None, None, None] + latents + level[:, :, None, None, None]
@@ -36,8 +37,8 @@ def memory() -> Memory:
     return (State(torch.randn(BATCH, 3, 4), torch.ones(BATCH, 3, dtype=torch.bool)),) * 2
 
 
-def captions(value: float) -> tuple[Tensor, Tensor]:
-    return torch.full((BATCH, 5, 4), value), torch.ones(BATCH, 5, dtype=torch.bool)
+def captions(value: float) -> Caption:
+    return Caption(torch.full((BATCH, 5, 4), value), torch.ones(BATCH, 5, dtype=torch.bool))
 
 
 def guided(memory: Memory, text: float, memory_weight: float) -> tuple[float, Asked]:

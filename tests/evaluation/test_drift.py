@@ -12,7 +12,7 @@ from malt.evaluation.result import MetricResult, summarise
 from malt.worlds.passage.drift_signs import moving_shapes
 from malt.worlds.passage.oracle import Seen
 from malt.worlds.passage.scenes import render, sample_scenes
-from world_video_models import PASSAGE, Make, WorldModel, blurred, frozen, of_asked_scenes, spoilt
+from world_evaluated_models import PASSAGE, Make, WorldModel, blurred, frozen, of_asked_scenes, spoilt
 
 MAKERS: dict[str, Make] = {"true": of_asked_scenes, "frozen": spoilt(frozen), "blurred": spoilt(blurred)}
 

@@ -22,7 +22,7 @@ from malt.evaluation.registry import Extent, build_metrics
 from malt.worlds.drive.recordings import data_folder
 from malt.worlds.passage.scenes import KINDS, fully_visible, render, sample_scenes
 from malt.worlds.passage.world_features import WorldClips, WorldVideos, load_world_features, weights_path, windows
-from world_video_models import PASSAGE, WorldModel, of_asked_scenes, spoilt
+from world_evaluated_models import PASSAGE, WorldModel, of_asked_scenes, spoilt
 
 NUM = 24
 

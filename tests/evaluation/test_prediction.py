@@ -7,18 +7,18 @@ import torch
 from torch import Tensor
 
 from malt.errors import UsageError
+from malt.evaluation.evaluated_model import MemoryUse, Request
 from malt.evaluation.metrics.boundaries import Boundaries, jumps
 from malt.evaluation.metrics.cost import Cost, resident_bytes
 from malt.evaluation.metrics.features import features_of_moments
 from malt.evaluation.metrics.prediction import FROZEN, START, Prediction, distances, psnr, ssim
 from malt.evaluation.reference import seeds_of, true_videos
 from malt.evaluation.result import summarise
-from malt.evaluation.video_model import MemoryUse, Request
 from malt.media.pixels import to_pixels
 from malt.media.video_writer import VideoSink
 from malt.worlds.drive.recordings import driving_files, driving_windows
 from malt.worlds.passage.scenes import SIZE
-from world_video_models import PASSAGE, SEGMENT, WorldModel
+from world_evaluated_models import PASSAGE, SEGMENT, WorldModel
 
 GIVEN, HORIZON = 4, 16
 

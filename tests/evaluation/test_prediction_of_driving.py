@@ -7,13 +7,13 @@ import pytest
 import torch
 from torch import Tensor
 
+from malt.evaluation.evaluated_model import MemoryUse, Request
 from malt.evaluation.metrics.features import imagenet_network
 from malt.evaluation.metrics.prediction import FROZEN, Prediction
 from malt.evaluation.result import summarise
-from malt.evaluation.video_model import MemoryUse, Request
 from malt.media.pixels import to_pixels
 from malt.media.video_writer import VideoSink
-from world_video_models import PASSAGE, WorldModel
+from world_evaluated_models import PASSAGE, WorldModel
 
 GIVEN, HORIZON = 2, 16
 SIDE = 64

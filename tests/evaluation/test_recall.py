@@ -7,15 +7,15 @@ import pytest
 import torch
 from torch import Tensor
 
+from malt.evaluation.evaluated_model import MemoryUse, Request
 from malt.evaluation.metrics.recall import Recall
 from malt.evaluation.reference import first_seed
 from malt.evaluation.result import summarise
-from malt.evaluation.video_model import MemoryUse, Request
 from malt.worlds.base import Occlusion
 from malt.worlds.passage.occlusions import CONTEXT, GIVEN, HORIZON, SPANS, runs
 from malt.worlds.passage.scenes import COLOURS, KINDS, SIZE, fully_visible, hidden, render, sample_scenes
 from malt.worlds.registry import oracle_of
-from world_video_models import PASSAGE, WorldModel
+from world_evaluated_models import PASSAGE, WorldModel
 
 PER_BIN = 2
 

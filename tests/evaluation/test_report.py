@@ -11,6 +11,7 @@ import pytest
 
 from malt.errors import UsageError
 from malt.evaluation.checkpoint_hash import checkpoint_sha256
+from malt.evaluation.evaluated_model import EvaluatedModel
 from malt.evaluation.evaluation_run import EvaluationRun
 from malt.evaluation.metrics.base import Axes, FigureSpec, batches
 from malt.evaluation.registry import METRICS, Extent, build_metrics
@@ -18,8 +19,7 @@ from malt.evaluation.report.chart import ChartLine, Point, line_chart, nice_tick
 from malt.evaluation.report.html_page import write_page
 from malt.evaluation.report.side_by_side import CaptionedFiles, show, table
 from malt.evaluation.result import Curve, MetricResult
-from malt.evaluation.video_model import VideoModel
-from world_video_models import PASSAGE, WorldModel
+from world_evaluated_models import PASSAGE, WorldModel
 
 
 @dataclass
@@ -42,7 +42,7 @@ class Given:
     def settings(self) -> dict[str, object]:
         return {"value": self.value}
 
-    def run(self, model: VideoModel, seed: int) -> MetricResult:
+    def run(self, model: EvaluatedModel, seed: int) -> MetricResult:
         self.runs += 1
         better = self.value + (0.25 if model.name == "good" else 0)
         curve = Curve(chart="line", line="", x=[0.0, 1.0], samples=[[better], [better]])
@@ -168,7 +168,7 @@ def test_ticks_are_round_and_span_the_values() -> None:
 
 
 def test_videos_of_all_subjects_are_written_once(tmp_path: Path) -> None:
-    models: list[VideoModel] = [WorldModel(name="good")]
+    models: list[EvaluatedModel] = [WorldModel(name="good")]
     assert list(show(PASSAGE, models, tmp_path / "videos", 2, 20)) == ["good", "the world itself"]
     assert list(show(PASSAGE, models, tmp_path / "videos", 2, 20)) == []
     rows = table(PASSAGE, models, tmp_path / "videos", 2)

@@ -159,7 +159,15 @@ def test_an_offloaded_model_is_handed_tensors_where_it_computes() -> None:
     progress = rollout.begin(0)
     noise = rollout.generators(progress).draw(SEGMENT)
     done = rollout.pack_actions(torch.zeros(1, SEGMENT, 2), tiny.FRAMES, SEGMENT)
-    handed = [*rollout.caption, *rollout.uncaptioned, *chain(*progress.memory), noise, done]
+    handed = [
+        rollout.caption.states,
+        rollout.caption.mask,
+        rollout.uncaptioned.states,
+        rollout.uncaptioned.mask,
+        *chain(*progress.memory),
+        noise,
+        done,
+    ]
     assert {tensor.device.type for tensor in handed if tensor is not None} == {"meta"}
 
 

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 import tiny_pipeline
+from malt.diffusion.caption import Caption
 from malt.diffusion.guidance import Guidance
 from malt.errors import MaltError, UsageError
 from malt.memory.registry import KINDS
@@ -299,7 +300,7 @@ def test_of_what_is_told_again_only_the_tail_is_remembered(kind: str) -> None:
 def test_told_again_in_other_words_the_tail_is_remembered_otherwise(kind: str) -> None:
     rollout = tiny_pipeline.rollout(memory=kind)
     here = after(rollout, 3)
-    other = replace(rollout, caption=(rollout.caption[0] + 1.0, rollout.caption[1]))
+    other = replace(rollout, caption=Caption(rollout.caption.states + 1.0, rollout.caption.mask))
     assert not equal(other.rebuild_memory(here).memory, here.memory)
 
 

@@ -16,6 +16,7 @@ import tiny_world
 from malt.cli import main
 from malt.data.world_dataset import latent_returns
 from malt.errors import UsageError
+from malt.evaluation.evaluated_model import MemoryUse, Request
 from malt.evaluation.metrics.boundaries import Boundaries
 from malt.evaluation.metrics.drift import Drift
 from malt.evaluation.metrics.features import imagenet_network
@@ -24,13 +25,12 @@ from malt.evaluation.metrics.prediction import Prediction
 from malt.evaluation.metrics.recall import Recall
 from malt.evaluation.reference import seeds_of
 from malt.evaluation.result import summarise
-from malt.evaluation.video_model import MemoryUse, Request
 from malt.training.sources.data_source import VideoFormat
 from malt.training.sources.worlds import WorldSource, WorldVideoSet, check_world
 from malt.worlds.base import Oracle, World
 from malt.worlds.registry import WORLDS, open_world
 from tiny_world import GIVEN, PERIOD, DarkLamp, Lamp
-from world_video_models import Make, WorldModel
+from world_evaluated_models import Make, WorldModel
 
 NAMED_BY = {"worlds/registry.py", "training/recipes.py"}  # and by its own folder
 

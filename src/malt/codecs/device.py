@@ -4,6 +4,8 @@ import torch
 from diffusers.utils.accelerate_utils import apply_forward_hook
 from torch import nn
 
+from malt.models.video_model import VideoModel
+
 
 @apply_forward_hook
 def compute_device(autoencoder: nn.Module) -> torch.device:
@@ -11,8 +13,10 @@ def compute_device(autoencoder: nn.Module) -> torch.device:
     return execution_device(autoencoder)
 
 
-def execution_device(model: nn.Module) -> torch.device:
+def execution_device(model: nn.Module | VideoModel) -> torch.device:
     """The device to hand a model tensors on."""
+    if not isinstance(model, nn.Module):
+        return model.device
     hooks = (getattr(module, "_hf_hook", None) for module in model.modules())
     devices = (getattr(hook, "execution_device", None) for hook in hooks)
     device = next((device for device in devices if device is not None), None)

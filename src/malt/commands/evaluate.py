@@ -14,9 +14,9 @@ from malt.errors import UsageError
 if TYPE_CHECKING:
     from rich.progress import Progress
 
+    from malt.evaluation.evaluated_model import EvaluatedModel
     from malt.evaluation.evaluation_run import EvaluationRun
     from malt.evaluation.metrics.base import Metric
-    from malt.evaluation.video_model import VideoModel
     from malt.pipelines.malt import MaltPipeline
     from malt.worlds.base import World
 
@@ -83,15 +83,15 @@ class EvaluateCommand:
 
     def _measure(self, world: "World", pipe: "MaltPipeline", metrics: "list[Metric]") -> None:
         from malt.evaluation.checkpoint_hash import checkpoint_sha256
+        from malt.evaluation.evaluated_model import evaluated_model_of
         from malt.evaluation.evaluation_run import EvaluationRun
-        from malt.evaluation.video_model import video_model_of
         from malt.pipelines.packaged import default_checkpoint
 
         path = self.checkpoint or default_checkpoint()
         identity = {"checkpoint": path.name, "sha256": checkpoint_sha256(path)}
         counted = _Counted()
-        models: list[VideoModel] = [
-            video_model_of(pipe, name, identity=identity, tell=counted.add)
+        models: list[EvaluatedModel] = [
+            evaluated_model_of(pipe, name, identity=identity, tell=counted.add)
             for name in _names(self.rollouts, "--rollouts")
         ]
         run = EvaluationRun(world=world, models=models, metrics=metrics, seeds=self.seeds, folder=self.out)

@@ -7,9 +7,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from malt.diffusion.caption import Caption
 from malt.memory.state import Memory, forget, join
 
-Caption = tuple[Tensor, Tensor]  # encoder states (b, n, e) and which of them count (b, n)
 Latents = Float[Tensor, "b s c h w"]
 Predict = Callable[[Latents, Float[Tensor, "b s"], Memory, Caption], Latents]
 
@@ -38,8 +38,7 @@ class Guidance:
             captions.append(uncaptioned if self.text != 1 else caption)
             weights[0] = self.text if self.text != 1 else self.memory
             weights.append(1 - self.memory)
-        states, masks = (torch.cat(parts) for parts in zip(*captions, strict=True))
-        return Guided(join(memories), (states, masks), tuple(weights))
+        return Guided(join(memories), Caption.join(captions), tuple(weights))
 
 
 @dataclass(frozen=True)

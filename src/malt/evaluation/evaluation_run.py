@@ -13,9 +13,9 @@ from typing import TypedDict, cast
 import torch
 
 from malt.errors import MaltError, UsageError
+from malt.evaluation.evaluated_model import EvaluatedModel
 from malt.evaluation.metrics.base import Metric
 from malt.evaluation.result import Figure, JoinedCurve, MetricResult, StoredResult, summarise
-from malt.evaluation.video_model import VideoModel
 from malt.media.files import write_whole
 from malt.sessions.run_report import versions
 from malt.worlds.base import Better, World
@@ -85,7 +85,7 @@ class Results(TypedDict):
 class EvaluationTask:
     """One run of a metric."""
 
-    model: VideoModel
+    model: EvaluatedModel
     metric: Metric
     seed: int
 
@@ -95,7 +95,7 @@ class EvaluationRun:
     """What is measured of which models, with which world's videos, and the folder in which it is kept."""
 
     world: World
-    models: Sequence[VideoModel]
+    models: Sequence[EvaluatedModel]
     metrics: Sequence[Metric]
     seeds: int
     folder: Path
@@ -177,7 +177,7 @@ class EvaluationRun:
             "subjects": {model.name: self._of_model(model) for model in self.models},
         }
 
-    def _of_model(self, model: VideoModel) -> MeasuredModel:
+    def _of_model(self, model: EvaluatedModel) -> MeasuredModel:
         found: dict[str, MeasuredMetric] = {}
         for metric in self.metrics:
             tasks = [EvaluationTask(model=model, metric=metric, seed=seed) for seed in range(self.seeds)]
@@ -191,7 +191,7 @@ class EvaluationRun:
                 }
         return {"identity": model.identity, "metrics": found}
 
-    def _about(self, model: VideoModel) -> dict[str, object]:
+    def _about(self, model: EvaluatedModel) -> dict[str, object]:
         return {"world": self.world.name} | model.identity
 
     @property

@@ -5,7 +5,7 @@ Remember: a clean segment at noise level 0, the memory before it -> the memory a
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import NamedTuple, cast
+from typing import cast
 
 import torch
 from diffusers.configuration_utils import ConfigMixin, register_to_config
@@ -17,23 +17,12 @@ from einops import rearrange
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from malt.memory.protocol import Conditions, Layout
+from malt.memory.protocol import Conditions, LayerMemory, Layout
 from malt.memory.registry import Setting, build_memory
 from malt.memory.state import KVCache, LayerCache, Memory, State
 from malt.models.blocks import BlockOutput, MaltBlock
 from malt.models.conditioning import FrameConditioning
-
-
-class TransformerOutput(NamedTuple):
-    """What a pass gives.
-
-    velocity: of every latent frame. memory: after these frames, or as it was where it was not to be updated. cache: keys
-    and values of that memory and of the caption, for the next step of the same segment; None where the memory was updated.
-    """
-
-    velocity: Float[Tensor, "b s c h w"]
-    memory: Memory
-    cache: KVCache | None
+from malt.models.video_model import TransformerOutput
 
 
 class MaltTransformer3DModel(ModelMixin, ConfigMixin, PeftAdapterMixin, CacheMixin, AttentionMixin):
@@ -84,7 +73,7 @@ class MaltTransformer3DModel(ModelMixin, ConfigMixin, PeftAdapterMixin, CacheMix
         super().__init__()
         width = num_attention_heads * attention_head_dim
         self.patch_size, self.segment_frames, self.context_frames = patch_size, segment_frames, context_frames
-        self.action_dim = action_dim
+        self.action_dim, self.remembers = action_dim, memory != "none"
         over_time = [_is_over_time(attention[layer % len(attention)]) for layer in range(num_layers)]
         self.patch_embed = nn.Linear(in_channels * patch_size**2, width)
         self.conditioning = FrameConditioning(width, modulation_dim, action_dim)
@@ -111,8 +100,11 @@ class MaltTransformer3DModel(ModelMixin, ConfigMixin, PeftAdapterMixin, CacheMix
     def empty_memory(self, batch: int, height: int, width: int) -> Memory:
         """A memory in which nothing has been written, for `batch` videos of `height` x `width` latent pixels."""
         layout = Layout(self.segment_frames, height // self.patch_size, width // self.patch_size)
-        blocks = cast(Iterable[MaltBlock], self.blocks)
-        return tuple(block.memory.empty(batch, layout, self.proj_out.weight) for block in blocks)
+        return tuple(memory.empty(batch, layout, self.proj_out.weight) for memory in self.memory_modules())
+
+    def memory_modules(self) -> list[LayerMemory]:
+        """The memory of each layer."""
+        return [block.memory for block in cast(Iterable[MaltBlock], self.blocks)]
 
     def forward(
         self,
@@ -125,6 +117,7 @@ class MaltTransformer3DModel(ModelMixin, ConfigMixin, PeftAdapterMixin, CacheMix
         num_context_frames: int = 0,
         cache: KVCache | None = None,
         update_memory: bool = True,
+        added_conditions: Mapping[str, Tensor] | None = None,
     ) -> TransformerOutput:
         """Velocity of every latent frame, and the memory after these frames.
 
@@ -138,10 +131,13 @@ class MaltTransformer3DModel(ModelMixin, ConfigMixin, PeftAdapterMixin, CacheMix
             num_context_frames: how many of the first frames belong to the segment that the memory saw last.
             cache: what the step before handed back for the same memory and caption, which then need not be attended to anew.
             update_memory: False while denoising: the memory then comes back as it was, with a cache for the next step.
+            added_conditions: None: this model is conditioned on nothing else.
 
         Raises:
-            ValueError: when height or width is not a multiple of the patch size.
+            ValueError: when height or width is not a multiple of the patch size, or there are other conditions.
         """
+        if added_conditions:
+            raise ValueError(f"this model takes no {', '.join(added_conditions)}; give it a caption and actions alone")
         batch, frames, _, height, width = latents.shape
         layout = self._layout(frames, height, width, num_context_frames)
         conditions = Conditions(layout, encoder_hidden_states, encoder_attention_mask, actions)

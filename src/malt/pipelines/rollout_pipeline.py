@@ -12,11 +12,12 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from malt.codecs.base import Codec
 from malt.codecs.registry import codec_of
+from malt.diffusion.caption import Caption
 from malt.diffusion.guidance import Guidance
 from malt.diffusion.schedulers import flow_scheduler
 from malt.errors import UsageError
 from malt.models.autoencoder import AutoencoderMalt
-from malt.models.transformer import MaltTransformer3DModel
+from malt.models.video_model import VideoModel
 from malt.pipelines.packaged import packaged_models
 from malt.pipelines.prompt_embeds import Embeds, Prompt, PromptEncoder, check_embeds, pair, read_texts
 from malt.pipelines.settings import GenerationDefaults, RolloutSettings, check_names
@@ -41,7 +42,7 @@ class RolloutPipeline(DiffusionPipeline):
 
     def __init__(
         self,
-        transformer: MaltTransformer3DModel,
+        transformer: VideoModel,
         vae: Autoencoder,
         text_encoder: PreTrainedModel | None,
         tokenizer: PreTrainedTokenizerBase | None,
@@ -101,7 +102,7 @@ class RolloutPipeline(DiffusionPipeline):
     @property
     def action_names(self) -> list[str]:
         """What the numbers of an action mean; empty for models that take none."""
-        width = self.transformer.config.action_dim or 0
+        width = self.transformer.action_dim or 0
         return list(self.config.action_names or [f"action {n}" for n in range(width // self.codec.time_compression)])
 
     @property
@@ -155,8 +156,8 @@ class RolloutPipeline(DiffusionPipeline):
             transformer=self.transformer,
             codec=self.codec,
             scheduler=flow_scheduler(self.scheduler, num_steps),
-            caption=embeds[:2],
-            uncaptioned=embeds[2:],
+            caption=Caption(*embeds[:2]),
+            uncaptioned=Caption(*embeds[2:]),
             latent_size=self._latent_size(settings.get("height"), settings.get("width")),
             guidance=Guidance(
                 text=_given(settings.get("guidance_scale"), self.config.guidance_scale),

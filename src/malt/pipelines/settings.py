@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass, replace
 from difflib import get_close_matches
 from typing import TypedDict
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from malt.errors import UsageError
 from malt.pipelines.prompt_embeds import Prompt
@@ -28,7 +28,7 @@ class GenerationDefaults:
     action_names: list[str] | None = None
 
     @classmethod
-    def of(cls, transformer: nn.Module | None, given: dict[str, object]) -> "GenerationDefaults":
+    def of(cls, transformer: object | None, given: dict[str, object]) -> "GenerationDefaults":
         """Those that came with a transformer, but for what is given and not None.
 
         The first pipeline of a transformer, as the one that was loaded with it, says what comes with it from then on.

@@ -11,18 +11,20 @@ import torch
 from diffusers import SchedulerMixin
 from einops import rearrange
 from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor
 
 from malt.codecs.base import Codec
 from malt.codecs.device import execution_device
-from malt.diffusion.guidance import Caption, Guidance
+from malt.diffusion.caption import Caption
+from malt.diffusion.guidance import Guidance
 from malt.diffusion.partial import sample_part
 from malt.diffusion.sampling import StepEnd
 from malt.errors import MaltError, UsageError
 from malt.memory.state import Memory, in_half, move, num_bytes
+from malt.models.video_model import VideoModel
 from malt.rollouts.base import ActionPolicy, RolloutState, Segment, stream_segments
 from malt.rollouts.context import context_before, last, with_context
-from malt.rollouts.denoiser import Denoiser, guided_velocity
+from malt.rollouts.denoiser import guided_velocity
 from malt.rollouts.noise import Seed, VideoGenerators
 
 
@@ -35,7 +37,7 @@ class MaltRollout:
     on_step_end: called behind every denoising step of every segment; may change the latents.
     """
 
-    transformer: Denoiser
+    transformer: VideoModel
     codec: Codec
     scheduler: SchedulerMixin
     caption: Caption
@@ -130,13 +132,12 @@ class MaltRollout:
     @property
     def device(self) -> torch.device:
         """Where the transformer computes; an offloaded one keeps its weights elsewhere."""
-        model = self.transformer
-        return execution_device(model) if isinstance(model, nn.Module) else model.device
+        return execution_device(self.transformer)
 
     @property
     def batch(self) -> int:
         """How many videos are made at once."""
-        return self.caption[0].shape[0]
+        return len(self.caption)
 
     def pack_actions(self, actions: Tensor | None, num_latents: int, num_frames: int) -> Tensor | None:
         """What is done in every frame as what is done in every latent frame: that of its frames, side by side.
@@ -184,7 +185,7 @@ class MaltRollout:
 
     def _remember(self, memory: Memory, latents: Tensor, actions: Tensor | None) -> Memory:
         clean = torch.zeros(latents.shape[:2], device=latents.device)
-        return in_half(self.transformer(latents, clean, memory, *self.caption, actions).memory)
+        return in_half(self.transformer(latents, clean, memory, **self.caption.arguments, actions=actions).memory)
 
     def _tail(self, before: Tensor | None, latest: Tensor) -> Tensor:
         seen = latest if before is None else torch.cat([before, latest], dim=1)

@@ -36,12 +36,7 @@ class SlidingWindowRollout(Memoryless):
         if self.window is not None:
             return self.window
         model = self.base.transformer
-        return model.context_frames + (model.segment_frames if self._remembers else 0)
-
-    @property
-    def _remembers(self) -> bool:
-        """Whether the network has a memory with room for anything."""
-        return any(state.tokens.shape[1] for state in self.base.transformer.empty_memory(1, *self.base.latent_size))
+        return model.context_frames + (model.segment_frames if model.remembers else 0)
 
     def make(self, state: RolloutState, actions: Tensor | None) -> tuple[Tensor, RolloutState]:
         """Latents of the next segment behind those in the window: fewer where the video is still short."""

@@ -41,14 +41,16 @@ def watch_memory(session: Session, num_segments: int) -> list[Attended]:
         UsageError: nothing has been made yet, or the model's memory does not stand beside the segment in its attention.
     """
     transformer = session.pipe.transformer
-    if not any(isinstance(block.memory, ContextMemory) for block in transformer.blocks):
+    if not isinstance(transformer, MaltTransformer3DModel):
+        raise UsageError("the attention of a pretrained base cannot be pictured; give a model of malt's own")
+    if not any(isinstance(memory, ContextMemory) for memory in transformer.memory_modules()):
         raise UsageError("this model's memory takes no part in its attention; there is nothing to picture")
     if not session.num_segments:
         raise UsageError("the session has made nothing yet; there is nothing to picture")
     given = 0 if session.state.origin is None else session.state.origin.start
     first = max(given, session.num_frames - num_segments * session.frames_ahead)
     replayed, attended = session.replay(first), []
-    with _hooks(transformer, _num_moments(session)) as shares:
+    with _hooks(transformer, _num_moments(session, transformer)) as shares:
         for segment in replayed:
             layers = [torch.stack(layer).mean(dim=0) for layer in shares]
             attended.append(Attended(segment.index, segment.start, torch.stack(layers)))
@@ -57,18 +59,16 @@ def watch_memory(session: Session, num_segments: int) -> list[Attended]:
     return attended
 
 
-def _num_moments(session: Session) -> int:
+def _num_moments(session: Session, transformer: MaltTransformer3DModel) -> int:
     """How many moments a layer remembers: frames where what is remembered has its place in the picture, else one."""
     pipe, settings = session.pipe, session.state.settings
-    transformer, side = pipe.transformer, pipe.codec.space_compression
+    side = pipe.codec.space_compression
     size = settings["height"] // side, settings["width"] // side
     rows, columns = (length // transformer.patch_size for length in size)
     nobody = torch.zeros(1, 0, transformer.config.caption_dim)
     conditions = Conditions(Layout(transformer.segment_frames, rows, columns), nobody, nobody[..., 0].bool())
-    layers = zip(transformer.blocks, transformer.empty_memory(1, *size), strict=True)
-    contexts = [
-        block.memory.context(state, conditions) for block, state in layers if isinstance(block.memory, ContextMemory)
-    ]
+    layers = zip(transformer.memory_modules(), transformer.empty_memory(1, *size), strict=True)
+    contexts = [memory.context(state, conditions) for memory, state in layers if isinstance(memory, ContextMemory)]
     return max([len(context.times) for context in contexts if context.times is not None], default=1)
 
 

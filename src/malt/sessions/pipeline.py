@@ -7,7 +7,7 @@ from torch import nn
 
 from malt.codecs.base import Codec
 from malt.diffusion.guidance import Guidance
-from malt.models.transformer import MaltTransformer3DModel
+from malt.models.video_model import VideoModel
 from malt.rollouts.base import Rollout
 
 
@@ -69,7 +69,7 @@ class BaseRollout(Rollout, Protocol):
 class SessionPipeline(Protocol):
     """A model with all that it takes to make a video; many sessions may share one, and only read it."""
 
-    transformer: MaltTransformer3DModel
+    transformer: VideoModel
     vae: nn.Module
     text_encoder: nn.Module
 

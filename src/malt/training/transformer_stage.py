@@ -66,7 +66,7 @@ class TransformerStage:
         if self.start:
             load_start(captioned, self.start, text_encoder=not self.is_text_encoder_new)
         torch._dynamo.config.recompile_limit = 64
-        parallelize(captioned.transformer, self.parallel, self.precision, self.is_compiled)
+        parallelize(captioned.get_submodule("transformer"), self.parallel, self.precision, self.is_compiled)
         log(f"transformer: {self.optimization.num_steps} steps")
         layout = self.size.segment_frames, self.size.context_frames
         curriculum = fit_to_videos(self.curriculum, training_data.longest, *layout, log)

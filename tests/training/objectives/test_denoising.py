@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from torch import Tensor
 
+from malt.diffusion.caption import Caption
 from malt.errors import UsageError
 from malt.memory.registry import KINDS
 from malt.training.engine.loop import fit
@@ -158,7 +158,7 @@ def test_dropping_is_decided_video_by_video(monkeypatch: pytest.MonkeyPatch) -> 
     model, seen = captioned(), list[list[str]]()
     listen = model.caption
 
-    def heed(captions: list[str]) -> tuple[Tensor, Tensor]:
+    def heed(captions: list[str]) -> Caption:
         seen.append(captions)
         return listen(captions)
 
@@ -275,9 +275,9 @@ def test_captions_are_padded_to_what_the_longest_needs_and_padding_changes_nothi
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     model = captioned()
-    assert model.caption(["a"])[0].shape[1] == 6  # a bound of one step is always filled
+    assert model.caption(["a"]).states.shape[1] == 6  # a bound of one step is always filled
     monkeypatch.setattr("malt.training.objectives.denoising.TOKEN_STEP", 2)
-    assert [model.caption([text])[0].shape[1] for text in ("", "a", "a red", "a red circle and two shapes")] == [
+    assert [model.caption([text]).states.shape[1] for text in ("", "a", "a red", "a red circle and two shapes")] == [
         2,
         2,
         4,

@@ -79,7 +79,7 @@ def test_the_regularisation_is_that_of_the_written_memories(normalize: bool) -> 
     loss, figures = learner.loss(0)
     model, batch = learner.module, learner.examples(0, 3, 4, 1, 0.0)
     seen = window(model, batch.latents)
-    memory = model.transformer(batch.latents[:, 1:3], torch.zeros(3, 2), None, *seen.caption).memory
+    memory = model.transformer(batch.latents[:, 1:3], torch.zeros(3, 2), None, **seen.caption.arguments).memory
     assert figures["memory_regularisation"] == pytest.approx(memory_regularisation(memory, normalize).item(), rel=1e-4)
     errors = (figures["segment_0"] + figures["segment_1"]) / 2
     assert loss.item() == pytest.approx(errors + 0.5 * figures["memory_regularisation"], rel=1e-5)

@@ -4,8 +4,8 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Protocol, runtime_checkable
 
+from malt.evaluation.evaluated_model import EvaluatedModel
 from malt.evaluation.result import MetricResult
-from malt.evaluation.video_model import VideoModel
 from malt.worlds.base import Better
 
 
@@ -51,7 +51,7 @@ class Metric(Protocol):
         """The charts."""
         ...
 
-    def run(self, model: VideoModel, seed: int) -> MetricResult:
+    def run(self, model: EvaluatedModel, seed: int) -> MetricResult:
         """Make what is needed and measure it; chance starts from `seed`."""
         ...
 

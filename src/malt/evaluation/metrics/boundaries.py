@@ -7,10 +7,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from malt.evaluation.evaluated_model import EvaluatedModel, Request
 from malt.evaluation.metrics.base import Axes, FigureSpec, batches
 from malt.evaluation.reference import captions_of
 from malt.evaluation.result import MetricResult
-from malt.evaluation.video_model import Request, VideoModel
 from malt.rollouts.base import Segment
 from malt.worlds.base import World
 
@@ -42,7 +42,7 @@ class Boundaries:
         """What the numbers depend on."""
         return {"world": self.world.name, "num_videos": self.num_videos, "num_frames": self.num_frames}
 
-    def run(self, model: VideoModel, seed: int) -> MetricResult:
+    def run(self, model: EvaluatedModel, seed: int) -> MetricResult:
         """Follow videos and note every change."""
         captions = captions_of(self.world, self.num_videos, seed)
         border: list[float] = []

@@ -6,10 +6,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from malt.evaluation.evaluated_model import EvaluatedModel, Request
 from malt.evaluation.metrics.base import Axes, FigureSpec
 from malt.evaluation.reference import captions_of
 from malt.evaluation.result import Curve, MetricResult
-from malt.evaluation.video_model import Request, VideoModel
 from malt.sessions.run_report import peak_rss_bytes
 from malt.worlds.base import World
 
@@ -75,7 +75,7 @@ class Cost:
         """What the numbers depend on."""
         return {"world": self.world.name, "lengths": list(self.lengths), "limit_s": self.limit_s}
 
-    def run(self, model: VideoModel, seed: int) -> MetricResult:
+    def run(self, model: EvaluatedModel, seed: int) -> MetricResult:
         """Make one video and note time and memory on the way, or one of each length."""
         second = max(1, round(model.frame_rate))
         self._watch(model, seed, second)  # what is only done once is done now
@@ -105,7 +105,7 @@ class Cost:
             "memory, MiB": max(each[2] for each in found.values()) / 2**20,
         }
 
-    def _going_on(self, model: VideoModel, seed: int, second: int) -> dict[int, tuple[float, int, int]]:
+    def _going_on(self, model: EvaluatedModel, seed: int, second: int) -> dict[int, tuple[float, int, int]]:
         """Of every length: seconds for the next second of one and the same video, bytes resident, bytes of memory."""
         moments = self._watch(model, seed, self.lengths[-1] + 4 * second)
         found = {}
@@ -119,7 +119,7 @@ class Cost:
             found[length] = (seconds, moments[here].resident, moments[here].memory)
         return found
 
-    def _anew(self, model: VideoModel, seed: int, second: int) -> dict[int, tuple[float, int, int]]:
+    def _anew(self, model: EvaluatedModel, seed: int, second: int) -> dict[int, tuple[float, int, int]]:
         """The same where a longer video is another video: all of it counts."""
         found = {}
         for length in self.lengths:
@@ -129,7 +129,7 @@ class Cost:
                 break
         return found
 
-    def _watch(self, model: VideoModel, seed: int, num_frames: int) -> list[CostPoint]:
+    def _watch(self, model: EvaluatedModel, seed: int, num_frames: int) -> list[CostPoint]:
         start, moments, frames, began = model.begin(self._request(seed)), [], 0, self.clock()
         for segment in start.stream(num_frames):
             frames += segment.frames.shape[1]
@@ -139,7 +139,7 @@ class Cost:
     def _request(self, seed: int) -> Request:
         return Request(captions=captions_of(self.world, 1, seed), seed=seed)
 
-    def _notes(self, model: VideoModel, found: dict[int, tuple[float, int, int]]) -> list[str]:
+    def _notes(self, model: EvaluatedModel, found: dict[int, tuple[float, int, int]]) -> list[str]:
         if model.extends:
             return ["one video at a time; the time of its next two seconds, halved"]
         notes = ["a longer video is made anew, whole: its seconds count in full, its bytes are the process's peak"]

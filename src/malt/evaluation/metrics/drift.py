@@ -9,13 +9,13 @@ from jaxtyping import Float
 from torch import Tensor
 
 from malt.errors import UsageError
+from malt.evaluation.evaluated_model import EvaluatedModel, Request, collect_spans
 from malt.evaluation.metrics.base import Axes, FigureSpec, batches
 from malt.evaluation.metrics.features import window_features
 from malt.evaluation.metrics.frechet_distance import Gaussian, frechet_distance, gaussian_of
 from malt.evaluation.metrics.picture_signs import histogram_distance, motion, sharpness
 from malt.evaluation.reference import captions_of, seeds_of, true_videos
 from malt.evaluation.result import Curve, MetricResult
-from malt.evaluation.video_model import Request, VideoModel, collect_spans
 from malt.worlds.base import DriftSign, World
 from malt.worlds.registry import oracle_of
 
@@ -108,7 +108,7 @@ class Drift:
         firsts = [round(n * (self.num_frames - STRETCH) / (num - 1)) for n in range(num)]
         return [(first, first + STRETCH) for first in firsts]
 
-    def run(self, model: VideoModel, seed: int) -> MetricResult:
+    def run(self, model: EvaluatedModel, seed: int) -> MetricResult:
         """Make long videos, render those of the same seeds, and compare their stretches."""
         made, true = _Stretches(self), _Stretches(self)
         captions, seeds = captions_of(self.world, self.num_videos, seed), seeds_of(self.num_videos, seed)
@@ -128,7 +128,7 @@ class Drift:
         )
 
     def _distances(
-        self, made: list[Tensor], true: list[Tensor], model: VideoModel, seed: int
+        self, made: list[Tensor], true: list[Tensor], model: EvaluatedModel, seed: int
     ) -> tuple[list[float], list[float]]:
         """Frechet distance to the world of every stretch's windows, and of as many windows of its own."""
         seeds = seeds_of(self.reference_clips, seed, room=SEEDS_OF_TRUTH)

@@ -8,12 +8,12 @@ from jaxtyping import Float
 from torch import Tensor
 
 from malt.errors import UsageError
+from malt.evaluation.evaluated_model import EvaluatedModel, Request, make
 from malt.evaluation.metrics.base import Axes, FigureSpec, batches
 from malt.evaluation.metrics.features import available_features
 from malt.evaluation.metrics.frechet_distance import frechet_of
 from malt.evaluation.reference import captions_of, seeds_of, true_videos
 from malt.evaluation.result import MetricResult
-from malt.evaluation.video_model import Request, VideoModel, make
 from malt.worlds.base import World
 from malt.worlds.video_features import Features
 
@@ -60,7 +60,7 @@ class Frechet:
         extent: dict[str, object] = {"num_videos": self.num_videos, "num_frames": self.num_frames}
         return {"world": self.world.name, "features": names} | extent
 
-    def run(self, model: VideoModel, seed: int) -> MetricResult:
+    def run(self, model: EvaluatedModel, seed: int) -> MetricResult:
         """Make videos of captions, render other videos, and compare their features."""
         features, notes = available_features(self.world)
         made = self._of_made(features, model, seed)
@@ -71,7 +71,7 @@ class Frechet:
         about = f"{self.num_videos} videos of {self.num_frames} frames against as many true ones; features: {counts}"
         return MetricResult(whole=whole, notes=[about, *notes])
 
-    def _of_made(self, features: list[Features], model: VideoModel, seed: int) -> dict[str, Tensor]:
+    def _of_made(self, features: list[Features], model: EvaluatedModel, seed: int) -> dict[str, Tensor]:
         captions = captions_of(self.world, self.num_videos, seed)
         videos = (
             make(model, Request(captions=captions[part], seed=seed + part.start), self.num_frames)
@@ -79,7 +79,7 @@ class Frechet:
         )
         return _features(features, videos)
 
-    def _of_true(self, features: list[Features], model: VideoModel, seed: int, room: int) -> dict[str, Tensor]:
+    def _of_true(self, features: list[Features], model: EvaluatedModel, seed: int, room: int) -> dict[str, Tensor]:
         seeds = seeds_of(self.num_videos, seed, room=room)
         videos = (
             true_videos(self.world, seeds[part], 0, self.num_frames, model.frame_size)

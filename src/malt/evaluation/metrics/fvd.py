@@ -9,12 +9,12 @@ from jaxtyping import Float
 from torch import Tensor
 
 from malt.errors import UsageError
+from malt.evaluation.evaluated_model import EvaluatedModel, Request, make
 from malt.evaluation.metrics.base import Axes, FigureSpec, batches
 from malt.evaluation.metrics.frechet_distance import frechet_of
 from malt.evaluation.metrics.i3d import I3D, PROTOCOL_CLIPS, PROTOCOL_FRAMES, SIDE, load_i3d
 from malt.evaluation.reference import captions_of, seeds_of, true_videos
 from malt.evaluation.result import MetricResult
-from malt.evaluation.video_model import Request, VideoModel, make
 from malt.worlds.base import World
 
 REAL, OTHER_REAL = 1, 2  # rooms of videos whose captions no model is given
@@ -62,7 +62,7 @@ class Fvd:
         }
         return protocol | {"sha256": i3d.sha256, "layout": i3d.layout, "scales_itself": i3d.scales_itself}
 
-    def run(self, model: VideoModel, seed: int) -> MetricResult:
+    def run(self, model: EvaluatedModel, seed: int) -> MetricResult:
         """Make clips, render others, and compare what the network says of them."""
         i3d = load_i3d(self.i3d)
         made = self._features(i3d, self._made(model, seed))
@@ -82,12 +82,12 @@ class Fvd:
                 parts[n].append(i3d(part[:, :n]))
         return {n: torch.cat(of_batches) for n, of_batches in parts.items()}
 
-    def _made(self, model: VideoModel, seed: int) -> Iterable[Tensor]:
+    def _made(self, model: EvaluatedModel, seed: int) -> Iterable[Tensor]:
         captions = captions_of(self.world, self.num_videos, seed)
         for part in batches(self.num_videos):
             yield make(model, Request(captions=captions[part], seed=seed + part.start), max(self.lengths))
 
-    def _true(self, model: VideoModel, seed: int, room: int) -> Iterable[Tensor]:
+    def _true(self, model: EvaluatedModel, seed: int, room: int) -> Iterable[Tensor]:
         seeds = seeds_of(self.num_videos, seed, room=room)
         for part in batches(self.num_videos):
             yield true_videos(self.world, seeds[part], 0, max(self.lengths), model.frame_size)

@@ -8,11 +8,11 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
+from malt.evaluation.evaluated_model import EvaluatedModel, Request, make
 from malt.evaluation.metrics.base import Axes, FigureSpec, batches
 from malt.evaluation.metrics.features import features_of_moments
 from malt.evaluation.reference import acts_in, in_size, seeds_of, true_actions
 from malt.evaluation.result import Curve, MetricResult
-from malt.evaluation.video_model import Request, VideoModel, make
 from malt.worlds.base import World
 from malt.worlds.drive.recordings import FOLDER, driving_files, driving_windows
 from malt.worlds.video_features import Features
@@ -72,7 +72,7 @@ class Prediction:
         counts = {"num_videos": self.num_videos, "given": self.given, "horizon": self.horizon}
         return counts | {"world": self.world.name, "features": self.feature_name}
 
-    def run(self, model: VideoModel, seed: int) -> MetricResult:
+    def run(self, model: EvaluatedModel, seed: int) -> MetricResult:
         """Continue videos of the world or, where the model acts and nobody in the world does, true driving."""
         outcome = MetricResult(notes=self._missing(model))
         for domain, requests in self._domains(model, seed):
@@ -85,14 +85,14 @@ class Prediction:
             outcome = self._add(outcome, domain, torch.cat(made), torch.cat(true), torch.cat(last))
         return outcome
 
-    def _domains(self, model: VideoModel, seed: int) -> Iterator[tuple[str, Iterator[tuple[Request, Tensor]]]]:
+    def _domains(self, model: EvaluatedModel, seed: int) -> Iterator[tuple[str, Iterator[tuple[Request, Tensor]]]]:
         """What is continued: requests, each with the true frames that followed."""
         if not model.action_names or acts_in(self.world, model.action_names):
             yield "", self._of_world(model, seed)
         elif files := driving_files():
             yield DRIVING, self._of_driving(model, seed, min(self.num_videos, len(files) // 2))
 
-    def _of_world(self, model: VideoModel, seed: int) -> Iterator[tuple[Request, Tensor]]:
+    def _of_world(self, model: EvaluatedModel, seed: int) -> Iterator[tuple[Request, Tensor]]:
         seeds, length = seeds_of(self.num_videos, seed), self.given + self.horizon
         for part in batches(self.num_videos):
             clips = [self.world.render([each], START, length) for each in seeds[part]]
@@ -108,7 +108,7 @@ class Prediction:
                 future,
             )
 
-    def _of_driving(self, model: VideoModel, seed: int, num: int) -> Iterator[tuple[Request, Tensor]]:
+    def _of_driving(self, model: EvaluatedModel, seed: int, num: int) -> Iterator[tuple[Request, Tensor]]:
         drives = driving_windows(num, self.given + self.horizon, model.frame_size, seed, driving_files())
         for part in batches(len(drives.frames)):
             first, future = drives.frames[part].split([self.given, self.horizon], dim=1)
@@ -125,7 +125,7 @@ class Prediction:
         note = f"{self.given} true frames were given; the feature distance is a cosine distance, of {self.feature_name}"
         return MetricResult(samples=samples, curves=curves, notes=[*outcome.notes, note])
 
-    def _missing(self, model: VideoModel) -> list[str]:
+    def _missing(self, model: EvaluatedModel) -> list[str]:
         """What to say where there is nothing to continue."""
         if model.action_names and not acts_in(self.world, model.action_names) and not driving_files():
             return [

@@ -7,10 +7,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from malt.evaluation.evaluated_model import EvaluatedModel, MemoryUse, Request, collect
 from malt.evaluation.metrics.base import Axes, FigureSpec, batches
 from malt.evaluation.reference import acts_in, first_seed, in_size, true_actions
 from malt.evaluation.result import Curve, MetricResult
-from malt.evaluation.video_model import MemoryUse, Request, VideoModel, collect
 from malt.worlds.base import HiddenSpan, Occlusion, Oracle, Thing, World
 from malt.worlds.registry import oracle_of
 
@@ -65,7 +65,7 @@ class Recall:
         watched = {"spans": [span.name for span in oracle.spans], "horizon": oracle.horizon, "chance": oracle.chance}
         return {"world": self.world.name, "per_bin": self.per_bin} | watched
 
-    def run(self, model: VideoModel, seed: int) -> MetricResult:
+    def run(self, model: EvaluatedModel, seed: int) -> MetricResult:
         """Watch every occlusion once for each use of the memory."""
         found = self.oracle.occlusions(self.per_bin, first_seed(seed))
         every = sorted((each for in_span in found.values() for each in in_span), key=lambda each: each.given_frames)
@@ -83,7 +83,7 @@ class Recall:
         return MetricResult(samples=samples, curves=curves, notes=self._notes(found))
 
     def _watch(
-        self, model: VideoModel, every: list[Occlusion], uses: list[MemoryUse], seed: int
+        self, model: EvaluatedModel, every: list[Occlusion], uses: list[MemoryUse], seed: int
     ) -> dict[MemoryUse, list[Thing | None]]:
         """What comes out first where each occlusion hid something; None if nothing does."""
         seen: dict[MemoryUse, list[Thing | None]] = {use: [] for use in uses}
@@ -99,7 +99,7 @@ class Recall:
         return seen
 
     def _given(
-        self, asked: list[Occlusion], model: VideoModel
+        self, asked: list[Occlusion], model: EvaluatedModel
     ) -> tuple[Float[Tensor, "b t 3 h w"], Float[Tensor, "b f a"] | None]:
         """The true frames up to each occlusion and, where somebody acts, what is done in them and after them."""
         given, names = asked[0].given_frames, model.action_names

@@ -8,8 +8,8 @@ from typing import TypedDict
 from jaxtyping import Float
 from torch import Tensor
 
+from malt.evaluation.evaluated_model import EvaluatedModel, Request
 from malt.evaluation.reference import captions_of, seeds_of, true_videos
-from malt.evaluation.video_model import Request, VideoModel
 from malt.media.files import replacing
 from malt.media.pixels import to_pixels
 from malt.media.video_writer import VideoSink
@@ -26,7 +26,9 @@ class CaptionedFiles(TypedDict):
     files: dict[str, str]
 
 
-def show(world: World, models: Sequence[VideoModel], folder: Path, num_videos: int, num_frames: int) -> Iterator[str]:
+def show(
+    world: World, models: Sequence[EvaluatedModel], folder: Path, num_videos: int, num_frames: int
+) -> Iterator[str]:
     """Write what is not there yet into `folder`, and name each model whose videos are being made."""
     folder.mkdir(parents=True, exist_ok=True)
     captions = captions_of(world, num_videos, SEED)
@@ -43,7 +45,7 @@ def show(world: World, models: Sequence[VideoModel], folder: Path, num_videos: i
         _write([videos], paths, models[0].frame_rate)
 
 
-def table(world: World, models: Sequence[VideoModel], folder: Path, num_videos: int) -> list[CaptionedFiles]:
+def table(world: World, models: Sequence[EvaluatedModel], folder: Path, num_videos: int) -> list[CaptionedFiles]:
     """For the page: every caption with the files, relative to the page, of those whose videos are there."""
     names = [WORLD, *(model.name for model in models)]
     return [

@@ -5,11 +5,11 @@ each rank keeps all of it). Both may stand in one module. Without torchrun there
 """
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import TypeVar
+from typing import Protocol, TypeVar, runtime_checkable
 
 import torch
 import torch.distributed as dist
@@ -20,7 +20,7 @@ from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
 from torch.distributed.tensor import DTensor
 
 from malt.errors import UsageError
-from malt.models.transformer import MaltTransformer3DModel
+from malt.memory.protocol import LayerMemory
 from malt.precision import choose_precision
 
 Result = TypeVar("Result")
@@ -169,8 +169,27 @@ class ParallelConfig:
             raise ValueError(f"num_replicas is {self.num_replicas}; give at least 1")
 
 
-def parallelize(model: MaltTransformer3DModel, config: ParallelConfig, precision: torch.dtype, compiled: bool) -> None:
+@runtime_checkable
+class BlockModel(Protocol):
+    """A transformer whose blocks can be compiled, recomputed and sharded one by one."""
+
+    @property
+    def blocks(self) -> Iterable[nn.Module]:
+        """In the order in which they run."""
+        ...
+
+    def memory_modules(self) -> Sequence[LayerMemory]:
+        """The memory of each layer."""
+        ...
+
+    def enable_gradient_checkpointing(self) -> None:
+        """Keep only the input of each block, and compute it once more for gradients."""
+        ...
+
+
+def parallelize(model: nn.Module, config: ParallelConfig, precision: torch.dtype, compiled: bool) -> None:
     """Make a transformer ready to be learned, in this order: checkpointing, compilation of each block, sharding."""
+    assert isinstance(model, BlockModel)
     blocks = list(model.blocks)
     if config.activation_checkpointing:
         model.enable_gradient_checkpointing()
@@ -182,7 +201,10 @@ def parallelize(model: MaltTransformer3DModel, config: ParallelConfig, precision
         compile_blocks(blocks)
     # What a memory begins with (a few tokens) is asked for outside its block, when the block's weights are not gathered.
     beginnings = [
-        parameter for block in blocks for parameter in block.get_submodule("memory").parameters(recurse=False)
+        parameter
+        for memory in model.memory_modules()
+        if isinstance(memory, nn.Module)
+        for parameter in memory.parameters(recurse=False)
     ]
     shard(
         model,

@@ -76,7 +76,7 @@ class Samples:
             scheduler=FlowMatchEulerDiscreteScheduler(shift=self.sampling.shift),
             context_noise=self.sampling.context_noise,
             caption=caption,
-            uncaptioned=captioned.caption([""] * len(captions), num_tokens=caption[0].shape[1]),
+            uncaptioned=captioned.caption([""] * len(captions), num_tokens=caption.states.shape[1]),
             latent_size=(self.held_out.latents.shape[-2], self.held_out.latents.shape[-1]),
             guidance=Guidance(text=self.sampling.guidance_scale, memory=self.sampling.memory_guidance_scale),
             num_steps=self.sampling.num_inference_steps,

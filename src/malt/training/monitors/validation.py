@@ -51,7 +51,7 @@ def validation_losses(
             latents=batch.latents.to(device),
             caption=captioned.caption(batch.captions),
             begins=batch.begins.to(device),
-            actions=None if batch.actions is None or model.config.action_dim is None else batch.actions.to(device),
+            actions=None if batch.actions is None or model.action_dim is None else batch.actions.to(device),
             segment_frames=model.segment_frames,
             context_frames=model.context_frames,
         )
@@ -63,7 +63,7 @@ def validation_losses(
             segment = sequence.latents[:, sequence.frames(index)]
             actions = sequence.actions_of(index, with_context=False)
             clean = torch.zeros(segment.shape[:2], device=device)
-            memory = model(segment, clean, memory, *sequence.caption, actions=actions).memory
+            memory = model(segment, clean, memory, **sequence.caption.arguments, actions=actions).memory
     return torch.stack(losses).cpu()
 
 
@@ -87,7 +87,7 @@ def _loss(
         interpolate(clean, eps, levels),
         levels,
         memory,
-        *sequence.caption,
+        **sequence.caption.arguments,
         actions=sequence.actions_of(index, with_context=True),
         num_context_frames=model.context_frames,
         update_memory=False,

@@ -3,13 +3,14 @@
 from collections.abc import Callable
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from torch import Tensor, nn
 from transformers import PreTrainedTokenizerFast, T5EncoderModel
 
 from malt.data.batch import Batch
+from malt.diffusion.caption import Caption
 from malt.errors import UsageError
-from malt.models.transformer import MaltTransformer3DModel
+from malt.models.video_model import VideoModel
 from malt.training.objectives.curriculum import Stage
 from malt.training.objectives.denoising_loss import denoising_loss
 from malt.training.objectives.objective import Objective
@@ -28,14 +29,12 @@ class CaptionedTransformer(nn.Module):
     """The transformer and the text encoder that is trained along with it."""
 
     def __init__(
-        self, transformer: MaltTransformer3DModel, text_encoder: T5EncoderModel, tokenizer: PreTrainedTokenizerFast
+        self, transformer: VideoModel, text_encoder: T5EncoderModel, tokenizer: PreTrainedTokenizerFast
     ) -> None:
         super().__init__()
         self.transformer, self.text_encoder, self.tokenizer = transformer, text_encoder, tokenizer
 
-    def caption(
-        self, captions: list[str], num_tokens: int | None = None
-    ) -> tuple[Float[Tensor, "b n e"], Bool[Tensor, "b n"]]:
+    def caption(self, captions: list[str], num_tokens: int | None = None) -> Caption:
         """Encoded captions and which of their tokens count; as many tokens as the longest needs, where none are given."""
         device, most = self.text_encoder.device, self.tokenizer.model_max_length
         longest = max(map(len, self.tokenizer(captions, truncation=True).input_ids), default=1)
@@ -44,7 +43,7 @@ class CaptionedTransformer(nn.Module):
         padded = {"padding": "max_length", "max_length": length, "truncation": True}
         tokens = self.tokenizer(captions, **padded, return_tensors="pt").to(device)
         states = self.text_encoder(tokens.input_ids, attention_mask=tokens.attention_mask).last_hidden_state
-        return states, tokens.attention_mask.bool()
+        return Caption(states, tokens.attention_mask.bool())
 
 
 class DenoisingObjective:
@@ -111,9 +110,9 @@ class DenoisingObjective:
             actions = torch.zeros_like(actions)
         return Batch(batch.latents[seen], batch.captions[own], batch.begins[own], actions)
 
-    def _sequence(self, batch: Batch, caption: tuple[Tensor, Tensor]) -> SegmentedSequence:
+    def _sequence(self, batch: Batch, caption: Caption) -> SegmentedSequence:
         model = self.module.transformer
-        actions = _actions(batch, model.config.action_dim)
+        actions = _actions(batch, model.action_dim)
         return SegmentedSequence(
             latents=batch.latents.to(model.device),
             caption=caption,

@@ -8,7 +8,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from malt.diffusion.flow import interpolate, logit_normal, velocity
-from malt.models.transformer import MaltTransformer3DModel
+from malt.models.video_model import VideoModel
 from malt.training.objectives.objective import Objective
 from malt.training.objectives.rng import StepRandom
 from malt.training.objectives.segments import SegmentedSequence
@@ -26,9 +26,7 @@ class LossTerms(NamedTuple):
     regularisation: Float[Tensor, ""] | None
 
 
-def denoising_loss(
-    model: MaltTransformer3DModel, sequence: SegmentedSequence, objective: Objective, rng: StepRandom
-) -> LossTerms:
+def denoising_loss(model: VideoModel, sequence: SegmentedSequence, objective: Objective, rng: StepRandom) -> LossTerms:
     """The errors of the segments from `first_denoised` on, and the regularisation where it is asked for."""
     unrolled = unroll_memory(model, sequence, objective, rng)
     prediction, target = _denoise(model, sequence, unrolled, objective, rng)
@@ -39,7 +37,7 @@ def denoising_loss(
 
 
 def _denoise(
-    model: MaltTransformer3DModel,
+    model: VideoModel,
     sequence: SegmentedSequence,
     unrolled: UnrolledMemory,
     objective: Objective,
@@ -50,13 +48,11 @@ def _denoise(
     clean = torch.cat([sequence.behind(unrolled.seen, index) for index in denoised])
     level = noise_levels(sequence, objective, rng)
     eps = rng.normal(len(denoised), clean.shape[1:]).to(clean)
-    states, mask = (repeat(x, "b ... -> (k b) ...", k=len(denoised)) for x in sequence.caption)
     prediction = model(
         interpolate(clean, eps, level),
         level,
         unrolled.memory,
-        states,
-        mask,
+        **sequence.caption.repeat(len(denoised)).arguments,
         actions=sequence.actions_of(*denoised, with_context=True),
         num_context_frames=sequence.context_frames,
         update_memory=False,

@@ -6,17 +6,19 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from malt.diffusion.caption import Caption
+
 
 @dataclass(frozen=True, kw_only=True)
 class SegmentedSequence:
     """Latents of consecutive segments behind a context, and what the model is told of them.
 
-    latents: context first. caption: encoder states (b, n, e) and which of them count (b, n). begins: which videos begin a
+    latents: context first. caption: of each video. begins: which videos begin a
     film here, so that their first context is nothing. actions: of every latent frame, None for a model that takes none.
     """
 
     latents: Float[Tensor, "b s c h w"]
-    caption: tuple[Float[Tensor, "b n e"], Bool[Tensor, "b n"]]
+    caption: Caption
     begins: Bool[Tensor, " b"]
     actions: Float[Tensor, "b s a"] | None
     segment_frames: int

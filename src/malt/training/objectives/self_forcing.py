@@ -7,7 +7,7 @@ from torch import Tensor
 
 from malt.diffusion.flow import interpolate
 from malt.memory.state import KVCache, Memory
-from malt.models.transformer import MaltTransformer3DModel
+from malt.models.video_model import VideoModel
 from malt.training.objectives.autocast import no_gradients
 from malt.training.objectives.objective import SelfForcingConfig
 from malt.training.objectives.rng import StepRandom
@@ -20,7 +20,7 @@ class SelfForcing:
     All videos are computed and the chosen ones kept, so that every process makes the same passes, of the same sizes.
     """
 
-    def __init__(self, model: MaltTransformer3DModel, config: SelfForcingConfig, rng: StepRandom) -> None:
+    def __init__(self, model: VideoModel, config: SelfForcingConfig, rng: StepRandom) -> None:
         self.model, self.config, self.rng = model, config, rng.fork()
         self.which: Bool[Tensor, " b"] = self.rng.uniform() < config.prob
 
@@ -43,7 +43,14 @@ class SelfForcing:
         for number in range(num_steps):
             left = torch.cat([levels[:, :context], levels[:, context:] - number * step], dim=1)
             found = self.model(
-                noisy, left, memory, *sequence.caption, actions, context, cache=cache, update_memory=False
+                noisy,
+                left,
+                memory,
+                **sequence.caption.arguments,
+                actions=actions,
+                num_context_frames=context,
+                cache=cache,
+                update_memory=False,
             )
             cache = found.cache
             made = noisy[:, context:] - step[:, :, None, None, None] * found.velocity[:, context:].float()

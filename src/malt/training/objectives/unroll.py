@@ -11,7 +11,7 @@ from torch import Tensor
 from malt.diffusion.flow import interpolate
 from malt.memory.regularisation import memory_regularisation
 from malt.memory.state import Memory, State, forget, join, without_places
-from malt.models.transformer import MaltTransformer3DModel
+from malt.models.video_model import VideoModel
 from malt.training.objectives.autocast import no_gradients
 from malt.training.objectives.objective import NoiseConfig, Objective
 from malt.training.objectives.rng import StepRandom
@@ -33,7 +33,7 @@ class UnrolledMemory(NamedTuple):
 
 
 def unroll_memory(
-    model: MaltTransformer3DModel, sequence: SegmentedSequence, objective: Objective, rng: StepRandom
+    model: VideoModel, sequence: SegmentedSequence, objective: Objective, rng: StepRandom
 ) -> UnrolledMemory:
     """Write all segments but the last; only the last `bptt_segments` writes carry gradients.
 
@@ -41,7 +41,7 @@ def unroll_memory(
     """
     unroll, seen = objective.unroll, sequence.latents[:, : sequence.context_frames]
     own = SelfForcing(model, objective.self_forcing, rng) if objective.self_forcing.prob else None
-    remembers = unroll.num_segments > 1 and model.config.memory != "none"
+    remembers = unroll.num_segments > 1 and model.remembers
     memory, before, penalties = _empty(model, sequence, 1, remembers), [], []
     for index in range(unroll.num_segments - 1):
         if index >= unroll.first_denoised:
@@ -63,14 +63,14 @@ def unroll_memory(
     return UnrolledMemory(met, seen, regularisation)
 
 
-def _empty(model: MaltTransformer3DModel, sequence: SegmentedSequence, groups: int, remembers: bool) -> Memory:
+def _empty(model: VideoModel, sequence: SegmentedSequence, groups: int, remembers: bool) -> Memory:
     """Memories in which nothing is written; with no places to attend to where nothing ever will be."""
     memory = model.empty_memory(groups * len(sequence.latents), *sequence.latents.shape[-2:])
     return memory if remembers else without_places(memory)
 
 
 def _write(
-    model: MaltTransformer3DModel,
+    model: VideoModel,
     sequence: SegmentedSequence,
     index: int,
     segment: Tensor,
@@ -83,7 +83,7 @@ def _write(
     levels = repeat(level, "b -> b s", s=segment.shape[1])
     noisy = interpolate(segment, rng.normal(shape=segment.shape[1:]).to(segment), levels)
     actions = sequence.actions_of(index, with_context=False)
-    written: Memory = model(noisy, levels, memory, *sequence.caption, actions=actions).memory
+    written: Memory = model(noisy, levels, memory, **sequence.caption.arguments, actions=actions).memory
     return written
 
 

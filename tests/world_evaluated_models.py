@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from malt.evaluation.evaluated_model import MemoryUse, Request
 from malt.evaluation.reference import seeds_of, true_videos
-from malt.evaluation.video_model import MemoryUse, Request
 from malt.rollouts.base import Segment
 from malt.worlds.passage.scenes import SIZE
 from malt.worlds.registry import open_world

@@ -40,7 +40,7 @@ class VideoStart(Protocol):
 
 
 @runtime_checkable
-class VideoModel(Protocol):
+class EvaluatedModel(Protocol):
     """A model and a way to make video with it."""
 
     @property
@@ -128,7 +128,7 @@ class RolloutStart:
 
 @dataclass(frozen=True, kw_only=True)
 class RolloutModel:
-    """A `VideoModel` made of anything that gives a rollout for a request.
+    """A `EvaluatedModel` made of anything that gives a rollout for a request.
 
     action_names: what is done in a frame, empty where nobody acts; without any actions asked for, all of them are 0.
     tell: hears of every segment how many frames it has.
@@ -166,22 +166,21 @@ class RolloutModel:
         return (still if request.actions is None else request.actions).to(self.device)
 
 
-def video_model_of(
+def evaluated_model_of(
     pipeline: MaltPipeline,
     name: str = "malt",
     *,
     called: str | None = None,
     identity: Mapping[str, object] | None = None,
     tell: Callable[[int], None] | None = None,
-) -> VideoModel:
+) -> EvaluatedModel:
     """What a pipeline is to a metric, with the rollout of this name; `called` names it where names would be alike."""
-    settings = pipeline.transformer.config
     return RolloutModel(
         name=called or name,
         rollout=lambda request: build_rollout(name, pipeline.rollout(request.captions)),
         frame_rate=pipeline.frame_rate,
         frame_size=pipeline.frame_size,
-        has_memory=name == "malt" and settings.memory != "none",
+        has_memory=name == "malt" and pipeline.transformer.remembers,
         extends=name != "full",
         action_names=tuple(pipeline.action_names),
         identity={**(identity or {}), "rollout": name},
@@ -206,7 +205,7 @@ def collect(segments: Iterable[Segment]) -> Float[Tensor, "b t 3 h w"]:
     return torch.cat([segment.frames for segment in segments], dim=1)
 
 
-def make(model: VideoModel, request: Request, num_frames: int) -> Float[Tensor, "b t 3 h w"]:
+def make(model: EvaluatedModel, request: Request, num_frames: int) -> Float[Tensor, "b t 3 h w"]:
     """So many frames of every video asked for."""
     return collect(model.begin(request).stream(num_frames))
 

@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 
 import tiny_pipeline
-from malt.evaluation.video_model import Request, VideoModel, collect, collect_spans, make, video_model_of
+from malt.evaluation.evaluated_model import EvaluatedModel, Request, collect, collect_spans, evaluated_model_of, make
 from malt.rollouts.registry import ROLLOUTS
 from tiny_pipeline import SEGMENT
 
@@ -13,29 +13,29 @@ PROMPTS = [tiny_pipeline.PROMPT, "a blue square"]
 
 
 @pytest.fixture(scope="module")
-def model() -> VideoModel:
-    return video_model_of(tiny_pipeline.pipeline())
+def model() -> EvaluatedModel:
+    return evaluated_model_of(tiny_pipeline.pipeline())
 
 
 def given(num_frames: int) -> Tensor:
     return torch.stack([tiny_pipeline.video(num_frames, seed) for seed in (1, 2)])
 
 
-def test_it_makes_what_the_pipeline_makes(model: VideoModel) -> None:
+def test_it_makes_what_the_pipeline_makes(model: EvaluatedModel) -> None:
     rollout = tiny_pipeline.pipeline().rollout(PROMPTS)
     wanted = torch.cat([segment.frames for segment in rollout.stream(20, rollout.begin(5))], dim=1)
     assert torch.equal(make(model, Request(captions=PROMPTS, seed=5), 20), wanted)
 
 
 @pytest.mark.parametrize("extra", [0, 3])
-def test_frames_are_counted_from_the_end_of_the_given_ones(model: VideoModel, extra: int) -> None:
+def test_frames_are_counted_from_the_end_of_the_given_ones(model: EvaluatedModel, extra: int) -> None:
     place = model.begin(Request(captions=PROMPTS, first=given(2 * SEGMENT + extra)))
     segments = list(place.stream(12))
     assert segments[0].start == 0
     assert collect(segments).shape[:2] == (2, 12)
 
 
-def test_an_emptied_memory_is_not_the_same_and_another_video_is_its_own(model: VideoModel) -> None:
+def test_an_emptied_memory_is_not_the_same_and_another_video_is_its_own(model: EvaluatedModel) -> None:
     place = model.begin(Request(captions=[PROMPTS[0]] * 2, first=given(2 * SEGMENT)))
     kept, emptied, swapped = (collect(place.stream(SEGMENT, use)) for use in ("kept", "emptied", "swapped"))
     assert not torch.allclose(kept, emptied)
@@ -43,18 +43,18 @@ def test_an_emptied_memory_is_not_the_same_and_another_video_is_its_own(model: V
     assert torch.equal(kept, collect(place.stream(SEGMENT)))
 
 
-def test_a_swapped_memory_is_the_next_videos(model: VideoModel) -> None:
+def test_a_swapped_memory_is_the_next_videos(model: EvaluatedModel) -> None:
     same = torch.stack([tiny_pipeline.video(2 * SEGMENT, 1)] * 2)
     place = model.begin(Request(captions=[PROMPTS[0]] * 2, first=same))
     assert torch.allclose(collect(place.stream(SEGMENT)), collect(place.stream(SEGMENT, "swapped")), atol=1e-5)
 
 
 def test_a_model_without_memory_says_so() -> None:
-    assert video_model_of(tiny_pipeline.pipeline()).has_memory
-    assert not video_model_of(tiny_pipeline.pipeline(memory="none")).has_memory
+    assert evaluated_model_of(tiny_pipeline.pipeline()).has_memory
+    assert not evaluated_model_of(tiny_pipeline.pipeline(memory="none")).has_memory
 
 
-def test_spans_are_kept_of_a_stream_and_nothing_else(model: VideoModel) -> None:
+def test_spans_are_kept_of_a_stream_and_nothing_else(model: EvaluatedModel) -> None:
     request = Request(captions=PROMPTS)
     whole, place = make(model, request, 30), model.begin(request)
     spans = collect_spans(place.stream(30), [(0, 5), (6, 18), (20, 30)])
@@ -64,7 +64,7 @@ def test_spans_are_kept_of_a_stream_and_nothing_else(model: VideoModel) -> None:
 
 @pytest.mark.parametrize("name", ROLLOUTS)
 def test_every_way_to_make_a_video_can_be_measured(name: str) -> None:
-    model = video_model_of(tiny_pipeline.pipeline(), name)
+    model = evaluated_model_of(tiny_pipeline.pipeline(), name)
     place = model.begin(Request(captions=PROMPTS, first=given(SEGMENT)))
     videos = collect(place.stream(2 * SEGMENT + 3))
     assert videos.shape == (2, 2 * SEGMENT + 3, 3, tiny_pipeline.SIDE, tiny_pipeline.SIDE)
@@ -74,7 +74,7 @@ def test_every_way_to_make_a_video_can_be_measured(name: str) -> None:
 
 def test_actions_of_the_true_video_are_done_frame_by_frame() -> None:
     each = 4  # frames in a latent frame of the tiny autoencoder
-    model = video_model_of(tiny_pipeline.pipeline(action_dim=2 * each))
+    model = evaluated_model_of(tiny_pipeline.pipeline(action_dim=2 * each))
     chance = torch.Generator().manual_seed(0)
     actions = torch.randn(2, 4 * SEGMENT, 2, generator=chance)
     first = given(SEGMENT)
@@ -90,7 +90,7 @@ def test_actions_of_the_true_video_are_done_frame_by_frame() -> None:
 
 
 def test_where_somebody_could_act_and_nobody_is_asked_to_nothing_is_done() -> None:
-    model = video_model_of(tiny_pipeline.pipeline(action_dim=8))
+    model = evaluated_model_of(tiny_pipeline.pipeline(action_dim=8))
     still = torch.zeros(2, 4 * SEGMENT, 2)
     for first in (None, given(SEGMENT)):
         idle = make(model, Request(captions=PROMPTS, first=first), SEGMENT + 3)

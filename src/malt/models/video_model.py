@@ -1,0 +1,76 @@
+"""The seam between a video model and all that makes, trains or measures with it: ours, and a pretrained one with a memory."""
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple, Protocol, runtime_checkable
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from malt.memory.protocol import LayerMemory
+from malt.memory.state import KVCache, Memory
+
+
+class TransformerOutput(NamedTuple):
+    """What a pass gives.
+
+    velocity: of every latent frame. memory: after these frames, or as it was where it was not to be updated. cache: keys
+    and values of that memory and of the caption, for the next step of the same segment; None where the memory was updated.
+    """
+
+    velocity: Float[Tensor, "b s c h w"]
+    memory: Memory
+    cache: KVCache | None
+
+
+@runtime_checkable
+class VideoModel(Protocol):
+    """A latent video model that predicts velocities and carries a memory: `MaltTransformer3DModel`, or an adapted base.
+
+    segment_frames, context_frames: latent frames of a segment, and clean ones before it that it sees beside its memory.
+    patch_size: side of the square of latent pixels that is one token. action_dim: length of a latent frame's action vector,
+    None for a model that takes no actions. remembers: whether its memory has room for anything.
+    """
+
+    @property
+    def segment_frames(self) -> int: ...  # noqa: D102
+    @property
+    def context_frames(self) -> int: ...  # noqa: D102
+    @property
+    def patch_size(self) -> int: ...  # noqa: D102
+    @property
+    def action_dim(self) -> int | None: ...  # noqa: D102
+    @property
+    def remembers(self) -> bool: ...  # noqa: D102
+    @property
+    def device(self) -> torch.device:
+        """Where its weights are."""
+        ...
+
+    def empty_memory(self, batch: int, height: int, width: int) -> Memory:
+        """A memory in which nothing has been written, for `batch` videos of `height` x `width` latent pixels."""
+        ...
+
+    def memory_modules(self) -> Sequence[LayerMemory]:
+        """The memory of each layer, in the order of a `Memory`'s states."""
+        ...
+
+    def __call__(
+        self,
+        latents: Float[Tensor, "b s c h w"],
+        timestep: Float[Tensor, "b s"],
+        memory: Memory | None,
+        encoder_hidden_states: Float[Tensor, "b n e"],
+        encoder_attention_mask: Bool[Tensor, "b n"],
+        actions: Float[Tensor, "b s a"] | None = None,
+        num_context_frames: int = 0,
+        cache: KVCache | None = None,
+        update_memory: bool = True,
+        added_conditions: Mapping[str, Tensor] | None = None,
+    ) -> TransformerOutput:
+        """Velocity, memory and cache, as in `MaltTransformer3DModel.forward`.
+
+        `added_conditions` has whatever else a pretrained base is conditioned on, by name, batch first: pooled text, a second
+        encoder's states, an image's tokens, known channels, embedded guidance.
+        """
+        ...
