@@ -94,3 +94,9 @@ def test_a_rate_is_a_factor_on_every_groups_own() -> None:
 def test_a_plan_that_makes_no_sense_is_refused_in_a_sentence(setting: dict[str, Any], sentence: str) -> None:
     with pytest.raises(ValueError, match=sentence):
         Optimization(**{"num_steps": 10} | setting)
+
+
+def test_low_rank_factors_are_left_to_adamw() -> None:
+    factors = nn.ModuleDict({"lora_A": nn.Linear(4, 2, bias=False), "lora_B": nn.Linear(2, 4, bias=False)})
+    (only,) = build_optimizers(nn.ModuleDict({"blocks": factors}), PLAN)
+    assert isinstance(only, AdamW)

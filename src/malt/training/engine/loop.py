@@ -17,6 +17,7 @@ from malt.training.engine.optimizer import Optimization, build_optimizers, set_r
 from malt.training.engine.parallel import clip_gradients, current_context, is_sharded, local_tensor, reshard
 from malt.training.engine.stopping import CompilingAbandonedError, StopSignals
 from malt.training.engine.train_state import TrainState
+from malt.training.engine.trainable import trainable
 
 Action = Callable[[int, nn.Module], None]
 LOG_EVERY = 20  # steps; a shorter run tells of its last one
@@ -144,9 +145,9 @@ def _divergence(folder: Path, progress: TrainProgress) -> str:
 @torch.no_grad()
 def _with_ema(module: nn.Module, ema: EMA, action: Action, step: int) -> None:
     """Run an action on the averaged weights, then put the learning ones back."""
-    learning = {name: local_tensor(p.detach()).clone() for name, p in module.named_parameters()}
+    learning = {name: local_tensor(p.detach()).clone() for name, p in trainable(module).items()}
     ema.copy_to(module)
     action(step, module)
     reshard(module)
-    for name, parameter in module.named_parameters():
+    for name, parameter in trainable(module).items():
         local_tensor(parameter).copy_(learning[name])

@@ -11,6 +11,7 @@ from torch.optim import AdamW, Optimizer
 
 from malt.training.engine.muon import Muon
 from malt.training.engine.parallel import agreed_precision, current_context, is_sharded
+from malt.training.engine.trainable import trainable
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,16 +55,18 @@ class Optimization:
 def build_optimizers(module: nn.Module, optimization: Optimization) -> list[Optimizer]:
     """AdamW; or Muon for the matrices inside blocks, encoder and decoder, and AdamW for the rest.
 
-    Muon orthogonalises whole matrices: of a sharded module no rank has one, and AdamW learns all of it.
+    Muon orthogonalises whole matrices: of a sharded module no rank has one, and AdamW learns all of it. The two factors of
+    a low-rank change are AdamW's: not they but their product is a matrix of the network.
     """
     muon_rate = optimization.muon_learning_rate or 0.0
     if muon_rate and is_sharded(module):
         muon_rate = 0.0
         if current_context().is_first:
             print("the model is sharded, so AdamW learns all of it; Muon needs whole matrices", file=sys.stderr)
-    matrices = [p for name, p in module.named_parameters() if muon_rate and _is_hidden_matrix(name, p)]
+    learned = trainable(module)
+    matrices = [p for name, p in learned.items() if muon_rate and _is_hidden_matrix(name, p)]
     chosen = {id(p) for p in matrices}
-    rest = [(name, p) for name, p in module.named_parameters() if p.requires_grad and id(p) not in chosen]
+    rest = [(name, p) for name, p in learned.items() if id(p) not in chosen]
     text = [p for name, p in rest if "text_encoder" in name]
     decay = [p for name, p in rest if p.ndim >= 2 and "text_encoder" not in name]
     plain = [p for name, p in rest if p.ndim < 2 and "text_encoder" not in name]
@@ -103,5 +106,5 @@ def set_rate(optimizers: list[Optimizer], factor: float) -> None:
 
 
 def _is_hidden_matrix(name: str, parameter: torch.Tensor) -> bool:
-    inside = any(part in ("blocks", "encoder", "decoder", "to_pixels") for part in name.split("."))
-    return parameter.requires_grad and parameter.ndim == 2 and inside and "text_encoder" not in name
+    inside = any(part in ("blocks", "encoder", "decoder", "to_pixels", "adapter") for part in name.split("."))
+    return parameter.ndim == 2 and inside and "text_encoder" not in name and "lora_" not in name

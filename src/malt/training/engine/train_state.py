@@ -6,14 +6,15 @@ from torch.optim import Optimizer
 
 from malt.training.engine.ema import EMA
 from malt.training.engine.parallel import local_tensor
+from malt.training.engine.trainable import trainable
 
 
 class TrainState:
-    """A module, the average of its weights and its optimizers; each optimizer's state goes by its parameter's name."""
+    """The weights of a module that learn, their average, and optimizers whose state goes by the parameters' names."""
 
     def __init__(self, module: nn.Module, ema: EMA, optimizers: list[Optimizer]) -> None:
         self.module, self.ema, self.optimizers = module, ema, optimizers
-        self._parameters = dict(module.named_parameters())
+        self._parameters = trainable(module)
         self._names = {id(parameter): name for name, parameter in self._parameters.items()}
 
     @property
