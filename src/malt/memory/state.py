@@ -34,13 +34,13 @@ class KeysValues(NamedTuple):
 
 
 class LayerCache(NamedTuple):
-    """Keys and values that a layer made of its memory (None where that has none to give) and of the caption.
+    """Keys and values that a layer made of its memory (None where that has none to give) and, in models of ours, of the caption.
 
     They stay the same while a segment is denoised, so they are made in the first step and handed on to the others.
     """
 
     memory: KeysValues | None
-    caption: KeysValues
+    caption: KeysValues | None = None
 
 
 KVCache = tuple[LayerCache, ...]

@@ -79,6 +79,7 @@ class MaltBlock(nn.Module):
         hidden = _modulate(self._attend(normed, cache.memory, layout), gate1, hidden)
         if isinstance(self.memory, ResidualMemory):
             hidden = self.memory.read(hidden, state, conditions)
+        assert cache.caption is not None
         hidden = hidden + self.attn2(self.norm2(hidden), [cache.caption])
         hidden = _modulate(self.ff(_modulate(self.norm3(hidden), scale3, shift3)), gate3, hidden)
         if not update_memory:

@@ -1,0 +1,144 @@
+"""How a memory gets to the blocks of a base whose forward knows nothing of it.
+
+A base's forward goes over its blocks by `for block in self.blocks`. While a pass of ours runs, that loop finds every block
+bound to the pass, which hands the block its layer's memory inside the rotary argument. Names, parameters and state dict of
+the base stay what they were, and without a pass the base does what it always did.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from malt.adapters.adapter import MemoryAdapter
+from malt.adapters.family import AttendedMemory, Family, RotaryWithMemory
+from malt.adapters.layer import AdapterLayer
+from malt.memory.protocol import Conditions
+from malt.memory.state import KVCache, LayerCache, Memory, State
+
+
+class Blocks(nn.ModuleList):
+    """A base's list of blocks; while a pass runs, its forward finds them bound to that pass."""
+
+    def __iter__(self) -> Iterator[Any]:
+        running = _RUNNING.get()
+        blocks = super().__iter__()
+        return blocks if running is None else running.bound(blocks)
+
+
+@dataclass
+class LayerResult:
+    """What a layer leaves: its memory after the pass, and keys and values for the next step."""
+
+    state: State
+    cache: LayerCache
+
+
+class MemoryPass:
+    """One forward pass: what every layer is handed beside what its base hands it.
+
+    The pass is looked up once, when the base begins to go over its blocks; after that each block has it as an argument. So
+    neither recomputation nor the thread of a backward pass ever asks which pass it belongs to.
+    """
+
+    def __init__(
+        self,
+        base: Any,
+        adapter: MemoryAdapter,
+        family: Family,
+        memory: Memory,
+        conditions: Conditions,
+        cache: KVCache | None,
+        update_memory: bool,
+    ) -> None:
+        self.base, self.layers, self.family = base, adapter.each, family
+        self.memory, self.conditions, self.cache, self.update_memory = memory, conditions, cache, update_memory
+        self.learning = torch.is_grad_enabled()
+        self.counts = _counts(memory)
+        self.begun = 0
+        self.results: list[LayerResult | None] = [None] * len(self.layers)
+
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        """While this lasts, the base's blocks are bound to this pass, in this thread."""
+        token = _RUNNING.set(self)
+        try:
+            yield
+        finally:
+            _RUNNING.reset(token)
+
+    def finished(self) -> list[LayerResult]:
+        """What all layers left."""
+        done = [result for result in self.results if result is not None]
+        if len(done) != len(self.layers):
+            raise RuntimeError(f"the base ran {len(done)} of its {len(self.layers)} blocks")
+        return done
+
+    def bound(self, blocks: Iterator[nn.Module]) -> Iterator[Any]:
+        """Each block as a function of what its base hands it; where a base has several lists, they follow one another."""
+        for block in blocks:
+            self.begun += 1
+            yield partial(self._run, self.begun - 1, block)
+
+    def _run(self, number: int, block: nn.Module, *given: Any, **named: Any) -> Any:
+        layer, state = self.layers[number], self.memory[number]
+        attended = self._attended(number, given[0] if given else named["hidden_states"])
+        made = block(
+            *(_carrying(x, attended) for x in given), **{name: _carrying(x, attended) for name, x in named.items()}
+        )
+        tokens, *others = made if isinstance(made, tuple) else (made,)
+        tokens = layer.read(tokens, state, self.conditions)
+        if self.update_memory:
+            state = layer.write(tokens, state, self.conditions)
+        if self.results[number] is None:  # else the layer is being computed again, for its gradient
+            self.results[number] = LayerResult(state, LayerCache(None if attended is None else attended.made))
+        return (tokens, *others) if isinstance(made, tuple) else tokens
+
+    def _attended(self, number: int, like: Tensor) -> AttendedMemory | None:
+        """What the layer's self-attention is to see of its memory."""
+        if self.cache is not None:
+            known = self.cache[number].memory
+            return None if known is None else AttendedMemory(None, known.valid, made=known)
+        layer, state, counts = self.layers[number], self.memory[number], self.counts[number]
+        if not (self.learning or counts.any):
+            return None
+        found = layer.context(state, self.conditions)
+        if found is None:
+            return None
+        tokens = layer.modulated(self.family.norm(found.tokens.to(like.device))).to(like.dtype)
+        valid = None if counts.all else found.valid.to(like.device)
+        return AttendedMemory(tokens, valid, self._tables(found.times, like), keeps=not self.learning)
+
+    def _tables(self, times: Tensor | None, like: Tensor) -> Any:
+        """Rotary tables of whole frames at these times, counted from the first frame that is no context."""
+        if times is None:
+            return None
+        layout = self.conditions.layout
+        rows, columns = (torch.arange(n, device=like.device) for n in (layout.rows, layout.columns))
+        return self.family.tables(self.base, times.to(like.device) + layout.num_context, rows, columns)
+
+
+_RUNNING: ContextVar[MemoryPass | None] = ContextVar("malt_memory_pass", default=None)
+
+
+@dataclass(frozen=True)
+class _Counts:
+    any: bool
+    all: bool
+
+
+def _counts(memory: Memory) -> list[_Counts]:
+    """For every layer whether any and whether all of its places are written; one look at the device for the whole pass."""
+    flags = torch.stack([torch.stack([state.valid.any(), state.valid.all()]) for state in memory])
+    return [_Counts(bool(some), bool(every)) for some, every in flags.tolist()]
+
+
+def _carrying(given: Any, attended: AttendedMemory | None) -> Any:
+    """An argument of a block; if it is the rotary tables, with what is remembered behind them."""
+    is_rotary = isinstance(given, tuple) and len(given) == 2 and all(isinstance(x, Tensor) for x in given)
+    return RotaryWithMemory(given[0], given[1], attended) if is_rotary and attended is not None else given

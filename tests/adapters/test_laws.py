@@ -1,0 +1,199 @@
+"""Laws that hold for every family of pretrained bases, on tiny models of diffusers' own classes."""
+
+import copy
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from tiny_bases import BATCH, FRAMES, SIDE, TINY_BASES, TinyBase, remember, run
+from torch import Tensor
+
+from malt.adapters import AdaptedTransformer3DModel, remove_memory
+from malt.adapters.blocks import Blocks
+from malt.memory.state import Memory, num_bytes
+
+PRECISIONS = (torch.float32, torch.bfloat16)
+KINDS = ("recurrent", "hierarchical", "slots", "bank")
+
+
+@pytest.fixture(params=TINY_BASES)
+def tiny(request: pytest.FixtureRequest) -> TinyBase:
+    return TINY_BASES[request.param]
+
+
+def levels_of(tiny: TinyBase) -> list[float | None]:
+    """A noise level for all frames, and, where the family has it, one for each."""
+    return [0.6, None] if tiny.adapted().family.levels_per_frame else [0.6]
+
+
+@pytest.mark.parametrize("dtype", PRECISIONS, ids=str)
+@torch.no_grad()
+def test_an_empty_memory_is_the_base_bit_for_bit(tiny: TinyBase, dtype: torch.dtype) -> None:
+    base = tiny.base().to(dtype)
+    alone = copy.deepcopy(base)
+    model = tiny.adapted(base)
+    for level in levels_of(tiny):
+        given = tiny.given(level=level)
+        for memory in (None, model.empty_memory(BATCH, SIDE, SIDE)):
+            assert torch.equal(run(model, given, memory).velocity, tiny.alone(alone, given))
+
+
+@torch.no_grad()
+def test_a_base_goes_on_to_work_by_itself(tiny: TinyBase) -> None:
+    base = tiny.base()
+    alone, given = copy.deepcopy(base), tiny.given()
+    names = list(base.state_dict())
+    tiny.adapted(base)
+    assert torch.equal(tiny.alone(base, given), tiny.alone(alone, given))
+    assert list(base.state_dict()) == names
+
+
+@torch.no_grad()
+def test_a_base_is_itself_again_when_its_adapter_is_taken_off(tiny: TinyBase) -> None:
+    base = tiny.base()
+    alone, given = copy.deepcopy(base), tiny.given()
+    learned = [name for name, parameter in base.named_parameters() if parameter.requires_grad]
+    model = tiny.adapted(base)
+    remember(tiny, model)
+    assert remove_memory(model) is base
+    assert torch.equal(tiny.alone(base, given), tiny.alone(alone, given))
+    assert [name for name, parameter in base.named_parameters() if parameter.requires_grad] == learned
+    assert not any(isinstance(module, Blocks) for module in base.modules())
+    assert {type(module.processor) for module in base.modules() if hasattr(module, "processor")} == {
+        type(module.processor) for module in alone.modules() if hasattr(module, "processor")
+    }
+
+
+@torch.no_grad()
+def test_what_is_remembered_changes_what_is_made(tiny: TinyBase) -> None:
+    model, given = tiny.adapted(), tiny.given()
+    memory, another = remember(tiny, model), remember(tiny, model, first=20)
+    made = [run(model, given, m).velocity for m in (None, memory, another)]
+    assert not torch.equal(made[0], made[1]) and not torch.equal(made[1], made[2])
+
+
+@torch.no_grad()
+def test_each_video_of_a_batch_has_its_own_memory(tiny: TinyBase) -> None:
+    model, given = tiny.adapted(), tiny.given()
+    memory = remember(tiny, model)
+    both = run(model, given, memory).velocity
+    swapped = tuple(type(state)(state.tokens.flip(0), state.valid.flip(0)) for state in memory)
+    assert not torch.allclose(run(model, given, swapped).velocity, both, atol=1e-3)
+    half_known = tuple(type(s)(s.tokens, s.valid & torch.tensor([[True], [False]])) for s in memory)
+    mixed = run(model, given, half_known).velocity
+    assert torch.allclose(mixed[0], both[0], atol=1e-5)
+    assert torch.allclose(mixed[1], run(model, given).velocity[1], atol=1e-5)
+
+
+@torch.no_grad()
+def test_later_steps_of_a_segment_may_use_the_keys_of_the_first(tiny: TinyBase) -> None:
+    model, given = tiny.adapted(), tiny.given()
+    memory = remember(tiny, model)
+    first = run(model, given, memory, update_memory=False)
+    again = run(model, given, first.memory, cache=first.cache, update_memory=False)
+    assert torch.equal(again.velocity, first.velocity)
+    assert all(a is b for a, b in zip(first.memory, memory, strict=True))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_gradients_with_checkpointing_are_those_without(tiny: TinyBase, kind: str) -> None:
+    size = {"bank": 32, "slots": 4}.get(kind, 2)
+    model = tiny.adapted(memory=kind, memory_size=size, context_frames=int(levels_of(tiny)[-1] is None))
+    fill(model)
+    plain = gradients(tiny, model)
+    model.enable_gradient_checkpointing()
+    checkpointed = gradients(tiny, model)
+    elsewhere = gradients(tiny, model, in_another_thread=True)
+    assert plain.keys() == checkpointed.keys() == elsewhere.keys()
+    assert any(gradient.any() for gradient in plain.values())
+    for name, gradient in plain.items():
+        assert torch.equal(gradient, checkpointed[name]) and torch.equal(gradient, elsewhere[name]), name
+
+
+def fill(model: AdaptedTransformer3DModel) -> None:
+    """Weights without zeros, so that every part of the adapter has a gradient."""
+    torch.manual_seed(3)
+    for parameter in model.adapter.parameters():
+        torch.nn.init.normal_(parameter, std=0.2)
+
+
+def gradients(tiny: TinyBase, model: AdaptedTransformer3DModel, in_another_thread: bool = False) -> dict[str, Tensor]:
+    """Of a loss over three segments, each behind the memory of those before, and the context that the model takes."""
+    model.zero_grad()
+    memory: Memory | None = None
+    losses = []
+    for n in range(3):
+        segment = tiny.given(n, level=None if model.family.levels_per_frame else 0.6)
+        count = model.context_frames
+        if count:
+            segment["timestep"][:, :count] = 0.0
+        made = run(model, segment, memory, num_context_frames=count, update_memory=False)
+        losses.append(made.velocity.square().mean())
+        memory = run(model, tiny.given(n, level=0.0), memory).memory
+    loss = torch.stack(losses).sum()
+    backward: Callable[..., Any] = loss.backward
+    thread = threading.Thread(target=backward)
+    thread.start() if in_another_thread else backward()
+    if in_another_thread:
+        thread.join()
+    return {n: p.grad.clone() for n, p in model.named_parameters() if p.grad is not None}
+
+
+@torch.no_grad()
+def test_two_sessions_in_two_threads_on_one_base_do_not_meet(tiny: TinyBase) -> None:
+    model, given = tiny.adapted(), tiny.given(batch=1)
+    memories = [remember(tiny, model, first=10 * n, batch=1) for n in (1, 2)]
+    alone = [run(model, given, memory).velocity for memory in memories]
+    wrong = []
+
+    def use(n: int) -> None:
+        torch.set_num_threads(1)
+        with torch.no_grad():
+            wrong.extend(n for _ in range(10) if not torch.equal(run(model, given, memories[n]).velocity, alone[n]))
+
+    threads = [threading.Thread(target=use, args=(n,)) for n in (0, 1)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert wrong == []
+
+
+@torch.no_grad()
+def test_the_frames_right_before_a_segment_stand_right_before_it(tiny: TinyBase) -> None:
+    model = tiny.adapted()
+    times, side = torch.arange(8), torch.arange(4)
+    cos, sin = model.family.tables(model.base, times, side, side)
+    moved = model.family.tables(model.base, times - 4, side, side)
+    assert moved[0].shape == cos.shape
+    for table, before, sign in ((cos, moved[0], 1), (sin, moved[1], None)):
+        per_frame = table.shape[1] // 8
+        assert torch.equal(before[:, 4 * per_frame :], table[:, : 4 * per_frame]), sign
+
+
+@torch.no_grad()
+def test_remembered_tokens_are_shown_as_the_base_shows_its_own_without_noise(tiny: TinyBase) -> None:
+    model, seen = tiny.adapted(), []
+    name = next(iter(model.family.processors(model.base)))
+    keys = model.base.get_submodule(name).to_k
+    hook = keys.register_forward_pre_hook(lambda module, given: seen.append(given[0]))
+    entering = []
+    block = getattr(model.base, model.family.lists[0])[0]
+    watch = block.register_forward_pre_hook(
+        lambda module, given, named: entering.append(given[0] if given else named["hidden_states"]), with_kwargs=True
+    )
+    run(model, tiny.given(level=0.0))
+    hook.remove(), watch.remove()
+    shown = model.adapter.each[0].modulated(model.family.norm(entering[0]))
+    assert torch.allclose(seen[0][:, -shown.shape[1] :], shown, atol=1e-5)
+
+
+@torch.no_grad()
+def test_an_empty_memory_is_as_large_as_it_will_ever_be(tiny: TinyBase) -> None:
+    model = tiny.adapted()
+    empty = model.empty_memory(BATCH, SIDE, SIDE)
+    for segments in (1, 3):
+        assert num_bytes(remember(tiny, model, segments)) == num_bytes(empty)
+    assert empty[0].tokens.shape[1] == (FRAMES + 2) * (SIDE // model.patch_size[0]) * (SIDE // model.patch_size[1])

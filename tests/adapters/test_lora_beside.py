@@ -1,0 +1,39 @@
+"""A LoRA that was trained on the base works with the adapter attached, in either order."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from peft import LoraConfig
+from tiny_bases import TINY_BASES, TinyBase, remember, run
+
+FILE = "lora.safetensors"
+
+
+@pytest.fixture(params=TINY_BASES)
+def tiny(request: pytest.FixtureRequest) -> TinyBase:
+    return TINY_BASES[request.param]
+
+
+@torch.no_grad()
+def test_a_lora_of_the_base_works_beside_an_adapter_in_either_order(tiny: TinyBase, tmp_path: Path) -> None:
+    trained = tiny.base()
+    save_lora(trained, tmp_path)
+    given = tiny.given()
+    first, later = tiny.base(), tiny.base()
+    first.load_lora_adapter(tmp_path, prefix=None, weight_name=FILE)
+    before, after = tiny.adapted(first), tiny.adapted(later)
+    later.load_lora_adapter(tmp_path, prefix=None, weight_name=FILE)
+    want = tiny.alone(trained, given)
+    assert not torch.equal(want, tiny.alone(tiny.base(), given))
+    assert torch.equal(run(before, given).velocity, want) and torch.equal(run(after, given).velocity, want)
+    memory = remember(tiny, before)
+    assert torch.equal(run(before, given, memory).velocity, run(after, given, memory).velocity)
+
+
+def save_lora(base: Any, folder: Path) -> None:
+    """A LoRA on self-attention whose every weight says something."""
+    torch.manual_seed(5)
+    base.add_adapter(LoraConfig(r=2, lora_alpha=4, target_modules=["to_q", "to_k", "to_v"], init_lora_weights=False))
+    base.save_lora_adapter(folder, weight_name=FILE)

@@ -1,0 +1,118 @@
+"""Tiny transformers of diffusers' own classes with random weights: one for every family, and how its own pipeline calls it."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from diffusers import SkyReelsV2Transformer3DModel, WanTransformer3DModel
+from einops import rearrange, repeat
+from torch import Tensor, nn
+
+from malt.adapters import AdaptedTransformer3DModel, add_memory
+from malt.memory.state import Memory
+from malt.models.transformer import TransformerOutput
+
+BATCH, FRAMES, SIDE, TEXT = 2, 4, 8, 5
+Call = Callable[[Any, Tensor, Tensor, dict[str, Tensor]], Tensor]  # base, latents (b, s, c, h, w), levels (b, s), told
+
+
+@dataclass(frozen=True)
+class TinyBase:
+    """A family's tiny model.
+
+    build: the model. call: how the family's own pipeline calls it, written without ours. channels, text_width: of latents and
+    captions. added: shapes of what else it is told, without the batch. loop: see `reads_beside`.
+    """
+
+    build: Callable[[], Any]
+    call: Call
+    channels: int = 16
+    text_width: int = 16
+    added: tuple[tuple[str, tuple[int, ...]], ...] = ()
+
+    def base(self) -> Any:
+        """The same weights at every call."""
+        torch.manual_seed(0)
+        base = self.build().eval()
+        for parameter in base.parameters():  # zero gates and zero outputs would hide what is tested
+            if not parameter.any():
+                nn.init.normal_(parameter, std=0.1)
+        return base
+
+    def adapted(self, base: Any = None, **settings: Any) -> AdaptedTransformer3DModel:
+        """With a memory of two pooled segments beside the last one."""
+        defaults: dict[str, Any] = {"memory": "hierarchical", "memory_size": 2, "segment_frames": FRAMES}
+        return add_memory(self.base() if base is None else base, defaults | settings)
+
+    def given(self, seed: int = 1, level: float | None = 0.6, frames: int = FRAMES, batch: int = BATCH) -> dict[str, Any]:
+        """What a forward is given for a segment; `level` None draws a noise level for every frame."""
+        chance = torch.Generator().manual_seed(seed)
+        levels = torch.rand(batch, frames, generator=chance)
+        added = {name: torch.randn(batch, *shape, generator=chance) for name, shape in self.added}
+        given: dict[str, Any] = {
+            "latents": torch.randn(batch, frames, self.channels, SIDE, SIDE, generator=chance),
+            "timestep": levels if level is None else torch.full_like(levels, level),
+            "encoder_hidden_states": torch.randn(batch, TEXT, self.text_width, generator=chance),
+            "encoder_attention_mask": torch.ones(batch, TEXT, dtype=torch.bool),
+        }
+        return given | ({"added_conditions": added} if added else {})
+
+    def alone(self, base: Any, given: dict[str, Any]) -> Tensor:
+        """What the base makes of it by itself."""
+        told = {name: given[name] for name in ("encoder_hidden_states", "encoder_attention_mask")}
+        return self.call(base, given["latents"], given["timestep"], told | given.get("added_conditions", {}))
+
+
+def run(model: AdaptedTransformer3DModel, given: dict[str, Any], memory: Memory | None = None, **more: Any) -> TransformerOutput:
+    """One pass."""
+    output: TransformerOutput = model(memory=memory, **given, **more)
+    return output
+
+
+def remember(tiny: TinyBase, model: AdaptedTransformer3DModel, segments: int = 3, first: int = 10, **given: Any) -> Memory:
+    """The memory after so many clean segments."""
+    memory: Memory | None = None
+    for n in range(segments):
+        memory = run(model, tiny.given(first + n, level=0.0, **given), memory).memory
+    assert memory is not None
+    return memory
+
+
+def _wan_sizes(**more: Any) -> dict[str, Any]:
+    return {
+        "num_attention_heads": 2,
+        "attention_head_dim": 12,
+        "in_channels": 16,
+        "out_channels": 16,
+        "text_dim": 16,
+        "freq_dim": 16,
+        "ffn_dim": 32,
+        "num_layers": 3,
+        "rope_max_seq_len": 64,
+    } | more
+
+
+def _uniform(levels: Tensor) -> bool:
+    return bool((levels == levels[:, :1]).all())
+
+
+def _call_wan(base: Any, latents: Tensor, levels: Tensor, told: dict[str, Tensor]) -> Tensor:
+    cells = latents.shape[-1] * latents.shape[-2] // 4
+    timestep = 1000 * levels[:, 0] if _uniform(levels) else repeat(1000 * levels, "b s -> b (s n)", n=cells)
+    video, text = rearrange(latents, "b s c h w -> b c s h w").to(base.dtype), told["encoder_hidden_states"].to(base.dtype)
+    return rearrange(base(video, timestep, text, return_dict=False)[0], "b c s h w -> b s c h w")
+
+
+def _call_skyreels(base: Any, latents: Tensor, levels: Tensor, told: dict[str, Tensor]) -> Tensor:
+    forcing = not _uniform(levels)
+    timestep = 1000 * (levels if forcing else levels[:, 0])
+    video, text = rearrange(latents, "b s c h w -> b c s h w").to(base.dtype), told["encoder_hidden_states"].to(base.dtype)
+    made = base(video, timestep, text, enable_diffusion_forcing=forcing, return_dict=False)[0]
+    return rearrange(made, "b c s h w -> b s c h w")
+
+
+TINY_BASES = {
+    "wan": TinyBase(lambda: WanTransformer3DModel(**_wan_sizes()), _call_wan),
+    "skyreels-v2": TinyBase(lambda: SkyReelsV2Transformer3DModel(**_wan_sizes()), _call_skyreels),
+}
