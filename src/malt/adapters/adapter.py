@@ -1,6 +1,6 @@
 """`MemoryAdapter`: what is learned beside a frozen base, and saved alone."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, cast
 
 import torch
@@ -70,9 +70,9 @@ class MemoryAdapter(ModelMixin, ConfigMixin):
         return adapter
 
     @property
-    def each(self) -> Sequence[AdapterLayer]:
+    def each(self) -> list[AdapterLayer]:
         """What stands beside every block of the base."""
-        return cast(Sequence[AdapterLayer], self.layers)
+        return cast(list[AdapterLayer], list(self.layers))
 
     @torch.no_grad()
     def show_as(self, clean: Float[Tensor, "layers 2 d"]) -> None:
