@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from malt.adapters import AdaptedTransformer3DModel, add_memory
 from malt.memory.state import Memory
-from malt.models.transformer import TransformerOutput
+from malt.models.video_model import TransformerOutput
 
 BATCH, FRAMES, SIDE, TEXT = 2, 4, 8, 5
 Call = Callable[[Any, Tensor, Tensor, dict[str, Tensor]], Tensor]  # base, latents (b, s, c, h, w), levels (b, s), told
@@ -45,7 +45,9 @@ class TinyBase:
         defaults: dict[str, Any] = {"memory": "hierarchical", "memory_size": 2, "segment_frames": FRAMES}
         return add_memory(self.base() if base is None else base, defaults | settings)
 
-    def given(self, seed: int = 1, level: float | None = 0.6, frames: int = FRAMES, batch: int = BATCH) -> dict[str, Any]:
+    def given(
+        self, seed: int = 1, level: float | None = 0.6, frames: int = FRAMES, batch: int = BATCH
+    ) -> dict[str, Any]:
         """What a forward is given for a segment; `level` None draws a noise level for every frame."""
         chance = torch.Generator().manual_seed(seed)
         levels = torch.rand(batch, frames, generator=chance)
@@ -64,13 +66,17 @@ class TinyBase:
         return self.call(base, given["latents"], given["timestep"], told | given.get("added_conditions", {}))
 
 
-def run(model: AdaptedTransformer3DModel, given: dict[str, Any], memory: Memory | None = None, **more: Any) -> TransformerOutput:
+def run(
+    model: AdaptedTransformer3DModel, given: dict[str, Any], memory: Memory | None = None, **more: Any
+) -> TransformerOutput:
     """One pass."""
     output: TransformerOutput = model(memory=memory, **given, **more)
     return output
 
 
-def remember(tiny: TinyBase, model: AdaptedTransformer3DModel, segments: int = 3, first: int = 10, **given: Any) -> Memory:
+def remember(
+    tiny: TinyBase, model: AdaptedTransformer3DModel, segments: int = 3, first: int = 10, **given: Any
+) -> Memory:
     """The memory after so many clean segments."""
     memory: Memory | None = None
     for n in range(segments):
@@ -100,14 +106,20 @@ def _uniform(levels: Tensor) -> bool:
 def _call_wan(base: Any, latents: Tensor, levels: Tensor, told: dict[str, Tensor]) -> Tensor:
     cells = latents.shape[-1] * latents.shape[-2] // 4
     timestep = 1000 * levels[:, 0] if _uniform(levels) else repeat(1000 * levels, "b s -> b (s n)", n=cells)
-    video, text = rearrange(latents, "b s c h w -> b c s h w").to(base.dtype), told["encoder_hidden_states"].to(base.dtype)
+    video, text = (
+        rearrange(latents, "b s c h w -> b c s h w").to(base.dtype),
+        told["encoder_hidden_states"].to(base.dtype),
+    )
     return rearrange(base(video, timestep, text, return_dict=False)[0], "b c s h w -> b s c h w")
 
 
 def _call_skyreels(base: Any, latents: Tensor, levels: Tensor, told: dict[str, Tensor]) -> Tensor:
     forcing = not _uniform(levels)
     timestep = 1000 * (levels if forcing else levels[:, 0])
-    video, text = rearrange(latents, "b s c h w -> b c s h w").to(base.dtype), told["encoder_hidden_states"].to(base.dtype)
+    video, text = (
+        rearrange(latents, "b s c h w -> b c s h w").to(base.dtype),
+        told["encoder_hidden_states"].to(base.dtype),
+    )
     made = base(video, timestep, text, enable_diffusion_forcing=forcing, return_dict=False)[0]
     return rearrange(made, "b c s h w -> b s c h w")
 

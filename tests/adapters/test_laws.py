@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 import torch
-from tiny_bases import BATCH, FRAMES, SIDE, TINY_BASES, TinyBase, remember, run
 from torch import Tensor
 
 from malt.adapters import AdaptedTransformer3DModel, remove_memory
 from malt.adapters.blocks import Blocks
 from malt.memory.state import Memory, num_bytes
+from tiny_bases import BATCH, FRAMES, SIDE, TINY_BASES, TinyBase, remember, run
 
 PRECISIONS = (torch.float32, torch.bfloat16)
 KINDS = ("recurrent", "hierarchical", "slots", "bank")
@@ -196,4 +196,4 @@ def test_an_empty_memory_is_as_large_as_it_will_ever_be(tiny: TinyBase) -> None:
     empty = model.empty_memory(BATCH, SIDE, SIDE)
     for segments in (1, 3):
         assert num_bytes(remember(tiny, model, segments)) == num_bytes(empty)
-    assert empty[0].tokens.shape[1] == (FRAMES + 2) * (SIDE // model.patch_size[0]) * (SIDE // model.patch_size[1])
+    assert empty[0].tokens.shape[1] == (FRAMES + 2) * (SIDE // model.patch_size) ** 2

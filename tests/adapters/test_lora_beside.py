@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 import torch
 from peft import LoraConfig
+
 from tiny_bases import TINY_BASES, TinyBase, remember, run
 
 FILE = "lora.safetensors"

@@ -5,17 +5,19 @@ from typing import Any
 import pytest
 import torch
 from diffusers import UNet2DModel
-from tiny_bases import TINY_BASES, run
 
 from malt.adapters import MemoryAdapter, add_memory
 from malt.errors import UsageError
+from tiny_bases import TINY_BASES, run
 
 WAN = TINY_BASES["wan"]
 
 
 def test_a_base_of_no_known_family_is_refused_with_those_that_are_known() -> None:
     with pytest.raises(UsageError, match="UNet2DModel cannot be given a memory; .*WanTransformer3DModel"):
-        add_memory(UNet2DModel(block_out_channels=(32,), down_block_types=("DownBlock2D",), up_block_types=("UpBlock2D",)))
+        add_memory(
+            UNet2DModel(block_out_channels=(32,), down_block_types=("DownBlock2D",), up_block_types=("UpBlock2D",))
+        )
 
 
 def test_what_has_no_transformer_is_refused() -> None:

@@ -17,7 +17,6 @@ from torch import Tensor, nn
 
 from malt.adapters.adapter import MemoryAdapter
 from malt.adapters.family import AttendedMemory, Family, RotaryWithMemory
-from malt.adapters.layer import AdapterLayer
 from malt.memory.protocol import Conditions
 from malt.memory.state import KVCache, LayerCache, Memory, State
 

@@ -1,6 +1,6 @@
 """`AdaptedTransformer3DModel`: a frozen pretrained transformer with a memory, called as malt's own is."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -14,7 +14,7 @@ from malt.adapters.family import BaseConditions, Family
 from malt.errors import UsageError
 from malt.memory.protocol import Conditions, LayerMemory, Layout
 from malt.memory.state import KVCache, Memory
-from malt.models.transformer import TransformerOutput
+from malt.models.video_model import TransformerOutput
 
 
 class AdaptedTransformer3DModel(nn.Module):
@@ -27,7 +27,6 @@ class AdaptedTransformer3DModel(nn.Module):
     """
 
     action_dim = None
-    remembers = True
 
     base: Any
     adapter: MemoryAdapter
@@ -63,10 +62,14 @@ class AdaptedTransformer3DModel(nn.Module):
         return int(self.adapter.config.context_frames)
 
     @property
-    def patch_size(self) -> tuple[int, int]:
-        """Rows and columns of latents in a token."""
-        _, rows, columns = self.family.patch(self.base)
-        return rows, columns
+    def patch_size(self) -> int:
+        """Side of the square of latent pixels that is one token."""
+        return self.family.patch(self.base)[1]
+
+    @property
+    def remembers(self) -> bool:
+        """Whether its memory has room for anything."""
+        return bool(self.adapter.config.memory != "none")
 
     @property
     def config(self) -> Any:
@@ -88,10 +91,9 @@ class AdaptedTransformer3DModel(nn.Module):
         """Let the base compute its layers, and with them the reads and writes of their memories, again for gradients."""
         self.base.enable_gradient_checkpointing()
 
-    def memory_modules(self) -> Iterator[LayerMemory]:
+    def memory_modules(self) -> list[LayerMemory]:
         """The memory of every layer."""
-        for layer in self.adapter.each:
-            yield layer.memory
+        return [layer.memory for layer in self.adapter.each]
 
     def empty_memory(self, batch: int, height: int, width: int) -> Memory:
         """A memory in which nothing has been written, for `batch` videos of `height` x `width` latent pixels."""

@@ -94,9 +94,7 @@ class Wan:
             return self.run(base, latents, repeat(told, "b s -> b (s n)", n=cells), conditions)
         return self.run(base, latents, told[:, 0], conditions)
 
-    def run(
-        self, base: Any, latents: Tensor, timestep: Tensor, conditions: BaseConditions, **settings: Any
-    ) -> Tensor:
+    def run(self, base: Any, latents: Tensor, timestep: Tensor, conditions: BaseConditions, **settings: Any) -> Tensor:
         """The base's forward, with video and caption as it lays them out."""
         known = conditions.added.get("known_latents")
         latents = latents if known is None else torch.cat([latents, known.to(latents)], dim=2)
@@ -104,7 +102,9 @@ class Wan:
         image = conditions.added.get("encoder_hidden_states_image")
         if image is not None:
             settings["encoder_hidden_states_image"] = image.to(base.dtype)
-            text = F.pad(text, (0, 0, 0, self.text_tokens - text.shape[1]))  # the attention to images counts from behind
+            text = F.pad(
+                text, (0, 0, 0, self.text_tokens - text.shape[1])
+            )  # the attention to images counts from behind
         video = rearrange(latents, "b s c h w -> b c s h w").to(base.dtype)
         velocity: Tensor = base(video, timestep, text.to(base.dtype), return_dict=False, **settings)[0]
         return rearrange(velocity, "b c s h w -> b s c h w")
