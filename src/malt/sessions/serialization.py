@@ -6,9 +6,10 @@ from typing import TypeVar, cast
 
 from torch import Tensor
 
+from malt.codecs.latent_history import LatentHistory
 from malt.memory.state import State
 
-NAMED_TUPLES = {kind.__name__: kind for kind in (State,)}
+NAMED_TUPLES: dict[str, Callable[..., object]] = {kind.__name__: kind for kind in (State, LatentHistory)}
 Value = TypeVar("Value")
 PLAIN = (type(None), bool, int, float, str)
 Description = Mapping[str, object]  # one entry: what kind of value it is, and what it holds
@@ -49,7 +50,7 @@ def put_together(described: Description, tensors: list[Tensor], like: object) ->
         return replace(like, **{name: put_together(each, tensors, like) for name, each in held.items()})  # type: ignore[type-var]
     parts = [put_together(each, tensors, like) for each in cast(Sequence[Description], content)]
     if kind in NAMED_TUPLES:
-        return NAMED_TUPLES[kind](*cast(list[Tensor], parts))
+        return NAMED_TUPLES[kind](*parts)
     return {"tuple": tuple, "list": list}[kind](parts)
 
 

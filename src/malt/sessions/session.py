@@ -173,7 +173,7 @@ class Session:
             for segment, after in self._rollout_of(prompt).prefill(progress, frames[None], done):
                 made = None if actions is None else actions[segment.start - begin : after.start - begin]
                 here, progress = Snapshot(replace(after, encoder_cache=None), prompt=prompt), after
-                self._move(replace(self.state, origin=here), here, made)
+                self._move(replace(self.state, origin=here.at_rest()), here, made)
                 yield segment
 
     def rewind(self, frame: int) -> int:
@@ -258,7 +258,7 @@ class Session:
         return segment, Snapshot(after, prompt=prompt)
 
     def _move(self, state: SessionState, after: Snapshot, actions: Float[Tensor, "t a"] | None) -> SessionState:
-        past = *state.snapshots[:-1], state.now.to("cpu")
+        past = *state.snapshots[:-1], state.now.at_rest()
         done = state.actions
         if actions is not None:
             done = actions.cpu() if done is None else torch.cat([done, actions.cpu()])

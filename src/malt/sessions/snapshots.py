@@ -6,6 +6,7 @@ from uuid import uuid4
 
 import torch
 
+from malt.codecs.latent_history import LatentHistory
 from malt.rollouts.base import RolloutState
 from malt.sessions.serialization import map_tensors
 
@@ -31,6 +32,12 @@ class Snapshot:
     def to(self, device: torch.device | str) -> "Snapshot":
         """The same, with all tensors on a device."""
         return replace(self, progress=map_tensors(self.progress, lambda tensor: tensor.to(device)))
+
+    def at_rest(self) -> "Snapshot":
+        """The same on the CPU, as small as can be: what a decoder carries is left out where it can be made again."""
+        cache = self.progress.decoder_cache
+        kept = cache.at_rest() if isinstance(cache, LatentHistory) else cache
+        return replace(self, progress=replace(self.progress, decoder_cache=kept)).to("cpu")
 
 
 def thin(snapshots: Sequence[Snapshot], origin: Snapshot | None = None) -> tuple[Snapshot, ...]:

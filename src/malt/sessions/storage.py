@@ -173,7 +173,7 @@ def _state_of(index: SessionIndex, folder: Path, like: RolloutState) -> SessionS
 
 def _snapshot_bytes(snapshot: Snapshot) -> bytes:
     tensors: list[Tensor] = []
-    described = {"told": snapshot.prompt, "progress": take_apart(snapshot.progress, tensors)}
+    described = {"told": snapshot.prompt, "progress": take_apart(snapshot.at_rest().progress, tensors)}
     return _pack({str(n): tensor for n, tensor in enumerate(tensors)}, json.dumps(described))
 
 
