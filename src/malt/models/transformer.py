@@ -72,7 +72,8 @@ class MaltTransformer3DModel(ModelMixin, ConfigMixin, PeftAdapterMixin, CacheMix
     ) -> None:
         super().__init__()
         width = num_attention_heads * attention_head_dim
-        self.patch_size, self.segment_frames, self.context_frames = patch_size, segment_frames, context_frames
+        self.segment_frames, self.context_frames = segment_frames, context_frames
+        self.patch_size = patch_size, patch_size
         self.action_dim, self.remembers = action_dim, memory != "none"
         over_time = [_is_over_time(attention[layer % len(attention)]) for layer in range(num_layers)]
         self.patch_embed = nn.Linear(in_channels * patch_size**2, width)
@@ -99,7 +100,7 @@ class MaltTransformer3DModel(ModelMixin, ConfigMixin, PeftAdapterMixin, CacheMix
 
     def empty_memory(self, batch: int, height: int, width: int) -> Memory:
         """A memory in which nothing has been written, for `batch` videos of `height` x `width` latent pixels."""
-        layout = Layout(self.segment_frames, height // self.patch_size, width // self.patch_size)
+        layout = self._layout(self.segment_frames, height, width, 0)
         return tuple(memory.empty(batch, layout, self.proj_out.weight) for memory in self.memory_modules())
 
     def memory_modules(self) -> list[LayerMemory]:
@@ -160,18 +161,17 @@ class MaltTransformer3DModel(ModelMixin, ConfigMixin, PeftAdapterMixin, CacheMix
         return cast(BlockOutput, output)
 
     def _layout(self, frames: int, height: int, width: int, num_context: int) -> Layout:
-        if height % self.patch_size or width % self.patch_size:
-            raise ValueError(
-                f"latents of {width}x{height} cannot be cut into patches of {self.patch_size}; pad or resize"
-            )
-        return Layout(frames, height // self.patch_size, width // self.patch_size, num_context)
+        rows, columns = self.patch_size
+        if height % rows or width % columns:
+            raise ValueError(f"latents of {width}x{height} cannot be cut into patches of {rows}; pad or resize")
+        return Layout(frames, height // rows, width // columns, num_context)
 
     def _patchify(self, latents: Tensor) -> Tensor:
-        sizes = {"p": self.patch_size, "q": self.patch_size}
+        sizes = dict(zip("pq", self.patch_size, strict=True))
         return rearrange(latents, "b s c (h p) (w q) -> b (s h w) (p q c)", **sizes).to(self.patch_embed.weight.dtype)
 
     def _unpatchify(self, tokens: Tensor, layout: Layout) -> Tensor:
-        sizes = {"p": self.patch_size, "q": self.patch_size, "h": layout.rows, "w": layout.columns}
+        sizes = dict(zip("pq", self.patch_size, strict=True)) | {"h": layout.rows, "w": layout.columns}
         return rearrange(tokens, "b (s h w) (p q c) -> b s c (h p) (w q)", **sizes)
 
 

@@ -1,6 +1,6 @@
 """The seam between a video model and all that makes, trains or measures with it: ours, and a pretrained one with a memory."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple, Protocol, runtime_checkable
 
 import torch
@@ -28,8 +28,8 @@ class VideoModel(Protocol):
     """A latent video model that predicts velocities and carries a memory: `MaltTransformer3DModel`, or an adapted base.
 
     segment_frames, context_frames: latent frames of a segment, and clean ones before it that it sees beside its memory.
-    patch_size: side of the square of latent pixels that is one token. action_dim: length of a latent frame's action vector,
-    None for a model that takes no actions. remembers: whether its memory has room for anything.
+    patch_size: rows and columns of latent pixels in a token. action_dim: length of a latent frame's action vector, None for
+    a model that takes no actions. remembers: whether its memory has room for anything.
     """
 
     @property
@@ -37,7 +37,7 @@ class VideoModel(Protocol):
     @property
     def context_frames(self) -> int: ...  # noqa: D102
     @property
-    def patch_size(self) -> int: ...  # noqa: D102
+    def patch_size(self) -> tuple[int, int]: ...  # noqa: D102
     @property
     def action_dim(self) -> int | None: ...  # noqa: D102
     @property
@@ -51,7 +51,7 @@ class VideoModel(Protocol):
         """A memory in which nothing has been written, for `batch` videos of `height` x `width` latent pixels."""
         ...
 
-    def memory_modules(self) -> Sequence[LayerMemory]:
+    def memory_modules(self) -> Iterable[LayerMemory]:
         """The memory of each layer, in the order of a `Memory`'s states."""
         ...
 

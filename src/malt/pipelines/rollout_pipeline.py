@@ -206,10 +206,21 @@ class RolloutPipeline(DiffusionPipeline):
 
     def _latent_size(self, height: int | None, width: int | None) -> tuple[int, int]:
         height, width = _given(height, self.frame_size[0]), _given(width, self.frame_size[1])
-        multiple = self.codec.space_compression * self.transformer.patch_size
-        if height % multiple or width % multiple or min(height, width) < multiple:
-            raise UsageError(f"{width}x{height} does not fit this model; give sides that are multiples of {multiple}")
-        return height // self.codec.space_compression, width // self.codec.space_compression
+        return latent_size(height, width, self.codec, self.transformer)
+
+
+def latent_size(height: int, width: int, codec: Codec, model: VideoModel) -> tuple[int, int]:
+    """Height and width of the latents of frames of this size.
+
+    Raises:
+        UsageError: they cannot be cut into the model's tokens.
+    """
+    side = codec.space_compression
+    rows, columns = (side * patch for patch in model.patch_size)
+    if height % rows or width % columns or min(height, width) < min(rows, columns):
+        multiple = f"{rows}" if rows == columns else f"{columns} across and {rows} down"
+        raise UsageError(f"{width}x{height} does not fit this model; give sides that are multiples of {multiple}")
+    return height // side, width // side
 
 
 def _given(value: Value | None, default: Value) -> Value:

@@ -64,7 +64,7 @@ def _num_moments(session: Session, transformer: MaltTransformer3DModel) -> int:
     pipe, settings = session.pipe, session.state.settings
     side = pipe.codec.space_compression
     size = settings["height"] // side, settings["width"] // side
-    rows, columns = (length // transformer.patch_size for length in size)
+    rows, columns = (length // patch for length, patch in zip(size, transformer.patch_size, strict=True))
     nobody = torch.zeros(1, 0, transformer.config.caption_dim)
     conditions = Conditions(Layout(transformer.segment_frames, rows, columns), nobody, nobody[..., 0].bool())
     layers = zip(transformer.memory_modules(), transformer.empty_memory(1, *size), strict=True)

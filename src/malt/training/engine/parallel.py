@@ -5,7 +5,7 @@ each rank keeps all of it). Both may stand in one module. Without torchrun there
 """
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -178,7 +178,7 @@ class BlockModel(Protocol):
         """In the order in which they run."""
         ...
 
-    def memory_modules(self) -> Sequence[LayerMemory]:
+    def memory_modules(self) -> Iterable[LayerMemory]:
         """The memory of each layer."""
         ...
 
