@@ -10,6 +10,7 @@ import torch
 from einops import rearrange
 from torch import Tensor, nn
 
+from malt.memory.novelty import Novelty, keep_new_frame
 from malt.memory.protocol import (
     Conditions,
     ContextTokens,
@@ -18,16 +19,23 @@ from malt.memory.protocol import (
     frames_before,
     nothing_written,
     unit_rms,
+    with_segment,
 )
-from malt.memory.state import State
+from malt.memory.state import State, places, side_by_side
 
 
 @dataclass(frozen=True, kw_only=True)
 class HierarchicalConfig:
-    """num_pooled: how many earlier segments are kept, a frame each. sink: how many of the first ones stay for good."""
+    """num_pooled: how many earlier segments are kept, a frame each. sink: how many of the first ones stay for good.
+
+    archive: how many frames' places there are for what falls out of the pooled ones and is new. threshold: the cosine from
+    which on a token resembles one that is in the archive, and is not new.
+    """
 
     num_pooled: int = 6
     sink: int = 0
+    archive: int = 0
+    threshold: float = 0.9
 
     def __post_init__(self) -> None:
         """Refuse fewer than none."""
@@ -35,6 +43,9 @@ class HierarchicalConfig:
             raise ValueError(f"a hierarchical memory of {self.num_pooled} pooled segments cannot be; give 0 or more")
         if self.sink < 0:
             raise ValueError(f"a sink of {self.sink} segments cannot be; give 0 or more")
+        if self.archive < 0:
+            raise ValueError(f"an archive of {self.archive} frames cannot be; give 0 or more")
+        Novelty(threshold=self.threshold)
 
 
 class HierarchicalMemory(nn.Module):
@@ -42,52 +53,56 @@ class HierarchicalMemory(nn.Module):
 
     With a sink there are so many frames more before the pooled ones. It fills as if it were part of them, and then holds: the
     first segments stay, at times that are right before those of the oldest pooled frame, however long ago they were.
+    With an archive, what then falls out is kept where it is new, place by place. The archive is before all others, at one
+    time. Only when it is full is something lost: of the two tokens that resemble each other most, the newer one.
     """
 
     def __init__(self, width: int, num_heads: int, config: HierarchicalConfig = HierarchicalConfig()) -> None:
         super().__init__()
-        self.width, self.sink, self.num_earlier = width, config.sink, config.sink + config.num_pooled
+        self.width, self.archive, self.sink = width, config.archive, config.sink
+        self.num_earlier = config.archive + config.sink + config.num_pooled
+        self.novelty = Novelty(threshold=config.threshold)
 
     def empty(self, batch: int, layout: Layout, like: Tensor) -> State:
-        """As many unwritten places as a segment has tokens, and a frame's for every pooled segment."""
+        """As many unwritten places as a segment has tokens, and a frame's for every other frame that may be kept."""
         return nothing_written((layout.frames + self.num_earlier) * layout.tokens_per_frame, self.width, batch, like)
 
     def context(self, state: State, conditions: Conditions) -> ContextTokens:
         """The pooled segments as if they were frames, then the last segment, right before this one."""
-        return frames_before(state, conditions.layout)
+        return frames_before(state, conditions.layout, num_timeless=self.archive)
 
     def write(self, record: SegmentRecord, state: State) -> State:
         """The segment's tokens push out as many of those that were there, which are pooled into a frame."""
         if not state.tokens.shape[1]:
             return state  # it has no places, since nothing will be written
-        own, per_frame = record.tokens, record.conditions.layout.tokens_per_frame
-        valid = torch.ones(own.shape[:2], dtype=torch.bool, device=own.device)
-        tokens = torch.cat([state.tokens.to(own.dtype), unit_rms(own)], dim=1)
-        valid = torch.cat([state.valid, valid], dim=1)
-        start, count = self.num_earlier * per_frame, own.shape[1]
-        frame, known = _pool(tokens[:, start : start + count], valid[:, start : start + count], per_frame)
-        held = self.sink * per_frame
-        earlier = _push(torch.cat([tokens[:, :start], frame], dim=1), valid[:, :per_frame], held)
-        known = _push(torch.cat([valid[:, :start], known], dim=1), valid[:, :per_frame], held)
-        return State(
-            torch.cat([earlier, tokens[:, start + count :]], dim=1),
-            torch.cat([known, valid[:, start + count :]], dim=1),
-        )
+        per_frame = record.conditions.layout.tokens_per_frame
+        archived, earlier = self.archive * per_frame, self.num_earlier * per_frame
+        known, last = with_segment(state, record), earlier + record.tokens.shape[1]
+        frame = pool(places(known, slice(earlier, last)), per_frame)
+        queue = side_by_side(places(known, slice(archived, earlier)), frame)
+        fallen, queue = _push(queue, self.sink * per_frame, per_frame)
+        stored = places(known, slice(archived))
+        stored = keep_new_frame(stored, fallen, self.novelty) if archived else stored
+        return side_by_side(stored, queue, places(known, slice(last, None)))
 
 
-def _pool(tokens: Tensor, valid: Tensor, tokens_per_frame: int) -> tuple[Tensor, Tensor]:
+def pool(frames: State, per_frame: int) -> State:
     """Mean over the frames of what is known at every place of a frame, at unit RMS; and of which places anything is known."""
-    frames, known = (rearrange(x, "b (s n) ... -> b s n ...", n=tokens_per_frame) for x in (tokens, valid))
-    weight = known[..., None].to(frames.dtype)
-    mean = (frames * weight).sum(dim=1) / weight.sum(dim=1).clamp(min=1)
-    return unit_rms(mean), known.any(dim=1)
+    tokens, known = (rearrange(x, "b (s n) ... -> b s n ...", n=per_frame) for x in frames)
+    weight = known[..., None].to(tokens.dtype)
+    mean = (tokens * weight).sum(dim=1) / weight.sum(dim=1).clamp(min=1)
+    return State(unit_rms(mean), known.any(dim=1))
 
 
-def _push(frames: Tensor, first: Tensor, held: int) -> Tensor:
-    """The frames without the oldest one; where the sink is full (its `first` frame is there), without the one behind it."""
-    per_frame = first.shape[1]
-    shifted = frames[:, per_frame:]
+def _push(queue: State, held: int, per_frame: int) -> tuple[State, State]:
+    """What falls out and what stays: the oldest frame goes, or where the sink of `held` places is full, the one behind it."""
+    behind = held + per_frame
+    fallen = places(queue, slice(held, behind))
+    shifted = places(queue, slice(per_frame, None))
     if not held:
-        return shifted
-    full = first.any(dim=1).view(-1, *(1,) * (frames.ndim - 1))
-    return torch.where(full, torch.cat([frames[:, :held], frames[:, held + per_frame :]], dim=1), shifted)
+        return fallen, shifted
+    full = queue.valid[:, :per_frame].any(dim=1)
+    holding = side_by_side(places(queue, slice(held)), places(queue, slice(behind, None)))
+    tokens = torch.where(full[:, None, None], holding.tokens, shifted.tokens)
+    valid = torch.where(full[:, None], holding.valid, shifted.valid)
+    return State(fallen.tokens, fallen.valid & full[:, None]), State(tokens, valid)

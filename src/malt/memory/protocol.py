@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from malt.memory.state import State
+from malt.memory.state import State, side_by_side
 
 
 @dataclass(frozen=True)
@@ -111,10 +111,17 @@ def nothing_written(places: int, width: int, batch: int, like: Tensor) -> State:
     return State(like.new_zeros(batch, places, width), valid)
 
 
-def frames_before(state: State, layout: Layout) -> ContextTokens:
-    """The state's tokens as the frames right before the segment, oldest first."""
+def frames_before(state: State, layout: Layout, num_timeless: int = 0) -> ContextTokens:
+    """The state's tokens as the frames right before the segment, oldest first; the first few all at the time before those."""
     count = state.tokens.shape[1] // layout.tokens_per_frame
-    return ContextTokens(*state, torch.arange(-count, 0, dtype=torch.float32, device=state.tokens.device))
+    times = torch.arange(-count, 0, dtype=torch.float32, device=state.tokens.device)
+    return ContextTokens(*state, times.clamp(min=num_timeless - 1 - count) if num_timeless else times)
+
+
+def with_segment(state: State, record: SegmentRecord) -> State:
+    """The places of a memory, and behind them those of a finished segment, at unit RMS."""
+    own = State(unit_rms(record.tokens), torch.ones_like(record.tokens[..., 0], dtype=torch.bool))
+    return side_by_side(State(state.tokens.to(own.tokens.dtype), state.valid), own)
 
 
 def unit_rms(tokens: Tensor) -> Tensor:

@@ -7,7 +7,6 @@ one layer a segment, and it falls off the top after as many segments as there ar
 
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor, nn
 
 from malt.memory.protocol import (
@@ -17,9 +16,9 @@ from malt.memory.protocol import (
     SegmentRecord,
     frames_before,
     nothing_written,
-    unit_rms,
+    with_segment,
 )
-from malt.memory.state import State
+from malt.memory.state import State, places
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,7 +43,4 @@ class RecurrentMemory(nn.Module):
 
     def write(self, record: SegmentRecord, state: State) -> State:
         """The segment's own tokens take the place of what was remembered (a shorter segment's, of its oldest part)."""
-        own = record.tokens
-        valid = torch.ones(own.shape[:2], dtype=torch.bool, device=own.device)
-        tokens = torch.cat([state.tokens.to(own.dtype), unit_rms(own)], dim=1)[:, own.shape[1] :]
-        return State(tokens, torch.cat([state.valid, valid], dim=1)[:, own.shape[1] :])
+        return places(with_segment(state, record), slice(record.tokens.shape[1], None))

@@ -6,7 +6,9 @@ from difflib import get_close_matches
 from inspect import signature
 from typing import ClassVar, Protocol, runtime_checkable
 
+from malt.memory.adaptive import AdaptiveConfig, AdaptiveMemory
 from malt.memory.bank import BankConfig, BankMemory
+from malt.memory.context import ContextConfig, LongContextMemory
 from malt.memory.hierarchical import HierarchicalConfig, HierarchicalMemory
 from malt.memory.none import NoConfig, NoMemory
 from malt.memory.protocol import LayerMemory
@@ -36,6 +38,8 @@ class MemoryKind:
 KINDS = {
     "recurrent": MemoryKind(RecurrentConfig, RecurrentMemory),
     "hierarchical": MemoryKind(HierarchicalConfig, HierarchicalMemory, size="num_pooled"),
+    "adaptive": MemoryKind(AdaptiveConfig, AdaptiveMemory, size="cap"),
+    "context": MemoryKind(ContextConfig, LongContextMemory, size="num_segments"),
     "slots": MemoryKind(SlotConfig, SlotMemory, size="num_slots"),
     "bank": MemoryKind(BankConfig, BankMemory, size="size"),
     "none": MemoryKind(NoConfig, NoMemory),

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 
@@ -77,6 +77,21 @@ def concatenate(tensors: list[Tensor], dim: int = 0) -> Tensor:
     """Tensors one behind the other as they are: autocast takes none in half precision on a processor."""
     with torch.autocast(tensors[0].device.type, enabled=False):
         return torch.cat(tensors, dim)
+
+
+def places(state: State, which: slice) -> State:
+    """Some of the places of a layer's memory."""
+    return State(state.tokens[:, which], state.valid[:, which])
+
+
+def side_by_side(*states: State) -> State:
+    """The places of several states of the same videos as those of one."""
+    return State(*(concatenate(list(parts), dim=1) for parts in zip(*states, strict=True)))
+
+
+def used(state: State) -> Int[Tensor, " b"]:
+    """How many places of each video's memory are written."""
+    return state.valid.sum(dim=1)
 
 
 def forget(memory: Memory, which: Bool[Tensor, " b"]) -> Memory:

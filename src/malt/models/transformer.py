@@ -35,8 +35,8 @@ class MaltTransformer3DModel(ModelMixin, ConfigMixin, PeftAdapterMixin, CacheMix
         num_attention_heads: heads of each attention.
         attention_head_dim: width of a head; the width of the transformer is heads x head_dim.
         caption_dim: width of the text encoder's states.
-        memory: kind of memory, `recurrent`, `hierarchical`, `slots`, `bank` or `none`.
-        memory_size: slots, places or pooled segments a layer (None: the kind's default; `recurrent` is as large as a segment).
+        memory: kind of memory, one of `malt.memory.registry.KINDS`.
+        memory_size: how much a layer's memory holds (None: the kind's default; `recurrent` is as large as a segment).
         memory_config: settings of the kind by name, as in its config class; they count before `memory_size`.
         segment_frames: latent frames in a segment.
         context_frames: clean latent frames before a segment that it sees beside its memory.

@@ -1,0 +1,97 @@
+"""What is new takes a place, what resembles an entry is merged into it, and the most redundant entry goes first (ours).
+
+Two entries resemble each other by the cosine of their tokens. Entries are in the order of their age, unwritten places first.
+Every list decides for itself, all of them at once, and what is kept carries its gradient.
+"""
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from einops import rearrange
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from malt.memory.protocol import unit_rms
+from malt.memory.state import State, side_by_side
+
+
+@dataclass(frozen=True)
+class Novelty:
+    """What counts as new.
+
+    threshold: the cosine from which on a token resembles an entry. merge: how far the entry then moves towards it, 0 for a
+    first impression that stays, 1 for the latest. floor: so many places are taken whatever they resemble.
+    """
+
+    threshold: float = 0.9
+    merge: float = 0.0
+    floor: int = 1
+
+    def __post_init__(self) -> None:
+        """Refuse what no cosine, no share or no number can be."""
+        if not -1 <= self.threshold <= 1:
+            raise ValueError(f"a similarity threshold of {self.threshold} cannot be; give a number from -1 to 1")
+        if not 0 <= self.merge <= 1:
+            raise ValueError(
+                f"merge is {self.merge}; give a share from 0 (keep what is stored) to 1 (take what is new)"
+            )
+        if self.floor < 0:
+            raise ValueError(f"floor is {self.floor}; give 0 or more")
+
+
+def keep_new_frame(frames: State, frame: State, novelty: Novelty) -> State:
+    """`keep_new` at every place of a frame for itself: a scene in which little is new needs few places there.
+
+    Args:
+        frames: (b, entries x tokens per frame): the entries, each a frame's.
+        frame: (b, tokens per frame): what may be new.
+        novelty: what counts as new.
+    """
+    batch, per_frame = frame.valid.shape
+    lists = State(*(rearrange(x, "b (e n) ... -> (b n) e ...", n=per_frame) for x in frames))
+    kept = keep_new(lists, State(*(rearrange(x, "b n ... -> (b n) 1 ...") for x in frame)), novelty)
+    return State(*(rearrange(x, "(b n) e ... -> b (e n) ...", b=batch) for x in kept))
+
+
+def keep_new(entries: State, new: State, novelty: Novelty) -> State:
+    """Lists of entries (p, e, d) after one more token each (p, 1, d); where that does not count, they are as they were."""
+    tokens, valid = side_by_side(entries, new)
+    gone, into, merges = _decide(State(tokens, valid), novelty)
+    index = torch.arange(valid.shape[1], device=gone.device)
+    if novelty.merge:
+        changed = merges[:, None] & (index == into[:, None])
+        mixed = torch.lerp(tokens, _pick(tokens, gone[:, None]), novelty.merge)
+        tokens = torch.where(changed[..., None], unit_rms(mixed), tokens)
+    left = index[:-1] + (index[:-1] >= gone[:, None])
+    return State(_pick(tokens, left), valid.gather(1, left))
+
+
+@torch.no_grad()
+def _decide(entries: State, novelty: Novelty) -> tuple[Int[Tensor, " p"], Int[Tensor, " p"], Bool[Tensor, " p"]]:
+    """Which of the entries, the new one last, goes; which one it resembles most; whether it is merged into that one."""
+    last = entries.valid.shape[1] - 1
+    alike = _cosines(entries)
+    nearest, of_new = alike[:, last].max(dim=1)
+    counts, stored = entries.valid[:, last], entries.valid[:, :last].sum(dim=1)
+    resembles = (nearest >= novelty.threshold) & (stored >= novelty.floor)
+    has_room = stored < last
+    pair = alike.flatten(1).argmax(dim=1)
+    newer, older = pair // (last + 1), pair % (last + 1)
+    takes_place = counts & ~resembles & has_room  # in front, where places are unwritten
+    stays = ~counts | resembles
+    gone = torch.where(takes_place, 0, torch.where(stays, last, newer))
+    return gone, torch.where(resembles, of_new, older), counts & ~takes_place
+
+
+def _cosines(entries: State) -> Float[Tensor, "p n n"]:
+    """How much every entry resembles each older one; -2 where there are no two."""
+    with torch.autocast(entries.tokens.device.type, enabled=False):  # a decision takes full precision
+        unit = F.normalize(entries.tokens.float(), dim=-1)
+        alike = unit @ unit.mT
+    pairs = entries.valid[:, :, None] & entries.valid[:, None, :]
+    return alike.masked_fill(~pairs.tril(-1), -2.0)
+
+
+def _pick(tokens: Float[Tensor, "p n d"], index: Int[Tensor, "p m"]) -> Float[Tensor, "p m d"]:
+    return tokens.gather(1, index[..., None].expand(-1, -1, tokens.shape[-1]))
