@@ -58,6 +58,7 @@ def test_it_writes_figures_a_page_and_videos_and_does_nothing_twice(evaluate: Ru
         (["--metrics", "seams"], "the metric seams is called boundaries now"),
         (["--world", "pasage"], "did you mean 'passage'"),
         (["--metrics", "frechet", "--count", "1"], "at least 2 videos"),
+        (["--captions", "noting"], "nothing"),
         (["--seeds", "0"], "--seeds"),
         (["nowhere"], "there is no checkpoint folder nowhere"),
     ],

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from malt.worlds.base import DriftSign, HiddenSpan, Occlusion, RenderedClip, Return, Sighting, Thing
+from malt.worlds.base import DriftSign, HiddenSpan, Inventory, Occlusion, RenderedClip, Return, Sighting, Thing
 
 SIDE, PERIOD, GIVEN = 16, 8, 12
 COLOURS = {"red": (0.9, -0.9, -0.9), "green": (-0.9, 0.9, -0.9), "blue": (-0.9, -0.9, 0.9)}
@@ -84,6 +84,13 @@ class LampOracle:
     def drift(self, video: Tensor) -> dict[str, float]:
         colours = self._colours(video)
         return {"lit frames": sum(colour is not None for colour in colours) / len(colours)}
+
+    def inventory(self, video: Tensor) -> Inventory:
+        """The lamp, if it goes on or out."""
+        colours = self._colours(video)
+        lit = [colour for colour in colours if colour]
+        moves = 0 < len(lit) < len(colours)
+        return Inventory({"lamp": {"colour": max(set(lit), key=lit.count)}} if moves else {}, {})
 
     def features(self) -> Sequence[MeanColours]:
         return (MeanColours(),)

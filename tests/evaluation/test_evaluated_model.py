@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 
 import tiny_pipeline
-from malt.evaluation.evaluated_model import EvaluatedModel, Request, collect, collect_spans, evaluated_model_of, make
+from malt.evaluation.evaluated_model import EvaluatedModel, Request, collect, evaluated_model_of, make, stream_spans
 from malt.rollouts.registry import ROLLOUTS
 from tiny_pipeline import SEGMENT
 
@@ -54,11 +54,12 @@ def test_a_model_without_memory_says_so() -> None:
     assert not evaluated_model_of(tiny_pipeline.pipeline(memory="none")).has_memory
 
 
-def test_spans_are_kept_of_a_stream_and_nothing_else(model: EvaluatedModel) -> None:
+def test_spans_of_a_stream_come_as_soon_as_they_are_made(model: EvaluatedModel) -> None:
     request = Request(captions=PROMPTS)
     whole, place = make(model, request, 30), model.begin(request)
-    spans = collect_spans(place.stream(30), [(0, 5), (6, 18), (20, 30)])
-    for found, (first, last) in zip(spans, [(0, 5), (6, 18), (20, 30)], strict=True):
+    spans = list(stream_spans(place.stream(30), [(0, 5), (20, 30), (6, 18), (12, 18)]))
+    assert [span for span, _ in spans] == [(0, 5), (6, 18), (12, 18), (20, 30)]
+    for (first, last), found in spans:
         assert torch.equal(found, whole[:, first:last])
 
 

@@ -3,7 +3,7 @@
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from malt.commands.checks import check_count
 from malt.commands.model_options import load_model
@@ -51,6 +51,8 @@ class EvaluateCommand:
     """How many videos each metric looks at, for each seed; each metric's own number by default."""
     frames: int | None = None
     """How long the long videos are; 1024 by default, 512 with --quick."""
+    captions: Literal["nothing", "some", "everything"] = "some"
+    """How much the captions of drift name; what they do not, a memory alone must hold."""
     i3d: Path | None = None
     """The I3D network's TorchScript file, for --metrics fvd."""
     device: str = "auto"
@@ -78,7 +80,9 @@ class EvaluateCommand:
             raise UsageError(f"there is no checkpoint folder {self.checkpoint}; give one with model_index.json")
         for name in _names(self.rollouts, "--rollouts"):
             known_name(name, ROLLOUTS, "rollout")
-        extent = Extent(world=world, quick=self.quick, count=self.count, frames=self.frames, i3d=self.i3d)
+        extent = Extent(
+            world=world, quick=self.quick, count=self.count, frames=self.frames, i3d=self.i3d, naming=self.captions
+        )
         return build_metrics(_names(self.metrics, "--metrics"), extent)
 
     def _measure(self, world: "World", pipe: "MaltPipeline", metrics: "list[Metric]") -> None:

@@ -15,6 +15,7 @@ from malt.rollouts.full import FullRollout
 from malt.rollouts.registry import build_rollout
 
 MemoryUse = Literal["kept", "emptied", "swapped"]
+Span = tuple[int, int]  # first frame, frame after the last
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -210,12 +211,15 @@ def make(model: EvaluatedModel, request: Request, num_frames: int) -> Float[Tens
     return collect(model.begin(request).stream(num_frames))
 
 
-def collect_spans(segments: Iterable[Segment], spans: list[tuple[int, int]]) -> list[Float[Tensor, "b t 3 h w"]]:
-    """The frames of some spans (first frame, frame after the last) of long videos, of which nothing else is kept."""
-    kept: list[list[Tensor]] = [[] for _ in spans]
+def stream_spans(
+    segments: Iterable[Segment], spans: Sequence[Span]
+) -> Iterator[tuple[Span, Float[Tensor, "b t 3 h w"]]]:
+    """The frames of some spans of long videos, each as soon as it is made; nothing else is kept, and that no longer."""
+    made: dict[Span, list[Tensor]] = {span: [] for span in spans}
     for segment in segments:
         end = segment.start + segment.frames.shape[1]
-        for parts, (first, last) in zip(kept, spans, strict=True):
-            if segment.start < last and end > first:
-                parts.append(segment.frames[:, max(0, first - segment.start) : last - segment.start])
-    return [torch.cat(parts, dim=1) for parts in kept]
+        for span in [each for each in made if segment.start < each[1] and end > each[0]]:
+            first, last = span
+            made[span].append(segment.frames[:, max(0, first - segment.start) : last - segment.start])
+            if last <= end:
+                yield span, torch.cat(made.pop(span), dim=1)

@@ -4,6 +4,7 @@ They come from seeds that no training uses, and every seed of a measurement has 
 """
 
 from collections.abc import Sequence
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -12,6 +13,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from malt.worlds.base import RenderedClip, World
+
+Naming = Literal["nothing", "some", "everything"]
+DRAWS = 64  # captions of a video of which the fullest names everything that captions name
 
 FIRST, APART = 900_000_000, 1_000_000  # seed of the first video, and from one seed of a measurement to the next
 
@@ -27,9 +31,13 @@ def seeds_of(num: int, seed: int, *, room: int = 0) -> range:
     return range(first, first + num)
 
 
-def captions_of(world: World, num: int, seed: int, *, room: int = 0) -> list[str]:
-    """A caption of each of these videos."""
+def captions_of(world: World, num: int, seed: int, *, room: int = 0, naming: Naming = "some") -> list[str]:
+    """A caption of each of these videos, which names nothing, some of what there is, or as much as captions do."""
     seeds = seeds_of(num, seed, room=room)
+    if naming == "nothing":
+        return [world.plain_caption] * num
+    if naming == "everything":
+        return [max(world.captions([each] * DRAWS, range(DRAWS)), key=lambda said: len(said.split())) for each in seeds]
     return world.captions(seeds, seeds) if num else []
 
 

@@ -15,6 +15,7 @@ from malt.evaluation.metrics.fvd import Fvd
 from malt.evaluation.metrics.i3d import PROTOCOL_FRAMES
 from malt.evaluation.metrics.prediction import Prediction
 from malt.evaluation.metrics.recall import Recall
+from malt.evaluation.reference import Naming
 from malt.worlds.base import World
 from malt.worlds.registry import oracle_of
 
@@ -24,7 +25,7 @@ class Extent:
     """In which world, and how much is measured.
 
     count: videos for each metric and seed, None for each metric's own number. frames: length of the long videos. i3d: a
-    user's I3D network.
+    user's I3D network. naming: how much the captions of long videos name.
     """
 
     world: World
@@ -32,6 +33,7 @@ class Extent:
     count: int | None = None
     frames: int | None = None
     i3d: Path | None = None
+    naming: Naming = "some"
 
     def videos(self, careful: int, quick: int) -> int:
         """How many videos: as asked for, or a careful or a quick number."""
@@ -73,7 +75,10 @@ def _boundaries(extent: Extent) -> Boundaries:
 METRICS: dict[str, Callable[[Extent], Metric]] = {
     "recall": _recall,
     "drift": lambda extent: Drift(
-        world=extent.world, num_videos=extent.videos(16, 4), num_frames=extent.length(1024, 512)
+        world=extent.world,
+        num_videos=extent.videos(16, 4),
+        num_frames=extent.length(1024, 512),
+        naming=extent.naming,
     ),
     "frechet": lambda extent: Frechet(world=extent.world, num_videos=extent.videos(64, 12)),
     "prediction": _prediction,

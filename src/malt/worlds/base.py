@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Literal, NamedTuple, Protocol, runtime_checkable
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from malt.worlds.video_features import Features
@@ -78,6 +78,19 @@ class Return(NamedTuple):
     frame: int
 
 
+class Inventory(NamedTuple):
+    """What a stretch of a video holds, by what it is called in the world: what can be lost or become something else.
+
+    things: what moves, such as `upper shape`; what stands still where the world's things move is not among them.
+    scenery: what stays where it is, such as `wall`. ground: which piece of scenery, numbered as the world likes, every
+    pixel shows; -1 where it shows none; None in a world without scenery.
+    """
+
+    things: Mapping[str, Thing]
+    scenery: Mapping[str, Thing]
+    ground: Int[Tensor, "h w"] | None = None
+
+
 @dataclass(frozen=True, kw_only=True)
 class DriftSign:
     """Something that a long video may lose: its name, what it is counted in, and which way is good."""
@@ -139,6 +152,10 @@ class Oracle(Protocol):
 
     def drift(self, video: Float[Tensor, "t 3 h w"]) -> dict[str, float]:
         """The value of every one of `drift_signs` in a stretch of a video."""
+        ...
+
+    def inventory(self, video: Float[Tensor, "t 3 h w"]) -> Inventory:
+        """What a stretch of a video holds; nothing of one in which nothing moves."""
         ...
 
     def features(self) -> Sequence[Features]:

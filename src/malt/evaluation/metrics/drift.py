@@ -1,4 +1,4 @@
-"""Drift: what becomes of quality in a long video, always next to how much still moves."""
+"""Drift: what becomes of quality and of identity in a long video, always next to how much still moves."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -9,12 +9,13 @@ from jaxtyping import Float
 from torch import Tensor
 
 from malt.errors import UsageError
-from malt.evaluation.evaluated_model import EvaluatedModel, Request, collect_spans
+from malt.evaluation.evaluated_model import EvaluatedModel, Request, Span, stream_spans
 from malt.evaluation.metrics.base import Axes, FigureSpec, batches
 from malt.evaluation.metrics.features import window_features
 from malt.evaluation.metrics.frechet_distance import Gaussian, frechet_distance, gaussian_of
+from malt.evaluation.metrics.identity import IdentityByLength, identity_axes, identity_headlines
 from malt.evaluation.metrics.picture_signs import histogram_distance, motion, sharpness
-from malt.evaluation.reference import captions_of, seeds_of, true_videos
+from malt.evaluation.reference import Naming, captions_of, seeds_of, true_videos
 from malt.evaluation.result import Curve, MetricResult
 from malt.worlds.base import DriftSign, World
 from malt.worlds.registry import oracle_of
@@ -36,16 +37,22 @@ SignValues = dict[str, list[list[float]]]  # of every sign: stretch, video
 
 @dataclass(frozen=True, kw_only=True)
 class Drift:
-    """Signs of quality and of motion by how far into the video; last over first is what is kept."""
+    """Signs of quality and of motion by how far into the video, and identity: last over first is what is kept.
+
+    naming: how much the captions name; only a memory holds what they do not.
+    """
 
     world: World
     num_videos: int = 16
     num_frames: int = 1024
     reference_clips: int = 512
+    naming: Naming = "some"
     name: str = "drift"
     says: str = (
         "Quality of the last 64 frames over that of the first, corrected by what the world's own videos of the same scenes "
-        "do. Each sign is next to how much still moves, so that a frozen or a blurred video does not win."
+        "do. Each sign is next to how much still moves, so that a frozen or a blurred video does not win. Identity: of the "
+        "shapes, the background and the wall of the first 256 frames, what is still what it was in 256 frames round each "
+        "length; what is not seen there, or stands still, is lost."
     )
 
     def __post_init__(self) -> None:
@@ -68,6 +75,7 @@ class Drift:
     @property
     def headlines(self) -> dict[str, FigureSpec]:
         """The figures for the table."""
+        identity = identity_headlines(self.num_frames, WORLD)
         kept = {
             f"{name} kept": FigureSpec(words=f"{name} kept", better=sign.better, percent=True)
             for name, sign in self.kept.items()
@@ -81,7 +89,7 @@ class Drift:
             "colour drift, last": FigureSpec(words="colours changed by the end", better="lower", percent=True),
             "Frechet of windows, last": FigureSpec(words="Frechet of the last windows", better="lower"),
         }
-        return levels | kept | ends
+        return identity | levels | kept | ends
 
     @property
     def axes(self) -> dict[str, Axes]:
@@ -90,7 +98,7 @@ class Drift:
         names = [*(sign.name for sign in self.world_signs), *PICTURE_SIGNS]
         of_signs = {name: Axes(x="frame", y=", ".join(filter(None, (name, units.get(name))))) for name in names}
         features = window_features(self.world).name
-        return of_signs | {"Frechet of windows": Axes(x="frame", y=f"Frechet distance ({features})")}
+        return identity_axes() | of_signs | {"Frechet of windows": Axes(x="frame", y=f"Frechet distance ({features})")}
 
     def settings(self) -> dict[str, object]:
         """What the numbers depend on."""
@@ -99,10 +107,10 @@ class Drift:
             "num_videos": self.num_videos,
             "num_frames": self.num_frames,
         }
-        return extent | {"stretch": STRETCH, "reference_clips": self.reference_clips}
+        return extent | {"stretch": STRETCH, "reference_clips": self.reference_clips, "naming": self.naming}
 
     @cached_property
-    def spans(self) -> list[tuple[int, int]]:
+    def spans(self) -> list[Span]:
         """First frame of every stretch, and the frame after its last."""
         num = min(MOST_STRETCHES, self.num_frames // STRETCH)
         firsts = [round(n * (self.num_frames - STRETCH) / (num - 1)) for n in range(num)]
@@ -111,17 +119,22 @@ class Drift:
     def run(self, model: EvaluatedModel, seed: int) -> MetricResult:
         """Make long videos, render those of the same seeds, and compare their stretches."""
         made, true = _Stretches(self), _Stretches(self)
-        captions, seeds = captions_of(self.world, self.num_videos, seed), seeds_of(self.num_videos, seed)
+        captions = captions_of(self.world, self.num_videos, seed, naming=self.naming)
+        seeds = seeds_of(self.num_videos, seed)
         for part in batches(self.num_videos):
             start = model.begin(Request(captions=captions[part], seed=seed + part.start))
-            made.add(collect_spans(start.stream(self.num_frames), self.spans))
-            size = model.frame_size
-            true.add([true_videos(self.world, seeds[part], first, last - first, size) for first, last in self.spans])
+            for span, videos in stream_spans(start.stream(self.num_frames), made.spans):
+                made.add(span, videos)
+            for span in true.spans:
+                first, last = span
+                true.add(span, true_videos(self.world, seeds[part], first, last - first, model.frame_size))
         samples = _ends(made.signs, "") | _ends(true.signs, f", {WORLD}")
+        samples |= made.identity.samples() | true.identity.samples(f", {WORLD}")
         ratios = {f"{sign} kept": _kept(sign) for sign in self.kept}
         ratios |= {f"{sign} kept, uncorrected": ([f"{sign}, last"], [f"{sign}, first"]) for sign in self.kept}
         distances, floor = self._distances(made.features, true.features, model, seed)
-        curves = [*self._curves(made.signs, "", distances), *self._curves(true.signs, WORLD, floor)]
+        curves = [*made.identity.curves(""), *true.identity.curves(WORLD)]
+        curves += [*self._curves(made.signs, "", distances), *self._curves(true.signs, WORLD, floor)]
         whole = {"Frechet of windows, first": distances[0], "Frechet of windows, last": distances[-1]}
         return MetricResult(
             samples=samples, whole=whole, ratios=ratios, curves=curves, notes=self._notes(made.features)
@@ -152,23 +165,33 @@ class Drift:
 
 
 class _Stretches:
-    """Collects, batch by batch, the signs and features of every stretch."""
+    """Collects, span by span of batch after batch, the signs and features of every stretch, and what is there."""
 
     def __init__(self, metric: Drift) -> None:
         self._features, self._oracle = window_features(metric.world), oracle_of(metric.world, "drift")
+        self._stretches = metric.spans
+        self.identity = IdentityByLength(self._oracle, metric.num_frames)
+        self.spans = sorted({*self._stretches, *self.identity.spans}, key=lambda span: span[1])
         names = [*(sign.name for sign in metric.world_signs), *PICTURE_SIGNS]
-        self.signs: SignValues = {name: [[] for _ in metric.spans] for name in names}
-        self.features: list[Tensor] = [torch.zeros(0) for _ in metric.spans]
+        self.signs: SignValues = {name: [[] for _ in self._stretches] for name in names}
+        self.features: list[Tensor] = [torch.zeros(0) for _ in self._stretches]
+        self._first = torch.zeros(0)
 
-    def add(self, stretches: list[Float[Tensor, "b t 3 h w"]]) -> None:
-        for n, videos in enumerate(stretches):
-            features = self._features(videos)
-            self.features[n] = torch.cat([self.features[n], features]) if self.features[n].numel() else features
-            for video, first in zip(videos, stretches[0], strict=True):
-                values = self._oracle.drift(video)
-                values |= {name: measure(video, first) for name, measure in PICTURE_SIGNS.items()}
-                for name, value in values.items():
-                    self.signs[name][n].append(value)
+    def add(self, span: Span, videos: Float[Tensor, "b t 3 h w"]) -> None:
+        """Look at a span of a batch; the first stretch comes before the others."""
+        self.identity.look(span, videos)
+        if span in self._stretches:
+            self._add_stretch(self._stretches.index(span), videos)
+
+    def _add_stretch(self, n: int, videos: Float[Tensor, "b t 3 h w"]) -> None:
+        self._first = videos if n == 0 else self._first
+        features = self._features(videos)
+        self.features[n] = torch.cat([self.features[n], features]) if self.features[n].numel() else features
+        for video, first in zip(videos, self._first, strict=True):
+            values = self._oracle.drift(video)
+            values |= {name: measure(video, first) for name, measure in PICTURE_SIGNS.items()}
+            for name, value in values.items():
+                self.signs[name][n].append(value)
 
 
 def _ends(signs: SignValues, of: str) -> dict[str, list[float]]:

@@ -51,11 +51,11 @@ def lane(seen: Seen) -> int:
 def read_shapes(frames: Tensor | np.ndarray) -> list[list[Seen]]:
     """Read every frame of a video, uint8 (t, h, w, 3) or float (t, 3, h, w) in [-1, 1]: one list of shapes a frame."""
     chunks = torch.as_tensor(frames).split(FRAMES_AT_ONCE) if len(frames) else ()
-    return [seen for chunk in chunks for seen in _read(_normalise(chunk.cpu()))]
+    return [seen for chunk in chunks for seen in _read(normalise(chunk.cpu()))]
 
 
-def _normalise(frames: Tensor) -> Float[Tensor, "t 3 h w"]:
-    """Bring frames of either layout to [0, 1] and to the world's height."""
+def normalise(frames: Tensor) -> Float[Tensor, "t 3 h w"]:
+    """Frames of either layout in [0, 1] and of the world's height."""
     is_bytes = frames.dtype == torch.uint8
     if frames.ndim != 4 or frames.shape[3 if is_bytes else 1] != 3:
         raise ValueError(f"cannot read {tuple(frames.shape)}; give uint8 (t, h, w, 3) or float (t, 3, h, w) in [-1, 1]")

@@ -7,10 +7,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from malt.worlds.base import DriftSign, HiddenSpan, Occlusion, RenderedClip, Return, Sighting, Thing
+from malt.worlds.base import DriftSign, HiddenSpan, Inventory, Occlusion, RenderedClip, Return, Sighting, Thing
 from malt.worlds.passage.appearances import follow
 from malt.worlds.passage.captions import describe, vocabulary
 from malt.worlds.passage.drift_signs import moving_shapes, well_formed
+from malt.worlds.passage.inventory import take_inventory
 from malt.worlds.passage.long_scenes import LONG_SPANS, long_scenes_of
 from malt.worlds.passage.occlusions import HORIZON, SPANS, find_occlusions
 from malt.worlds.passage.oracle import Seen, read_shapes
@@ -59,6 +60,10 @@ class PassageOracle:
         """How many whole shapes there are in a frame, and how many of them move."""
         readings = read_shapes(video)
         return {"well-formed shapes": well_formed(readings), "moving shapes": moving_shapes(readings)}
+
+    def inventory(self, video: Float[Tensor, "t 3 h w"]) -> Inventory:
+        """The shape of each lane, the background and the wall."""
+        return take_inventory(video)
 
     def features(self) -> Sequence[Features]:
         """Of a small network taught kind, colour, direction, wall and place."""

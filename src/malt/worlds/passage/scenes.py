@@ -190,9 +190,8 @@ def distances(x: Tensor, y: Tensor, radius: Tensor) -> Float[Tensor, "kind *grid
 def render(scenes: Scenes, start: int, num_frames: int) -> Float[Tensor, "b t 3 64 64"]:
     """Paint frames `start` ... `start + num_frames - 1` of every scene, anti-aliased, in [-1, 1], on their device."""
     device = scenes.wall.device
-    pixel = torch.arange(SIZE, device=device, dtype=torch.float32) + 0.5
-    x, y = pixel[None, :], pixel[:, None]
-    frames = _backgrounds(scenes, x, y)[:, None].repeat(1, num_frames, 1, 1, 1)
+    x, y = _pixels(device)
+    frames = backgrounds(scenes.place)[:, None].repeat(1, num_frames, 1, 1, 1)
     centre, radius = positions(scenes, start, num_frames), radii(scenes)
     paint = torch.tensor(list(COLOURS.values()), device=device)[scenes.colour]
     for lane, band in enumerate((slice(0, SIZE // 2), slice(SIZE // 2, SIZE))):
@@ -206,9 +205,10 @@ def render(scenes: Scenes, start: int, num_frames: int) -> Float[Tensor, "b t 3 
     return frames.lerp_(wall[:, None], cover[:, None]).mul_(2).sub_(1)
 
 
-def _backgrounds(scenes: Scenes, x: Tensor, y: Tensor) -> Float[Tensor, "b 3 h w"]:
-    """A vertical gradient with a faint pattern of the place's own."""
-    ends = torch.tensor(list(PLACES.values()), device=x.device)[scenes.place]
+def backgrounds(place: Int[Tensor, " b"]) -> Float[Tensor, "b 3 64 64"]:
+    """Each place in [0, 1]: a vertical gradient with a faint pattern of its own."""
+    x, y = _pixels(place.device)
+    ends = torch.tensor(list(PLACES.values()), device=place.device)[place]
     gradient = torch.lerp(ends[:, 0, :, None, None], ends[:, 1, :, None, None], y / SIZE)
     waves = (
         torch.where(torch.sin(0.9 * x + 5 * torch.sin(0.61 * y)) * torch.sin(1.3 * y) > 0.93, 4.0, 0.0),  # stars
@@ -216,8 +216,14 @@ def _backgrounds(scenes: Scenes, x: Tensor, y: Tensor) -> Float[Tensor, "b 3 h w
         torch.sin(0.45 * y + 1.5 * torch.sin(0.1 * x)),  # dunes
         torch.sin(0.8 * x) * torch.sin(0.25 * y),  # grass
     )
-    pattern = torch.stack([wave.expand(SIZE, SIZE) for wave in waves])[scenes.place]
+    pattern = torch.stack([wave.expand(SIZE, SIZE) for wave in waves])[place]
     return (gradient + 0.035 * pattern[:, None]).clamp(0, 1)
+
+
+def _pixels(device: torch.device) -> tuple[Float[Tensor, "1 w"], Float[Tensor, "h 1"]]:
+    """Across and down, the middles of the picture's pixels."""
+    pixel = torch.arange(SIZE, device=device, dtype=torch.float32) + 0.5
+    return pixel[None, :], pixel[:, None]
 
 
 def _walls(scenes: Scenes, x: Tensor, y: Tensor) -> tuple[Float[Tensor, "b 3 h w"], Float[Tensor, "b 1 h w"]]:
