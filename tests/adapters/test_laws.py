@@ -11,11 +11,27 @@ from torch import Tensor
 
 from malt.adapters import AdaptedTransformer3DModel, remove_memory
 from malt.adapters.blocks import Blocks
-from malt.memory.state import Memory, num_bytes
-from tiny_bases import BATCH, FRAMES, SIDE, TINY_BASES, TinyBase, remember, run
+from malt.memory.state import Memory, in_half, num_bytes
+from tiny_bases import BATCH, SIDE, TINY_BASES, TinyBase, remember, run
 
 PRECISIONS = (torch.float32, torch.bfloat16)
-KINDS = ("recurrent", "hierarchical", "slots", "bank")
+KINDS: dict[str, dict[str, Any]] = {
+    "recurrent": {"memory": "recurrent"},
+    "hierarchical": {"memory": "hierarchical", "memory_size": 2, "every": 2},
+    "slots": {"memory": "slots", "memory_size": 4, "memory_width": 8},
+    "bank": {"memory": "bank", "memory_size": 32, "memory_width": 8},
+    "hierarchical, behind": {"memory": "hierarchical", "memory_size": 2, "memory_width": 16, "read": "behind"},
+    "slots, behind": {"memory": "slots", "memory_size": 4, "memory_width": 8, "read": "behind"},
+}
+
+
+def remembering(tiny: TinyBase, kind: str, base: Any = None, **settings: Any) -> AdaptedTransformer3DModel:
+    """A model with a memory of this kind whose weights are all at work."""
+    model = tiny.adapted(base, **KINDS[kind] | settings)
+    torch.manual_seed(3)
+    for parameter in model.adapter.parameters():
+        torch.nn.init.normal_(parameter, std=0.2)
+    return model
 
 
 @pytest.fixture(params=TINY_BASES)
@@ -28,12 +44,13 @@ def levels_of(tiny: TinyBase) -> list[float | None]:
     return [0.6, None] if tiny.adapted().family.levels_per_frame else [0.6]
 
 
+@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("dtype", PRECISIONS, ids=str)
 @torch.no_grad()
-def test_an_empty_memory_is_the_base_bit_for_bit(tiny: TinyBase, dtype: torch.dtype) -> None:
+def test_an_empty_memory_is_the_base_bit_for_bit(tiny: TinyBase, dtype: torch.dtype, kind: str) -> None:
     base = tiny.base().to(dtype)
     alone = copy.deepcopy(base)
-    model = tiny.adapted(base)
+    model = remembering(tiny, kind, base)
     for level in levels_of(tiny):
         given = tiny.given(level=level)
         for memory in (None, model.empty_memory(BATCH, SIDE, SIDE)):
@@ -66,9 +83,10 @@ def test_a_base_is_itself_again_when_its_adapter_is_taken_off(tiny: TinyBase) ->
     }
 
 
+@pytest.mark.parametrize("kind", KINDS)
 @torch.no_grad()
-def test_what_is_remembered_changes_what_is_made(tiny: TinyBase) -> None:
-    model, given = tiny.adapted(), tiny.given()
+def test_what_is_remembered_changes_what_is_made(tiny: TinyBase, kind: str) -> None:
+    model, given = remembering(tiny, kind), tiny.given()
     memory, another = remember(tiny, model), remember(tiny, model, first=20)
     made = [run(model, given, m).velocity for m in (None, memory, another)]
     assert not torch.equal(made[0], made[1]) and not torch.equal(made[1], made[2])
@@ -87,9 +105,10 @@ def test_each_video_of_a_batch_has_its_own_memory(tiny: TinyBase) -> None:
     assert torch.allclose(mixed[1], run(model, given).velocity[1], atol=1e-5)
 
 
+@pytest.mark.parametrize("kind", KINDS)
 @torch.no_grad()
-def test_later_steps_of_a_segment_may_use_the_keys_of_the_first(tiny: TinyBase) -> None:
-    model, given = tiny.adapted(), tiny.given()
+def test_later_steps_of_a_segment_may_use_the_keys_of_the_first(tiny: TinyBase, kind: str) -> None:
+    model, given = remembering(tiny, kind), tiny.given()
     memory = remember(tiny, model)
     first = run(model, given, memory, update_memory=False)
     again = run(model, given, first.memory, cache=first.cache, update_memory=False)
@@ -99,9 +118,7 @@ def test_later_steps_of_a_segment_may_use_the_keys_of_the_first(tiny: TinyBase) 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_gradients_with_checkpointing_are_those_without(tiny: TinyBase, kind: str) -> None:
-    size = {"bank": 32, "slots": 4}.get(kind, 2)
-    model = tiny.adapted(memory=kind, memory_size=size, context_frames=int(levels_of(tiny)[-1] is None))
-    fill(model)
+    model = remembering(tiny, kind, context_frames=int(levels_of(tiny)[-1] is None))
     plain = gradients(tiny, model)
     model.enable_gradient_checkpointing()
     checkpointed = gradients(tiny, model)
@@ -110,13 +127,6 @@ def test_gradients_with_checkpointing_are_those_without(tiny: TinyBase, kind: st
     assert any(gradient.any() for gradient in plain.values())
     for name, gradient in plain.items():
         assert torch.equal(gradient, checkpointed[name]) and torch.equal(gradient, elsewhere[name]), name
-
-
-def fill(model: AdaptedTransformer3DModel) -> None:
-    """Weights without zeros, so that every part of the adapter has a gradient."""
-    torch.manual_seed(3)
-    for parameter in model.adapter.parameters():
-        torch.nn.init.normal_(parameter, std=0.2)
 
 
 def gradients(tiny: TinyBase, model: AdaptedTransformer3DModel, in_another_thread: bool = False) -> dict[str, Tensor]:
@@ -190,10 +200,18 @@ def test_remembered_tokens_are_shown_as_the_base_shows_its_own_without_noise(tin
     assert torch.allclose(seen[0][:, -shown.shape[1] :], shown, atol=1e-5)
 
 
+@pytest.mark.parametrize("kind", KINDS)
 @torch.no_grad()
-def test_an_empty_memory_is_as_large_as_it_will_ever_be(tiny: TinyBase) -> None:
-    model = tiny.adapted()
-    empty = model.empty_memory(BATCH, SIDE, SIDE)
+def test_the_size_of_a_memory_is_told_before_it_begins_and_stays(tiny: TinyBase, kind: str) -> None:
+    model = remembering(tiny, kind)
+    told = model.memory_bytes(BATCH, SIDE, SIDE)
+    assert told == num_bytes(in_half(model.empty_memory(BATCH, SIDE, SIDE))) > 0
     for segments in (1, 3):
-        assert num_bytes(remember(tiny, model, segments)) == num_bytes(empty)
-    assert empty[0].tokens.shape[1] == (FRAMES + 2) * (SIDE // model.patch_size) ** 2
+        assert num_bytes(in_half(remember(tiny, model, segments))) == told
+
+
+@pytest.mark.parametrize("kind", ["bank", "hierarchical, behind", "slots, behind"])
+@torch.no_grad()
+def test_an_untrained_memory_behind_the_blocks_changes_nothing(tiny: TinyBase, kind: str) -> None:
+    model, given = tiny.adapted(**KINDS[kind]), tiny.given()
+    assert torch.equal(run(model, given, remember(tiny, model)).velocity, run(model, given).velocity)

@@ -1,6 +1,6 @@
 """`MemoryAdapter`: what is learned beside a frozen base, and saved alone."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 import torch
@@ -10,10 +10,11 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from malt.adapters.family import Family
-from malt.adapters.layer import AdapterLayer
+from malt.adapters.layer import AdapterLayer, LayerSettings
+from malt.errors import UsageError
 from malt.memory.protocol import Layout
 from malt.memory.registry import Setting
-from malt.memory.state import Memory
+from malt.memory.state import Memory, num_bytes
 
 
 class MemoryAdapter(ModelMixin, ConfigMixin):
@@ -27,9 +28,16 @@ class MemoryAdapter(ModelMixin, ConfigMixin):
         memory: kind of memory, as in `malt.memory.registry`.
         memory_size: slots, places or pooled segments a layer; None for the kind's default.
         memory_config: settings of the kind by name; they count before `memory_size`.
+        memory_width: channels of what is remembered; None for the base's own. Kinds with weights of their own need a narrow one.
+        read: `beside` the keys and values of self-attention, or by an attention of its own `behind` each block.
         every: every how many layers one has a memory; 1 for all of them.
         segment_frames: latent frames in a segment.
         context_frames: clean latent frames before a segment that it sees beside its memory.
+        lora_rank: of a LoRA on the base that learns along; 0 for none.
+        lora_targets: what of the base it changes, `attention` (self-attention) and `feed_forward`.
+
+    Raises:
+        UsageError: for a way to read, a target or a width that there is not.
     """
 
     _supports_gradient_checkpointing = False
@@ -45,13 +53,23 @@ class MemoryAdapter(ModelMixin, ConfigMixin):
         memory: str = "hierarchical",
         memory_size: int | None = None,
         memory_config: Mapping[str, Setting] | None = None,
+        memory_width: int | None = None,
+        read: str = "beside",
         every: int = 1,
         segment_frames: int = 4,
         context_frames: int = 0,
+        lora_rank: int = 0,
+        lora_targets: Sequence[str] = ("attention", "feed_forward"),
     ) -> None:
         super().__init__()
-        kinds = [memory if layer % every == every - 1 else "none" for layer in range(num_layers)]
-        self.layers = nn.ModuleList(AdapterLayer(width, num_heads, kind, memory_size, memory_config) for kind in kinds)
+        if not 1 <= every <= num_layers:
+            raise UsageError(f"asked for a memory every {every} of {num_layers} layers; give 1 to {num_layers}")
+        remembers = LayerSettings(kind=memory, size=memory_size, settings=memory_config, width=memory_width, read=read)
+        nothing = LayerSettings(kind="none")
+        self.layers = nn.ModuleList(
+            AdapterLayer(width, num_heads, remembers if layer % every == every - 1 else nothing)
+            for layer in range(num_layers)
+        )
 
     @classmethod
     def for_base(cls, base: Any, family: Family, **settings: object) -> "MemoryAdapter":
@@ -63,6 +81,7 @@ class MemoryAdapter(ModelMixin, ConfigMixin):
             settings: those of the adapter itself, from `memory` on.
         """
         count = sum(len(getattr(base, name)) for name in family.lists)
+        settings = {"read": "beside" if family.reads_beside else "behind"} | settings
         adapter: MemoryAdapter = cls(
             family=family.name, width=family.width(base), num_heads=family.heads(base), num_layers=count, **settings
         )
@@ -84,3 +103,7 @@ class MemoryAdapter(ModelMixin, ConfigMixin):
     def empty(self, batch: int, layout: Layout, like: Tensor) -> Memory:
         """A memory in which nothing has been written, on the device and in the type of `like`."""
         return tuple(layer.memory.empty(batch, layout, like) for layer in self.each)
+
+    def memory_bytes(self, batch: int, layout: Layout) -> int:
+        """Size of the memory of so many videos in bytes, as rollouts keep it: two bytes a number."""
+        return num_bytes(self.empty(batch, layout, torch.empty(0, dtype=torch.float16, device="meta")))

@@ -16,9 +16,9 @@ import torch
 from torch import Tensor, nn
 
 from malt.adapters.adapter import MemoryAdapter
-from malt.adapters.family import AttendedMemory, Family, RotaryWithMemory
-from malt.memory.protocol import Conditions
-from malt.memory.state import KVCache, LayerCache, Memory, State
+from malt.adapters.family import AttendedMemory, Family, RotaryWithMemory, Tables
+from malt.memory.protocol import Conditions, ContextTokens
+from malt.memory.state import KeysValues, KVCache, LayerCache, Memory, State
 
 
 class Blocks(nn.ModuleList):
@@ -86,34 +86,44 @@ class MemoryPass:
 
     def _run(self, number: int, block: nn.Module, *given: Any, **named: Any) -> Any:
         layer, state = self.layers[number], self.memory[number]
-        attended = self._attended(number, given[0] if given else named["hidden_states"])
+        like = given[0] if given else named["hidden_states"]
+        known = self.cache[number].memory if self.cache is not None else None
+        found = layer.context(state, self.conditions) if self._is_read(number) and known is None else None
+        if layer.added is not None:
+            attended = None
+            known = layer.added.keys_values(found, self.conditions.layout) if found is not None else known
+        else:
+            attended = self._attended(number, found, known, like)
         made = block(
             *(_carrying(x, attended) for x in given), **{name: _carrying(x, attended) for name, x in named.items()}
         )
         tokens, *others = made if isinstance(made, tuple) else (made,)
-        tokens = layer.read(tokens, state, self.conditions)
+        tokens = layer.read(tokens, state, self.conditions, known)
         if self.update_memory:
             state = layer.write(tokens, state, self.conditions)
         if self.results[number] is None:  # else the layer is being computed again, for its gradient
-            self.results[number] = LayerResult(state, LayerCache(None if attended is None else attended.made))
+            self.results[number] = LayerResult(state, LayerCache(known if attended is None else attended.made))
         return (tokens, *others) if isinstance(made, tuple) else tokens
 
-    def _attended(self, number: int, like: Tensor) -> AttendedMemory | None:
+    def _is_read(self, number: int) -> bool:
+        """Whether there is anything to see; a layer that learns is always asked, so that all ranks have the same gradients."""
+        return self.learning or self.counts[number].any
+
+    def _attended(
+        self, number: int, found: ContextTokens | None, known: KeysValues | None, like: Tensor
+    ) -> AttendedMemory | None:
         """What the layer's self-attention is to see of its memory."""
-        if self.cache is not None:
-            known = self.cache[number].memory
-            return None if known is None else AttendedMemory(None, known.valid, made=known)
-        layer, state, counts = self.layers[number], self.memory[number], self.counts[number]
-        if not (self.learning or counts.any):
-            return None
-        found = layer.context(state, self.conditions)
+        if known is not None:
+            return AttendedMemory(None, known.valid, made=known)
         if found is None:
             return None
-        tokens = layer.modulated(self.family.norm(found.tokens.to(like.device))).to(like.dtype)
-        valid = None if counts.all else found.valid.to(like.device)
+        layer, family = self.layers[number], self.family
+        tokens = layer.modulated(family.norm(layer.as_seen(found.tokens.to(like.device)))).to(like.dtype)
+        all_count = self.counts[number].all and found.valid is self.memory[number].valid
+        valid = None if all_count else found.valid.to(like.device)
         return AttendedMemory(tokens, valid, self._tables(found.times, like), keeps=not self.learning)
 
-    def _tables(self, times: Tensor | None, like: Tensor) -> Any:
+    def _tables(self, times: Tensor | None, like: Tensor) -> Tables | None:
         """Rotary tables of whole frames at these times, counted from the first frame that is no context."""
         if times is None:
             return None

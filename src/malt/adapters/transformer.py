@@ -62,9 +62,10 @@ class AdaptedTransformer3DModel(nn.Module):
         return int(self.adapter.config.context_frames)
 
     @property
-    def patch_size(self) -> int:
-        """Side of the square of latent pixels that is one token."""
-        return self.family.patch(self.base)[1]
+    def patch_size(self) -> tuple[int, int]:
+        """Rows and columns of latent pixels in a token."""
+        _, rows, columns = self.family.patch(self.base)
+        return rows, columns
 
     @property
     def remembers(self) -> bool:
@@ -91,6 +92,11 @@ class AdaptedTransformer3DModel(nn.Module):
         """Let the base compute its layers, and with them the reads and writes of their memories, again for gradients."""
         self.base.enable_gradient_checkpointing()
 
+    @property
+    def blocks(self) -> list[nn.Module]:
+        """The base's, in the order in which they run."""
+        return [block for name in self.family.lists for block in getattr(self.base, name)]
+
     def memory_modules(self) -> list[LayerMemory]:
         """The memory of every layer."""
         return [layer.memory for layer in self.adapter.each]
@@ -99,6 +105,10 @@ class AdaptedTransformer3DModel(nn.Module):
         """A memory in which nothing has been written, for `batch` videos of `height` x `width` latent pixels."""
         layout = self._layout(self.segment_frames, height, width, 0)
         return self.adapter.empty(batch, layout, torch.empty(0, dtype=self.adapter.dtype, device=self.device))
+
+    def memory_bytes(self, batch: int, height: int, width: int) -> int:
+        """What a memory of `batch` videos of `height` x `width` latent pixels takes, in bytes, from shapes alone."""
+        return self.adapter.memory_bytes(batch, self._layout(self.segment_frames, height, width, 0))
 
     def forward(
         self,
@@ -170,6 +180,8 @@ def _check_fit(base: Any, adapter: MemoryAdapter, family: Family) -> None:
     count = sum(len(getattr(base, name)) for name in family.lists)
     if any(isinstance(getattr(base, name), Blocks) for name in family.lists):
         raise UsageError("this base has an adapter already; detach it first")
+    if adapter.config.read == "beside" and not family.reads_beside:
+        raise UsageError(f"a base of the family {family.name} cannot read a memory beside its own keys; read it behind")
     made_for = (adapter.config.family, adapter.config.width, adapter.config.num_layers)
     if made_for != (family.name, family.width(base), count):
         raise UsageError(
