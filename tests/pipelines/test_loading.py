@@ -1,6 +1,7 @@
 """Laws of loading a checkpoint: what is not whole and safe is refused in a sentence."""
 
 import json
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -170,3 +171,9 @@ def test_an_installation_without_a_default_model_says_so(tmp_path: Path, monkeyp
     monkeypatch.setattr("malt.pipelines.packaged.files", lambda package: tmp_path)
     with pytest.raises(CheckpointError, match="no default model"):
         default_checkpoint()
+
+
+@pytest.mark.slow
+def test_a_program_that_imports_nothing_else_loads_the_default_model() -> None:
+    program = "from malt.pipelines.loading import load_pipeline; load_pipeline()"
+    subprocess.run([sys.executable, "-c", program], check=True, capture_output=True)

@@ -17,6 +17,9 @@ from malt.diffusion.guidance import Guidance
 from malt.diffusion.schedulers import flow_scheduler
 from malt.errors import UsageError
 from malt.models.autoencoder import AutoencoderMalt
+
+# Folders name this class, and diffusers takes none from a module that nobody imported.
+from malt.models.transformer import MaltTransformer3DModel as MaltTransformer3DModel
 from malt.models.video_model import VideoModel
 from malt.pipelines.packaged import packaged_models
 from malt.pipelines.prompt_embeds import Embeds, Prompt, PromptEncoder, check_embeds, pair, read_texts
