@@ -28,7 +28,9 @@ SIDE, CHANNELS = 8, 16  # of the latents of the world's 64x64 frames
 CAPTION = "a red circle and a blue square pass behind a wall"
 
 
-def examples(step: int, num_videos: int, num_frames: int, context_frames: int, start_share: float) -> Batch:
+def examples(
+    step: int, num_videos: int, num_frames: int, context_frames: int, start_share: float, far_frames: int = 0
+) -> Batch:
     """Noise for videos: what it is makes no difference to the count."""
     latents = torch.randn(num_videos, context_frames + num_frames, CHANNELS, SIDE, SIDE)
     return Batch(latents, [CAPTION] * num_videos, torch.zeros(num_videos, dtype=torch.bool))

@@ -65,7 +65,9 @@ class Size:
 def examples(size: Size) -> Callable[..., Batch]:
     """Noise for videos: what it is makes no difference to the time."""
 
-    def draw(step: int, num_videos: int, num_frames: int, context_frames: int, start_share: float) -> Batch:
+    def draw(
+        step: int, num_videos: int, num_frames: int, context_frames: int, start_share: float, far_frames: int = 0
+    ) -> Batch:
         chance = torch.Generator().manual_seed(step)
         latents = torch.randn(num_videos, context_frames + num_frames, 16, size.side, size.side, generator=chance)
         return Batch(latents, [CAPTION] * num_videos, torch.rand(num_videos, generator=chance) < start_share)

@@ -31,7 +31,7 @@ from malt.pipelines.malt import MaltPipeline
 from malt.precision import choose_precision
 from malt.training.engine.loop import fit
 from malt.training.engine.optimizer import Optimization, build_optimizers
-from malt.training.objectives.rng import StepRandom
+from malt.training.objectives.rng import Generators, StepRandom
 from malt.worlds.passage.passage_world import Passage
 
 FIRST_SEED = 30_000_000  # of the scenes that are learned from; nothing is measured on any of them
@@ -103,7 +103,7 @@ class SingleClips:
     def loss(self, step: int) -> tuple[Tensor, dict[str, float]]:
         """Mean squared error of the velocity."""
         device = self.data.latents.device
-        rng = StepRandom(0, step, self.batch_size, device)
+        rng = StepRandom(Generators.on(device).begin(0, step), self.batch_size)
         length = SHORTEST + step % (LONGEST - SHORTEST + 1)
         clean = self._clips(rng, length)
         level, eps = logit_normal(rng.normal(), 0.7), rng.normal(shape=clean.shape[1:])

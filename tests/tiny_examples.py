@@ -18,7 +18,7 @@ from malt.models.text import build_text_encoder, build_tokenizer
 from malt.training.objectives.curriculum import Stage
 from malt.training.objectives.denoising import CaptionedTransformer, DenoisingObjective
 from malt.training.objectives.objective import Objective
-from malt.training.objectives.rng import StepRandom
+from malt.training.objectives.rng import Generators, StepRandom
 from malt.training.objectives.segments import SegmentedSequence
 
 Settings = dict[str, Any]  # of an objective, by their names
@@ -56,7 +56,9 @@ class Examples:
         self.change, self.begins, self.captions = change or (lambda latents: latents), begins, captions
         self.action_dim, self.act = action_dim, act or (lambda actions: actions)
 
-    def __call__(self, step: int, num_videos: int, num_frames: int, context_frames: int, start_share: float) -> Batch:
+    def __call__(
+        self, step: int, num_videos: int, num_frames: int, context_frames: int, start_share: float, far_frames: int = 0
+    ) -> Batch:
         self.asked = (num_videos, num_frames, context_frames, start_share)
         chance, size = (
             torch.Generator().manual_seed(step),
@@ -113,7 +115,7 @@ def window(model: CaptionedTransformer, latents: Tensor, captions: list[str] = C
 
 
 def chance(step: int = 0, batch_size: int = 3) -> StepRandom:
-    return StepRandom(0, step, batch_size, torch.device("cpu"))
+    return StepRandom(Generators.on(torch.device("cpu")).begin(0, step), batch_size)
 
 
 def jolt(*frames: int) -> Change:

@@ -56,7 +56,8 @@ def test_videos_are_encoded_in_it_too_or_in_the_one_that_is_named_and_it_is_said
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {feature: True}, raising=False)
     tiny_pipeline.autoencoder().save_pretrained(tmp_path / "codec")
     video = write_video(tmp_path / "a.mp4", 8)
-    given = ["encode", str(video), "--out", str(tmp_path / "shards"), "--codec", str(tmp_path / "codec"), *options]
+    given = ["encode", str(video), "--out", str(tmp_path / "shards"), "--codec", str(tmp_path / "codec")]
+    given += ["--device", "cpu", *options]
     assert main(given) == 0
     assert reduced
     assert set(reduced) == {expected}

@@ -100,6 +100,15 @@ def test_windows_are_frames_of_one_video_in_their_order_across_its_stretches(cor
     assert [action[:, 0].int().tolist() for action in batch.actions] == windows
 
 
+def test_far_frames_are_from_any_time_before_the_rest(corpus: ShardDataset) -> None:
+    batch = corpus(0, 300, 3, 1, 0.0, 1)
+    windows = [numbers(window) for window in batch.latents]
+    assert all(b == a + 1 for window in windows for part in (window[:2], window[2:]) for a, b in pairwise(part))
+    assert {window[2] - window[0] for window in windows} > {2, 3, 4}
+    assert batch.actions is not None
+    assert [action[:, 0].int().tolist() for action in batch.actions] == windows
+
+
 def test_a_window_that_begins_a_video_begins_at_its_true_start_with_nothing_before(corpus: ShardDataset) -> None:
     batch = corpus(0, 64, 8, 2, 1.0)
     assert batch.begins.all()

@@ -57,6 +57,16 @@ def test_a_window_is_frames_of_one_video_in_their_order(bank: WorldDataset) -> N
     assert {window[0] // 100 for window in windows} == set(range(1, VIDEOS + 1))
 
 
+def test_far_frames_are_from_any_time_before_the_rest_and_half_from_the_beginning(bank: WorldDataset) -> None:
+    windows = [numbers(window) for window in bank(0, 200, 4, 1, 0.0, 2).latents]
+    starts = [(window[0] % 100, window[3] % 100) for window in windows]
+    assert all(window[0] // 100 == window[-1] // 100 for window in windows)
+    assert all(b == a + 1 for window in windows for part in (window[:3], window[3:]) for a, b in pairwise(part))
+    assert all(far + 3 <= near for far, near in starts)
+    assert 0.4 < sum(far == 1 for far, _ in starts) / len(starts) < 0.9
+    assert len({near - far for far, near in starts}) > 3
+
+
 def test_windows_come_from_anywhere_in_a_video(bank: WorldDataset) -> None:
     latents = bank(0, 200, 4, 2, 0.0).latents
     assert {numbers(window)[0] % 100 for window in latents} == set(range(1, LENGTH - 6 + 2))

@@ -21,7 +21,7 @@ from malt.cli import main
 from malt.errors import CheckpointError, UsageError
 from malt.pipelines.loading import load_pipeline
 from malt.training import run
-from malt.training.engine.loop import TrainingObjective
+from malt.training.engine.gradients import TrainingObjective
 from malt.training.engine.parallel import DistributedContext, ParallelConfig, by_the_first
 from malt.training.objectives.autoencoding import ReconstructionObjective
 from malt.training.objectives.denoising import DenoisingObjective

@@ -1,5 +1,6 @@
 """What a training step learns from: windows of latents with what was said of them and done in them."""
 
+import random
 from typing import NamedTuple
 
 from jaxtyping import Bool, Float
@@ -18,3 +19,8 @@ class Batch(NamedTuple):
     captions: list[str]
     begins: Bool[Tensor, " b"]
     actions: Float[Tensor, "b s a"] | None = None
+
+
+def far_start(draw: random.Random, first: int) -> int:
+    """Where the far frames of a window begin that begins at `first`: half of them where the video does."""
+    return 0 if draw.random() < 0.5 else draw.randrange(first + 1)

@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from malt.data.batch import Batch
+from malt.data.batch import Batch, far_start
 from malt.data.codec_fingerprint import CodecIdentity
 from malt.data.shards import Sample, read_shard
 from malt.errors import UsageError
@@ -105,11 +105,14 @@ class ShardDataset:
             videos.setdefault((folder, sample.info["film"]), []).append(sample)
         return cls([_video(stretches) for stretches in videos.values()], made_by, action_names, seed=seed, log=log)
 
-    def __call__(self, step: int, num_videos: int, num_frames: int, context_frames: int, start_share: float) -> Batch:
+    def __call__(
+        self, step: int, num_videos: int, num_frames: int, context_frames: int, start_share: float, far_frames: int = 0
+    ) -> Batch:
         """Windows of `context_frames + num_frames` latent frames, every place in the videos equally likely.
 
         A share `start_share` of the windows begins where a video truly does; what stands for the context of these, and of
-        its actions, is zero. Videos that are shorter than a window are left out, which is told once.
+        its actions, is zero. Of the others the context and `far_frames` behind it are from any time before the rest. Videos
+        that are shorter than a window are left out, which is told once.
 
         Raises:
             UsageError: when a window is longer than every video.
@@ -128,10 +131,13 @@ class ShardDataset:
                 index = bisect_right(ends, place)
                 first, missing = place - (ends[index - 1] if index else 0), 0
             video, count = self.videos[index], length - missing
-            windows.append(_behind(missing, _slice(video.stretches, first, count)))
+            far = far_start(draw, first) if far_frames and not missing else first
+            near, jump = first + context_frames + far_frames, context_frames + far_frames
+            cuts = [(far, jump), (near, count - jump)] if far < first else [(first, count)]
+            windows.append(_behind(missing, _slices(video.stretches, cuts)))
             captions.append(video.caption)
             if video.actions is not None:
-                actions.append(_behind(missing, _slice(video.actions, first, count)))
+                actions.append(_behind(missing, _slices(video.actions, cuts)))
         acts = torch.stack(actions) if actions else None
         return Batch(torch.stack(windows), captions, torch.tensor(begins), acts)
 
@@ -248,6 +254,11 @@ def _slice(stretches: tuple[Tensor, ...], first: int, count: int) -> Tensor:
         parts.append(stretch[max(0, first) : max(0, first + count)].float())
         first -= len(stretch)
     return torch.cat([part for part in parts if len(part)])
+
+
+def _slices(stretches: tuple[Tensor, ...], cuts: list[tuple[int, int]]) -> Tensor:
+    """Several of such stretches of frames, (first, count) each, one behind the other."""
+    return torch.cat([_slice(stretches, first, count) for first, count in cuts])
 
 
 def _behind(missing: int, window: Tensor) -> Tensor:

@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from malt.codecs.malt import MaltCodec
-from malt.data.batch import Batch
+from malt.data.batch import Batch, far_start
 from malt.models.autoencoder import AutoencoderMalt
 from malt.precision import choose_precision
 from malt.worlds.base import Return, World
@@ -48,10 +48,13 @@ class WorldDataset:
         self.return_share, self.return_frames = return_share, return_frames
         self.returns = latent_returns(world, seeds, self.latents.shape[1]) if return_share else []
 
-    def __call__(self, step: int, num_videos: int, num_frames: int, context_frames: int, start_share: float) -> Batch:
+    def __call__(
+        self, step: int, num_videos: int, num_frames: int, context_frames: int, start_share: float, far_frames: int = 0
+    ) -> Batch:
         """Windows of `context_frames + num_frames` latent frames, a fresh caption for each, and which begin a video.
 
         A share `start_share` of the windows begins where the video does; what stands for the context of these is zero.
+        Of the others the context and `far_frames` behind it are from any time before the rest, half from the beginning.
 
         Raises:
             ValueError: when a window is longer than the videos.
@@ -71,9 +74,11 @@ class WorldDataset:
             if self.returns and draw.random() < self.return_share:
                 video, start = self._with_return(draw, length)
             start, missing = (0, context_frames) if begins[-1] else (start, 0)
-            windows.append(_window(self.latents[video], start, length, missing))
+            far = far_start(draw, start) if far_frames and not missing else start
+            jump = context_frames + far_frames
+            windows.append(_window(self.latents[video], start, length, missing, far, jump))
             if self.actions is not None:
-                actions.append(_window(self.actions[video], start, length, missing))
+                actions.append(_window(self.actions[video], start, length, missing, far, jump))
             videos.append(self.seeds[video])
             captions.append(draw.getrandbits(32))
         return Batch(
@@ -93,8 +98,15 @@ class WorldDataset:
         return video, max(0, min(start, self.latents.shape[1] - length))
 
 
-def _window(video: Float[Tensor, "s ..."], start: int, length: int, missing: int) -> Float[Tensor, "n ..."]:
-    """`length` frames of a video from `start` on, of which the first `missing` are zero and stand before it."""
+def _window(
+    video: Float[Tensor, "s ..."], start: int, length: int, missing: int, far: int, jump: int
+) -> Float[Tensor, "n ..."]:
+    """`length` frames of a video from `start` on, of which the first `missing` are zero and stand before it.
+
+    Where `far` is earlier than `start`, the first `jump` of them are from there on.
+    """
+    if far < start:
+        return torch.cat([video[far : far + jump], video[start + jump : start + length]])
     frames = video[start : start + length - missing]
     return torch.cat([frames.new_zeros(missing, *frames.shape[1:]), frames]) if missing else frames
 
@@ -112,10 +124,11 @@ def latent_returns(world: World, seeds: Sequence[int], num_frames: int) -> list[
 
 @torch.no_grad()
 def encode_world(
-    world: World, autoencoder: AutoencoderMalt, seeds: Sequence[int], num_frames: int, batch_size: int = 8
+    world: World, autoencoder: AutoencoderMalt, seeds: Sequence[int], num_frames: int, batch_size: int | None = None
 ) -> EncodedWorld:
-    """Render and encode the first `num_frames` frames of the videos of these seeds."""
+    """Render and encode the first `num_frames` frames of the videos of these seeds, by default many at once on a GPU."""
     codec, dtype = MaltCodec(autoencoder), choose_precision("auto", autoencoder.device)
+    batch_size = batch_size or (8 if autoencoder.device.type == "cpu" else 64)
     latents, actions = [], []
     for first in range(0, len(seeds), batch_size):
         clip = world.render(seeds[first : first + batch_size], 0, num_frames, autoencoder.device)

@@ -90,9 +90,14 @@ class MaltAttention(nn.Module, AttentionModuleMixin):
 
 def _unless_all(valid: Bool[Tensor, "b m"] | None) -> Bool[Tensor, "b m"] | None:
     """The mask, or None where all places count; learning, which drops places at random, does not wait to find out."""
-    if valid is None or torch.is_grad_enabled() or torch.compiler.is_compiling():
+    if valid is None or torch.is_grad_enabled() or torch.compiler.is_compiling() or _is_capturing():
         return valid
     return None if bool(valid.all()) else valid
+
+
+def _is_capturing() -> bool:
+    """Whether a CUDA graph is being recorded, in which nothing can be asked of the device."""
+    return torch.cuda.is_available() and torch.cuda.is_current_stream_capturing()
 
 
 def _concatenate(parts: Sequence[KeysValues]) -> KeysValues:

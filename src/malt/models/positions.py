@@ -40,7 +40,7 @@ def rotation_at(times: Float[Tensor, " f"], height: int, width: int, head_dim: i
         grid.flatten()[:, None] * _frequencies(n, device) for grid, n in zip(grids, split_axes(head_dim), strict=True)
     ]
     angle = repeat(torch.cat(angles, dim=1), "n f -> n (f pair)", pair=2)
-    sign = torch.tensor([-1.0, 1.0], device=device).repeat(angle.shape[1] // 2)
+    sign = 2 * torch.arange(angle.shape[1], device=device).remainder(2) - 1  # of every other one negative
     return angle.cos(), angle.sin() * sign
 
 

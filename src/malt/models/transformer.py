@@ -144,7 +144,7 @@ class MaltTransformer3DModel(ModelMixin, ConfigMixin, PeftAdapterMixin, CacheMix
         conditions = Conditions(layout, encoder_hidden_states, encoder_attention_mask, actions)
         memory = self.empty_memory(batch, height, width) if memory is None else memory
         modulation = self.conditioning(timestep, actions)
-        hidden = self.patch_embed(self._patchify(latents))
+        hidden = self._embed(latents)
         states: list[State] = []
         caches: list[LayerCache | None] = []
         for block, state, known in zip(self.blocks, memory, cache or [None] * len(self.blocks), strict=True):
@@ -154,6 +154,11 @@ class MaltTransformer3DModel(ModelMixin, ConfigMixin, PeftAdapterMixin, CacheMix
         velocity = self._unpatchify(self.proj_out(self.norm_out(hidden)), layout)
         made = tuple(known for known in caches if known is not None)
         return TransformerOutput(velocity, tuple(states), None if update_memory else made)
+
+    def _embed(self, latents: Tensor) -> Tensor:
+        """Tokens; under autocast in float32, as what leaves a block is there, so that all blocks are compiled as one."""
+        hidden: Tensor = self.patch_embed(self._patchify(latents))
+        return hidden.to(latents.dtype) if torch.is_autocast_enabled(latents.device.type) else hidden
 
     def _run(self, block: nn.Module, *arguments: object) -> BlockOutput:
         checkpointing = torch.is_grad_enabled() and self.gradient_checkpointing

@@ -87,6 +87,7 @@ def assemble(experiment: Experiment, out: Path, device: str, context: Distribute
         seed=experiment.seed,
         precision=precision,
         is_compiled=experiment.compile,
+        is_graphed=experiment.cuda_graphs,
         device=device,
         out=out,
     )

@@ -154,6 +154,7 @@ class Experiment:
     seed: int = 0
     precision: str = "auto"  # bfloat16 where the device has units for it, else float32
     compile: bool = True
+    cuda_graphs: bool = False  # of the transformer's steps, on one GPU: small models are many times faster
     parallel: ParallelConfig = ParallelConfig()
 
     def __post_init__(self) -> None:

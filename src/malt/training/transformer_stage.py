@@ -40,6 +40,7 @@ class TransformerStage:
     seed: int
     precision: torch.dtype
     is_compiled: bool
+    is_graphed: bool
     device: str
     out: Path
 
@@ -81,6 +82,7 @@ class TransformerStage:
             milestones=tuple(stage.until for stage in self.curriculum),
             save_seconds=self.checkpoint.save_seconds,
             keep=self.checkpoint.keep_states,
+            is_graphed=self.is_graphed,
         )
         learned = average.whole()
         if is_sharded(captioned):

@@ -56,3 +56,10 @@ def test_a_gradient_is_left_as_it_is_and_one_that_is_missing_changes_nothing() -
     Muon([taught, left], lr=0.02, weight_decay=0.1, precision=torch.float32).step()
     assert torch.equal(taught.grad, gradient)
     assert torch.equal(left, before)
+
+
+def test_matrices_of_one_shape_are_changed_together_as_one_by_one() -> None:
+    both = torch.randn(2, 6, 4, generator=torch.Generator().manual_seed(2))
+    together = orthogonalize(both, torch.float32)
+    for matrix, direction in zip(both, together, strict=True):
+        torch.testing.assert_close(direction, orthogonalize(matrix, torch.float32), rtol=0, atol=1e-5)

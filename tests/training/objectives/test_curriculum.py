@@ -25,6 +25,7 @@ from tiny_examples import asked
             {"noise_range": (0.8, 0.5)},
             "noise_range is .0.8, 0.5.; give two noise levels between 0 and 1, the lower first",
         ),
+        ({"num_segments": 4, "far_segments": 1}, "far_segments is 1; give 0 to 0, those that are not denoised"),
         ({"memory_regularisation": 0.1, "bptt_segments": 0}, "give bptt_segments 1 or more"),
     ],
 )

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch import Tensor
 
 from malt.diffusion.caption import Caption
 from malt.errors import UsageError
@@ -156,13 +157,13 @@ def test_captions_matter_unless_they_are_dropped() -> None:
 
 def test_dropping_is_decided_video_by_video(monkeypatch: pytest.MonkeyPatch) -> None:
     model, seen = captioned(), list[list[str]]()
-    listen = model.caption
+    listen = model.encode
 
-    def heed(captions: list[str]) -> Caption:
-        seen.append(captions)
-        return listen(captions)
+    def heed(tokens: Tensor, mask: Tensor) -> Caption:
+        seen.append(model.tokenizer.batch_decode(tokens, skip_special_tokens=True))
+        return listen(tokens, mask)
 
-    monkeypatch.setattr(model, "caption", heed)
+    monkeypatch.setattr(model, "encode", heed)
     for step in range(20):
         task(model=model, caption_dropout=0.5).loss(step)
     assert {captions.count("") for captions in seen} == {0, 1, 2, 3}

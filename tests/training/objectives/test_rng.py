@@ -9,7 +9,7 @@ from malt.errors import UsageError
 from malt.memory.registry import KINDS
 from malt.training.objectives.curriculum import Stage
 from malt.training.objectives.denoising import DenoisingObjective
-from malt.training.objectives.rng import StepRandom, check_shared
+from malt.training.objectives.rng import Generators, StepRandom, check_shared
 from tiny_examples import Examples, asked, captioned, task
 
 ALL = {"num_segments": 3, "prob": 0.5, "memory_regularisation": 0.1, "caption_dropout": 0.5, "memory_dropout": 0.5}
@@ -54,7 +54,7 @@ def test_parts_differ_from_one_another() -> None:
 
 
 def test_what_is_drawn_apart_changes_nothing_of_what_is_drawn_else() -> None:
-    one, other = (StepRandom(0, 1, 2, torch.device("cpu")) for _ in range(2))
+    one, other = (StepRandom(Generators.on(torch.device("cpu")).begin(0, 1), 2) for _ in range(2))
     apart = one.fork().uniform()
     assert torch.equal(apart, other.fork().uniform())
     assert torch.equal(one.uniform(), drawn := other.uniform())

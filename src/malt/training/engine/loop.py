@@ -4,14 +4,15 @@ import time
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
-from typing import Protocol, runtime_checkable
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from malt.errors import DivergedError
 from malt.training.engine.checkpoint import Saver, TrainProgress, resume, saved_states
 from malt.training.engine.ema import EMA
+from malt.training.engine.gradients import EagerStep, StepGradients, TrainingObjective
+from malt.training.engine.graphed_step import graphed_step
 from malt.training.engine.metric_log import MetricLogger
 from malt.training.engine.optimizer import Optimization, build_optimizers, set_rate
 from malt.training.engine.parallel import clip_gradients, current_context, is_sharded, local_tensor, reshard
@@ -21,24 +22,6 @@ from malt.training.engine.trainable import trainable
 
 Action = Callable[[int, nn.Module], None]
 LOG_EVERY = 20  # steps; a shorter run tells of its last one
-
-
-@runtime_checkable
-class TrainingObjective(Protocol):
-    """Something to learn: a module, and its loss at each step. The step alone decides what is drawn.
-
-    Where several ranks learn together, each is asked for the loss of its own rows of the step's
-    batch (`DistributedContext.rank_and_size`).
-    """
-
-    @property
-    def module(self) -> nn.Module:
-        """What learns."""
-        ...
-
-    def loss(self, step: int) -> tuple[Tensor, dict[str, float]]:
-        """The scalar to descend, and figures for the metrics."""
-        ...
 
 
 def fit(
@@ -52,13 +35,15 @@ def fit(
     milestones: tuple[int, ...] = (),
     keep: int = 2,
     metrics: MetricLogger | None = None,
+    is_graphed: bool = False,
 ) -> EMA:
     """Train to `optimization.num_steps`, going on from the newest sound state in `folder`, bit for bit as if never stopped.
 
     `actions` maps a period in steps to something to do with the averaged model; the states after the steps in `milestones`
     are kept for good under `milestones/`, of the others the newest `keep`. Figures go to `metrics` (None: one in `folder`).
-    SIGTERM, to any rank, saves and leaves, without the step that torch still compiles. Actions run on the first rank; of a
-    sharded module on all of them together. Weights that are not finite are never saved.
+    `is_graphed` starts a step's kernels by one CUDA graph. SIGTERM, to any rank, saves and leaves, without the step that
+    torch still compiles. Actions run on the first rank; of a sharded module on all of them together. Weights that are not
+    finite are never saved.
 
     Raises:
         DivergedError: too many steps in a row, or half of all, were not finite; the last good state is saved.
@@ -70,11 +55,12 @@ def fit(
     state = TrainState(module, ema, build_optimizers(module, optimization))
     progress, saver, stop = resume(folder, state), Saver(state), False
     pace, due_at = _Pace(progress.step), time.monotonic() + save_seconds
+    gradients = graphed_step(objective) if is_graphed else EagerStep(objective)
     with StopSignals() as stops, closing(metrics):
         metrics.rewind(progress.step)
         while progress.step < optimization.num_steps and not stop and not progress.has_diverged(optimization.num_steps):
             try:
-                progress, figures = _learn(objective, state, optimization, progress)
+                progress, figures = _learn(gradients, state, optimization, progress)
             except CompilingAbandonedError:
                 stop = True
                 break
@@ -99,24 +85,23 @@ def fit(
 
 
 def _learn(
-    objective: TrainingObjective, state: TrainState, optimization: Optimization, progress: TrainProgress
+    gradients: StepGradients, state: TrainState, optimization: Optimization, progress: TrainProgress
 ) -> tuple[TrainProgress, dict[str, float]]:
     """Take one step; how far the run is after it, and its figures.
 
     A step whose gradients are not finite changes nothing but its count.
     """
     set_rate(state.optimizers, optimization.rate(progress.step))
-    loss, figures = objective.loss(progress.step)
-    loss.backward()
-    current_context().average_gradients(objective.module)
-    norm = clip_gradients(objective.module, optimization.max_gradient_norm)
+    loss, figures = gradients(progress.step)
+    current_context().average_gradients(state.module)
+    norm = clip_gradients(state.module, optimization.max_gradient_norm)
     is_finite = bool(torch.isfinite(norm))
     if is_finite:
         for optimizer in state.optimizers:
             optimizer.step()
         state.ema.update(state.module, progress.step)
-    state.module.zero_grad(set_to_none=True)
-    return progress.after(is_finite), {"loss": float(loss.detach()), **figures, "norm": float(norm)}
+    gradients.clear()
+    return progress.after(is_finite), {"loss": float(loss), **figures, "norm": float(norm)}
 
 
 class _Pace:

@@ -1,7 +1,7 @@
 """Muon (Keller Jordan, 2024): every step of a matrix is the nearest orthogonal matrix to its averaged gradient."""
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import overload
 
 import torch
@@ -45,29 +45,49 @@ class Muon(Optimizer):
             with torch.enable_grad():
                 loss = closure()
         for group in self.param_groups:
-            for matrix in group["params"]:
-                if matrix.grad is not None:
-                    self._change(matrix, matrix.grad, group["lr"], group["weight_decay"], group["momentum"])
+            for matrices in _together([matrix for matrix in group["params"] if matrix.grad is not None]):
+                self._change(matrices, group["lr"], group["weight_decay"], group["momentum"])
         return loss
 
-    def _change(self, matrix: Tensor, gradient: Tensor, lr: float, weight_decay: float, momentum: float) -> None:
+    def _change(self, matrices: list[Tensor], lr: float, weight_decay: float, momentum: float) -> None:
+        """Change matrices of one shape."""
+        averages = [self._average(matrix) for matrix in matrices]
+        gradients = [matrix.grad for matrix in matrices if matrix.grad is not None]
+        torch._foreach_lerp_(averages, gradients, 1 - momentum)
+        looked_ahead = torch._foreach_lerp(gradients, averages, momentum)
+        directions = [direction.to(matrices[0].dtype) for direction in self._directions(looked_ahead)]
+        torch._foreach_mul_(matrices, 1 - lr * weight_decay)
+        torch._foreach_add_(matrices, directions, alpha=-lr * 0.2 * math.sqrt(max(matrices[0].shape)))
+
+    def _directions(self, matrices: Sequence[Tensor]) -> Sequence[Tensor]:
+        if len(matrices) == 1:  # a processor multiplies matrices one by one faster than a batch of one
+            return [orthogonalize(matrices[0], self.precision)]
+        return orthogonalize(torch.stack(list(matrices)), self.precision).unbind()
+
+    def _average(self, matrix: Tensor) -> Tensor:
         state = self.state[matrix]
         if "momentum_buffer" not in state:
-            state["momentum_buffer"] = torch.zeros_like(gradient)
-        average = state["momentum_buffer"].lerp_(gradient, 1 - momentum)
-        direction = orthogonalize(gradient.lerp(average, momentum), self.precision)
-        matrix.mul_(1 - lr * weight_decay)
-        matrix.add_(direction, alpha=-lr * 0.2 * math.sqrt(max(matrix.shape)))
+            state["momentum_buffer"] = torch.zeros_like(matrix)
+        average: Tensor = state["momentum_buffer"]
+        return average
 
 
-def orthogonalize(matrix: Float[Tensor, "a b"], precision: torch.dtype) -> Float[Tensor, "a b"]:
-    """A matrix with the same singular vectors, whose singular values are near 1 (Newton-Schulz iteration)."""
+def _together(matrices: list[Tensor]) -> list[list[Tensor]]:
+    """Matrices of one shape and kind together on a GPU, which then starts few kernels; on a processor each by itself."""
+    groups: dict[tuple[object, ...], list[Tensor]] = {}
+    for n, matrix in enumerate(matrices):
+        groups.setdefault((matrix.shape, matrix.dtype, n if matrix.device.type == "cpu" else None), []).append(matrix)
+    return list(groups.values())
+
+
+def orthogonalize(matrices: Float[Tensor, "*n a b"], precision: torch.dtype) -> Float[Tensor, "*n a b"]:
+    """Matrices with the same singular vectors, whose singular values are near 1 (Newton-Schulz iteration)."""
     a, b, c = COEFFICIENTS
-    tall = matrix.shape[0] > matrix.shape[1]
-    x = matrix.to(precision, copy=True)
-    x = x.T if tall else x
-    x.div_(x.norm().clamp(min=1e-7))
+    tall, multiply = matrices.shape[-2] > matrices.shape[-1], torch.addmm if matrices.ndim == 2 else torch.baddbmm
+    x = matrices.to(precision, copy=True)
+    x = x.mT if tall else x
+    x.div_(x.norm(dim=(-2, -1), keepdim=True).clamp(min=1e-7))
     for _ in range(ITERATIONS):
-        gram = x @ x.T
-        x = torch.addmm(x, torch.addmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)
-    return x.T if tall else x
+        gram = x @ x.mT
+        x = multiply(x, multiply(gram, gram, gram, beta=b, alpha=c), x, beta=a)
+    return x.mT if tall else x

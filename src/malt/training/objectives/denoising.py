@@ -1,9 +1,9 @@
 """Learning to denoise with a memory: unroll it over k clean segments; denoise them in one batch."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from transformers import PreTrainedTokenizerFast, T5EncoderModel
 
@@ -14,12 +14,12 @@ from malt.models.video_model import VideoModel
 from malt.training.objectives.curriculum import Stage
 from malt.training.objectives.denoising_loss import denoising_loss
 from malt.training.objectives.objective import Objective
-from malt.training.objectives.rng import WHOLE, RankAndSize, StepRandom, check_shared, rows
+from malt.training.objectives.rng import WHOLE, Generators, RankAndSize, StepRandom, check_shared, rows
 from malt.training.objectives.segments import SegmentedSequence
 
-# (step, number of videos, latent frames, context frames before them, share that begins a film)
-# -> windows with their context
-SequenceSampler = Callable[[int, int, int, int, float], Batch]
+# (step, number of videos, latent frames, context frames before them, share that begins a film, how many of the first
+# latent frames are from long before the others) -> windows with their context
+SequenceSampler = Callable[[int, int, int, int, float, int], Batch]
 
 
 TOKEN_STEP = 40
@@ -36,14 +36,28 @@ class CaptionedTransformer(nn.Module):
 
     def caption(self, captions: list[str], num_tokens: int | None = None) -> Caption:
         """Encoded captions and which of their tokens count; as many tokens as the longest needs, where none are given."""
-        device, most = self.text_encoder.device, self.tokenizer.model_max_length
+        text = self.text_inputs(captions, num_tokens)
+        return self.encode(text["tokens"], text["token_mask"])
+
+    def text_inputs(self, captions: list[str], num_tokens: int | None = None) -> dict[str, Tensor]:
+        """The tokens of captions and of an empty one, and which of them count, on the model's device."""
+        most = self.tokenizer.model_max_length
         longest = max(map(len, self.tokenizer(captions, truncation=True).input_ids), default=1)
         # In steps, so that few shapes are compiled; a bound of one step, as shipped models have, is always filled.
         length = num_tokens or min(most, -(-longest // TOKEN_STEP) * TOKEN_STEP)
         padded = {"padding": "max_length", "max_length": length, "truncation": True}
-        tokens = self.tokenizer(captions, **padded, return_tensors="pt").to(device)
-        states = self.text_encoder(tokens.input_ids, attention_mask=tokens.attention_mask).last_hidden_state
-        return Caption(states, tokens.attention_mask.bool())
+        made = self.tokenizer([*captions, ""], **padded, return_tensors="pt").to(self.text_encoder.device)
+        tokens, mask = made.input_ids, made.attention_mask
+        return {"tokens": tokens[:-1], "token_mask": mask[:-1], "no_tokens": tokens[-1:], "no_token_mask": mask[-1:]}
+
+    def encode(self, tokens: Tensor, mask: Tensor) -> Caption:
+        """The encoder's states of tokens (b, n), of which those marked in `mask` count."""
+        return Caption(self.text_encoder(tokens, attention_mask=mask).last_hidden_state, mask.bool())
+
+    def encode_inputs(self, inputs: Mapping[str, Tensor], dropped: Bool[Tensor, " b"]) -> Caption:
+        """The captions of `text_inputs`; those marked in `dropped` as if nothing had been said."""
+        tokens = torch.where(dropped[:, None], inputs["no_tokens"], inputs["tokens"])
+        return self.encode(tokens, torch.where(dropped[:, None], inputs["no_token_mask"], inputs["token_mask"]))
 
 
 class DenoisingObjective:
@@ -79,18 +93,40 @@ class DenoisingObjective:
         Raises:
             UsageError: when the model takes actions and the examples' are missing or of another length.
         """
-        objective, model = self.objective(step), self.module.transformer
-        rng = StepRandom(self.seed, step, objective.batch_size, model.device, self.rank_and_size)
-        batch = self._examples(step, objective)
-        dropped = (rng.uniform() < objective.dropout.caption_dropout).tolist()
-        captions = ["" if drop else text for text, drop in zip(batch.captions, dropped, strict=True)]
-        with torch.autocast(model.device.type, self.dtype, enabled=self.dtype != torch.float32):
-            sequence = self._sequence(batch, self.module.caption(captions))
+        generators = Generators.on(self.device).begin(self.seed, step)
+        loss, figures = self.loss_of(self.objective(step), self.inputs(step), generators)
+        return loss, {name: float(value) for name, value in figures.items()}
+
+    @property
+    def device(self) -> torch.device:
+        """Where it is learned."""
+        return self.module.transformer.device
+
+    def inputs(self, step: int) -> dict[str, Tensor]:
+        """What a step learns from, on the model's device: always of the same shapes for the same objective and captions.
+
+        Raises:
+            UsageError: when the model takes actions and the examples' are missing or of another length.
+        """
+        batch = self._examples(step, self.objective(step))
+        actions = _actions(batch, self.module.transformer.action_dim)
+        tensors = {"latents": batch.latents, "begins": batch.begins} | ({} if actions is None else {"actions": actions})
+        return {name: each.to(self.device) for name, each in tensors.items()} | self.module.text_inputs(batch.captions)
+
+    def loss_of(
+        self, objective: Objective, inputs: Mapping[str, Tensor], generators: Generators
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """The loss of these inputs and its figures, without a word from the device to the host."""
+        model = self.module.transformer
+        rng = StepRandom(generators, objective.batch_size, self.rank_and_size)
+        dropped = rng.uniform() < objective.dropout.caption_dropout
+        with torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32):
+            sequence = self._sequence(inputs, self.module.encode_inputs(inputs, dropped))
             errors, regularisation = denoising_loss(model, sequence, objective, rng)
-        figures = {f"segment_{objective.unroll.first_denoised + k}": float(e) for k, e in enumerate(errors.detach())}
+        figures = {f"segment_{objective.unroll.first_denoised + k}": e for k, e in enumerate(errors.detach())}
         if regularisation is None:
             return errors.mean(), figures
-        figures["memory_regularisation"] = float(regularisation.detach())
+        figures["memory_regularisation"] = regularisation.detach()
         return errors.mean() + objective.unroll.memory_regularisation * regularisation, figures
 
     def objective(self, step: int) -> Objective:
@@ -103,21 +139,21 @@ class DenoisingObjective:
         model, own, stride = self.module.transformer, rows(self.rank_and_size), objective.baseline.frame_stride
         context = stride * model.context_frames
         frames = stride * objective.unroll.num_segments * model.segment_frames
-        batch = self.examples(step, objective.batch_size, frames, context, objective.unroll.first_segment_prob)
+        far = stride * objective.unroll.far_segments * model.segment_frames
+        batch = self.examples(step, objective.batch_size, frames, context, objective.unroll.first_segment_prob, far)
         seen = own, slice(stride - 1, None, stride)
         actions = None if batch.actions is None else batch.actions[seen]
         if actions is not None and stride > 1:
             actions = torch.zeros_like(actions)
         return Batch(batch.latents[seen], batch.captions[own], batch.begins[own], actions)
 
-    def _sequence(self, batch: Batch, caption: Caption) -> SegmentedSequence:
+    def _sequence(self, inputs: Mapping[str, Tensor], caption: Caption) -> SegmentedSequence:
         model = self.module.transformer
-        actions = _actions(batch, model.action_dim)
         return SegmentedSequence(
-            latents=batch.latents.to(model.device),
+            latents=inputs["latents"],
             caption=caption,
-            begins=batch.begins.to(model.device),
-            actions=None if actions is None else actions.to(model.device),
+            begins=inputs["begins"],
+            actions=inputs.get("actions"),
             segment_frames=model.segment_frames,
             context_frames=model.context_frames,
         )

@@ -73,8 +73,7 @@ def noise_levels(sequence: SegmentedSequence, objective: Objective, rng: StepRan
     segment = logit_normal(drawn, noise.logit_mean).expand(-1, num_unknown)
     context = known = noise.context_noise * rng.uniform(groups)
     none = rng.uniform(groups) < objective.dropout.context_dropout
-    begin = torch.tensor([index == 0 for index in denoised], device=none.device)
-    none |= (begin[:, None] & sequence.begins).flatten()
+    none |= torch.cat([sequence.begins if index == 0 else torch.zeros_like(sequence.begins) for index in denoised])
     context = torch.where(none, 1.0, context)
     counts = (sequence.context_frames, baseline.num_prefix_frames, baseline.num_suffix_frames)
     before, first, last = (repeat(x, "n -> n s", s=n) for x, n in zip((context, known, known), counts, strict=True))

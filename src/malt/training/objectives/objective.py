@@ -28,6 +28,7 @@ class UnrollConfig:
     num_segments: int = 1  # k: consecutive segments of one video
     bptt_segments: int | None = None  # memory writes, the last ones, that gradients flow through; None for all
     denoise_segments: int | None = None  # the last so many are denoised, those before only unrolled; None for all
+    far_segments: int = 0  # the first so many are from long before the others; only a memory's sink still knows them
     first_segment_prob: float = 0.3  # of a video that its first segment begins a film: it sees no context
     memory_regularisation: float = 0.0  # weight of the memory regularisation loss; 0 for none
     normalize_memory: bool = True  # regularise L2-normalised tokens; False for the plain form
@@ -35,6 +36,10 @@ class UnrollConfig:
     def __post_init__(self) -> None:
         _check_counts(self, ("num_segments", "denoise_segments"))
         _check_probabilities(self, ("first_segment_prob",))
+        if not 0 <= self.far_segments <= self.first_denoised:
+            raise ValueError(
+                f"far_segments is {self.far_segments}; give 0 to {self.first_denoised}, those that are not denoised"
+            )
         if self.bptt_segments is not None and self.bptt_segments < 0:
             raise ValueError(f"bptt_segments is {self.bptt_segments}; give 0 or more, or None for all")
         if self.memory_regularisation and self.bptt_segments == 0:

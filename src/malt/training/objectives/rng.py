@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Float
@@ -39,22 +40,38 @@ def check_shared(rank_and_size: RankAndSize, batch_size: int) -> None:
         )
 
 
+class Generators(NamedTuple):
+    """The generator of a step, and that of its fork."""
+
+    own: torch.Generator
+    forked: torch.Generator
+
+    @staticmethod
+    def on(device: torch.device) -> "Generators":
+        """New ones, which are to be seeded for every step."""
+        return Generators(torch.Generator(device), torch.Generator(device))
+
+    def begin(self, seed: int, step: int) -> "Generators":
+        """The same generators at the beginning of a step of a run with this seed."""
+        self.own.manual_seed(seed * 1_000_003 + step)
+        self.forked.manual_seed((seed * 1_000_003 + step) ^ FORK)
+        return self
+
+
 class StepRandom:
     """Draws for `groups` x batch rows, (group, video), of which only the videos of `rank_and_size` are kept.
 
     So the mean of the losses of equal parts is the loss of the whole, and one process learns what many do.
     """
 
-    def __init__(
-        self, seed: int, step: int, batch_size: int, device: torch.device, rank_and_size: RankAndSize = WHOLE
-    ) -> None:
-        self.generator = torch.Generator(device).manual_seed(seed * 1_000_003 + step)
+    def __init__(self, generators: Generators, batch_size: int, rank_and_size: RankAndSize = WHOLE) -> None:
+        self.generators, self.generator = generators, generators.own
         self.batch_size, self.rank_and_size = batch_size, rank_and_size
 
     def fork(self) -> "StepRandom":
         """Another rng of the same step, so that what draws from it changes nothing of what is drawn here."""
         other = copy.copy(self)
-        other.generator = torch.Generator(self.generator.device).manual_seed(self.generator.initial_seed() ^ FORK)
+        other.generator = self.generators.forked
         return other
 
     def uniform(self, groups: int = 1) -> Float[Tensor, " n"]:

@@ -53,7 +53,7 @@ class HeldOut(NamedTuple):
     def batch(self, num_videos: int, num_segments: int, segment_frames: int, context_frames: int) -> Batch | None:
         """Always the same windows, of as many segments as the videos have; None where they have not even one."""
         count = min(num_segments, (self.longest - context_frames) // segment_frames)
-        return self.examples(0, num_videos, count * segment_frames, context_frames, 0.0) if count > 0 else None
+        return self.examples(0, num_videos, count * segment_frames, context_frames, 0.0, 0) if count > 0 else None
 
 
 class TrainingData(NamedTuple):

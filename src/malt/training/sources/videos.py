@@ -229,8 +229,10 @@ def _acting(dataset: ShardDataset, actions: tuple[str, ...]) -> SequenceSampler:
     """The examples with these actions in their order, or without any where there are none."""
     order = [dataset.action_names.index(name) for name in actions]
 
-    def draw(step: int, num_videos: int, num_frames: int, context_frames: int, start_share: float) -> Batch:
-        batch = dataset(step, num_videos, num_frames, context_frames, start_share)
+    def draw(
+        step: int, num_videos: int, num_frames: int, context_frames: int, start_share: float, far_frames: int = 0
+    ) -> Batch:
+        batch = dataset(step, num_videos, num_frames, context_frames, start_share, far_frames)
         if batch.actions is None or not order:
             return batch._replace(actions=None)
         by_frame = rearrange(batch.actions, "b s (t a) -> b s t a", a=len(dataset.action_names))

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
 from einops import rearrange
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
@@ -79,6 +80,7 @@ class WorldSource:
             encoded = self._encode(autoencoder, first, self.videos.num_videos)
             with replacing(path) as draft:
                 save_file({name: tensor for name, tensor in encoded._asdict().items() if tensor is not None}, draft)
+        encoded = encoded._replace(latents=near(encoded.latents, autoencoder.device))
         dataset = self._dataset(first, encoded, self.seed, self.videos.return_share)
         return TrainingData(dataset, lambda: self._held_out(autoencoder), self.world.words)
 
@@ -101,6 +103,14 @@ class WorldSource:
         order = [self.world.action_names.index(name) for name in self.videos.actions]
         by_frame = rearrange(encoded.actions, "v s (t a) -> v s t a", a=len(self.world.action_names))
         return encoded._replace(actions=rearrange(by_frame[..., order], "v s t a -> v s (t a)"))
+
+
+def near(latents: Tensor, device: torch.device) -> Tensor:
+    """The latents on a GPU, where they take less than a quarter of what is free there; else where they are."""
+    if device.type != "cuda":
+        return latents
+    free, _ = torch.cuda.mem_get_info(device)
+    return latents.to(device) if latents.numel() * latents.element_size() < free / 4 else latents
 
 
 def check_world(world: World, asked: VideoFormat, num_frames: int, num_needed: int) -> None:
