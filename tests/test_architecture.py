@@ -24,7 +24,7 @@ MAY_IMPORT = {
     "typed_values": {"errors"},
     "memory": set[str](),
     "models": {"memory"},
-    "adapters": {"errors", "memory", "models"},
+    "adapters": {"errors", "media", "memory", "models"},
     "diffusion": {"errors", "memory"},
     "media": {"errors"},
     "codecs": {"models"},

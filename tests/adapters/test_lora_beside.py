@@ -7,6 +7,7 @@ import pytest
 import torch
 from peft import LoraConfig
 
+from malt.adapters import remove_memory
 from tiny_bases import TINY_BASES, TinyBase, remember, run
 
 FILE = "lora.safetensors"
@@ -31,6 +32,37 @@ def test_a_lora_of_the_base_works_beside_an_adapter_in_either_order(tiny: TinyBa
     assert torch.equal(run(before, given).velocity, want) and torch.equal(run(after, given).velocity, want)
     memory = remember(tiny, before)
     assert torch.equal(run(before, given, memory).velocity, run(after, given, memory).velocity)
+
+
+@torch.no_grad()
+def test_a_lora_of_the_base_works_beside_the_one_of_the_adapter_in_either_order(tiny: TinyBase, tmp_path: Path) -> None:
+    save_lora(tiny.base(), tmp_path)
+    made = []
+    for order in ((load, adapt), (adapt, load)):
+        base = tiny.base()
+        model = [step(tiny, base, tmp_path) for step in order][order.index(adapt)]
+        made.append(run(model, tiny.given(), remember(tiny, model)).velocity)
+    ours = adapt(tiny, tiny.base(), tmp_path)
+    assert torch.allclose(*made, atol=1e-5)  # two sums, one behind the other
+    assert not torch.allclose(made[0], run(ours, tiny.given(), remember(tiny, ours)).velocity, atol=1e-2)
+    remove_memory(model)
+    loaded = tiny.base()
+    load(tiny, loaded, tmp_path)
+    assert torch.equal(tiny.alone(model.base, tiny.given()), tiny.alone(loaded, tiny.given()))
+
+
+def load(tiny: TinyBase, base: Any, folder: Path) -> None:
+    base.load_lora_adapter(folder, prefix=None, weight_name=FILE)
+
+
+def adapt(tiny: TinyBase, base: Any, folder: Path) -> Any:
+    """With a LoRA of its own that has learned something."""
+    model = tiny.adapted(base, lora_rank=2)
+    torch.manual_seed(6)
+    for name, parameter in base.named_parameters():
+        if ".malt." in name:
+            torch.nn.init.normal_(parameter, std=0.1)
+    return model
 
 
 def save_lora(base: Any, folder: Path) -> None:

@@ -4,6 +4,16 @@ from malt.adapters.adapter import MemoryAdapter
 from malt.adapters.attaching import add_memory, remove_memory
 from malt.adapters.choose import family_of
 from malt.adapters.family import Family
+from malt.adapters.folder import read_adapter, save_adapter
 from malt.adapters.transformer import AdaptedTransformer3DModel
 
-__all__ = ["AdaptedTransformer3DModel", "Family", "MemoryAdapter", "add_memory", "family_of", "remove_memory"]
+__all__ = [
+    "AdaptedTransformer3DModel",
+    "Family",
+    "MemoryAdapter",
+    "add_memory",
+    "family_of",
+    "read_adapter",
+    "remove_memory",
+    "save_adapter",
+]

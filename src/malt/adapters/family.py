@@ -91,6 +91,7 @@ class Family(Protocol):
         reads_beside: whether self-attention can read a memory beside its own keys and values.
         takes: names of the added conditions that `call` understands: those of the base's own forward arguments, and
             `known_latents` (b, s, c, h, w) for channels that stand behind those of the latents.
+        lora: names of linear layers in the blocks, by what a LoRA may change: `attention` (self-attention), `feed_forward`.
         text_tokens: how many text tokens its pipeline gives the base, padding included; None for as many as there are.
     """
 
@@ -104,6 +105,8 @@ class Family(Protocol):
     def reads_beside(self) -> bool: ...  # noqa: D102
     @property
     def takes(self) -> frozenset[str]: ...  # noqa: D102
+    @property
+    def lora(self) -> Mapping[str, tuple[str, ...]]: ...  # noqa: D102
     @property
     def text_tokens(self) -> int | None: ...  # noqa: D102
 

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from malt.adapters.adapter import MemoryAdapter
 from malt.adapters.blocks import Blocks, MemoryPass
 from malt.adapters.family import BaseConditions, Family
+from malt.adapters.lora import add_lora, keep_active, remove_lora
 from malt.errors import UsageError
 from malt.memory.protocol import Conditions, LayerMemory, Layout
 from malt.memory.state import KVCache, Memory
@@ -38,11 +39,14 @@ class AdaptedTransformer3DModel(nn.Module):
         self._learned = [parameter for parameter in base.parameters() if parameter.requires_grad]
         self._own_processors = _swap_processors(base, family.processors(base))
         base.requires_grad_(False)
+        if adapter.config.lora_rank:
+            add_lora(base, family, adapter.config.lora_rank, adapter.config.lora_targets)
         for name in family.lists:
             getattr(base, name).__class__ = Blocks
 
     def detach(self) -> nn.Module:
         """Take the adapter off: the base as it was before."""
+        remove_lora(self.base)
         _swap_processors(self.base, self._own_processors)
         for name in self.family.lists:
             getattr(self.base, name).__class__ = nn.ModuleList
@@ -145,6 +149,7 @@ class AdaptedTransformer3DModel(nn.Module):
         self._check(timestep, num_context_frames, actions, told)
         if memory is None:
             memory = self.empty_memory(len(latents), latents.shape[3], latents.shape[4])
+        keep_active(self.base)
         conditions = Conditions(layout, encoder_hidden_states, encoder_attention_mask)
         run = MemoryPass(self.base, self.adapter, self.family, memory, conditions, cache, update_memory)
         with run.running():

@@ -65,6 +65,10 @@ class Wan:
     levels_per_frame = True
     reads_beside = True
     takes = frozenset({"known_latents", "encoder_hidden_states_image"})
+    lora = {
+        "attention": ("attn1.to_q", "attn1.to_k", "attn1.to_v", "attn1.to_out.0"),
+        "feed_forward": ("ffn.net.0.proj", "ffn.net.2"),
+    }
     text_tokens = 512
     processor: type[Any] = WanMemoryAttnProcessor
 

@@ -1,0 +1,148 @@
+"""An adapter as a folder: what was learned, and for which base; nothing of the base itself.
+
+adapter.json         family, base, settings of the adapter, and whatever else whoever saved it put beside
+adapter.safetensors  the memory's weights
+lora.safetensors     the LoRA on the base, where there is one; diffusers loads it too
+"""
+
+import json
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from malt.adapters.adapter import MemoryAdapter
+from malt.adapters.base_identity import BaseIdentity, identity_of
+from malt.adapters.lora import NAME, lora_names
+from malt.adapters.transformer import AdaptedTransformer3DModel
+from malt.errors import CheckpointError
+from malt.media.files import write_whole
+
+DESCRIPTION, WEIGHTS, LORA = "adapter.json", "adapter.safetensors", "lora.safetensors"
+FORMAT = 1
+PICKLED = {".bin", ".ckpt", ".pickle", ".pkl", ".pt", ".pth"}
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class AdapterDescription:
+    """What `adapter.json` says. adapter: settings of the `MemoryAdapter`. settings: how it was trained and is to be used."""
+
+    base: BaseIdentity
+    adapter: Mapping[str, Any]
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def family(self) -> str:
+        """Name of the base's family."""
+        return str(self.adapter["family"])
+
+
+def save_adapter(
+    adapted: AdaptedTransformer3DModel,
+    folder: str | Path,
+    base_name: str | None = None,
+    settings: Mapping[str, Any] | None = None,
+) -> None:
+    """Write what was learned beside a base.
+
+    Args:
+        adapted: a base with its adapter.
+        folder: is made where it is not there.
+        base_name: folder or hub identifier of the base; None for where it was loaded from.
+        settings: anything JSON can hold, such as sampling and frame rate; `read_adapter` gives it back.
+    """
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    base = adapted.base
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in adapted.adapter.state_dict().items()}
+    save_file(tensors, folder / WEIGHTS, metadata={"format": "pt"})
+    if NAME in lora_names(base):
+        base.save_lora_adapter(folder, adapter_name=NAME, weight_name=LORA)
+    described = {
+        "format": FORMAT,
+        "base": identity_of(base, base_name).described(),
+        "adapter": {name: value for name, value in adapted.adapter.config.items() if not name.startswith("_")},
+        "settings": dict(settings or {}),
+    }
+    write_whole(folder / DESCRIPTION, json.dumps(described, indent=1) + "\n")
+
+
+def read_adapter(folder: str | Path) -> AdapterDescription:
+    """What a folder says of its adapter; no weight is read.
+
+    Raises:
+        CheckpointError: where it is no adapter, or a damaged one, or one of a later format.
+    """
+    file = Path(folder) / DESCRIPTION
+    try:
+        said = json.loads(file.read_text(encoding="utf-8"))
+        if said["format"] != FORMAT:
+            raise CheckpointError(f"{file} is of format {said['format']}, this version reads {FORMAT}; update malt")
+        return AdapterDescription(
+            base=BaseIdentity(**said["base"]), adapter=said["adapter"], settings=said.get("settings", {})
+        )
+    except FileNotFoundError as error:
+        raise CheckpointError(f"{folder} is not an adapter (it has no {DESCRIPTION}); check the name") from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise CheckpointError(f"{file} is damaged; copy the adapter again, whole") from error
+
+
+def load_weights(folder: str | Path, adapter: MemoryAdapter) -> None:
+    """Read an adapter's weights into it.
+
+    Raises:
+        CheckpointError: where the file is missing, pickled, damaged or of other sizes.
+    """
+    tensors = _read_tensors(Path(folder), WEIGHTS)
+    expected = adapter.state_dict()
+    wrong = list(expected.keys() ^ tensors.keys())
+    wrong += [name for name in expected.keys() & tensors.keys() if expected[name].shape != tensors[name].shape]
+    if wrong:
+        raise CheckpointError(
+            f"{Path(folder) / WEIGHTS} does not fit its {DESCRIPTION} ({min(wrong)}); copy both again"
+        )
+    adapter.load_state_dict(tensors)
+
+
+def load_lora(folder: str | Path, base: Any) -> None:
+    """Read an adapter's LoRA into the one that is on its base.
+
+    Raises:
+        CheckpointError: where the file is missing, pickled, damaged or of other sizes.
+    """
+    from peft import get_peft_model_state_dict, set_peft_model_state_dict
+
+    tensors = _read_tensors(Path(folder), LORA)
+    expected = get_peft_model_state_dict(base, adapter_name=NAME)
+    if {n: t.shape for n, t in expected.items()} != {n: t.shape for n, t in tensors.items()}:
+        raise CheckpointError(f"{Path(folder) / LORA} does not fit its {DESCRIPTION}; copy both again")
+    set_peft_model_state_dict(base, tensors, adapter_name=NAME)
+
+
+def check_base(description: AdapterDescription, base: Any) -> None:
+    """Refuse a base that an adapter was not made for; one of the same build with other weights is only remarked on.
+
+    Raises:
+        UsageError: for a base of another class or configuration.
+    """
+    if remark := description.base.check(base):
+        logger.warning(remark)
+
+
+def _read_tensors(folder: Path, name: str) -> dict[str, Tensor]:
+    file = folder / name
+    if not file.is_file():
+        pickled = sorted(other.name for other in folder.iterdir() if other.suffix in PICKLED)
+        why = f"; {pickled[0]} is pickled, which can run code and is not read" if pickled else ""
+        raise CheckpointError(f"the adapter {folder} lacks its {name}{why}; copy it again, whole")
+    try:
+        return load_file(file)
+    except SafetensorError as error:
+        raise CheckpointError(f"{file} is damaged or cut short; copy it again") from error
