@@ -6,12 +6,11 @@ Rolling Diffusion Models (arXiv:2402.09470), FIFO-Diffusion (arXiv:2405.11473), 
 from dataclasses import dataclass
 
 import torch
-from diffusers import SchedulerMixin
 from jaxtyping import Float
 from torch import Tensor
 
 from malt.diffusion.partial import FrameVelocity
-from malt.diffusion.sampling import noise_levels
+from malt.diffusion.sampling import Scheduler, noise_levels
 
 
 @dataclass(frozen=True)
@@ -26,7 +25,7 @@ class RollingSchedule:
     steps_per_frame: int
 
     @classmethod
-    def of(cls, scheduler: SchedulerMixin, num_frames: int, num_steps: int) -> "RollingSchedule":
+    def of(cls, scheduler: Scheduler, num_frames: int, num_steps: int) -> "RollingSchedule":
         """The noise levels of `scheduler`; a frame takes as nearly `num_steps` steps as a multiple of `num_frames` can be."""
         steps_per_frame = max(1, round(num_steps / num_frames))
         return cls(noise_levels(scheduler, num_frames * steps_per_frame), num_frames, steps_per_frame)

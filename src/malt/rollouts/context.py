@@ -6,7 +6,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from malt.diffusion.flow import interpolate
-from malt.diffusion.partial import KnownFrames
+from malt.diffusion.partial import KnownAt, KnownFrames
 
 
 def last(frames: Tensor, count: int) -> Tensor:
@@ -32,3 +32,16 @@ def context_before(
     level = torch.tensor([1.0] * missing + [noise_level] * known.shape[1], device=noise.device)
     level = repeat(level, "s -> b s", b=len(noise))
     return interpolate(torch.cat([noise[:, :missing], known], dim=1), noise, level), level
+
+
+def context_alongside(tail: Float[Tensor, "b _ c h w"] | None, noise: Float[Tensor, "b n c h w"]) -> KnownAt:
+    """The latent frames before a segment at every step at the noise level of its own, for models that know one level a video.
+
+    Source: conditional sampling by replacement, Video Diffusion Models (arXiv:2204.03458).
+    """
+
+    def known(level: float) -> KnownFrames:
+        frames, ends = context_before(tail, noise, level)
+        return frames, torch.full_like(ends, level)
+
+    return known

@@ -15,7 +15,7 @@ from malt.diffusion.partial import FrameVelocity
 from malt.diffusion.rolling import RollingSchedule
 from malt.errors import UsageError
 from malt.rollouts.base import RolloutState
-from malt.rollouts.context import last, with_context
+from malt.rollouts.context import context_before, last, with_context
 from malt.rollouts.memoryless import Memoryless
 
 
@@ -49,7 +49,8 @@ class DiffusionForcingRollout(Memoryless):
 
         def velocity(turn: int) -> FrameVelocity:
             span = None if acts is None else acts[:, turn : turn + context + schedule.num_frames]
-            return self._behind(tail, beside[:, turn : turn + context], span)
+            count = base.num_context(tail, context)
+            return self._behind(tail, beside[:, turn : turn + count], span)
 
         if state.ahead:
             (window,) = state.ahead
@@ -64,7 +65,7 @@ class DiffusionForcingRollout(Memoryless):
 
     def _behind(self, tail: Tensor | None, noise: Tensor, actions: Tensor | None) -> FrameVelocity:
         """The velocity of a window's frames behind the clean ones before it."""
-        context, context_level = self.context(tail, noise)
+        context, context_level = context_before(tail, noise, self.base.context_noise)
         velocity = self.velocity(actions, context.shape[1])
 
         def of_window(window: Tensor, levels: Tensor) -> Tensor:

@@ -98,12 +98,12 @@ class FullRollout(Memoryless):
     def _together(self, state: RolloutState, actions: Tensor | None, num_latents: int) -> Tensor:
         """All latents beyond the given ones; `actions` are those since the last that are kept."""
         base, given = self.base, 0 if state.tail is None else state.tail.shape[1]
-        context = max(given, base.transformer.context_frames)
+        context = base.num_context(state.tail, max(given, base.transformer.context_frames))
         noise = self._noise(state, context, num_latents)
         if actions is not None:
             acts = self.keep(state.tail_actions, actions)
             actions = with_context(acts[:, :given], acts[:, given:], context)
-        before = self.context(state.tail, noise[:, :context])
+        before = base.context(state.tail, noise[:, :context])
         velocity = self.velocity(actions, context)
         return sample_part(velocity, noise[:, context:], base.scheduler, base.num_steps, before)
 

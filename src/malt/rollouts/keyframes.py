@@ -13,7 +13,7 @@ from torch import Tensor
 from malt.diffusion.partial import sample_part
 from malt.errors import UsageError
 from malt.rollouts.base import RolloutState
-from malt.rollouts.context import with_context
+from malt.rollouts.context import context_before, with_context
 from malt.rollouts.memoryless import Memoryless
 from malt.rollouts.noise import VideoGenerators
 
@@ -82,10 +82,11 @@ class KeyframesRollout(Memoryless):
         actions: Tensor | None = None,
     ) -> Tensor:
         """`count` frames of a level behind those before them and, where there is one, before a key frame."""
-        base, context = self.base, self.num_context
+        base, past = self.base, self._past(state.tail, level)
+        context = base.num_context(past, self.num_context)
         noise = generators.draw(context + count + 1)
-        before = self.context(self._past(state.tail, level), noise[:, :context])
-        after = None if key is None else self.context(key, noise[:, -1:])
+        before = context_before(past, noise[:, :context], base.context_noise)
+        after = None if key is None else context_before(key, noise[:, -1:], base.context_noise)
         velocity = self.velocity(self._actions(state, level, actions, count + (key is not None)), context)
         return sample_part(velocity, noise[:, context:-1], base.scheduler, base.num_steps, before, after)
 

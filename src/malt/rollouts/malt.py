@@ -8,7 +8,6 @@ from dataclasses import dataclass, field, replace
 from itertools import pairwise
 
 import torch
-from diffusers import SchedulerMixin
 from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor
@@ -16,14 +15,14 @@ from torch import Tensor
 from malt.codecs.base import Codec
 from malt.codecs.device import execution_device
 from malt.diffusion.caption import Caption
-from malt.diffusion.guidance import Guidance
-from malt.diffusion.partial import sample_part
-from malt.diffusion.sampling import StepEnd
+from malt.diffusion.guidance import Guidance, Guided
+from malt.diffusion.partial import FrameVelocity, KnownAt, KnownFrames, sample_part
+from malt.diffusion.sampling import Scheduler, StepEnd
 from malt.errors import MaltError, UsageError
 from malt.memory.state import Memory, in_half, move, num_bytes
 from malt.models.video_model import VideoModel
 from malt.rollouts.base import ActionPolicy, RolloutState, Segment, stream_segments
-from malt.rollouts.context import context_before, last, with_context
+from malt.rollouts.context import context_alongside, context_before, last, with_context
 from malt.rollouts.denoiser import guided_velocity
 from malt.rollouts.noise import Seed, VideoGenerators
 
@@ -34,12 +33,15 @@ class MaltRollout:
 
     latent_size: (height, width) of the latents. memory_update_interval: segments between two memory writes.
     context_noise: noise level that the context is brought to, and told, before a segment is denoised behind it.
+    context_follows: whether the context has instead, at every step, the noise level of the segment. begins_alone: whether a
+    video begins with nothing before it, as a pretrained base wants it, not behind noise; without a memory, its first segment
+    is then as long as a later one with its context.
     on_step_end: called behind every denoising step of every segment; may change the latents.
     """
 
     transformer: VideoModel
     codec: Codec
-    scheduler: SchedulerMixin
+    scheduler: Scheduler
     caption: Caption
     uncaptioned: Caption
     latent_size: tuple[int, int]
@@ -47,6 +49,8 @@ class MaltRollout:
     num_steps: int = 12
     memory_update_interval: int = 1
     context_noise: float = 0.0
+    context_follows: bool = False
+    begins_alone: bool = False
     on_step_end: StepEnd | None = None
 
     def __post_init__(self) -> None:
@@ -62,7 +66,13 @@ class MaltRollout:
 
     def frames_ahead(self, state: RolloutState) -> int:
         """How many frames the next segment has."""
-        return self.codec.frames_of(self.transformer.segment_frames, first=state.decoder_cache is None)
+        return self.codec.frames_of(self.latents_ahead(state), first=state.decoder_cache is None)
+
+    def latents_ahead(self, state: RolloutState) -> int:
+        """How many latent frames the next segment has."""
+        model = self.transformer
+        whole = self.begins_alone and state.tail is None and not model.remembers
+        return model.segment_frames + (model.context_frames if whole else 0)
 
     def stream(self, num_frames: int, state: RolloutState, policy: ActionPolicy | None = None) -> Iterator[Segment]:
         """Segments until `num_frames` frames have been made beyond `state`; the last is cut.
@@ -81,7 +91,7 @@ class MaltRollout:
             UsageError: when actions are given to a model that takes none, are missing where it takes them, or do not fit.
             MaltError: when the model's output is not finite.
         """
-        done = self.pack_actions(actions, self.transformer.segment_frames, self.frames_ahead(state))
+        done = self.pack_actions(actions, self.latents_ahead(state), self.frames_ahead(state))
         latents = self._denoise(state, done)
         return self._finish(state, latents, done)
 
@@ -165,15 +175,30 @@ class MaltRollout:
 
     def _denoise(self, state: RolloutState, actions: Tensor | None) -> Tensor:
         """Latents of the next segment, integrated from noise behind the context."""
-        model, count = self.transformer, self.transformer.context_frames
-        noise = self.generators(state).draw(count + model.segment_frames)
+        count = self.num_context(state.tail, self.transformer.context_frames)
+        noise = self.generators(state).draw(count + self.latents_ahead(state))
         done = with_context(state.tail_actions, actions, count)
-        before = context_before(state.tail, noise[:, :count], self.context_noise)
+        before = self.context(state.tail, noise[:, :count])
         guided = self.guidance.prepare(state.memory, self.caption, self.uncaptioned)
-        velocity = guided_velocity(model, guided, done, num_context_frames=count)
+        velocity = self.velocity(guided, done, count)
         return sample_part(
             velocity, noise[:, count:], self.scheduler, self.num_steps, before, on_step_end=self.on_step_end
         )
+
+    def num_context(self, tail: Tensor | None, most: int) -> int:
+        """How many latent frames stand before those that are made: `most`, but where a video begins alone those there are."""
+        return min(most, 0 if tail is None else tail.shape[1]) if self.begins_alone else most
+
+    def context(self, tail: Tensor | None, noise: Tensor) -> KnownFrames | KnownAt:
+        """As many latent frames before those that are made as there is noise."""
+        return (
+            context_alongside(tail, noise) if self.context_follows else context_before(tail, noise, self.context_noise)
+        )
+
+    def velocity(self, guided: Guided, actions: Tensor | None, num_context_frames: int) -> FrameVelocity:
+        """The model's velocity; one that knows no level of its own for the context is not told that there is any."""
+        known = 0 if self.context_follows else num_context_frames
+        return guided_velocity(self.transformer, guided, actions, known)
 
     def generators(self, state: RolloutState) -> VideoGenerators:
         """The source of all noise that is drawn for the next segment."""
@@ -187,6 +212,11 @@ class MaltRollout:
         clean = torch.zeros(latents.shape[:2], device=latents.device)
         return in_half(self.transformer(latents, clean, memory, **self.caption.arguments, actions=actions).memory)
 
+    def _is_due(self, index: int, latents: Tensor) -> bool:
+        model = self.transformer
+        whole = latents.shape[1] == model.segment_frames
+        return model.remembers and whole and index % self.memory_update_interval == 0
+
     def _tail(self, before: Tensor | None, latest: Tensor) -> Tensor:
         seen = latest if before is None else torch.cat([before, latest], dim=1)
         return last(seen, max(self.transformer.segment_frames, self.transformer.context_frames))
@@ -196,7 +226,7 @@ class MaltRollout:
         frames, cache = self.codec.decode(latents, state.decoder_cache)
         check_finite(state.index, latents, frames)
         memory = state.memory
-        if latents.shape[1] == self.transformer.segment_frames and state.index % self.memory_update_interval == 0:
+        if self._is_due(state.index, latents):
             memory = self._remember(memory, latents, actions)
         after = replace(
             state,

@@ -12,11 +12,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from malt.diffusion.partial import FrameVelocity, KnownFrames
+from malt.diffusion.partial import FrameVelocity
 from malt.memory.state import Memory, move, without_places
 from malt.rollouts.base import ActionPolicy, RolloutState, Segment, held_bytes, stream_segments
-from malt.rollouts.context import context_before, last
-from malt.rollouts.denoiser import guided_velocity
+from malt.rollouts.context import last
 from malt.rollouts.malt import MaltRollout, check_finite
 from malt.rollouts.noise import Seed
 
@@ -91,11 +90,7 @@ class Memoryless(ABC):
         """The velocity without a memory, in which guidance towards the memory has nothing to weigh and costs no pass."""
         base, unguided = self.base, replace(self.base.guidance, memory=1.0)
         guided = unguided.prepare(self._nothing(), base.caption, base.uncaptioned)
-        return guided_velocity(base.transformer, guided, actions, num_context_frames)
-
-    def context(self, tail: Tensor | None, noise: Tensor) -> KnownFrames:
-        """As many latent frames before those that are made as there is noise, at the base's noise level."""
-        return context_before(tail, noise, self.base.context_noise)
+        return base.velocity(guided, actions, num_context_frames)
 
     def _nothing(self) -> Memory:
         """An empty memory. Places that nothing will fill cost attention, so they are left out."""

@@ -41,8 +41,8 @@ class SlidingWindowRollout(Memoryless):
     def make(self, state: RolloutState, actions: Tensor | None) -> tuple[Tensor, RolloutState]:
         """Latents of the next segment behind those in the window: fewer where the video is still short."""
         base, known = self.base, 0 if state.tail is None else state.tail.shape[1]
-        count = min(self.num_kept, max(known, base.transformer.context_frames))
+        count = base.num_context(state.tail, min(self.num_kept, max(known, base.transformer.context_frames)))
         noise = base.generators(state).draw(count + self.segment_frames)
         velocity = self.velocity(with_context(state.tail_actions, actions, count), count)
-        before = self.context(state.tail, noise[:, :count])
+        before = base.context(state.tail, noise[:, :count])
         return sample_part(velocity, noise[:, count:], base.scheduler, base.num_steps, before), state
