@@ -19,7 +19,8 @@ import tiny_pipeline
 from malt.errors import MaltError, UsageError
 from malt.memory.registry import KINDS
 from malt.pipelines.loading import load_pipeline
-from malt.pipelines.malt import MaltPipeline, MaltPipelineOutput
+from malt.pipelines.malt import MaltPipeline
+from malt.pipelines.video_output import MaltPipelineOutput
 from malt.worlds.passage.captions import vocabulary
 from tiny_pipeline import PROMPT, SEGMENT, SIDE
 

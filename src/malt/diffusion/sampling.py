@@ -29,7 +29,8 @@ def sample(
     """Latents at noise level 0, in `num_steps` steps of a copy of `scheduler`: schedulers keep state, sessions must not.
 
     Any flow-matching scheduler of diffusers serves (FlowMatchEuler, FlowMatchHeun, UniPC or DPM-Solver with
-    `use_flow_sigmas`); its sigmas are the noise levels, but for a `BaseSchedule`, which tells timesteps. `on_step_end` is called behind every step, and may change its latents.
+    `use_flow_sigmas`); its sigmas are the noise levels, or its timesteps where it comes as a `BaseSchedule`. `on_step_end`
+    is called behind every step, and may change its latents.
 
     Raises:
         ValueError: when num_steps is less than 1.

@@ -17,9 +17,7 @@ from malt.diffusion.guidance import Guidance
 from malt.diffusion.schedulers import flow_scheduler
 from malt.errors import UsageError
 from malt.models.autoencoder import AutoencoderMalt
-
-# Folders name this class, and diffusers takes none from a module that nobody imported.
-from malt.models.transformer import MaltTransformer3DModel as MaltTransformer3DModel
+from malt.models.transformer import MaltTransformer3DModel
 from malt.models.video_model import VideoModel
 from malt.pipelines.packaged import packaged_models
 from malt.pipelines.prompt_embeds import Embeds, Prompt, PromptEncoder, check_embeds, pair, read_texts
@@ -45,7 +43,7 @@ class RolloutPipeline(DiffusionPipeline):
 
     def __init__(
         self,
-        transformer: VideoModel,
+        transformer: MaltTransformer3DModel,
         vae: Autoencoder,
         text_encoder: PreTrainedModel | None,
         tokenizer: PreTrainedTokenizerBase | None,
@@ -113,12 +111,6 @@ class RolloutPipeline(DiffusionPipeline):
         """The words of a small language, sorted; empty for a tokenizer that takes any text."""
         vocabulary = {} if self.tokenizer is None else self.tokenizer.get_vocab()
         return sorted(word for word in vocabulary if word.isalpha()) if len(vocabulary) < 1000 else []
-
-    def unknown_words(self, prompt: str) -> list[str]:
-        """Words of the prompt that the model has never seen, in their order."""
-        known = set(self.known_words)
-        words = ("".join(c if c.isalnum() else " " for c in prompt.lower())).split()
-        return [word for word in dict.fromkeys(words) if word not in known] if known else []
 
     def remarks(self, prompt: str) -> list[str]:
         """What is worth knowing of a prompt before it becomes a video: words without meaning, an end that is not read."""

@@ -58,9 +58,11 @@ def write_pipeline(
     action_names: tuple[str, ...] = (),
 ) -> None:
     """Write a `MaltPipeline` directory, in half precision; it appears under its name only when it is whole."""
+    transformer = captioned.transformer
+    assert isinstance(transformer, MaltTransformer3DModel)
     pipeline = MaltPipeline(
         scheduler=FlowMatchEulerDiscreteScheduler(shift=sampling.shift),
-        transformer=captioned.transformer,
+        transformer=transformer,
         vae=autoencoder,
         text_encoder=captioned.text_encoder,
         tokenizer=captioned.tokenizer,
