@@ -34,3 +34,8 @@ def test_a_name_that_is_not_there_is_an_attribute_error() -> None:
 def test_errors_can_be_caught_without_what_is_heavy() -> None:
     program = "from malt import MaltError, UsageError\nimport sys\nsys.exit('torch' in sys.modules)"
     subprocess.run([sys.executable, "-c", program], check=True, timeout=60)
+
+
+def test_a_packaged_model_loads_where_nothing_else_was_imported() -> None:
+    program = "from malt import load_pipeline\nload_pipeline('default')"
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=60)

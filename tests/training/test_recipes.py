@@ -9,6 +9,9 @@ import torch
 
 from malt.codecs.malt import MaltCodec
 from malt.errors import UsageError
+from malt.memory.protocol import Layout
+from malt.memory.registry import build_memory
+from malt.memory.state import num_bytes
 from malt.models.autoencoder import AutoencoderMalt
 from malt.training.config import Experiment, TransformerSize, stretched
 from malt.training.engine.optimizer import Optimization
@@ -55,7 +58,7 @@ def without_memory(experiment: Experiment) -> Experiment:
     return replace(experiment, transformer=replace(experiment.transformer, memory="none"))
 
 
-@pytest.mark.parametrize("file", ["ablations", "baselines"])
+@pytest.mark.parametrize("file", ["ablations", "baselines", "kinds"])
 def test_every_experiment_of_a_file_can_be_built_and_kept(file: str) -> None:
     path = EXPERIMENTS / f"{file}.py"
     with pytest.raises(UsageError, match="has the recipes") as refused:
@@ -65,6 +68,21 @@ def test_every_experiment_of_a_file_can_be_built_and_kept(file: str) -> None:
     for name in names:
         experiment = find_recipe(f"{path}:{name.replace('_', '-')}")()
         assert from_json(Experiment, json.loads(json.dumps(asdict(experiment)))) == experiment, name
+
+
+@pytest.mark.parametrize("name", ["sink", "archive", "adaptive", "state_space", "slots", "bank", "short_context"])
+def test_the_kinds_that_are_compared_hold_as_many_bytes(name: str) -> None:
+    assert (
+        bytes_of(name) == bytes_of("hierarchical") == 12 * bytes_of("recurrent") // 4 == 12 * bytes_of("context") // 80
+    )
+
+
+def bytes_of(name: str) -> int:
+    """What a layer remembers of a video by a recipe of experiments/kinds.py."""
+    size = find_recipe(f"{EXPERIMENTS / 'kinds.py'}:{name}")().transformer
+    width = size.num_attention_heads * size.attention_head_dim
+    memory = build_memory(size.memory, width, size.num_attention_heads, size.memory_size, size.memory_config)
+    return num_bytes((memory.empty(1, Layout(size.segment_frames, 4, 4), torch.zeros(1)),))
 
 
 def test_a_recipe_that_is_not_there_is_refused_in_a_sentence(tmp_path: Path) -> None:

@@ -18,16 +18,22 @@ import torch.distributed as dist
 from safetensors.torch import load_file
 
 from malt.cli import main
+from malt.codecs.malt import MaltCodec
 from malt.errors import CheckpointError, UsageError
+from malt.memory.registry import KINDS
+from malt.models.autoencoder import AutoencoderMalt
 from malt.pipelines.loading import load_pipeline
 from malt.training import run
 from malt.training.engine.gradients import TrainingObjective
 from malt.training.engine.parallel import DistributedContext, ParallelConfig, by_the_first
 from malt.training.objectives.autoencoding import ReconstructionObjective
-from malt.training.objectives.denoising import DenoisingObjective
+from malt.training.objectives.denoising import CaptionedTransformer, DenoisingObjective
+from malt.training.pipeline_export import build_captioned
 from malt.training.recipes import tiny
 from malt.training.run_folder import check_unchanged, claimed
 from malt.training.sources import worlds
+from malt.training.transformer_stage import load_start
+from malt.worlds.passage.captions import vocabulary
 from malt.worlds.passage.passage_world import Passage
 
 Weights = dict[str, torch.Tensor]
@@ -286,6 +292,21 @@ def test_a_start_that_is_no_model_or_of_another_shape_is_refused_in_a_sentence(
     larger = replace(tiny().transformer, num_layers=3)
     with pytest.raises(CheckpointError, match="another shape"):
         run.train(replace(tiny(), transformer=larger, start=str(tmp_path / "first" / "pipeline")), tmp_path / "second")
+
+
+def test_any_kind_of_memory_can_start_from_a_model_without_one_and_not_from_that_of_another_kind(
+    tmp_path: Path,
+) -> None:
+    def captioned(memory: str) -> CaptionedTransformer:
+        size = replace(tiny().transformer, memory=memory)
+        return build_captioned(size, vocabulary(), MaltCodec(AutoencoderMalt(channels=(4, 8, 8))))
+
+    for memory in ("none", "slots"):
+        captioned(memory).transformer.save_pretrained(tmp_path / memory / "transformer")
+    for memory in KINDS:
+        load_start(captioned(memory), tmp_path / "none", text_encoder=False)
+    with pytest.raises(CheckpointError, match="its transformer is of another shape, or of another memory"):
+        load_start(captioned("recurrent"), tmp_path / "slots", text_encoder=False)
 
 
 def test_going_further_needs_a_model_to_start_from(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

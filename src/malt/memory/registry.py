@@ -14,6 +14,7 @@ from malt.memory.none import NoConfig, NoMemory
 from malt.memory.protocol import LayerMemory
 from malt.memory.recurrent import RecurrentConfig, RecurrentMemory
 from malt.memory.slots import SlotConfig, SlotMemory
+from malt.memory.state_space import StateSpaceConfig, StateSpaceMemory
 
 Setting = int | float | bool | str
 WANTED: dict[object, str] = {int: "a whole number", float: "a number", bool: "true or false", str: "a word"}
@@ -40,6 +41,7 @@ KINDS = {
     "hierarchical": MemoryKind(HierarchicalConfig, HierarchicalMemory, size="num_pooled"),
     "adaptive": MemoryKind(AdaptiveConfig, AdaptiveMemory, size="cap"),
     "context": MemoryKind(ContextConfig, LongContextMemory, size="num_segments"),
+    "state_space": MemoryKind(StateSpaceConfig, StateSpaceMemory, size="state_size"),
     "slots": MemoryKind(SlotConfig, SlotMemory, size="num_slots"),
     "bank": MemoryKind(BankConfig, BankMemory, size="size"),
     "none": MemoryKind(NoConfig, NoMemory),

@@ -129,6 +129,8 @@ class TransformerStage:
 def load_start(captioned: CaptionedTransformer, pipeline: Path, text_encoder: bool = True) -> None:
     """Overwrite the untrained weights with those of a pipeline directory; its text encoder's only where that is asked.
 
+    A memory of which the directory has no weights begins untrained: so all kinds can begin with a model that has none.
+
     Raises:
         CheckpointError: when they are of another shape.
     """
@@ -137,6 +139,8 @@ def load_start(captioned: CaptionedTransformer, pipeline: Path, text_encoder: bo
         files["text_encoder"] = pipeline / "text_encoder" / "model.safetensors"
     for name, path in files.items():
         try:
-            getattr(captioned, name).load_state_dict(load_file(path), strict=name == "transformer")
+            missing, others = getattr(captioned, name).load_state_dict(load_file(path), strict=False)
         except (OSError, RuntimeError) as error:
             raise CheckpointError(f"cannot start from {pipeline}: its {name} is missing or of another shape") from error
+        if name == "transformer" and (others or not all(".memory." in weight for weight in missing)):
+            raise CheckpointError(f"cannot start from {pipeline}: its {name} is of another shape, or of another memory")
