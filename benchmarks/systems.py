@@ -57,7 +57,7 @@ class HandsOn:
     config = SimpleNamespace(scaling_factor=1.0)
     temporal_compression_ratio, spatial_compression_ratio = 1, PIXELS_A_LATENT
     temperal_downsample = (False, False, False)  # one halving in space each, none in time
-    time_compression, space_compression, latent_channels = 1, PIXELS_A_LATENT, CHANNELS
+    time_compression, space_compression, latent_channels, latent_group = 1, PIXELS_A_LATENT, CHANNELS, 1
 
     def encode(self, frames: Tensor, cache: None = None) -> Any:
         latents = frames[:, :1, :, ::PIXELS_A_LATENT, ::PIXELS_A_LATENT].expand(-1, CHANNELS, -1, -1, -1)

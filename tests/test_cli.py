@@ -48,6 +48,7 @@ class GreyPipeline:
     action_names: tuple[str, ...] = ()
     device = "cpu"
     space_compression, time_compression, latent_size = 8, 4, (1, 1)
+    latent_channels = latent_group = 1
     num_steps, memory_update_interval = 2, 1
     guidance = SimpleNamespace(text=1.0, memory=1.0)
 
@@ -71,6 +72,11 @@ class GreyPipeline:
 
     def frames_of(self, num_latents: int, first: bool) -> int:
         return 4 * num_latents
+
+    def encode(self, frames: Any, cache: Any = None) -> Any:
+        raise NotImplementedError
+
+    decode = encode
 
     def begin(self, seed: int) -> RolloutState:
         return RolloutState(seed=seed, memory=())

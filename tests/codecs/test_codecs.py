@@ -1,16 +1,27 @@
 """Laws of the codec seam, held by every codec, and of what each codec adds to its library's autoencoder."""
 
 from collections.abc import Callable
-from itertools import pairwise
-from typing import Any, TypeVar
+from itertools import accumulate, pairwise
+from typing import Any, TypeVar, cast
 
 import pytest
 import torch
 from accelerate import cpu_offload
-from diffusers import AutoencoderKL, AutoencoderKLWan, AutoencoderTiny
+from diffusers import (
+    AutoencoderKL,
+    AutoencoderKLCogVideoX,
+    AutoencoderKLHunyuanVideo,
+    AutoencoderKLHunyuanVideo15,
+    AutoencoderKLLTX2Video,
+    AutoencoderKLLTXVideo,
+    AutoencoderKLWan,
+    AutoencoderTiny,
+)
 from torch import Tensor, nn
 
-from malt.codecs.base import Codec
+from malt.codecs.base import Codec, most_latents
+from malt.codecs.cogvideox import CogVideoXCodec
+from malt.codecs.overlap import OverlapCodec
 from malt.codecs.registry import codec_of
 from malt.models.autoencoder import AutoencoderMalt
 
@@ -62,13 +73,68 @@ def wan_2_2() -> AutoencoderKLWan:
     return wan(is_residual=True, patch_size=2, in_channels=12, out_channels=12)
 
 
-AUTOENCODERS = [malt, image, tiny, wan, wan_2_2]
-PIECES = (2, 1, 3)  # latent frames of three segments
+def cogvideox() -> AutoencoderKLCogVideoX:
+    widths = {"block_out_channels": (4, 4, 4, 4), "latent_channels": 2, "layers_per_block": 1}
+    return AutoencoderKLCogVideoX(**widths, norm_num_groups=2, scaling_factor=0.7)
+
+
+def shallow_cogvideox() -> AutoencoderKLCogVideoX:
+    widths = {"block_out_channels": (4, 4), "latent_channels": 2, "layers_per_block": 1}
+    blocks = {"down_block_types": ("CogVideoXDownBlock3D",) * 2, "up_block_types": ("CogVideoXUpBlock3D",) * 2}
+    return AutoencoderKLCogVideoX(**widths | blocks, norm_num_groups=2, temporal_compression_ratio=2)
+
+
+def ltx(**settings: Any) -> AutoencoderKLLTXVideo:
+    widths = {"block_out_channels": (4, 4), "decoder_block_out_channels": (4, 4), "latent_channels": 4}
+    blocks = {"layers_per_block": (1, 1, 1), "decoder_layers_per_block": (1, 1, 1)}
+    scaling = {"spatio_temporal_scaling": (True, False), "decoder_spatio_temporal_scaling": (True, False)}
+    halves = {"downsample_type": ("conv",) * 2, "upsample_residual": (False,) * 2, "upsample_factor": (1, 1)}
+    down = {"down_block_types": ("LTXVideoDownBlock3D",) * 2, "decoder_inject_noise": (False,) * 3}
+    autoencoder = AutoencoderKLLTXVideo(**widths | blocks | scaling | halves | down | settings)
+    autoencoder.latents_mean.copy_(torch.tensor([0.1, -0.2, 0.0, 0.3]))
+    return autoencoder
+
+
+def ltx_noisy() -> AutoencoderKLLTXVideo:
+    return ltx(timestep_conditioning=True, decoder_inject_noise=(True, False, False))
+
+
+def ltx_2() -> AutoencoderKLLTX2Video:
+    widths = {"block_out_channels": (8, 8), "decoder_block_out_channels": (8,), "latent_channels": 4}
+    blocks = {"layers_per_block": (1, 1, 1), "decoder_layers_per_block": (1, 1), "decoder_inject_noise": (False,) * 2}
+    down = {"down_block_types": ("LTX2VideoDownBlock3D",) * 2, "downsample_type": ("spatiotemporal", "spatial")}
+    up = {"upsample_type": ("spatiotemporal",), "upsample_residual": (True,), "upsample_factor": (2,)}
+    scaling = {"spatio_temporal_scaling": (True, False), "decoder_spatio_temporal_scaling": (True,)}
+    ratios = {"spatial_compression_ratio": 8, "temporal_compression_ratio": 2}
+    return AutoencoderKLLTX2Video(**widths | blocks | down | up | scaling | ratios)
+
+
+def hunyuan() -> AutoencoderKLHunyuanVideo:
+    widths = {"block_out_channels": (4, 4, 4, 4), "latent_channels": 2, "layers_per_block": 1, "norm_num_groups": 2}
+    return AutoencoderKLHunyuanVideo(**widths)
+
+
+def hunyuan_15() -> AutoencoderKLHunyuanVideo15:
+    return AutoencoderKLHunyuanVideo15(block_out_channels=(8,) * 5, latent_channels=2, layers_per_block=1)
+
+
+EXACT = [malt, image, tiny, wan, wan_2_2, cogvideox]
+AUTOENCODERS = [*EXACT, ltx, ltx_noisy, ltx_2, hunyuan, hunyuan_15]
 
 
 @pytest.fixture(params=AUTOENCODERS, ids=lambda build: build.__name__)
 def codec(request: pytest.FixtureRequest) -> Codec:
     return codec_of(randomised(request.param))
+
+
+@pytest.fixture(params=EXACT, ids=lambda build: build.__name__)
+def exact(request: pytest.FixtureRequest) -> Codec:
+    return codec_of(randomised(request.param))
+
+
+def pieces(codec: Codec) -> tuple[int, int, int]:
+    """Latent frames of three segments."""
+    return (2, 1, 3) if codec.latent_group == 1 else (3, 2, 4)
 
 
 def randomised(build: Callable[[], Autoencoder]) -> Autoencoder:
@@ -81,14 +147,14 @@ def randomised(build: Callable[[], Autoencoder]) -> Autoencoder:
     return autoencoder
 
 
-def video_of(codec: Codec, num_latents: int = sum(PIECES), seed: int = 1, batch: int = 1) -> Tensor:
-    frames = codec.frames_of(num_latents, first=True)
+def video_of(codec: Codec, num_latents: int = 0, seed: int = 1, batch: int = 1) -> Tensor:
+    frames = codec.frames_of(num_latents or sum(pieces(codec)), first=True)
     return torch.rand(batch, frames, 3, 16, 16, generator=torch.Generator().manual_seed(seed)) * 2 - 1
 
 
 def cut(codec: Codec, video: Tensor) -> list[Tensor]:
-    """The video in segments of `PIECES` latent frames."""
-    ends = [0] + [codec.frames_of(sum(PIECES[: n + 1]), first=True) for n in range(len(PIECES))]
+    """The video in segments of `pieces` latent frames."""
+    ends = [0] + [codec.frames_of(end, first=True) for end in accumulate(pieces(codec))]
     return [video[:, start:end] for start, end in pairwise(ends)]
 
 
@@ -104,41 +170,43 @@ def test_latents_are_as_many_and_as_large_as_the_codec_says(codec: Codec) -> Non
     video = video_of(codec, batch=2)
     latents, _ = codec.encode(video)
     side = 16 // codec.space_compression
-    assert latents.shape == (2, sum(PIECES), codec.latent_channels, side, side)
+    assert latents.shape == (2, sum(pieces(codec)), codec.latent_channels, side, side)
     assert codec.decode(latents)[0].shape == video.shape
 
 
 def test_frames_of_speaks_of_the_frames_that_decode_returns(codec: Codec) -> None:
     cache = None
-    for num_latents in PIECES:
+    for num_latents in pieces(codec):
         latents = torch.zeros(1, num_latents, codec.latent_channels, 4, 4)
         first = cache is None
         frames, cache = codec.decode(latents, cache)
         assert frames.shape[1] == codec.frames_of(num_latents, first=first)
         if codec.time_compression == 1:
             break
-    assert codec.frames_of(3, first=False) == 3 * codec.time_compression
+    assert codec.frames_of(4, first=False) == 4 * codec.time_compression
     assert codec.frames_of(0, first=True) == 0
 
 
-def test_encoding_segment_after_segment_gives_what_encoding_the_whole_gives(codec: Codec) -> None:
+def test_encoding_segment_after_segment_gives_what_encoding_the_whole_gives(exact: Codec) -> None:
+    codec = exact
     video = video_of(codec)
     torch.testing.assert_close(streamed(codec.encode, cut(codec, video)), codec.encode(video)[0], rtol=0, atol=1e-5)
 
 
-def test_decoding_segment_after_segment_gives_what_decoding_the_whole_gives(codec: Codec) -> None:
+def test_decoding_segment_after_segment_gives_what_decoding_the_whole_gives(exact: Codec) -> None:
+    codec = exact
     latents, _ = codec.encode(video_of(codec))
     torch.testing.assert_close(
-        streamed(codec.decode, list(latents.split(PIECES, dim=1))), codec.decode(latents)[0], rtol=0, atol=1e-5
+        streamed(codec.decode, list(latents.split(pieces(codec), dim=1))), codec.decode(latents)[0], rtol=0, atol=1e-5
     )
 
 
 def test_two_sessions_on_one_module_do_not_disturb_each_other(codec: Codec) -> None:
     videos = [video_of(codec, seed=1), video_of(codec, seed=2)]
     alone = [streamed(codec.encode, cut(codec, video)) for video in videos]
-    seen_alone = [streamed(codec.decode, list(latents.split(PIECES, dim=1))) for latents in alone]
+    seen_alone = [streamed(codec.decode, list(latents.split(pieces(codec), dim=1))) for latents in alone]
     caches: list[Any] = [None] * 4
-    for n, (start, end) in enumerate(pairwise((0, 2, 3, 6))):
+    for n, (start, end) in enumerate(pairwise(accumulate(pieces(codec), initial=0))):
         for session, video in enumerate(videos):
             latents, caches[session] = codec.encode(cut(codec, video)[n], caches[session])
             frames, caches[2 + session] = codec.decode(latents, caches[2 + session])
@@ -207,7 +275,7 @@ def test_wan_is_streamed_bit_for_bit_whatever_the_segments() -> None:
     video = video_of(codec)
     latents = codec.encode(video)[0]
     assert torch.equal(streamed(codec.encode, cut(codec, video)), latents)
-    assert torch.equal(streamed(codec.decode, list(latents.split(PIECES, dim=1))), codec.decode(latents)[0])
+    assert torch.equal(streamed(codec.decode, list(latents.split(pieces(codec), dim=1))), codec.decode(latents)[0])
 
 
 def test_wan_keeps_nothing_of_a_session_in_the_module() -> None:
@@ -226,6 +294,109 @@ def test_wan_refuses_frames_that_make_no_latent_frame(num_frames: int, first: bo
     cache = None if first else codec.encode(torch.zeros(1, 1, 3, 16, 16))[1]
     with pytest.raises(ValueError, match=f"got {num_frames} frames; .* {sentence} at a time"):
         codec.encode(torch.zeros(1, num_frames, 3, 16, 16), cache)
+
+
+@pytest.mark.parametrize("num_latents", [1, 2, 4, 5, 7])
+def test_cogvideox_gives_what_the_library_gives(num_latents: int) -> None:
+    module = randomised(cogvideox)
+    codec = codec_of(module)
+    video = video_of(codec, num_latents, batch=2)
+    latents, _ = codec.encode(video)
+    frames, _ = codec.decode(latents)
+    with torch.no_grad():
+        whole = module.encode(video.transpose(1, 2)).latent_dist.mode()
+        torch.testing.assert_close(latents.transpose(1, 2), whole * 0.7, rtol=0, atol=1e-6)
+        torch.testing.assert_close(frames.transpose(1, 2), module.decode(whole).sample.clamp(-1, 1), rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("first", [1, 2, 3])
+def test_cogvideox_goes_on_bit_for_bit_from_the_latents_alone(first: int) -> None:
+    codec = codec_of(randomised(shallow_cogvideox))
+    assert isinstance(codec, CogVideoXCodec)
+    latents = torch.randn(1, codec.reach + 14 + first % 2, 2, 2, 2)
+    kept = rested = None
+    for index, piece in enumerate(latents.tensor_split([*range(first, latents.shape[1], 2)], dim=1)):
+        frames, kept = codec.decode(piece, kept)
+        again, rested = codec.decode(piece, rested if rested is None or index % 5 else rested.at_rest())
+        assert torch.equal(frames, again)
+    assert rested is not None
+    assert rested.latents.shape[1] == codec.reach
+
+
+def test_cogvideox_refuses_half_a_pair_in_a_sentence() -> None:
+    codec = codec_of(randomised(cogvideox))
+    latents, cache = codec.encode(torch.zeros(1, 1, 3, 16, 16))
+    with pytest.raises(ValueError, match="got 4 frames; later ones are to be 8 k at a time"):
+        codec.encode(torch.zeros(1, 4, 3, 16, 16), cache)
+    with pytest.raises(ValueError, match="got 1 latent frames; .* let segments have an even number"):
+        codec.decode(latents, codec.decode(latents)[1])
+
+
+@pytest.mark.parametrize(
+    ("frames", "first", "most"), [(1, True, 1), (10, True, 3), (13, True, 3), (16, True, 4), (15, False, 2)]
+)
+def test_frames_fill_as_many_latents_as_come_in_pairs(frames: int, first: bool, most: int) -> None:
+    assert most_latents(codec_of(cogvideox()), frames, first) == most
+
+
+@pytest.mark.parametrize(
+    ("frames", "first", "most"), [(0, True, 0), (4, True, 1), (5, True, 2), (3, False, 0), (9, False, 2)]
+)
+def test_frames_fill_as_many_latents_as_a_causal_codec_makes_of_them(frames: int, first: bool, most: int) -> None:
+    assert most_latents(codec_of(wan()), frames, first) == most
+
+
+@pytest.mark.parametrize("build", [ltx, ltx_noisy, ltx_2, hunyuan, hunyuan_15])
+def test_a_first_piece_is_what_the_library_makes_of_it_without_tiles(build: Callable[[], nn.Module]) -> None:
+    module: Any = randomised(build)
+    codec = codec_of(module)
+    video = video_of(codec, num_latents=3)
+    latents, _ = codec.encode(video)
+    module.use_framewise_encoding = module.use_framewise_decoding = False
+    with torch.no_grad():
+        own = module.encode(video.transpose(1, 2)).latent_dist.mode()
+        level = (torch.zeros(1),) if build is ltx_noisy else ()
+        torch.manual_seed(0)
+        frames = module.decode(own, *level).sample.clamp(-1, 1)
+    standard = cast(OverlapCodec, codec).standard
+    torch.testing.assert_close(standard.undo(latents), own.transpose(1, 2), rtol=0, atol=1e-5)
+    torch.testing.assert_close(codec.decode(latents)[0].transpose(1, 2), frames, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("build", [ltx, ltx_2, hunyuan_15])
+def test_more_overlap_brings_a_stream_closer_to_the_whole(build: Callable[[], nn.Module]) -> None:
+    codec = codec_of(randomised(build))
+    assert isinstance(codec, OverlapCodec)
+    latents = torch.randn(1, 12, codec.latent_channels, 2, 2, generator=torch.Generator().manual_seed(1))
+    whole, differences = codec.decode(latents)[0], []
+    for codec.overlap in (1, 6):
+        pieces = list(latents.split(2, dim=1))
+        differences.append(float((streamed(codec.decode, pieces) - whole).abs().mean()))
+    assert differences[1] < differences[0]
+
+
+@pytest.mark.parametrize("build", [ltx, ltx_2])
+def test_an_encoder_that_looks_back_so_far_is_streamed_exactly(build: Callable[[], nn.Module]) -> None:
+    codec = codec_of(randomised(build))
+    assert isinstance(codec, OverlapCodec)
+    codec.overlap = 14
+    video = video_of(codec, num_latents=24)
+    cuts = [codec.frames_of(end, first=True) for end in range(2, 24, 2)]
+    parts = list(video.tensor_split(cuts, dim=1))
+    torch.testing.assert_close(streamed(codec.encode, parts), codec.encode(video)[0], rtol=0, atol=1e-5)
+
+
+def test_a_piece_goes_on_from_the_frame_that_was_shown() -> None:
+    codec = codec_of(randomised(ltx))
+    latents = torch.randn(1, 8, 4, 2, 2, generator=torch.Generator().manual_seed(1))
+    assert isinstance(codec, OverlapCodec)
+    head, cache = codec.decode(latents[:, :4])
+    moved = torch.full_like(cache[1], 0.25) + cache[1]
+    plain, led = codec.decode(latents[:, 4:], cache)[0], codec.decode(latents[:, 4:], (cache[0], moved))[0]
+    inside = (plain.abs() < 0.7) & (led.abs() < 1)
+    assert float((led - plain)[:, 0][inside[:, 0]].mean()) == pytest.approx(0.25, abs=1e-4)
+    assert torch.equal(led[:, 2:], plain[:, 2:])
+    assert torch.equal(cache[1], head[:, -1:])
 
 
 def test_image_latents_are_standardised_as_the_pipelines_of_the_library_do_it() -> None:
@@ -257,5 +428,7 @@ def test_the_tiny_autoencoder_is_standardised_by_its_config() -> None:
 
 
 def test_a_module_that_is_no_autoencoder_is_refused_in_a_sentence() -> None:
-    with pytest.raises(TypeError, match="there is no codec for Linear; there are codecs for AutoencoderMalt"):
+    with pytest.raises(
+        TypeError, match="there is no codec for Linear; there are codecs for AutoencoderMalt, .*KLCogVideoX"
+    ):
         codec_of(nn.Linear(2, 2))

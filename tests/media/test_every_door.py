@@ -8,8 +8,10 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from diffusers import AutoencoderTiny
 
 import tiny_media
+from malt.codecs.registry import codec_of
 from malt.commands.given_frames import count_given, given_video
 from malt.data.decoded_frames import decode_videos
 from malt.data.video_folder import VideoFile
@@ -53,7 +55,14 @@ def by_training(path: Path, fps: float) -> np.ndarray:
 
 
 def by_generate(path: Path, fps: float) -> np.ndarray:
-    codec = SimpleNamespace(frames_of=lambda count, first: count, time_compression=1)
+    codec = codec_of(
+        AutoencoderTiny(
+            encoder_block_out_channels=(4,),
+            decoder_block_out_channels=(4,),
+            num_encoder_blocks=(1,),
+            num_decoder_blocks=(1,),
+        )
+    )
     network = SimpleNamespace(segment_frames=3)
     pipe = SimpleNamespace(codec=codec, transformer=network, frame_rate=fps, frame_size=SIZE, action_names=())
     pieces = [frames for frames, _ in given_video(pipe, path, count_given(pipe, path))]

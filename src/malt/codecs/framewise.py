@@ -20,6 +20,7 @@ class FrameCodec:
     """
 
     time_compression = 1
+    latent_group = 1
 
     def __init__(self, autoencoder: AutoencoderKL | AutoencoderTiny) -> None:
         self.autoencoder = autoencoder

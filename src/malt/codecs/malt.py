@@ -12,6 +12,8 @@ from malt.models.autoencoder import AutoencoderMalt, Cache
 class MaltCodec:
     """Standardises latents with the channel statistics that were measured when the autoencoder had been trained."""
 
+    latent_group = 1
+
     def __init__(self, autoencoder: AutoencoderMalt) -> None:
         self.autoencoder = autoencoder
         config = autoencoder.config

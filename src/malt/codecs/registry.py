@@ -1,10 +1,23 @@
 """Which codec serves an autoencoder: the one place where a class of weights becomes a codec."""
 
+from importlib import import_module
+
 from torch import nn
 
 from malt.codecs.base import Codec
-from malt.codecs.malt import MaltCodec
-from malt.models.autoencoder import AutoencoderMalt
+
+# The autoencoder's class, and where its codec lies; imported late, as nobody needs all of them.
+CODECS = {
+    "AutoencoderMalt": "malt.codecs.malt.MaltCodec",
+    "AutoencoderKL": "malt.codecs.framewise.FrameCodec",
+    "AutoencoderTiny": "malt.codecs.framewise.FrameCodec",
+    "AutoencoderKLWan": "malt.codecs.wan.WanCodec",
+    "AutoencoderKLCogVideoX": "malt.codecs.cogvideox.CogVideoXCodec",
+    "AutoencoderKLLTXVideo": "malt.codecs.ltx.LTXCodec",
+    "AutoencoderKLLTX2Video": "malt.codecs.ltx.LTXCodec",
+    "AutoencoderKLHunyuanVideo": "malt.codecs.hunyuan.HunyuanCodec",
+    "AutoencoderKLHunyuanVideo15": "malt.codecs.hunyuan.HunyuanCodec",
+}
 
 
 def codec_of(autoencoder: nn.Module) -> Codec:
@@ -13,22 +26,9 @@ def codec_of(autoencoder: nn.Module) -> Codec:
     Raises:
         TypeError: for a class that no codec serves.
     """
-    if isinstance(autoencoder, AutoencoderMalt):
-        return MaltCodec(autoencoder)
-    return _codec_of_diffusers(autoencoder)
-
-
-def _codec_of_diffusers(autoencoder: nn.Module) -> Codec:
-    # Imported late: who has our own autoencoder need not wait for these.
-    from diffusers import AutoencoderKL, AutoencoderKLWan, AutoencoderTiny
-
-    from malt.codecs.framewise import FrameCodec
-    from malt.codecs.wan import WanCodec
-
-    for kinds, codec in (((AutoencoderKL, AutoencoderTiny), FrameCodec), ((AutoencoderKLWan,), WanCodec)):
-        if isinstance(autoencoder, kinds):
-            return codec(autoencoder)
-    raise TypeError(
-        f"there is no codec for {type(autoencoder).__name__}; there are codecs for AutoencoderMalt, AutoencoderKL, "
-        "AutoencoderTiny and AutoencoderKLWan"
-    )
+    for kind in type(autoencoder).__mro__:
+        if path := CODECS.get(kind.__name__):
+            module, _, name = path.rpartition(".")
+            codec: Codec = getattr(import_module(module), name)(autoencoder)
+            return codec
+    raise TypeError(f"there is no codec for {type(autoencoder).__name__}; there are codecs for {', '.join(CODECS)}")

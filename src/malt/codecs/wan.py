@@ -15,7 +15,7 @@ from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from malt.codecs.base import check_frame_size
+from malt.codecs.base import causal_frames, check_frame_count, check_frame_size
 from malt.codecs.device import compute_device
 from malt.codecs.latent_history import Entries, LatentHistory, finite_reach
 from malt.codecs.normalization import LatentNormalization
@@ -27,12 +27,14 @@ class WanCodec:
     Without chance (the mode of the posterior) and without the library's tiles, whose caches are not one value.
     """
 
+    latent_group = 1
+
     def __init__(self, autoencoder: AutoencoderKLWan) -> None:
         self.autoencoder = autoencoder
         config = autoencoder.config
         self.latent_channels: int = config.z_dim
         self.patch = config.patch_size or 1
-        self.time_compression = 2 ** sum(config.temperal_downsample)
+        self.time_compression: int = 2 ** sum(config.temperal_downsample)
         self.space_compression = 2 ** (len(config.dim_mult) - 1) * self.patch
         self.standard = LatentNormalization.of(config.latents_mean, config.latents_std)
 
@@ -53,7 +55,8 @@ class WanCodec:
         """
         check_frame_size(frames, self.space_compression)
         model, kept = self.autoencoder, _open(cache, self.autoencoder.encoder)
-        steps = self._steps(frames.shape[1], cache is None)
+        num_latents = check_frame_count(frames, self.time_compression, first=cache is None)
+        steps = [self.frames_of(1, first=index == 0 and cache is None) for index in range(num_latents)]
         chunks = patchify(self._to_autoencoder(frames), self.patch).split(steps, dim=2)
         encoded = [model.quant_conv(model.encoder(chunk, feat_cache=kept, feat_idx=[0])) for chunk in chunks]
         mode = torch.cat(encoded, dim=2).chunk(2, dim=1)[0]
@@ -72,8 +75,7 @@ class WanCodec:
 
     def frames_of(self, num_latents: int, first: bool) -> int:
         """One frame for the first latent frame of a video, four for every later one."""
-        group: int = self.time_compression
-        return num_latents * group - (group - 1) * (first and num_latents > 0)
+        return causal_frames(num_latents, self.time_compression, first)
 
     def _decode(self, latents: Tensor, behind: Entries | None) -> tuple[Tensor, Entries]:
         model, kept = self.autoencoder, _open(behind, self.autoencoder.decoder)
@@ -86,15 +88,6 @@ class WanCodec:
         ]
         frames = unpatchify(torch.cat(decoded, dim=2), self.patch).clamp(-1, 1)
         return rearrange(frames, "b c t h w -> b t c h w").float(), tuple(kept)
-
-    def _steps(self, num_frames: int, first: bool) -> list[int]:
-        """Frames in each step of the encoder, which is one latent frame."""
-        later, rest = divmod(num_frames - first, self.time_compression)
-        if rest or num_frames < 1:
-            asked = f"1 + {self.time_compression} k" if first else f"{self.time_compression} k"
-            which = "the first" if first else "later"
-            raise ValueError(f"got {num_frames} frames; {which} ones are to be {asked} at a time")
-        return [1] * first + [self.time_compression] * later
 
     def _to_autoencoder(self, tensor: Tensor) -> Tensor:
         tensor = rearrange(tensor, "b t c h w -> b c t h w")

@@ -35,12 +35,13 @@ def count_given(pipe: "SessionPipeline", path: Path) -> int:
     Raises:
         UsageError: it cannot be read to its end, or does not fill the first latent frame.
     """
+    from malt.codecs.base import most_latents
     from malt.media.video_reader import count_frames
 
     found, fewest = count_frames(path, pipe.frame_rate), pipe.codec.frames_of(1, first=True)
     if found < fewest:
         raise UsageError(f"the first video has {found} frames; give at least {fewest}")
-    return found - (found - fewest) % pipe.codec.time_compression
+    return pipe.codec.frames_of(most_latents(pipe.codec, found, first=True), first=True)
 
 
 def given_video(pipe: "SessionPipeline", path: Path, num_frames: int) -> "Iterator[Piece]":
@@ -50,11 +51,12 @@ def given_video(pipe: "SessionPipeline", path: Path, num_frames: int) -> "Iterat
     """
     import numpy as np
 
+    from malt.codecs.base import most_latents
     from malt.media.pixels import to_tensor
     from malt.media.video_reader import read_video
 
     codec, segment = pipe.codec, pipe.transformer.segment_frames
-    num_latents = 1 + (num_frames - codec.frames_of(1, first=True)) // codec.time_compression
+    num_latents = most_latents(codec, num_frames, first=True)
     ends = [
         codec.frames_of(end, first=True) for end in range(num_latents % segment or segment, num_latents + 1, segment)
     ]

@@ -11,7 +11,7 @@ import torch
 from einops import rearrange
 from torch import Tensor
 
-from malt.codecs.base import Codec
+from malt.codecs.base import Codec, most_latents
 from malt.data.codec_fingerprint import CodecIdentity
 from malt.data.shard_writer import ShardWriter
 from malt.data.video_folder import VideoFile
@@ -122,7 +122,10 @@ class _VideoEncoder:
         precision: str,
     ) -> None:
         self.video, self.codec, self.encoding, self.writer, self.device = video, codec, encoding, writer, device
-        self.piece, self.stretch, self.dtype = piece, stretch, choose_precision(precision, device)
+        group = codec.latent_group
+        self.head = int(group > 1)
+        self.piece, self.stretch = max(piece, group), stretch + -stretch % group
+        self.dtype = choose_precision(precision, device)
         self.rate: float | None = encoding.fps
         self.actions: Actions | None = None
         self.latents: list[Tensor] = []  # of the stretch in hand, and what was done in it
@@ -133,11 +136,12 @@ class _VideoEncoder:
         done, cache = self.writer.begun(self.video.name)
         self._read_facts()
         for chunk in self._chunks(self._matched(frames), done):
+            end = self._end(done)
             latents, cache = self._encode(chunk.pixels, cache)
             self.latents.append(latents)
             self.acts.append(self._acts(chunk.sources, len(latents)))
             done += len(latents)
-            if done % self.stretch == 0:
+            if done == end:
                 self._write(done, cache, last=False)
             yield len(chunk.sources)
         if not done:
@@ -184,12 +188,17 @@ class _VideoEncoder:
                 yield Frames(rest.pixels[:need], rest.sources[:need])
                 rest, done = _from(rest, need), done + self._room(done)
         left = 0 if rest is None else len(rest.sources)
-        fits = (self.codec.frames_of(count, first=not done) for count in range(self._room(done), 0, -1))
-        if rest is not None and (fit := next((count for count in fits if count <= left), 0)):
+        if rest is not None and (fit := self.codec.frames_of(most_latents(self.codec, left, not done), not done)):
             yield Frames(rest.pixels[:fit], rest.sources[:fit])
 
     def _room(self, done: int) -> int:
-        return min(self.piece, self.stretch - done % self.stretch)
+        """Latent frames of the next chunk, none of them beyond the end of the stretch."""
+        room = min(self.piece, self._end(done) - done)
+        return room - (room - (0 if done else self.head)) % self.codec.latent_group
+
+    def _end(self, done: int) -> int:
+        """Latent frames when the stretch in hand is full; the first has one more where they come in groups."""
+        return self.head + self.stretch * max(1, 1 + (done - self.head) // self.stretch)
 
     def _need(self, done: int) -> int:
         return self.codec.frames_of(self._room(done), first=not done)

@@ -8,13 +8,12 @@ import torch
 from diffusers import ModelMixin
 from torch import nn
 
+from malt.codecs.registry import CODECS
 from malt.errors import CheckpointError
 from malt.models.autoencoder import AutoencoderMalt
 from malt.pipelines.checkpoint_check import WHAT_LOADING_RAISES, tensor_names
 from malt.pipelines.loading import missing_tensors
 from malt.pipelines.packaged import default_checkpoint
-
-CLASSES = ("AutoencoderMalt", "AutoencoderKL", "AutoencoderTiny", "AutoencoderKLWan")
 
 
 def load_autoencoder(folder: Path | None = None) -> nn.Module:
@@ -50,7 +49,7 @@ def _class_of(path: Path) -> type[ModelMixin]:
         name = json.loads((path / "config.json").read_text(encoding="utf-8")).get("_class_name")
     except (OSError, ValueError, AttributeError) as error:
         raise CheckpointError(f"{path / 'config.json'} is damaged; copy the autoencoder again") from error
-    if name not in CLASSES:
-        raise CheckpointError(f"{path} holds a {name}, for which there is no codec; give one of {', '.join(CLASSES)}")
+    if name not in CODECS:
+        raise CheckpointError(f"{path} holds a {name}, for which there is no codec; give one of {', '.join(CODECS)}")
     kind: type[ModelMixin] = AutoencoderMalt if name == "AutoencoderMalt" else getattr(diffusers, name)
     return kind

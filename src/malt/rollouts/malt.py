@@ -12,7 +12,7 @@ from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor
 
-from malt.codecs.base import Codec
+from malt.codecs.base import Codec, most_latents
 from malt.codecs.device import execution_device
 from malt.diffusion.caption import Caption
 from malt.diffusion.guidance import Guidance, Guided
@@ -134,7 +134,7 @@ class MaltRollout:
     def _segment_lengths(self, num_frames: int, begins: bool) -> list[int]:
         """Frames in each segment of `num_frames` given ones, and then those that are left out."""
         codec, segment = self.codec, self.transformer.segment_frames
-        num_latents = max(0, 1 + (num_frames - codec.frames_of(1, first=begins)) // codec.time_compression)
+        num_latents = most_latents(codec, num_frames, first=begins)
         ends = range(num_latents % segment or segment, num_latents + 1, segment)
         starts = [0] + [codec.frames_of(end, first=begins) for end in ends]
         return [end - start for start, end in pairwise([*starts, num_frames])]
