@@ -1,6 +1,7 @@
 """How benchmarks keep their figures: JSON with the command, the commit, the machine and the versions that made them."""
 
 import json
+import math
 import platform
 import subprocess
 import sys
@@ -27,6 +28,16 @@ def say(name: str, figures: dict) -> dict:
     """Print figures as soon as they are there, and hand them on."""
     print(f"{name}: {json.dumps(figures)}", flush=True)
     return figures
+
+
+def wilson(kept: int, num: int) -> dict:
+    """A share with its 95 % interval, of what is there or not independently of the others."""
+    if num == 0:
+        return {"share": None, "low": None, "high": None, "kept": 0, "n": 0}
+    z, share = 1.96, kept / num
+    middle, half = share + z * z / (2 * num), z * math.sqrt(share * (1 - share) / num + (z / (2 * num)) ** 2)
+    low, high = (value / (1 + z * z / num) for value in (middle - half, middle + half))
+    return {"share": share, "low": max(0.0, low), "high": min(1.0, high), "kept": kept, "n": num}
 
 
 @contextmanager

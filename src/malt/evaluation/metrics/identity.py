@@ -60,8 +60,8 @@ class IdentityByLength:
 
     def __init__(self, oracle: Oracle, num_frames: int) -> None:
         self._oracle, self.lengths = oracle, [*(n for n in LENGTHS if n < num_frames), num_frames]
-        self._blocks = [block_at(length, num_frames) for length in self.lengths]
-        self._found: dict[Span, list[Inventory]] = {span: [] for span in (block_at(0, num_frames), *self._blocks)}
+        self.blocks = [block_at(length, num_frames) for length in self.lengths]
+        self._found: dict[Span, list[Inventory]] = {span: [] for span in (block_at(0, num_frames), *self.blocks)}
 
     @property
     def spans(self) -> list[Span]:
@@ -75,16 +75,16 @@ class IdentityByLength:
 
     def shares(self, chart: str) -> list[list[float]]:
         """Share that is kept at every length, of every video that had something to keep."""
-        return [[sum(kept) / len(kept) for kept in self._kept(KEPT[chart], span) if kept] for span in self._blocks]
+        return [[sum(kept) / len(kept) for kept in self._kept(KEPT[chart], span) if kept] for span in self.blocks]
 
     def counts(self, chart: str) -> list[tuple[int, int]]:
         """How many things are kept at every length, and how many there were."""
-        return [_counted(self._kept(KEPT[chart], span)) for span in self._blocks]
+        return [_counted(self._kept(KEPT[chart], span)) for span in self.blocks]
 
     def by_name(self) -> dict[str, list[float]]:
         """Of every thing by its name, whether it is kept at the end; one number for each video that had it."""
         found: dict[str, list[float]] = {}
-        for first, last in zip(self._found[self.spans[0]], self._found[self._blocks[-1]], strict=True):
+        for first, last in zip(self._found[self.spans[0]], self._found[self.blocks[-1]], strict=True):
             there, then = {**first.things, **first.scenery}, {**last.things, **last.scenery}
             for name, kept in zip(there, still_there(there, then), strict=True):
                 found.setdefault(name, []).append(kept)
