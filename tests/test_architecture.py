@@ -66,6 +66,17 @@ MAY_IMPORT = {
         "training.monitors.schedule",
         "training.pipeline_export",
     },
+    "training.planning": {"data", "errors", "memory", "models", "training"},
+    "training.planning.run_plan": {
+        "codecs",
+        "models",
+        "pipelines",
+        "training",
+        "training.pipeline_export",
+        "training.planning",
+        "worlds",
+    },
+    "training.planning.report": {"training", "training.planning", "training.planning.run_plan"},
     "training.assembly": {
         "precision",
         "training",

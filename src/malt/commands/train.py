@@ -43,6 +43,10 @@ class TrainCommand:
     """Go on with the run that is in the folder, exactly as if it had never stopped; nothing need be said again."""
     list_options: bool = False
     """List the options of the recipe with their values, and train nothing."""
+    plan: bool = False
+    """Say what the run would take (parameters, memory, operations, hours on --gpus), and load and train nothing."""
+    gpus: str = "h100"
+    """What to plan for, as h100:8 for eight of them."""
     device: str = "auto"
     """Where to compute: auto, cpu, cuda, cuda:1."""
     threads: int = 1
@@ -59,6 +63,8 @@ class TrainCommand:
         recipe, experiment = self._resumed() if self.resume else self._begun()
         if self.list_options:
             _list_options(experiment)
+        elif self.plan:
+            _plan(experiment, self.gpus)
         else:
             self._train(experiment, recipe)
 
@@ -81,9 +87,10 @@ class TrainCommand:
         if self.start and not (self.start / "model_index.json").exists():
             raise UsageError(f"{self.start} holds no model to start from; give a folder with model_index.json")
         experiment = resolve(experiment, self._options(), self._own_names())
-        if recipe == "finetune" and not self.start and not self.list_options:
+        is_run = not (self.list_options or self.plan)
+        if recipe == "finetune" and not self.start and is_run:
             raise UsageError("the recipe finetune goes on from a finished model; name it with --start")
-        if recipe in ("videos", "drive") and not self.data and not self.list_options:
+        if recipe in ("videos", "drive") and not self.data and is_run:
             raise UsageError(f"the recipe {recipe} learns from your own videos; name their folder with --data")
         return recipe, experiment
 
@@ -122,3 +129,13 @@ def _list_options(experiment: "Experiment") -> None:
     for name, value in values_of(experiment):
         words = " ".join(map(str, value)) if isinstance(value, tuple) else str(value)
         print(name, words.lower() if isinstance(value, bool) or value is None else words)
+
+
+def _plan(experiment: "Experiment", gpus: str) -> None:
+    """Print what the run would take."""
+    from malt.training.planning.gpus import parse_gpus
+    from malt.training.planning.report import lines_of
+    from malt.training.planning.run_plan import plan_run
+
+    for line in lines_of(plan_run(experiment, parse_gpus(gpus))):
+        print(line)

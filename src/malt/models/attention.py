@@ -25,9 +25,10 @@ class HeadNorm(nn.Module):
 
 
 class MaltAttnProcessor:
-    """Attends; holds the attention backend that diffusers may set."""
+    """Attends; holds the attention backend that diffusers may set, and the device that computes in float32."""
 
     _attention_backend = None
+    _exact_on = "cpu"  # where the kernel for bfloat16 is several times slower
     _parallel_config = None
 
     def __call__(
@@ -40,7 +41,7 @@ class MaltAttnProcessor:
         """Attend from `hidden` (b, n, d), whose positions are those of `rope`, to keys and values that are made already."""
         key, value, valid = _concatenate(keys_values)
         mask = None if valid is None else valid[:, None, None, :].expand(-1, 1, hidden.shape[1], -1)
-        mixed = _mix(attn.queries(hidden, rope), key, value, mask, self._attention_backend)
+        mixed = _mix(attn.queries(hidden, rope), key, value, mask, self._attention_backend, self._exact_on)
         output: Tensor = attn.to_out(mixed.flatten(-2))
         return output
 
@@ -109,11 +110,11 @@ def _concatenate(parts: Sequence[KeysValues]) -> KeysValues:
     return KeysValues(keys, values, torch.cat([part.counting() for part in parts], dim=1))
 
 
-def _mix(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, backend: object) -> Tensor:
-    """softmax(q k^T / sqrt(d)) v; on a CPU in float32, where the bfloat16 kernel is several times slower."""
-    on_cpu = query.device.type == "cpu"
-    precision = torch.float32 if on_cpu else value.dtype
+def _mix(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, backend: object, exact_on: str) -> Tensor:
+    """softmax(q k^T / sqrt(d)) v; in float32 on devices of the type `exact_on`."""
+    is_exact = query.device.type == exact_on
+    precision = torch.float32 if is_exact else value.dtype
     heads = (tensor.to(precision) for tensor in (query, key, value))
-    with torch.autocast(query.device.type, enabled=torch.is_autocast_enabled(query.device.type) and not on_cpu):
+    with torch.autocast(query.device.type, enabled=torch.is_autocast_enabled(query.device.type) and not is_exact):
         mixed: Tensor = dispatch_attention_fn(*heads, attn_mask=mask, backend=backend)
         return mixed.to(value.dtype)

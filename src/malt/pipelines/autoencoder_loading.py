@@ -35,6 +35,19 @@ def load_autoencoder(folder: Path | None = None) -> nn.Module:
     return model.eval().requires_grad_(False)
 
 
+def autoencoder_without_weights(folder: Path) -> nn.Module:
+    """The autoencoder in a folder as its settings describe it, on the meta device: shapes, and nothing loaded.
+
+    Raises:
+        CheckpointError: there is none in the folder, or no codec serves it.
+    """
+    path = _folder_of(folder)
+    kind = _class_of(path)
+    with torch.device("meta"):
+        model: nn.Module = kind.from_config(kind.load_config(path, local_files_only=True))
+    return model
+
+
 def _folder_of(folder: Path) -> Path:
     for path in (folder / "vae", folder):
         if (path / "config.json").is_file():
