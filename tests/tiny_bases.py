@@ -5,7 +5,14 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from diffusers import SkyReelsV2Transformer3DModel, WanTransformer3DModel
+from diffusers import (
+    CogVideoXDDIMScheduler,
+    CogVideoXTransformer3DModel,
+    LTXVideoTransformer3DModel,
+    SkyReelsV2Transformer3DModel,
+    WanTransformer3DModel,
+)
+from diffusers.models.embeddings import get_3d_rotary_pos_embed
 from einops import rearrange, repeat
 from torch import Tensor, nn
 
@@ -124,7 +131,61 @@ def _call_skyreels(base: Any, latents: Tensor, levels: Tensor, told: dict[str, T
     return rearrange(made, "b c s h w -> b s c h w")
 
 
+def _call_ltx(base: Any, latents: Tensor, levels: Tensor, told: dict[str, Tensor]) -> Tensor:
+    tokens, side = rearrange(latents, "b s c h w -> b (s h w) c").to(base.dtype), latents.shape[-1]
+    timestep = 1000 * levels[:, 0] if _uniform(levels) else repeat(1000 * levels, "b s -> b (s n)", n=side * side)
+    text, mask = told["encoder_hidden_states"].to(base.dtype), told["encoder_attention_mask"]
+    scale = (8 / 25, 32, 32)
+    made = base(tokens, text, timestep, mask, latents.shape[1], side, side, scale, return_dict=False)[0]
+    return rearrange(made, "b (s h w) c -> b s c h w", h=side, w=side)
+
+
+def _call_cogvideox(base: Any, latents: Tensor, levels: Tensor, told: dict[str, Tensor]) -> Tensor:
+    released = CogVideoXDDIMScheduler(
+        beta_start=0.00085, beta_end=0.012, rescale_betas_zero_snr=True, snr_shift_scale=1.0
+    )
+    t = levels[:, :1, None, None, None].double()
+    length = (t.square() + (1 - t).square()).sqrt()
+    a, s, video = (1 - t) / length, t / length, latents.double() / length
+    step = torch.stack([((1 - released.alphas_cumprod.double()).sqrt() - x).abs().argmin() for x in s.flatten()])
+    side, frames = latents.shape[-1] // 2, latents.shape[1]
+    tables = get_3d_rotary_pos_embed(16, ((0, 0), (side, side)), (side, side), frames)
+    text = told["encoder_hidden_states"].to(base.dtype)
+    v = base(video.to(base.dtype), text, step, image_rotary_emb=tables, return_dict=False)[0].double()
+    return ((s * video + a * v) - (a * video - s * v)).float()
+
+
+def _cogvideox() -> CogVideoXTransformer3DModel:
+    return CogVideoXTransformer3DModel(
+        num_attention_heads=2,
+        attention_head_dim=16,
+        in_channels=8,
+        out_channels=8,
+        time_embed_dim=8,
+        text_embed_dim=16,
+        num_layers=3,
+        sample_width=SIDE,
+        sample_height=SIDE,
+        max_text_seq_length=TEXT,
+        use_rotary_positional_embeddings=True,
+    )
+
+
+def _ltx() -> LTXVideoTransformer3DModel:
+    return LTXVideoTransformer3DModel(
+        in_channels=8,
+        out_channels=8,
+        num_attention_heads=2,
+        attention_head_dim=12,
+        cross_attention_dim=24,
+        num_layers=3,
+        caption_channels=16,
+    )
+
+
 TINY_BASES = {
     "wan": TinyBase(lambda: WanTransformer3DModel(**_wan_sizes()), _call_wan),
     "skyreels-v2": TinyBase(lambda: SkyReelsV2Transformer3DModel(**_wan_sizes()), _call_skyreels),
+    "ltx-video": TinyBase(_ltx, _call_ltx, channels=8),
+    "cogvideox": TinyBase(_cogvideox, _call_cogvideox, channels=8),
 }

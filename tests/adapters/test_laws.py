@@ -12,7 +12,7 @@ from torch import Tensor
 from malt.adapters import AdaptedTransformer3DModel, remove_memory
 from malt.adapters.blocks import Blocks
 from malt.memory.state import Memory, in_half, num_bytes
-from tiny_bases import BATCH, SIDE, TINY_BASES, TinyBase, remember, run
+from tiny_bases import BATCH, FRAMES, SIDE, TINY_BASES, TinyBase, remember, run
 
 PRECISIONS = (torch.float32, torch.bfloat16)
 KINDS: dict[str, dict[str, Any]] = {
@@ -174,13 +174,33 @@ def test_two_sessions_in_two_threads_on_one_base_do_not_meet(tiny: TinyBase) -> 
 @torch.no_grad()
 def test_the_frames_right_before_a_segment_stand_right_before_it(tiny: TinyBase) -> None:
     model = tiny.adapted()
-    times, side = torch.arange(8), torch.arange(4)
-    cos, sin = model.family.tables(model.base, times, side, side)
-    moved = model.family.tables(model.base, times - 4, side, side)
-    assert moved[0].shape == cos.shape
-    for table, before, sign in ((cos, moved[0], 1), (sin, moved[1], None)):
-        per_frame = table.shape[1] // 8
-        assert torch.equal(before[:, 4 * per_frame :], table[:, : 4 * per_frame]), sign
+    layout, side = model._layout(FRAMES, SIDE, SIDE, 0), SIDE // model.patch_size[0]
+    places, count = torch.arange(side), FRAMES * side**2
+    tables = model.family.tables(model.base, layout, torch.arange(-FRAMES, FRAMES), places, places)
+    for table, own in zip(tables, own_tables(tiny, model), strict=True):
+        assert torch.allclose(table.flatten(0, -2)[count:], own.flatten(0, -2)[-count:], atol=1e-5)
+    later = model.family.tables(model.base, layout, torch.arange(FRAMES), places, places)
+    assert torch.allclose(distances(tables, count), distances(later, count), atol=1e-4)
+
+
+def own_tables(tiny: TinyBase, model: AdaptedTransformer3DModel) -> tuple[Tensor, Tensor]:
+    """The rotary tables that the base itself hands its first block, for one video."""
+    seen: list[Any] = []
+    block = getattr(model.base, model.family.lists[0])[0]
+    watch = block.register_forward_pre_hook(
+        lambda module, given, named: seen.extend(x for x in (*given, *named.values()) if isinstance(x, tuple)),
+        with_kwargs=True,
+    )
+    run(model, tiny.given(batch=1))
+    watch.remove()
+    cos, sin = seen[0]
+    return cos, sin
+
+
+def distances(tables: tuple[Tensor, Tensor], count: int) -> Tensor:
+    """Cosines of the angles between the first token and each of the first ones: all that attention sees of positions."""
+    cos, sin = (table.flatten(0, -2) for table in tables)
+    return cos[:1] * cos[:count] + sin[:1] * sin[:count]
 
 
 @torch.no_grad()

@@ -81,7 +81,7 @@ class MemoryAdapter(ModelMixin, ConfigMixin):
             settings: those of the adapter itself, from `memory` on.
         """
         count = sum(len(getattr(base, name)) for name in family.lists)
-        settings = {"read": "beside" if family.reads_beside else "behind"} | settings
+        settings = {"read": "beside" if family.reads_beside(base) else "behind"} | settings
         adapter: MemoryAdapter = cls(
             family=family.name, width=family.width(base), num_heads=family.heads(base), num_layers=count, **settings
         )

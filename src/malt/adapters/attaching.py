@@ -8,6 +8,7 @@ from torch import nn
 
 from malt.adapters.adapter import MemoryAdapter
 from malt.adapters.choose import family_of
+from malt.adapters.family import Family
 from malt.adapters.folder import check_base, load_lora, load_weights, read_adapter
 from malt.adapters.transformer import AdaptedTransformer3DModel
 from malt.errors import CheckpointError, UsageError
@@ -32,18 +33,17 @@ def add_memory(
         CheckpointError: for a folder that holds no whole adapter.
     """
     base = _transformer_of(pipe_or_transformer)
+    family = family_of(base, getattr(pipe_or_transformer, "scheduler", None))
     if isinstance(adapter, str | Path):
-        return _load(base, Path(adapter))
-    family = family_of(base)
+        return _load(base, family, Path(adapter))
     if not isinstance(adapter, MemoryAdapter):
         adapter = MemoryAdapter.for_base(base, family, **(adapter or {})).to(base.device)
     assert isinstance(adapter, MemoryAdapter)
     return AdaptedTransformer3DModel(base, adapter, family).train(base.training)
 
 
-def _load(base: Any, folder: Path) -> AdaptedTransformer3DModel:
+def _load(base: Any, family: Family, folder: Path) -> AdaptedTransformer3DModel:
     described = read_adapter(folder)
-    family = family_of(base)
     check_base(described, base)
     adapter = MemoryAdapter(**described.adapter)
     load_weights(folder, adapter)

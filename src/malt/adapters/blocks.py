@@ -129,7 +129,7 @@ class MemoryPass:
             return None
         layout = self.conditions.layout
         rows, columns = (torch.arange(n, device=like.device) for n in (layout.rows, layout.columns))
-        return self.family.tables(self.base, times.to(like.device) + layout.num_context, rows, columns)
+        return self.family.tables(self.base, layout, times.to(like.device) + layout.num_context, rows, columns)
 
 
 _RUNNING: ContextVar[MemoryPass | None] = ContextVar("malt_memory_pass", default=None)

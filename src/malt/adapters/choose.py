@@ -1,8 +1,12 @@
 """Which family a pretrained transformer belongs to, by the name of its class."""
 
+from typing import Any
+
 from torch import nn
 
+from malt.adapters.cogvideox import CogVideoX
 from malt.adapters.family import Family
+from malt.adapters.ltx import LTXVideo
 from malt.adapters.skyreels import SkyReelsV2
 from malt.adapters.wan import Wan
 from malt.errors import UsageError
@@ -10,16 +14,23 @@ from malt.errors import UsageError
 FAMILIES: dict[str, type[Family]] = {
     "WanTransformer3DModel": Wan,
     "SkyReelsV2Transformer3DModel": SkyReelsV2,
+    "LTXVideoTransformer3DModel": LTXVideo,
+    "CogVideoXTransformer3DModel": CogVideoX,
 }
 
 
-def family_of(base: nn.Module) -> Family:
+def family_of(base: nn.Module, scheduler: Any = None) -> Family:
     """What to know of a base's kind.
+
+    Args:
+        base: a pretrained transformer of diffusers.
+        scheduler: its pipeline's, whose path of noise some families go by; None for the one that was released with it.
 
     Raises:
         UsageError: for a base of no known family; the sentence lists them.
     """
-    return FAMILIES[known_class(type(base).__name__)]()
+    family = FAMILIES[known_class(type(base).__name__)]
+    return family(scheduler) if issubclass(family, CogVideoX) else family()
 
 
 def known_class(name: str) -> str:

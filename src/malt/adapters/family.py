@@ -10,7 +10,7 @@ How to add a family. Write one small file here with
 Then name the class in `FAMILIES` of `choose.py` and add a tiny model to `tests/tiny_bases.py`: the laws run over all
 that stand there. A block's first argument, or `hidden_states`, must be the video's tokens in the order (frame, row, column),
 and so must the first thing it gives back; its rotary argument must be a pair of tensors. Families for which the last does not
-hold are read behind the block instead (`reads_beside` False), and need no processor.
+hold are read behind the block instead (`reads_beside` says False), and need no processor.
 """
 
 from collections.abc import Mapping
@@ -22,6 +22,7 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from malt.memory.protocol import Layout
 from malt.memory.state import KeysValues
 
 Tables = tuple[Tensor, Tensor]
@@ -88,7 +89,6 @@ class Family(Protocol):
         name: by which an adapter's file calls it.
         lists: names of the base's lists of blocks, in the order in which they run.
         levels_per_frame: whether every latent frame may have a noise level of its own.
-        reads_beside: whether self-attention can read a memory beside its own keys and values.
         takes: names of the added conditions that `call` understands: those of the base's own forward arguments, and
             `known_latents` (b, s, c, h, w) for channels that stand behind those of the latents.
         lora: names of linear layers in the blocks, by what a LoRA may change: `attention` (self-attention), `feed_forward`.
@@ -102,13 +102,15 @@ class Family(Protocol):
     @property
     def levels_per_frame(self) -> bool: ...  # noqa: D102
     @property
-    def reads_beside(self) -> bool: ...  # noqa: D102
-    @property
     def takes(self) -> frozenset[str]: ...  # noqa: D102
     @property
     def lora(self) -> Mapping[str, tuple[str, ...]]: ...  # noqa: D102
     @property
     def text_tokens(self) -> int | None: ...  # noqa: D102
+
+    def reads_beside(self, base: Any) -> bool:
+        """Whether self-attention can read a memory beside its own keys and values."""
+        ...
 
     def patch(self, base: Any) -> tuple[int, int, int]:
         """Frames, rows and columns of latents in a token."""
@@ -138,10 +140,11 @@ class Family(Protocol):
         """The norm before self-attention, without weights, in float32."""
         ...
 
-    def tables(self, base: Any, times: Tensor, rows: Tensor, columns: Tensor) -> Tables:
-        """Rotary tables of a grid of tokens (time, row, column), flattened in this order.
+    def tables(self, base: Any, layout: Layout, times: Tensor, rows: Tensor, columns: Tensor) -> Tables:
+        """Rotary tables of a grid of tokens (time, row, column), flattened in this order, in a video laid out like this.
 
-        Times may be negative, and none need be whole: 0 is the first frame that the base is given.
+        Places are counted in tokens of that video. Times may be negative (0 is the first frame that the base is given), and
+        no place need be whole.
         """
         ...
 

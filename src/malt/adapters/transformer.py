@@ -185,8 +185,10 @@ def _check_fit(base: Any, adapter: MemoryAdapter, family: Family) -> None:
     count = sum(len(getattr(base, name)) for name in family.lists)
     if any(isinstance(getattr(base, name), Blocks) for name in family.lists):
         raise UsageError("this base has an adapter already; detach it first")
-    if adapter.config.read == "beside" and not family.reads_beside:
-        raise UsageError(f"a base of the family {family.name} cannot read a memory beside its own keys; read it behind")
+    if adapter.config.read == "beside" and not family.reads_beside(base):
+        raise UsageError(
+            "the self-attention of this base cannot read a memory beside its own keys; read it behind the blocks"
+        )
     made_for = (adapter.config.family, adapter.config.width, adapter.config.num_layers)
     if made_for != (family.name, family.width(base), count):
         raise UsageError(

@@ -11,6 +11,7 @@ from einops import rearrange, repeat
 from torch import Tensor
 
 from malt.adapters.family import BaseConditions, RotaryWithMemory, Tables, attended_keys_values, memory_mask
+from malt.memory.protocol import Layout
 
 
 class WanMemoryAttnProcessor(WanAttnProcessor):
@@ -63,7 +64,6 @@ class Wan:
     name = "wan"
     lists = ("blocks",)
     levels_per_frame = True
-    reads_beside = True
     takes = frozenset({"known_latents", "encoder_hidden_states_image"})
     lora = {
         "attention": ("attn1.to_q", "attn1.to_k", "attn1.to_v", "attn1.to_out.0"),
@@ -71,6 +71,10 @@ class Wan:
     }
     text_tokens = 512
     processor: type[Any] = WanMemoryAttnProcessor
+
+    def reads_beside(self, base: Any) -> bool:
+        """Always."""
+        return True
 
     def patch(self, base: Any) -> tuple[int, int, int]:
         """As configured."""
@@ -125,7 +129,7 @@ class Wan:
         """Layer norm."""
         return F.layer_norm(tokens.float(), tokens.shape[-1:], eps=1e-6)
 
-    def tables(self, base: Any, times: Tensor, rows: Tensor, columns: Tensor) -> Tables:
+    def tables(self, base: Any, layout: Layout, times: Tensor, rows: Tensor, columns: Tensor) -> Tables:
         """As the base makes its own, for any place."""
         rope = base.rope
         shape = (len(times), len(rows), len(columns))
@@ -134,7 +138,7 @@ class Wan:
             get_1d_rotary_pos_embed(size, places, use_real=True, repeat_interleave_real=True, freqs_dtype=torch.float64)
             for places, size in axes
         ]
-        cos, sin = (_over_grid([part[n] for part in parts], shape) for n in (0, 1))
+        cos, sin = (over_grid([part[n] for part in parts], shape) for n in (0, 1))
         return cos, sin
 
 
@@ -143,7 +147,8 @@ def is_uniform(levels: Tensor) -> bool:
     return bool((levels == levels[:, :1]).all())
 
 
-def _over_grid(axes: list[Tensor], shape: tuple[int, int, int]) -> Tensor:
+def over_grid(axes: list[Tensor], shape: tuple[int, int, int]) -> Tensor:
+    """Tables (places, d) of time, rows and columns as one of all tokens, (1, n, 1, d of all three)."""
     parts = [
         axis.view(*[-1 if n == place else 1 for n in range(3)], axis.shape[-1]).expand(*shape, -1)
         for place, axis in enumerate(axes)
