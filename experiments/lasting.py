@@ -17,7 +17,7 @@ from malt.training.recipes import default
 
 SINK = 2  # segments
 NUM_STEPS = 6000
-BATCH = 96  # videos of an unroll
+BATCH = 128  # videos of an unroll
 
 RARELY_TOLD = DropoutConfig(caption_dropout=0.7, context_dropout=0.02)
 NOISE = NoiseConfig(logit_mean=0.9, num_noise_samples=2)
@@ -32,7 +32,7 @@ FULL = Objective(
 )
 # Few segments since: what comes out was mostly seen in the sink alone.
 AFAR = replace(FULL, unroll=replace(FULL.unroll, num_segments=SINK + 4))
-OWN = replace(FULL, self_forcing=SelfForcingConfig(prob=0.5, num_steps=2))
+OWN = replace(FULL, self_forcing=SelfForcingConfig(prob=0.5, num_steps=2, noise_range=(0.3, 0.9)))
 FOLLOW = Objective(
     batch_size=BATCH // 4,
     unroll=UnrollConfig(num_segments=8, first_segment_prob=0.5),

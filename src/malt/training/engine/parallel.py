@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Protocol, TypeVar, runtime_checkable
+from typing import Protocol, TypeVar, cast
 
 import torch
 import torch.distributed as dist
@@ -169,9 +169,11 @@ class ParallelConfig:
             raise ValueError(f"num_replicas is {self.num_replicas}; give at least 1")
 
 
-@runtime_checkable
 class BlockModel(Protocol):
-    """A transformer whose blocks can be compiled, recomputed and sharded one by one."""
+    """A transformer whose blocks can be compiled, recomputed and sharded one by one.
+
+    Python 3.12 and later look for the members of a protocol past `nn.Module.__getattr__`, and would find no blocks.
+    """
 
     @property
     def blocks(self) -> Iterable[nn.Module]:
@@ -189,10 +191,10 @@ class BlockModel(Protocol):
 
 def parallelize(model: nn.Module, config: ParallelConfig, precision: torch.dtype, compiled: bool) -> None:
     """Make a transformer ready to be learned, in this order: checkpointing, compilation of each block, sharding."""
-    assert isinstance(model, BlockModel)
-    blocks = list(model.blocks)
+    transformer = cast(BlockModel, model)
+    blocks = list(transformer.blocks)
     if config.activation_checkpointing:
-        model.enable_gradient_checkpointing()
+        transformer.enable_gradient_checkpointing()
     if not (config.fsdp and current_context().world_size > 1):
         for block in blocks if compiled else ():
             block.compile(fullgraph=True)
@@ -202,7 +204,7 @@ def parallelize(model: nn.Module, config: ParallelConfig, precision: torch.dtype
     # What a memory begins with (a few tokens) is asked for outside its block, when the block's weights are not gathered.
     beginnings = [
         parameter
-        for memory in model.memory_modules()
+        for memory in transformer.memory_modules()
         if isinstance(memory, nn.Module)
         for parameter in memory.parameters(recurse=False)
     ]

@@ -46,8 +46,11 @@ def unroll_memory(
     for index in range(unroll.num_segments - 1):
         if index >= unroll.first_denoised:
             before.append(memory)
+        # What is far stays true: a memory holds it since it was fresh, and the segments made since then are worse.
         segment = (
-            sequence.latents[:, sequence.frames(index)] if own is None else own.segment(sequence, index, seen, memory)
+            sequence.latents[:, sequence.frames(index)]
+            if own is None or index < unroll.far_segments
+            else own.segment(sequence, index, seen, memory)
         )
         seen = torch.cat([seen, segment], dim=1)
         if not remembers:
