@@ -1,6 +1,7 @@
 """The plan of a transformer that learns over a curriculum: malt's own, or a pretrained one with a memory."""
 
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 
@@ -77,8 +78,7 @@ def plan_transformer(
 
     with planned():
         as_planned(captioned)
-        transformer = captioned.train().transformer
-        assert isinstance(transformer, BlockModel)
+        transformer = cast(BlockModel, captioned.train().transformer)
         weights = weights_of(captioned, transformer.blocks, optimization, parallel, num_gpus)
         if parallel.fsdp and num_gpus > 1:
             as_sharded(captioned, precision)
