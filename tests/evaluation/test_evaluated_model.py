@@ -1,11 +1,15 @@
 """Laws of what is measured: a rollout behind given frames, with its memory, without it and with another's."""
 
+import weakref
+from collections.abc import Iterator
+
 import pytest
 import torch
 from torch import Tensor
 
 import tiny_pipeline
 from malt.evaluation.evaluated_model import EvaluatedModel, Request, collect, evaluated_model_of, make, stream_spans
+from malt.rollouts.base import Segment
 from malt.rollouts.registry import ROLLOUTS
 from tiny_pipeline import SEGMENT
 
@@ -61,6 +65,20 @@ def test_spans_of_a_stream_come_as_soon_as_they_are_made(model: EvaluatedModel) 
     assert [span for span, _ in spans] == [(0, 5), (6, 18), (12, 18), (20, 30)]
     for (first, last), found in spans:
         assert torch.equal(found, whole[:, first:last])
+
+
+def test_of_a_film_of_any_length_no_more_is_held_than_its_open_spans() -> None:
+    made: list[weakref.ref[Tensor]] = []
+
+    def film() -> Iterator[Segment]:
+        for n in range(0, 20_000, 100):
+            frames = torch.zeros(1, 100, 3, 1, 1)
+            made.append(weakref.ref(frames))
+            assert sum(frame() is not None for frame in made) <= 5
+            yield Segment(n // 100, n, frames, frames)
+
+    spans = [(0, 256), (10_000, 10_256), (19_744, 20_000)]
+    assert [videos.shape[1] for _, videos in stream_spans(film(), spans)] == [256] * 3
 
 
 @pytest.mark.parametrize("name", ROLLOUTS)

@@ -12,7 +12,9 @@ from malt.evaluation.metrics.recall import Recall
 from malt.evaluation.reference import first_seed
 from malt.evaluation.result import summarise
 from malt.worlds.base import Occlusion
+from malt.worlds.passage.long_scenes import LONG_SPANS, long_scenes_of
 from malt.worlds.passage.occlusions import CONTEXT, GIVEN, HORIZON, SPANS, runs
+from malt.worlds.passage.passage_world import Passage, PassageOracle
 from malt.worlds.passage.scenes import COLOURS, KINDS, SIZE, fully_visible, hidden, render, sample_scenes
 from malt.worlds.registry import oracle_of
 from world_evaluated_models import PASSAGE, WorldModel
@@ -83,6 +85,25 @@ def test_who_remembers_is_right_and_who_is_robbed_of_the_memory_is_not(model: Wo
     assert means["came out, another's memory"] > 0.5
     lines = {curve.line: [sum(values) for values in curve.samples] for curve in outcome.curves}
     assert lines["memory as it is"] == [PER_BIN] * len(SPANS)
+
+
+def test_of_what_is_hidden_for_longer_more_is_given_and_it_is_asked_for_together() -> None:
+    oracle = PassageOracle(draw=long_scenes_of, spans=LONG_SPANS[:2])
+    world = Passage(name="long", draw=long_scenes_of, oracle=oracle)
+    found = [each for in_span in oracle.occlusions(2, first_seed(0)).values() for each in in_span]
+    asked: list[int] = []
+
+    def truth(request: Request, num_frames: int, memory: MemoryUse) -> Tensor:
+        assert request.first is not None
+        asked.append(request.first.shape[1])
+        alike = [each for each in found if each.given_frames == asked[-1]]
+        return torch.cat(
+            [world.render([each.seed], each.start + each.given_frames, num_frames).frames for each in alike]
+        )
+
+    curve = Recall(world=world, per_bin=2).run(WorldModel(make=truth), seed=0).curves[0]
+    assert curve.samples == [[1, 1], [1, 1]]
+    assert asked == [GIVEN, 512 + GIVEN]
 
 
 def test_a_shape_that_never_comes_out_is_forgotten() -> None:

@@ -113,8 +113,8 @@ def identity_headlines(num_frames: int, world: str) -> dict[str, FigureSpec]:
     kept = {
         chart: FigureSpec(words=f"{chart} at frame {num_frames:,}", better="higher", percent=True) for chart in KEPT
     }
-    of_world = {f"identity kept, {world}": FigureSpec(words=f"the same of {world}", percent=True)}
-    return {**kept, **of_world, AT_THE_START: FigureSpec(words="things at the start", better="higher")}
+    of_world = {f"identity kept, {world}": FigureSpec(words=f"identity of {world} kept", percent=True)}
+    return {AT_THE_START: FigureSpec(words=AT_THE_START, better="higher"), **kept, **of_world}
 
 
 def identity_axes() -> dict[str, Axes]:
