@@ -92,7 +92,8 @@ def remember(
     return memory
 
 
-def _wan_sizes(**more: Any) -> dict[str, Any]:
+def wan_sizes(**more: Any) -> dict[str, Any]:
+    """Settings of a tiny Wan transformer."""
     return {
         "num_attention_heads": 2,
         "attention_head_dim": 12,
@@ -184,8 +185,8 @@ def _ltx() -> LTXVideoTransformer3DModel:
 
 
 TINY_BASES = {
-    "wan": TinyBase(lambda: WanTransformer3DModel(**_wan_sizes()), _call_wan),
-    "skyreels-v2": TinyBase(lambda: SkyReelsV2Transformer3DModel(**_wan_sizes()), _call_skyreels),
+    "wan": TinyBase(lambda: WanTransformer3DModel(**wan_sizes()), _call_wan),
+    "skyreels-v2": TinyBase(lambda: SkyReelsV2Transformer3DModel(**wan_sizes()), _call_skyreels),
     "ltx-video": TinyBase(_ltx, _call_ltx, channels=8),
     "cogvideox": TinyBase(_cogvideox, _call_cogvideox, channels=8),
 }

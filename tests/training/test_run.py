@@ -26,13 +26,13 @@ from malt.pipelines.loading import load_pipeline
 from malt.training import run
 from malt.training.engine.gradients import TrainingObjective
 from malt.training.engine.parallel import DistributedContext, ParallelConfig, by_the_first
+from malt.training.model_spec import load_start
 from malt.training.objectives.autoencoding import ReconstructionObjective
 from malt.training.objectives.denoising import CaptionedTransformer, DenoisingObjective
 from malt.training.pipeline_export import build_captioned
 from malt.training.recipes import tiny
 from malt.training.run_folder import check_unchanged, claimed
 from malt.training.sources import worlds
-from malt.training.transformer_stage import load_start
 from malt.worlds.passage.captions import vocabulary
 from malt.worlds.passage.passage_world import Passage
 

@@ -83,8 +83,8 @@ class AdaptedTransformer3DModel(nn.Module):
 
     @property
     def device(self) -> torch.device:
-        """Where the adapter's weights are."""
-        return torch.device(self.adapter.device)
+        """Where the adapter's weights are; where it has none, the base's."""
+        return next((weight.device for weight in self.adapter.parameters()), torch.device(self.base.device))
 
     @property
     def dtype(self) -> torch.dtype:

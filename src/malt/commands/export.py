@@ -27,7 +27,7 @@ class ExportCommand:
         if not (self.run_folder / "experiment.json").exists():
             raise UsageError(f"{self.run_folder} holds no run; give the folder that malt train was given as --out")
         from malt.commands.model_options import silence_libraries
-        from malt.training.pipeline_export import export
+        from malt.training.newest_model import export
 
         silence_libraries()
         with interruptible():

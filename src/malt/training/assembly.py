@@ -3,13 +3,15 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
 from torch import nn
 
 from malt.precision import describe_precision
+from malt.training.adapted_base import AdaptedBase, patch_side
 from malt.training.autoencoder_stage import AutoencoderStage, keep_autoencoder, ready_autoencoder
-from malt.training.config import Experiment, Sampling
+from malt.training.config import Experiment
 from malt.training.engine.parallel import DistributedContext, agreed_precision, by_the_first
-from malt.training.pipeline_export import write_pipeline
+from malt.training.model_spec import ModelSpec, NewTransformer
 from malt.training.run_folder import read_words, write_words
 from malt.training.sources.data_source import CaptionLimits, DataSource, Log, VideoFormat
 from malt.training.sources.fit_curriculum import shortest_video, unrolled_frames
@@ -27,16 +29,16 @@ class Run:
     autoencoder: nn.Module | None  # the one that is ready
     autoencoder_stage: AutoencoderStage
     transformer_stage: TransformerStage
-    sampling: Sampling
-    actions: tuple[str, ...]
     context: DistributedContext
     out: Path
     log: Log
+    keeps_autoencoder: bool = True  # in the run's folder; not that of a base, which is kept where the base is
 
     def finish(self) -> Path:
-        """Do what is left to do; returns the directory of the finished `MaltPipeline`."""
+        """Do what is left to do; returns the directory of the finished model."""
+        result = self.out / self.transformer_stage.model.result
         autoencoder = self.autoencoder or self.autoencoder_stage.train(self.source, self.context, self.log)
-        if self.context.is_first:
+        if self.context.is_first and self.keeps_autoencoder:
             keep_autoencoder(autoencoder, self.autoencoder_stage.folder)
         training_data = by_the_first(self.context, lambda: self.source.training_data(autoencoder))
         if self.context.is_first and read_words(self.out) is None:
@@ -44,9 +46,9 @@ class Run:
         words = read_words(self.out) or training_data.words
         captioned = self.transformer_stage.train(training_data, words, autoencoder, self.context, self.log)
         if self.context.is_first:
-            write_pipeline(captioned, autoencoder, self.out / "pipeline", self.sampling, self.actions)
-            self.log(f"the model is in {self.out / 'pipeline'}")
-        return self.out / "pipeline"
+            self.transformer_stage.model.write(captioned, autoencoder, result)
+            self.log(f"the model is in {result}")
+        return result
 
 
 def assemble(experiment: Experiment, out: Path, device: str, context: DistributedContext, log: Log) -> Run:
@@ -58,8 +60,9 @@ def assemble(experiment: Experiment, out: Path, device: str, context: Distribute
     """
     precision = agreed_precision(experiment.precision, device)
     log(f"computing in {describe_precision(precision, device)}")
-    source = open_source(experiment, out, log)
-    given = experiment.start or experiment.codec
+    model = model_spec(experiment, precision, device)
+    source = open_source(experiment, model, out, log)
+    given = experiment.start or experiment.base or experiment.codec
     ready = ready_autoencoder(out / "autoencoder", Path(given) if given else None, source, device)
     autoencoder_stage = AutoencoderStage(
         size=experiment.autoencoder,
@@ -73,11 +76,7 @@ def assemble(experiment: Experiment, out: Path, device: str, context: Distribute
         folder=out / "autoencoder",
     )
     transformer_stage = TransformerStage(
-        size=experiment.transformer,
-        caption_tokens=experiment.caption_tokens,
-        num_actions=len(experiment.actions),
-        start=Path(experiment.start) if experiment.start else None,
-        is_text_encoder_new=experiment.fresh_text_encoder,
+        model=model,
         curriculum=experiment.curriculum,
         optimization=experiment.optimization,
         checkpoint=experiment.checkpoint,
@@ -99,23 +98,44 @@ def assemble(experiment: Experiment, out: Path, device: str, context: Distribute
         autoencoder=ready,
         autoencoder_stage=autoencoder_stage,
         transformer_stage=transformer_stage,
-        sampling=experiment.sampling,
-        actions=experiment.actions,
         context=context,
         out=out,
         log=log,
+        keeps_autoencoder=experiment.base is None,
     )
 
 
-def open_source(experiment: Experiment, out: Path, log: Log) -> DataSource:
+def model_spec(experiment: Experiment, precision: torch.dtype, device: str) -> ModelSpec:
+    """What the experiment's transformer stage trains."""
+    if experiment.base:
+        return AdaptedBase(
+            base=Path(experiment.base),
+            adapter=experiment.adapter,
+            sampling=experiment.sampling,
+            dtype=precision,
+            device=device,
+            seed=experiment.seed,
+            patch_size=patch_side(Path(experiment.base)),
+        )
+    return NewTransformer(
+        size=experiment.transformer,
+        caption_tokens=experiment.caption_tokens,
+        actions=experiment.actions,
+        start=Path(experiment.start) if experiment.start else None,
+        is_text_encoder_new=experiment.fresh_text_encoder,
+        sampling=experiment.sampling,
+        seed=experiment.seed,
+    )
+
+
+def open_source(experiment: Experiment, model: ModelSpec, out: Path, log: Log) -> DataSource:
     """Where the experiment learns from.
 
     Raises:
         UsageError: there is no such world or folder, or nothing in it to learn from.
     """
     video_format = VideoFormat(experiment.frame_size, experiment.frame_rate, experiment.actions)
-    size, curriculum = experiment.transformer, experiment.curriculum
-    layout = size.segment_frames, size.context_frames
+    curriculum, layout = experiment.curriculum, (model.segment_frames, model.context_frames)
     if experiment.data is None:
         world = open_world(experiment.world)
         check_world(world, video_format, experiment.world_frames, unrolled_frames(curriculum, *layout))
@@ -132,7 +152,7 @@ def open_source(experiment: Experiment, out: Path, log: Log) -> DataSource:
         return ShardData(
             folder,
             video_format=video_format,
-            patch_size=size.patch_size,
+            patch_size=model.patch_size,
             captions=captions,
             seed=experiment.seed,
             log=log,
@@ -143,7 +163,7 @@ def open_source(experiment: Experiment, out: Path, log: Log) -> DataSource:
         video_format=video_format,
         clip_frames=experiment.clip_frames,
         num_needed=shortest_video(curriculum, *layout),
-        patch_size=size.patch_size,
+        patch_size=model.patch_size,
         captions=captions,
         seed=experiment.seed,
         log=log,

@@ -66,6 +66,39 @@ class TransformerSize:
 
 
 @dataclass(frozen=True, kw_only=True)
+class AdapterConfig:
+    """The memory that a frozen base is given, and how its own layers may change along with it."""
+
+    memory: str = "hierarchical"
+    memory_size: int | None = None
+    memory_config: Mapping[str, Setting] | None = None  # settings of the kind by name; they count before memory_size
+    memory_width: int | None = None  # channels of what is remembered; None for the base's own
+    read: str = "beside"  # the keys and values of self-attention; or behind each block, by an attention of its own
+    every: int = 1  # every how many layers one has a memory
+    segment_frames: int = 4
+    context_frames: int = 1  # 0 for a base with one noise level for all frames
+    lora_rank: int = 64  # 0: the base's layers stay as they are
+    lora_targets: tuple[str, ...] = ("attention", "feed_forward")
+
+    def __post_init__(self) -> None:
+        for name, value in vars(self).items():
+            least = 0 if name in ("context_frames", "lora_rank") else 1
+            if isinstance(value, int) and value < least:
+                raise ValueError(f"{name} is {value}; give at least {least}")
+        if not self.lora_targets or not set(self.lora_targets) <= {"attention", "feed_forward"}:
+            raise ValueError(f"lora_targets is {' '.join(self.lora_targets)!r}; give attention, feed_forward or both")
+        if self.read not in ("beside", "behind"):
+            raise ValueError(f"read is {self.read!r}; give beside (the keys of self-attention) or behind (each block)")
+        with torch.device("meta"):  # refuses a size that does not suit the kind
+            build_memory(self.memory, 12, 1, self.memory_size, self.memory_config)
+
+    @property
+    def settings(self) -> dict[str, object]:
+        """Those of the adapter itself."""
+        return dict(vars(self))
+
+
+@dataclass(frozen=True, kw_only=True)
 class MonitorConfig:
     """What is measured and shown as the run goes on, by the averaged weights; it changes nothing of the run."""
 
@@ -130,6 +163,8 @@ class Experiment:
     frame_size: tuple[int, int] = (64, 64)  # height and width of the videos, pixels
     frame_rate: float = 16.0  # frames a second
     actions: tuple[str, ...] = ()  # what is done in every frame: columns of NAME.actions.csv
+    base: str | None = None  # folder of a pretrained pipeline: it stays as it is, and an adapter of it is trained
+    adapter: AdapterConfig = AdapterConfig()
     autoencoder: AutoencoderSize = AutoencoderSize()
     autoencoder_objective: ReconstructionConfig = ReconstructionConfig()
     autoencoder_optimization: Optimization = Optimization(
@@ -176,12 +211,20 @@ class Experiment:
                 raise ValueError(f"{name} is {getattr(self, name)}; give at least 1")
         if self.start and self.codec:
             raise ValueError("start brings its own autoencoder; leave codec out")
+        if self.base and (self.start or self.codec):
+            raise ValueError("a base brings its own autoencoder and its own weights; leave codec and start out")
+        if self.base and self.actions:
+            raise ValueError("a pretrained base takes no actions; leave them out")
         self._check_sizes()
 
     def _check_sizes(self) -> None:
         multiple = 8 * self.transformer.patch_size
         height, width = self.frame_size
-        if self.codec is None and (height % multiple or width % multiple or min(height, width) < multiple):
+        if (
+            self.codec is None
+            and self.base is None
+            and (height % multiple or width % multiple or min(height, width) < multiple)
+        ):
             raise ValueError(
                 f"frame_size is {height} {width}; give a height and a width that are multiples of {multiple}"
             )

@@ -1,4 +1,4 @@
-"""From a run's folder to a pipeline directory: the finished run's, or the newest state of one that goes on."""
+"""From trained models to a pipeline directory, and what they are before they are trained."""
 
 import json
 import os
@@ -10,16 +10,11 @@ from diffusers import FlowMatchEulerDiscreteScheduler
 from torch import nn
 
 from malt.codecs.base import Codec
-from malt.codecs.registry import codec_of
-from malt.errors import CheckpointError
 from malt.models.text import build_text_encoder, build_tokenizer
 from malt.models.transformer import MaltTransformer3DModel
-from malt.pipelines.autoencoder_loading import load_autoencoder
 from malt.pipelines.malt import MaltPipeline
 from malt.training.config import Sampling, TransformerSize
-from malt.training.engine.checkpoint import damage, load_average, saved_states
-from malt.training.objectives.denoising import CaptionedTransformer
-from malt.training.run_folder import read_experiment, read_words
+from malt.training.objectives.denoising import CaptionedModel, CaptionedTransformer
 
 
 def build_captioned(
@@ -51,13 +46,14 @@ def build_captioned(
 
 
 def write_pipeline(
-    captioned: CaptionedTransformer,
+    captioned: CaptionedModel,
     autoencoder: nn.Module,
     out: Path,
     sampling: Sampling,
     action_names: tuple[str, ...] = (),
 ) -> None:
     """Write a `MaltPipeline` directory, in half precision; it appears under its name only when it is whole."""
+    assert isinstance(captioned, CaptionedTransformer)
     transformer = captioned.transformer
     assert isinstance(transformer, MaltTransformer3DModel)
     pipeline = MaltPipeline(
@@ -82,32 +78,3 @@ def _forget_origin(config: Path) -> None:
     settings = json.loads(config.read_text(encoding="utf-8"))
     settings.pop("_name_or_path", None)
     config.write_text(json.dumps(settings, indent=2, sort_keys=True) + "\n", encoding="utf-8")
-
-
-def export(run: Path, out: Path) -> int:
-    """Write the newest whole state of a run as a pipeline directory, averaged weights; returns its step.
-
-    Raises:
-        CheckpointError: when the run has no state of the transformer that is whole.
-        UsageError: when there is no run.
-    """
-    experiment, words = read_experiment(run).experiment, read_words(run)
-    states = [state for state in saved_states(run / "transformer") if damage(state) is None]
-    if not states or words is None:
-        raise CheckpointError(f"the run in {run} has no whole state of its transformer yet; let it train on")
-    autoencoder = load_autoencoder(run / "autoencoder" / "final")
-    captioned = build_captioned(
-        experiment.transformer,
-        words,
-        codec_of(autoencoder),
-        caption_tokens=experiment.caption_tokens,
-        num_actions=len(experiment.actions),
-    )
-    try:
-        captioned.load_state_dict(load_average(states[-1]), strict=False)
-    except RuntimeError as error:
-        raise CheckpointError(
-            f"{states[-1]} is not of the model that {run} was begun with; copy the run again"
-        ) from error
-    write_pipeline(captioned, autoencoder, out, experiment.sampling, experiment.actions)
-    return int(states[-1].name.rsplit("-", 1)[-1])

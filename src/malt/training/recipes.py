@@ -7,11 +7,20 @@ from difflib import get_close_matches
 from pathlib import Path
 
 from malt.errors import UsageError
-from malt.training.config import AutoencoderSize, Experiment, MonitorConfig, Sampling, TransformerSize, stretched
+from malt.training.config import (
+    AdapterConfig,
+    AutoencoderSize,
+    Experiment,
+    MonitorConfig,
+    Sampling,
+    TransformerSize,
+    stretched,
+)
 from malt.training.engine.optimizer import Optimization
+from malt.training.engine.parallel import ParallelConfig
 from malt.training.objectives.autoencoding import ReconstructionConfig
-from malt.training.objectives.curriculum import CONSTANT_MEMORY, METHOD_FRAMES, Stage, frames_curriculum
-from malt.training.objectives.objective import DropoutConfig, NoiseConfig, Objective, UnrollConfig
+from malt.training.objectives.curriculum import CONSTANT_MEMORY, METHOD_FRAMES, Stage, frames_curriculum, with_segments
+from malt.training.objectives.objective import DropoutConfig, NoiseConfig, Objective, SelfForcingConfig, UnrollConfig
 from malt.training.options import override
 
 # Real pictures have no shapes before a calm background: what is weighed instead are the spectra of small patches.
@@ -129,7 +138,53 @@ def tiny() -> Experiment:
     )
 
 
-RECIPES = {"default": default, "finetune": finetune, "videos": videos, "drive": drive, "tiny": tiny}
+def adapt() -> Experiment:
+    """A memory for a pretrained base (`--base`, `--data`): from single segments to unrolls of 24, the last ones its own.
+
+    Every third layer remembers the last segment and six pooled ones. The last two segments are denoised and the last two
+    writes learned, so that a step needs no more memory in the last stage than in the second. Text is looked up or encoded
+    by the base's own encoder; nothing of the base is changed or saved.
+    """
+    noise = NoiseConfig(logit_mean=0.8)
+    alone = Objective(batch_size=16, unroll=UnrollConfig(first_segment_prob=0.5), noise=noise)
+    unrolled = Objective(
+        batch_size=16,
+        unroll=UnrollConfig(num_segments=6, denoise_segments=2, bptt_segments=2, first_segment_prob=0.1),
+        noise=noise,
+        dropout=DropoutConfig(caption_dropout=0.3),
+    )
+    own = replace(unrolled, self_forcing=SelfForcingConfig(prob=0.5))
+    return Experiment(
+        adapter=AdapterConfig(memory_size=6, every=3, segment_frames=3),
+        optimization=Optimization(num_steps=3000, learning_rate=2e-4, warmup_steps=200, ema_decay=0.998),
+        curriculum=(
+            Stage(until=600, objectives=(alone, with_segments(unrolled, 2))),
+            Stage(until=1600, objectives=(alone, unrolled, unrolled)),
+            Stage(until=2400, objectives=(alone, with_segments(unrolled, 12), with_segments(unrolled, 12))),
+            Stage(until=3000, objectives=(alone, with_segments(own, 12), with_segments(own, 24))),
+        ),
+        max_words=10**6,  # a base has its own words
+        caption_tokens=10**4,
+        parallel=ParallelConfig(activation_checkpointing=True),
+        sampling=Sampling(num_inference_steps=30, guidance_scale=5.0, shift=5.0),
+        compile=False,
+    )
+
+
+def adapt_tiny() -> Experiment:
+    """An adapter at its smallest, learned from the synthetic world: it shows in a minute that the parts fit."""
+    return replace(tiny(), adapter=AdapterConfig(memory_size=2, lora_rank=2))
+
+
+RECIPES = {
+    "default": default,
+    "finetune": finetune,
+    "videos": videos,
+    "drive": drive,
+    "tiny": tiny,
+    "adapt": adapt,
+    "adapt-tiny": adapt_tiny,
+}
 
 
 def find_recipe(name: str) -> Callable[[], Experiment]:

@@ -1,36 +1,30 @@
-"""The second stage of a run: a transformer and its text encoder, trained over the curriculum."""
+"""The second stage of a run: a model that denoises with a memory, trained over the curriculum."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file
 from torch import nn
 
 from malt.codecs.registry import codec_of
-from malt.errors import CheckpointError
-from malt.training.config import CheckpointConfig, MonitorConfig, Sampling, TransformerSize
+from malt.training.config import CheckpointConfig, MonitorConfig, Sampling
 from malt.training.engine.loop import fit
 from malt.training.engine.optimizer import Optimization
 from malt.training.engine.parallel import DistributedContext, ParallelConfig, is_sharded, parallelize
+from malt.training.model_spec import ModelSpec
 from malt.training.monitors.schedule import Monitors
 from malt.training.objectives.curriculum import Stage
-from malt.training.objectives.denoising import CaptionedTransformer, DenoisingObjective
+from malt.training.objectives.denoising import CaptionedModel, DenoisingObjective
 from malt.training.objectives.rng import check_shared
-from malt.training.pipeline_export import build_captioned
 from malt.training.sources.data_source import Log, TrainingData
 from malt.training.sources.fit_curriculum import fit_to_videos
 
 
 @dataclass(frozen=True, kw_only=True)
 class TransformerStage:
-    """What a transformer is trained with."""
+    """What is trained, and how."""
 
-    size: TransformerSize
-    caption_tokens: int
-    num_actions: int
-    start: Path | None  # pipeline directory whose weights it begins with
-    is_text_encoder_new: bool  # do not begin with that of `start`
+    model: ModelSpec
     curriculum: tuple[Stage, ...]
     optimization: Optimization
     checkpoint: CheckpointConfig
@@ -61,15 +55,13 @@ class TransformerStage:
         autoencoder: nn.Module,
         context: DistributedContext,
         log: Log,
-    ) -> CaptionedTransformer:
+    ) -> CaptionedModel:
         """The averaged weights at the end of the curriculum."""
         captioned = self._build(words, autoencoder)
-        if self.start:
-            load_start(captioned, self.start, text_encoder=not self.is_text_encoder_new)
         torch._dynamo.config.recompile_limit = 64
         parallelize(captioned.get_submodule("transformer"), self.parallel, self.precision, self.is_compiled)
         log(f"transformer: {self.optimization.num_steps} steps")
-        layout = self.size.segment_frames, self.size.context_frames
+        layout = self.model.segment_frames, self.model.context_frames
         curriculum = fit_to_videos(self.curriculum, training_data.longest, *layout, log)
         monitors = self._monitors(training_data, autoencoder, log)
         average = fit(
@@ -92,15 +84,8 @@ class TransformerStage:
             monitors.finish(self.optimization.num_steps, captioned)
         return captioned
 
-    def _build(self, words: tuple[str, ...], autoencoder: nn.Module) -> CaptionedTransformer:
-        return build_captioned(
-            self.size,
-            words,
-            codec_of(autoencoder),
-            caption_tokens=self.caption_tokens,
-            num_actions=self.num_actions,
-            seed=self.seed,
-        ).to(self.device)
+    def _build(self, words: tuple[str, ...], autoencoder: nn.Module) -> CaptionedModel:
+        return self.model.build(words, autoencoder).to(self.device)
 
     def _monitors(self, training_data: TrainingData, autoencoder: nn.Module, log: Log) -> Monitors:
         unrolls = [objective.unroll for stage in self.curriculum for objective in stage.objectives]
@@ -108,8 +93,8 @@ class TransformerStage:
             self.monitors,
             training_data.held_out,
             num_segments=max(unroll.num_segments for unroll in unrolls),
-            segment_frames=self.size.segment_frames,
-            context_frames=self.size.context_frames,
+            segment_frames=self.model.segment_frames,
+            context_frames=self.model.context_frames,
             precision=self.precision,
             codec=codec_of(autoencoder),
             sampling=self.sampling,
@@ -124,23 +109,3 @@ class TransformerStage:
             return self.optimization
         log("the model is sharded, so AdamW learns all of it; Muon needs whole matrices")
         return replace(self.optimization, muon_learning_rate=None)
-
-
-def load_start(captioned: CaptionedTransformer, pipeline: Path, text_encoder: bool = True) -> None:
-    """Overwrite the untrained weights with those of a pipeline directory; its text encoder's only where that is asked.
-
-    A memory of which the directory has no weights begins untrained: so all kinds can begin with a model that has none.
-
-    Raises:
-        CheckpointError: when they are of another shape.
-    """
-    files = {"transformer": pipeline / "transformer" / "diffusion_pytorch_model.safetensors"}
-    if text_encoder:
-        files["text_encoder"] = pipeline / "text_encoder" / "model.safetensors"
-    for name, path in files.items():
-        try:
-            missing, others = getattr(captioned, name).load_state_dict(load_file(path), strict=False)
-        except (OSError, RuntimeError) as error:
-            raise CheckpointError(f"cannot start from {pipeline}: its {name} is missing or of another shape") from error
-        if name == "transformer" and (others or not all(".memory." in weight for weight in missing)):
-            raise CheckpointError(f"cannot start from {pipeline}: its {name} is of another shape, or of another memory")

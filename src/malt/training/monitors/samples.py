@@ -22,7 +22,7 @@ from malt.rollouts.base import ActionPolicy, RolloutState, Segment
 from malt.rollouts.malt import MaltRollout
 from malt.training.config import Sampling
 from malt.training.engine.parallel import current_context
-from malt.training.objectives.denoising import CaptionedTransformer
+from malt.training.objectives.denoising import CaptionedModel
 
 GAP = 2  # pixels between the videos of a file
 
@@ -45,7 +45,7 @@ class Samples:
 
     def __call__(self, step: int, module: nn.Module) -> None:
         """Write `step-N.mp4` and `step-N.png`; where that fails, say so and let the run go on."""
-        assert isinstance(module, CaptionedTransformer)
+        assert isinstance(module, CaptionedModel)
         try:
             with torch.no_grad(), torch.compiler.set_stance("force_eager"):
                 videos = self.make(module)  # by all ranks together, where each has but a part of the weights
@@ -54,7 +54,7 @@ class Samples:
         except (MaltError, OSError) as error:
             self.log(f"no samples of step {step}: {error}")
 
-    def make(self, captioned: CaptionedTransformer) -> Float[Tensor, "b t 3 H W"]:
+    def make(self, captioned: CaptionedModel) -> Float[Tensor, "b t 3 H W"]:
         """The videos, in [-1, 1]."""
         rollout, frames = self._rollout(captioned), list[Tensor]()
         progress = self._begun(rollout, frames) if self._continues else rollout.begin(seed=0)
@@ -67,7 +67,7 @@ class Samples:
     def _continues(self) -> bool:
         return self.held_out.actions is not None or not all(self.held_out.captions)
 
-    def _rollout(self, captioned: CaptionedTransformer) -> MaltRollout:
+    def _rollout(self, captioned: CaptionedModel) -> MaltRollout:
         captions = self.held_out.captions
         caption = captioned.caption(captions)
         return MaltRollout(

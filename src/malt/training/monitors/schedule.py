@@ -16,7 +16,7 @@ from malt.training.engine.metric_log import MetricLogger
 from malt.training.engine.parallel import current_context
 from malt.training.monitors.samples import Samples
 from malt.training.monitors.validation import Validation
-from malt.training.objectives.denoising import CaptionedTransformer
+from malt.training.objectives.denoising import CaptionedModel
 from malt.training.sources.data_source import HeldOut, Log
 
 
@@ -63,7 +63,7 @@ class Monitors:
         if self._samples is not None:
             self._samples(step, module)
 
-    def finish(self, step: int, captioned: CaptionedTransformer) -> None:
+    def finish(self, step: int, captioned: CaptionedModel) -> None:
         """Look at the finished model, unless that was done."""
         if self.config.validate_every and _last_step(self.journal.path) < step:
             self.validate(step, captioned)

@@ -10,7 +10,7 @@ from malt.data.batch import Batch
 from malt.diffusion.flow import interpolate, velocity
 from malt.memory.state import Memory
 from malt.training.engine.metric_log import MetricLogger
-from malt.training.objectives.denoising import CaptionedTransformer
+from malt.training.objectives.denoising import CaptionedModel
 from malt.training.objectives.segments import SegmentedSequence
 
 
@@ -22,7 +22,7 @@ class Validation:
 
     def __call__(self, step: int, module: nn.Module) -> None:
         """Write the losses of `module` to the journal."""
-        assert isinstance(module, CaptionedTransformer)
+        assert isinstance(module, CaptionedModel)
         # Nothing is compiled for shapes that training never sees: that would change the shapes training is compiled for.
         with torch.no_grad(), torch.compiler.set_stance("force_eager"):
             losses = validation_losses(module, self.batch, self.levels, self.precision)
@@ -37,7 +37,7 @@ def figures_of(losses: Float[Tensor, "k l"], levels: Sequence[float]) -> dict[st
 
 
 def validation_losses(
-    captioned: CaptionedTransformer,
+    captioned: CaptionedModel,
     batch: Batch,
     levels: Sequence[float],
     precision: torch.dtype = torch.float32,
@@ -75,7 +75,7 @@ def _noise(sequence: SegmentedSequence, index: int, seed: int) -> Tensor:
 
 
 def _loss(
-    captioned: CaptionedTransformer, sequence: SegmentedSequence, index: int, memory: Memory, eps: Tensor, level: float
+    captioned: CaptionedModel, sequence: SegmentedSequence, index: int, memory: Memory, eps: Tensor, level: float
 ) -> Tensor:
     model, clean = captioned.transformer, sequence.behind(sequence.latents, index)
     levels = torch.full(clean.shape[:2], level, device=clean.device)

@@ -25,14 +25,34 @@ SequenceSampler = Callable[[int, int, int, int, float, int], Batch]
 TOKEN_STEP = 40
 
 
-class CaptionedTransformer(nn.Module):
+class CaptionedModel(nn.Module):
+    """A video model, and captions as it is conditioned on them."""
+
+    def __init__(self, transformer: VideoModel) -> None:
+        super().__init__()
+        self.transformer = transformer
+
+    def caption(self, captions: list[str], num_tokens: int | None = None) -> Caption:
+        """Encoded captions; of `num_tokens` tokens, where that is given and the model takes any number."""
+        raise NotImplementedError
+
+    def text_inputs(self, captions: list[str], num_tokens: int | None = None) -> dict[str, Tensor]:
+        """What is needed to encode captions and an empty one, on the model's device."""
+        raise NotImplementedError
+
+    def encode_inputs(self, inputs: Mapping[str, Tensor], dropped: Bool[Tensor, " b"]) -> Caption:
+        """The captions of `text_inputs`; those marked in `dropped` as if nothing had been said."""
+        raise NotImplementedError
+
+
+class CaptionedTransformer(CaptionedModel):
     """The transformer and the text encoder that is trained along with it."""
 
     def __init__(
         self, transformer: VideoModel, text_encoder: T5EncoderModel, tokenizer: PreTrainedTokenizerFast
     ) -> None:
-        super().__init__()
-        self.transformer, self.text_encoder, self.tokenizer = transformer, text_encoder, tokenizer
+        super().__init__(transformer)
+        self.text_encoder, self.tokenizer = text_encoder, tokenizer
 
     def caption(self, captions: list[str], num_tokens: int | None = None) -> Caption:
         """Encoded captions and which of their tokens count; as many tokens as the longest needs, where none are given."""
@@ -69,7 +89,7 @@ class DenoisingObjective:
 
     def __init__(
         self,
-        module: CaptionedTransformer,
+        module: CaptionedModel,
         examples: SequenceSampler,
         curriculum: tuple[Stage, ...],
         seed: int,

@@ -1,0 +1,59 @@
+"""`malt adapt`: a memory for a pretrained video model, learned beside it while it stays as it is."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+from malt.commands.option import Positional, Rest
+from malt.commands.train import Overrides, TrainCommand
+from malt.errors import UsageError
+
+
+@dataclass(frozen=True, kw_only=True)
+class AdaptCommand:
+    """Train an adapter for a frozen base: a memory, and low-rank changes of the base's layers that learn to use it.
+
+    It is malt train with a recipe for adapters: the same journal, the same --resume, the same options for every field of the
+    recipe (--adapter.memory slots --adapter.lora-rank 32 --parallel.fsdp true), and torchrun for many GPUs. Latents and text
+    embeddings that malt encode --base has stored are learned from without the base's text encoder.
+    """
+
+    recipe: Annotated[str, Positional("RECIPE")] = ""
+    """How to train: adapt (short videos, then long ones), adapt-tiny (a minute, learns nothing), or a function of a file,
+    as FILE.py:NAME. The first when nothing is named."""
+    base: Path | None = None
+    """The model to adapt: a folder that diffusers has saved, with its transformer, autoencoder and text encoder."""
+    data: Path | None = None
+    """What to learn from: a folder of videos, or of shards that malt encode made of them."""
+    out: Path = Path("runs/adapter")
+    """The run's folder: journal, checkpoints and, at the end, the adapter under adapter/."""
+    seed: int | None = None
+    """What chance starts from (0 by default)."""
+    resume: bool = False
+    """Go on with the run that is in the folder, exactly as if it had never stopped; nothing need be said again."""
+    list_options: bool = False
+    """List the options of the recipe with their values, and train nothing."""
+    device: str = "auto"
+    """Where to compute: auto, cpu, cuda, cuda:1."""
+    threads: int = 1
+    """How many processor threads to use: as many as there are idle cores, never more."""
+    overrides: Annotated[Overrides, Rest()] = ()
+
+    def run(self) -> None:
+        """Check what only adapters need, and train."""
+        recipe = self.recipe if self.resume else self.recipe or "adapt"
+        if not (self.resume or self.list_options):
+            self._check(recipe)
+        shared = {name: value for name, value in vars(self).items() if name not in ("recipe", "base")}
+        TrainCommand(recipe=recipe, **shared | {"overrides": self.overrides + self._base()}).run()
+
+    def _check(self, recipe: str) -> None:
+        if self.base is None:
+            raise UsageError("an adapter is for one base; name the folder of a pretrained video model with --base")
+        if not self.base.is_dir():
+            raise UsageError(f"there is no folder {self.base}; download the base first, or name another with --base")
+        if recipe == "adapt" and self.data is None:
+            raise UsageError("the recipe adapt learns from your own videos; name their folder with --data")
+
+    def _base(self) -> Overrides:
+        return (("base", (str(self.base.resolve()),)),) if self.base else ()

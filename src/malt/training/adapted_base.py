@@ -1,0 +1,152 @@
+"""A memory for a frozen base, as what a run trains: the base is loaded, looked at and never written."""
+
+import json
+import os
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import diffusers
+import torch
+from jaxtyping import Bool
+from torch import Tensor, nn
+
+from malt.adapters import AdaptedTransformer3DModel, add_memory, family_of
+from malt.adapters.choose import known_class
+from malt.adapters.folder import save_adapter
+from malt.diffusion.caption import Caption
+from malt.errors import CheckpointError, UsageError
+from malt.pipelines.checkpoint_check import WHAT_LOADING_RAISES
+from malt.training.base_text import BaseText
+from malt.training.config import AdapterConfig, Sampling
+from malt.training.engine.trainable import trainable
+from malt.training.objectives.denoising import CaptionedModel
+
+
+class AdaptedModel(CaptionedModel):
+    """A base with a memory, and its captions from whoever knows them; the base and the text are not to be learned."""
+
+    transformer: AdaptedTransformer3DModel
+
+    def __init__(self, transformer: AdaptedTransformer3DModel, text: Callable[[Sequence[str]], Caption]) -> None:
+        super().__init__(transformer)
+        self.text = text
+
+    def caption(self, captions: list[str], num_tokens: int | None = None) -> Caption:
+        """As the base was trained with them, whatever `num_tokens`."""
+        return self.text(captions).map(lambda tensor: tensor.to(self.transformer.device))
+
+    def text_inputs(self, captions: list[str], num_tokens: int | None = None) -> dict[str, Tensor]:
+        """The captions' tensors by name, and those of an empty one."""
+        tensors = _tensors(self.caption([*captions, ""]))
+        said = {f"said.{name}": tensor[:-1] for name, tensor in tensors.items()}
+        return said | {f"nothing.{name}": tensor[-1:] for name, tensor in tensors.items()}
+
+    def encode_inputs(self, inputs: Mapping[str, Tensor], dropped: Bool[Tensor, " b"]) -> Caption:
+        """The captions, or the empty one where they are dropped."""
+        names = [name.removeprefix("said.") for name in inputs if name.startswith("said.")]
+        told = {name: _where(dropped, inputs[f"nothing.{name}"], inputs[f"said.{name}"]) for name in names}
+        return Caption(told.pop("states"), told.pop("mask"), told)
+
+
+def _tensors(caption: Caption) -> dict[str, Tensor]:
+    return {"states": caption.states, "mask": caption.mask, **caption.added}
+
+
+def _where(which: Bool[Tensor, " b"], chosen: Tensor, other: Tensor) -> Tensor:
+    return torch.where(which.view(-1, *[1] * (other.ndim - 1)), chosen, other)
+
+
+@dataclass(frozen=True, kw_only=True)
+class AdaptedBase:
+    """A `ModelSpec`: an adapter on the base in this pipeline directory."""
+
+    base: Path
+    adapter: AdapterConfig
+    sampling: Sampling
+    dtype: torch.dtype  # of the base's weights; those that learn are in single precision
+    device: str
+    seed: int
+    patch_size: int
+    result: str = "adapter"
+
+    @property
+    def segment_frames(self) -> int:
+        """As configured."""
+        return self.adapter.segment_frames
+
+    @property
+    def context_frames(self) -> int:
+        """As configured."""
+        return self.adapter.context_frames
+
+    def build(self, words: tuple[str, ...], autoencoder: nn.Module) -> CaptionedModel:
+        """The base with an adapter that has learned nothing; its text encoder is not one of the model's parts."""
+        base = load_base_transformer(self.base, self.dtype)
+        torch.manual_seed(self.seed)
+        adapted = add_memory(base, self.adapter.settings).train()
+        adapted.adapter.requires_grad_(True)
+        for weight in trainable(adapted).values():
+            weight.data = weight.data.to(torch.float32)
+        return AdaptedModel(adapted, BaseText(self.base, self.dtype, self.device))
+
+    def write(self, model: CaptionedModel, autoencoder: nn.Module, out: Path) -> None:
+        """The adapter's weights and those of its low-rank changes."""
+        assert isinstance(model, AdaptedModel)
+        partial = out.with_name(f".{out.name}.partial")
+        shutil.rmtree(partial, ignore_errors=True)
+        save_adapter(model.transformer, partial, str(self.base), {"sampling": asdict(self.sampling)})
+        shutil.rmtree(out, ignore_errors=True)
+        os.replace(partial, out)
+
+
+def load_base_transformer(base: Path, dtype: torch.dtype) -> nn.Module:
+    """The transformer of a base's pipeline directory, in this type where its class allows it.
+
+    Raises:
+        CheckpointError: it is missing, pickled or damaged.
+        UsageError: it is of no known family.
+    """
+    kind = transformer_class(base)
+    try:
+        model: nn.Module = kind.from_pretrained(
+            base / "transformer", torch_dtype=dtype, local_files_only=True, use_safetensors=True
+        )
+    except WHAT_LOADING_RAISES as error:
+        raise CheckpointError(f"the transformer of {base} cannot be loaded; copy the base again, whole") from error
+    return model
+
+
+def patch_side(base: Path) -> int:
+    """Side of a token of a base in latent pixels, as its settings say.
+
+    Raises:
+        UsageError: there is no base, or one of no known family.
+    """
+    with torch.device("meta"):
+        model = transformer_class(base).from_config(_config(base))
+    return max(family_of(model).patch(model)[1:])
+
+
+def transformer_class(base: Path) -> Any:
+    """The class of a base's transformer.
+
+    Raises:
+        CheckpointError: there is none in the folder.
+        UsageError: it is of no known family.
+    """
+    return getattr(diffusers, known_class(str(_config(base).get("_class_name"))))
+
+
+def _config(base: Path) -> dict[str, Any]:
+    path = base / "transformer" / "config.json"
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise UsageError(f"{base} holds no base; give a folder of diffusers with transformer/config.json") from error
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{path} is damaged; copy the base again") from error
+    assert isinstance(found, dict)
+    return found
