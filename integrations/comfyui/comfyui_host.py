@@ -1,5 +1,6 @@
 """What the nodes ask of ComfyUI itself: its device, its folders, its progress bar, its stop button."""
 
+from collections.abc import Iterable
 from pathlib import Path
 
 import folder_paths
@@ -40,10 +41,11 @@ def session_path(name: str) -> Path:
     return folder
 
 
-def place(model: nn.Module) -> torch.device:
-    """The device to compute on, with room made for a model there: what ComfyUI can do without moves out."""
+def place(parts: Iterable[object]) -> torch.device:
+    """The device to compute on, with room made there for a pipeline's parts: what ComfyUI can do without moves out."""
     device: torch.device = model_management.get_torch_device()
-    size = sum(tensor.numel() * tensor.element_size() for tensor in model.state_dict().values())
+    weights = [weight for part in parts if isinstance(part, nn.Module) for weight in part.parameters()]
+    size = sum(weight.numel() * weight.element_size() for weight in weights)
     model_management.free_memory(size, device)
     return device
 

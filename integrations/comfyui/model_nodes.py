@@ -67,7 +67,7 @@ class LoadMalt(io.ComfyNode):
             )
         pipe = load_pipeline(path)
         pipe.set_progress_bar_config(disable=True)
-        return io.NodeOutput(pipe.to(place(pipe.transformer)))
+        return io.NodeOutput(pipe.to(place(pipe.components.values())))
 
 
 def _folder(model: str | None, folder: str | None) -> Path | None:

@@ -54,7 +54,12 @@ def test_an_adapter_comes_back_as_it_was_saved(tiny: TinyBase, tmp_path: Path) -
 
 def test_nothing_of_the_base_is_saved(folder: Path) -> None:
     base = {name: weight.shape for name, weight in WAN.base().named_parameters()}
-    assert sorted(file.name for file in folder.iterdir()) == ["adapter.json", "adapter.safetensors", "lora.safetensors"]
+    assert sorted(file.name for file in folder.iterdir()) == [
+        "README.md",
+        "adapter.json",
+        "adapter.safetensors",
+        "lora.safetensors",
+    ]
     saved = load_file(folder / "adapter.safetensors") | load_file(folder / "lora.safetensors")
     assert not saved.keys() & base.keys()
     assert all("lora" in name or name.startswith("layers.") for name in saved)

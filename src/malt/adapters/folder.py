@@ -3,6 +3,7 @@
 adapter.json         family, base, settings of the adapter, and whatever else whoever saved it put beside
 adapter.safetensors  the memory's weights
 lora.safetensors     the LoRA on the base, where there is one; diffusers loads it too
+README.md            a card for the hub, unless there is one
 """
 
 import json
@@ -21,6 +22,7 @@ from malt.adapters.base_identity import BaseIdentity, identity_of
 from malt.adapters.lora import NAME, lora_names
 from malt.adapters.transformer import AdaptedTransformer3DModel
 from malt.errors import CheckpointError
+from malt.hub.model_card import adapter_card, write_card
 from malt.media.files import write_whole
 
 DESCRIPTION, WEIGHTS, LORA = "adapter.json", "adapter.safetensors", "lora.safetensors"
@@ -72,6 +74,23 @@ def save_adapter(
         "settings": dict(settings or {}),
     }
     write_whole(folder / DESCRIPTION, json.dumps(described, indent=1) + "\n")
+    write_card(folder, _card(read_adapter(folder), sum(tensor.numel() for tensor in tensors.values())))
+
+
+def _card(described: AdapterDescription, num_weights: int) -> str:
+    """What the folder's README.md says."""
+    adapter = described.adapter
+    facts = {
+        "base": f"{described.base.name}, a {described.base.class_name}",
+        "memory": f"{adapter['memory']}, in every {adapter['every']} layers"
+        if adapter["every"] > 1
+        else adapter["memory"],
+        "segment": f"{adapter['segment_frames']} latent frames",
+        "weights of the memory": f"{num_weights / 1e6:.2f} million",
+        "LoRA on the base": f"rank {adapter['lora_rank']}" if adapter.get("lora_rank") else None,
+    }
+    name = Path(described.base.name).name
+    return adapter_card(f"A memory for {name}", described.base.name, facts)
 
 
 def read_adapter(folder: str | Path) -> AdapterDescription:

@@ -5,7 +5,7 @@ from os import PathLike
 from typing import Self, TypeAlias, TypeVar, Unpack
 
 import torch
-from diffusers import AutoencoderKL, AutoencoderKLWan, AutoencoderTiny, DiffusionPipeline, SchedulerMixin
+from diffusers import AutoencoderKL, AutoencoderKLWan, AutoencoderTiny, SchedulerMixin
 from jaxtyping import Float
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -21,6 +21,7 @@ from malt.models.transformer import MaltTransformer3DModel
 from malt.models.video_model import VideoModel
 from malt.pipelines.packaged import packaged_models
 from malt.pipelines.prompt_embeds import Embeds, Prompt, PromptEncoder, check_embeds, pair, read_texts
+from malt.pipelines.saved_pipeline import SavedPipeline
 from malt.pipelines.settings import GenerationDefaults, RolloutSettings, check_names
 from malt.rollouts.malt import MaltRollout
 from malt.threads import watch_cores
@@ -29,7 +30,7 @@ Autoencoder: TypeAlias = AutoencoderMalt | AutoencoderKL | AutoencoderKLWan | Au
 Value = TypeVar("Value")
 
 
-class RolloutPipeline(DiffusionPipeline):
+class RolloutPipeline(SavedPipeline):
     """A transformer, an autoencoder, a text encoder and a scheduler, and the rollout that they make of words.
 
     Args:

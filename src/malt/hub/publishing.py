@@ -1,0 +1,95 @@
+"""Puts the folder of a pipeline or an adapter on the Hugging Face hub, in one commit: whole, and without pickles."""
+
+from pathlib import Path
+
+from huggingface_hub import CommitOperationAdd, HfApi
+from huggingface_hub.errors import HfHubHTTPError, HFValidationError, OfflineModeIsEnabled
+
+from malt.errors import MaltError, UsageError
+from malt.hub.model_card import FILE, HERE
+from malt.hub.unreachable import UNREACHABLE, reason
+
+INDEXES = ("model_index.json", "adapter.json")  # what says that a folder is a pipeline, or an adapter
+WEIGHTS_AND_SETTINGS = {".jinja", ".json", ".md", ".model", ".py", ".safetensors", ".txt"}
+PICTURES = {".gif", ".jpg", ".mp4", ".png", ".webm", ".webp"}  # for the card
+
+
+def publish(
+    folder: Path,
+    repo_id: str,
+    *,
+    private: bool | None = None,
+    token: str | None = None,
+    commit_message: str | None = None,
+    create_pr: bool = False,
+) -> str:
+    """Upload a folder; a repository that is not there yet is made, and a card that is there already stays.
+
+    Args:
+        folder: what `save_pretrained` or `save_adapter` wrote.
+        repo_id: name of the repository, such as `somebody/walks`.
+        private: whether others see it, where the repository is new; None for the owner's default.
+        token: that of the hub; None for the one of `hf auth login`.
+        commit_message: what the commit says.
+        create_pr: whether to open a pull request in place of a commit.
+
+    Returns:
+        Where it can be seen.
+
+    Raises:
+        UsageError: the folder holds no pipeline and no adapter, or things that do not belong on the hub.
+        MaltError: the hub could not be reached, or refused; what went wrong, and what to do.
+    """
+    files = _files(folder)
+    api = HfApi(token=token)
+    try:
+        repo_id = api.create_repo(repo_id, private=private, exist_ok=True).repo_id
+        if api.file_exists(repo_id, FILE):
+            files.pop(FILE, None)
+        operations = [CommitOperationAdd(name, _content(path, repo_id)) for name, path in files.items()]
+        commit = api.create_commit(
+            repo_id, operations, commit_message=commit_message or f"Upload {folder.name}", create_pr=create_pr
+        )
+    except HFValidationError as error:
+        raise UsageError(
+            f"the hub takes no repository called {repo_id!r}; give a name such as somebody/walks"
+        ) from error
+    except OfflineModeIsEnabled as error:
+        raise MaltError(
+            "the hub is switched off here (HF_HUB_OFFLINE); unset that, or upload the folder later"
+        ) from error
+    except HfHubHTTPError as error:
+        raise MaltError(_refused(repo_id, error)) from error
+    except UNREACHABLE as error:
+        raise MaltError(f"the hub could not be reached ({reason(error)}); nothing was uploaded, try again") from error
+    return str(commit.pr_url or commit.repo_url)
+
+
+def _files(folder: Path) -> dict[str, Path]:
+    """What is to be uploaded, by its name there.
+
+    Raises:
+        UsageError: the folder is none of ours, or holds a file of a kind that a model does not need.
+    """
+    if not any((folder / index).is_file() for index in INDEXES):
+        raise UsageError(f"{folder} holds no pipeline and no adapter; give a folder with {' or '.join(INDEXES)}")
+    files = {path.relative_to(folder).as_posix(): path for path in sorted(folder.rglob("*")) if path.is_file()}
+    files = {name: path for name, path in files.items() if not name.startswith(".")}
+    odd = [name for name, path in files.items() if path.suffix not in WEIGHTS_AND_SETTINGS | PICTURES]
+    if odd:
+        raise UsageError(
+            f"{folder} holds {odd[0]}, which is neither safetensors nor settings; move it out of the folder"
+        )
+    return files
+
+
+def _content(path: Path, repo_id: str) -> bytes | Path:
+    """A file as it is to be there; the card names the repository."""
+    return path.read_text(encoding="utf-8").replace(HERE, repo_id).encode() if path.name == FILE else path
+
+
+def _refused(repo_id: str, error: HfHubHTTPError) -> str:
+    status = error.response.status_code
+    if status in (401, 403):
+        return f"the hub lets nobody write to {repo_id} with this token; run `hf auth login` with one that may write"
+    return f"the hub refused {repo_id} ({reason(error)}); nothing was uploaded"
