@@ -22,6 +22,7 @@ A_STEP = {  # the same of a step, on average over the objectives
     "sink": 0.2373,
     "archive": 0.2374,
     "adaptive": 0.2385,
+    "multimodal": 0.2155,
     "state_space": 0.2389,
     "slots": 0.3859,
     "bank": 0.2820,
@@ -51,6 +52,11 @@ def archive() -> Experiment:
 def adaptive() -> Experiment:
     """The last segment, and eight entries for every place of a frame."""
     return _trained("adaptive", "adaptive", {"cap": 8})
+
+
+def multimodal() -> Experiment:
+    """The last segment, seven pooled frames of which four are read, and a frame's places for captions and actions."""
+    return _trained("multimodal", "multimodal", {"num_entries": 7, "num_read": 4})
 
 
 def state_space() -> Experiment:

@@ -12,6 +12,7 @@ import tiny_pipeline
 from malt.diffusion.caption import Caption
 from malt.diffusion.guidance import Guidance
 from malt.errors import MaltError, UsageError
+from malt.memory.protocol import Conditions, ContextMemory, Layout
 from malt.memory.registry import KINDS
 from malt.memory.state import Memory, num_bytes
 from malt.rollouts.base import RolloutState, Segment
@@ -287,13 +288,38 @@ def test_a_model_without_actions_takes_none(rollout: MaltRollout) -> None:
         rollout.advance(rollout.begin(0), torch.zeros(1, SEGMENT, 2))
 
 
-@pytest.mark.parametrize("kind", MEMORIES)
+@pytest.mark.parametrize("kind", [kind for kind in MEMORIES if kind != "multimodal"])
 def test_of_what_is_told_again_only_the_tail_is_remembered(kind: str) -> None:
     rollout = tiny_pipeline.rollout(memory=kind)
     here, other = after(rollout, 3), after(rollout, 1)
     assert not equal(here.memory, other.memory)
     there = replace(other, tail=here.tail)
     assert equal(rollout.rebuild_memory(here).memory, rollout.rebuild_memory(there).memory)
+
+
+def test_a_memory_that_the_prompt_steers_outlives_a_new_prompt_and_is_read_when_the_old_one_comes_back() -> None:
+    first = tiny_pipeline.rollout(memory="multimodal", settings={"num_inference_steps": 1})
+    other = replace(first, caption=Caption(first.caption.states.flip(1) + 1.0, first.caption.mask))
+    here = after(first, 3)
+    there = other.rebuild_memory(here)
+    for _ in range(3):
+        _, there = other.advance(there)
+    under_first, under_other = (frames_read(rollout, there) for rollout in (first, other))
+    assert under_first
+    assert under_other
+    assert frames_read(first, here) <= under_first
+    assert not under_first & under_other
+
+
+def frames_read(rollout: MaltRollout, state: RolloutState) -> set[tuple[float, ...]]:
+    """What the first layer reads of each frame that was remembered before the last segment."""
+    network = tiny_pipeline.network(rollout)
+    memory, side = next(iter(network.memory_modules())), tiny_pipeline.LATENT_SIDE // 2
+    assert isinstance(memory, ContextMemory)
+    conditions = Conditions(Layout(network.segment_frames, side, side), rollout.caption.states, rollout.caption.mask)
+    found = memory.context(state.memory[0], conditions)
+    frames, are_valid = (x[0].unflatten(0, (-1, side**2))[: -network.segment_frames] for x in found[:2])
+    return {tuple(frame.flatten().tolist()) for frame, valid in zip(frames, are_valid, strict=True) if valid.all()}
 
 
 @pytest.mark.parametrize("kind", MEMORIES)

@@ -70,7 +70,9 @@ def test_every_experiment_of_a_file_can_be_built_and_kept(file: str) -> None:
         assert from_json(Experiment, json.loads(json.dumps(asdict(experiment)))) == experiment, name
 
 
-@pytest.mark.parametrize("name", ["sink", "archive", "adaptive", "state_space", "slots", "bank", "short_context"])
+@pytest.mark.parametrize(
+    "name", ["sink", "archive", "adaptive", "multimodal", "state_space", "slots", "bank", "short_context"]
+)
 def test_the_kinds_that_are_compared_hold_as_many_bytes(name: str) -> None:
     assert (
         bytes_of(name) == bytes_of("hierarchical") == 12 * bytes_of("recurrent") // 4 == 12 * bytes_of("context") // 80

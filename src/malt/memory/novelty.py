@@ -5,6 +5,7 @@ Every list decides for itself, all of them at once, and what is kept carries its
 """
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -57,31 +58,44 @@ def keep_new_frame(frames: State, frame: State, novelty: Novelty) -> State:
 def keep_new(entries: State, new: State, novelty: Novelty) -> State:
     """Lists of entries (p, e, d) after one more token each (p, 1, d); where that does not count, they are as they were."""
     tokens, valid = side_by_side(entries, new)
-    gone, into, merges = _decide(State(tokens, valid), novelty)
-    index = torch.arange(valid.shape[1], device=gone.device)
+    choice = choose(State(tokens, valid), novelty)
     if novelty.merge:
-        changed = merges[:, None] & (index == into[:, None])
-        mixed = torch.lerp(tokens, _pick(tokens, gone[:, None]), novelty.merge)
+        index = torch.arange(valid.shape[1], device=valid.device)
+        changed = choice.merges[:, None] & (index == choice.into[:, None])
+        mixed = torch.lerp(tokens, pick(tokens, choice.gone[:, None]), novelty.merge)
         tokens = torch.where(changed[..., None], unit_rms(mixed), tokens)
-    left = index[:-1] + (index[:-1] >= gone[:, None])
-    return State(_pick(tokens, left), valid.gather(1, left))
+    return State(pick(tokens, choice.stay), valid.gather(1, choice.stay))
+
+
+class Choice(NamedTuple):
+    """Which entries stay, in their order, and which one goes; which it resembles most, and whether it is merged into that."""
+
+    stay: Int[Tensor, "p e"]
+    gone: Int[Tensor, " p"]
+    into: Int[Tensor, " p"]
+    merges: Bool[Tensor, " p"]
 
 
 @torch.no_grad()
-def _decide(entries: State, novelty: Novelty) -> tuple[Int[Tensor, " p"], Int[Tensor, " p"], Bool[Tensor, " p"]]:
-    """Which of the entries, the new one last, goes; which one it resembles most; whether it is merged into that one."""
+def choose(entries: State, novelty: Novelty) -> Choice:
+    """Which of the entries (p, e + 1, d), the new one last, has to go."""
     last = entries.valid.shape[1] - 1
     alike = _cosines(entries)
     nearest, of_new = alike[:, last].max(dim=1)
     counts, stored = entries.valid[:, last], entries.valid[:, :last].sum(dim=1)
     resembles = (nearest >= novelty.threshold) & (stored >= novelty.floor)
-    has_room = stored < last
+    takes_place = counts & ~resembles & (stored < last)  # an unwritten one, in front
     pair = alike.flatten(1).argmax(dim=1)
     newer, older = pair // (last + 1), pair % (last + 1)
-    takes_place = counts & ~resembles & has_room  # in front, where places are unwritten
-    stays = ~counts | resembles
-    gone = torch.where(takes_place, 0, torch.where(stays, last, newer))
-    return gone, torch.where(resembles, of_new, older), counts & ~takes_place
+    gone = torch.where(takes_place, 0, torch.where(~counts | resembles, last, newer))
+    left = torch.arange(last, device=gone.device)
+    stay = left + (left >= gone[:, None])
+    return Choice(stay, gone, torch.where(resembles, of_new, older), counts & ~takes_place)
+
+
+def pick(tokens: Float[Tensor, "p n d"], index: Int[Tensor, "p m"]) -> Float[Tensor, "p m d"]:
+    """The tokens of each list at these places of it."""
+    return tokens.gather(1, index[..., None].expand(-1, -1, tokens.shape[-1]))
 
 
 def _cosines(entries: State) -> Float[Tensor, "p n n"]:
@@ -91,7 +105,3 @@ def _cosines(entries: State) -> Float[Tensor, "p n n"]:
         alike = unit @ unit.mT
     pairs = entries.valid[:, :, None] & entries.valid[:, None, :]
     return alike.masked_fill(~pairs.tril(-1), -2.0)
-
-
-def _pick(tokens: Float[Tensor, "p n d"], index: Int[Tensor, "p m"]) -> Float[Tensor, "p m d"]:
-    return tokens.gather(1, index[..., None].expand(-1, -1, tokens.shape[-1]))

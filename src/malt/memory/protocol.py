@@ -97,6 +97,15 @@ class ContextMemory(LayerMemory, Protocol):
 
 
 @runtime_checkable
+class SteeredMemory(ContextMemory, Protocol):
+    """A memory that shows what was written under such a caption as that of now, and so need not be emptied for a new one."""
+
+    def relevance(self, state: State, conditions: Conditions) -> Float[Tensor, "b e"]:
+        """How near the caption of each entry is to that of now, from -1 to 1; what is above 0 may be read."""
+        ...
+
+
+@runtime_checkable
 class ResidualMemory(LayerMemory, Protocol):
     """A memory that adds what it has to say to the hidden state, behind the layer's attention."""
 

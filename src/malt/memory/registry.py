@@ -10,6 +10,7 @@ from malt.memory.adaptive import AdaptiveConfig, AdaptiveMemory
 from malt.memory.bank import BankConfig, BankMemory
 from malt.memory.context import ContextConfig, LongContextMemory
 from malt.memory.hierarchical import HierarchicalConfig, HierarchicalMemory
+from malt.memory.multimodal import MultimodalConfig, MultimodalMemory
 from malt.memory.none import NoConfig, NoMemory
 from malt.memory.protocol import LayerMemory
 from malt.memory.recurrent import RecurrentConfig, RecurrentMemory
@@ -40,6 +41,7 @@ KINDS = {
     "recurrent": MemoryKind(RecurrentConfig, RecurrentMemory),
     "hierarchical": MemoryKind(HierarchicalConfig, HierarchicalMemory, size="num_pooled"),
     "adaptive": MemoryKind(AdaptiveConfig, AdaptiveMemory, size="cap"),
+    "multimodal": MemoryKind(MultimodalConfig, MultimodalMemory, size="num_entries"),
     "context": MemoryKind(ContextConfig, LongContextMemory, size="num_segments"),
     "state_space": MemoryKind(StateSpaceConfig, StateSpaceMemory, size="state_size"),
     "slots": MemoryKind(SlotConfig, SlotMemory, size="num_slots"),

@@ -19,6 +19,7 @@ from malt.diffusion.guidance import Guidance, Guided
 from malt.diffusion.partial import FrameVelocity, KnownAt, KnownFrames, sample_part
 from malt.diffusion.sampling import Scheduler, StepEnd
 from malt.errors import MaltError, UsageError
+from malt.memory.protocol import SteeredMemory
 from malt.memory.state import Memory, in_half, move, num_bytes
 from malt.models.video_model import VideoModel
 from malt.rollouts.base import ActionPolicy, RolloutState, Segment, stream_segments
@@ -113,13 +114,15 @@ class MaltRollout:
     def rebuild_memory(self, state: RolloutState) -> RolloutState:
         """The same video with its tail remembered again under this rollout's caption, and nothing before it.
 
-        So a new prompt takes over: what was remembered under the old one would bring back what that one named.
+        So a new prompt takes over: what was remembered under the old one would bring back what that one named. A memory that
+        the prompt steers is kept: it shows what was remembered under this one.
         """
         count, actions = self.transformer.segment_frames, state.tail_actions
         if state.tail is None or state.tail.shape[1] < count:
             return state
         seen = last(state.tail, count), None if actions is None else last(actions, count)
-        return replace(state, memory=self._remember(self._nothing(), *seen))
+        is_steered = any(isinstance(memory, SteeredMemory) for memory in self.transformer.memory_modules())
+        return replace(state, memory=self._remember(state.memory if is_steered else self._nothing(), *seen))
 
     def encode(
         self, frames: Float[Tensor, "b t 3 H W"], actions: Float[Tensor, "b t a"] | None, cache: object
