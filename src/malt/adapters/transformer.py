@@ -108,7 +108,9 @@ class AdaptedTransformer3DModel(nn.Module):
     def empty_memory(self, batch: int, height: int, width: int) -> Memory:
         """A memory in which nothing has been written, for `batch` videos of `height` x `width` latent pixels."""
         layout = self._layout(self.segment_frames, height, width, 0)
-        return self.adapter.empty(batch, layout, torch.empty(0, dtype=self.adapter.dtype, device=self.device))
+        weight = next(self.adapter.parameters(), None)
+        dtype = self.dtype if weight is None else weight.dtype
+        return self.adapter.empty(batch, layout, torch.empty(0, dtype=dtype, device=self.device))
 
     def memory_bytes(self, batch: int, height: int, width: int) -> int:
         """What a memory of `batch` videos of `height` x `width` latent pixels takes, in bytes, from shapes alone."""

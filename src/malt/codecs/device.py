@@ -2,6 +2,7 @@
 
 import torch
 from diffusers.utils.accelerate_utils import apply_forward_hook
+from diffusers.utils.torch_utils import get_module_execution_device
 from torch import nn
 
 from malt.models.video_model import VideoModel
@@ -17,7 +18,5 @@ def execution_device(model: nn.Module | VideoModel) -> torch.device:
     """The device to hand a model tensors on."""
     if not isinstance(model, nn.Module):
         return model.device
-    hooks = (getattr(module, "_hf_hook", None) for module in model.modules())
-    devices = (getattr(hook, "execution_device", None) for hook in hooks)
-    device = next((device for device in devices if device is not None), None)
-    return torch.device(device) if device is not None else next(model.parameters()).device
+    found: torch.device = get_module_execution_device(model)
+    return found

@@ -23,7 +23,7 @@ def check_checkpoint(path: Path) -> None:
     index_file = path / "model_index.json"
     if not index_file.is_file():
         raise CheckpointError(f"{path} is not a checkpoint (it has no model_index.json); give the folder that has one")
-    index = _read_json(index_file)
+    index = read_json(index_file)
     if index.get("_class_name") != "MaltPipeline":
         raise CheckpointError(
             f"{path} holds a {index.get('_class_name')}, not a MaltPipeline; choose another checkpoint"
@@ -32,14 +32,14 @@ def check_checkpoint(path: Path) -> None:
         if name not in index or not (path / name).is_dir():
             raise CheckpointError(f"the checkpoint {path} lacks its {name}; copy it again, whole")
     for name in MODELS:
-        _check_model(path / name)
+        check_model(path / name)
 
 
 def weight_files(folder: Path) -> list[Path]:
     """List the safetensors files of one model, every shard its index names included, whether there or not."""
     named: set[Path] = set(folder.glob("*.safetensors"))
     for index in folder.glob("*.safetensors.index.json"):
-        weight_map = _read_json(index).get("weight_map")
+        weight_map = read_json(index).get("weight_map")
         if not isinstance(weight_map, dict):
             raise CheckpointError(f"{index} is damaged: it says of no shard; copy the checkpoint again")
         named.update(folder / shard for shard in weight_map.values())
@@ -66,11 +66,12 @@ def only_variant(path: Path) -> str | None:
     return names.pop() if len(names) == 1 else None
 
 
-def _check_model(folder: Path) -> None:
+def check_model(folder: Path) -> None:
+    """Raise a `CheckpointError` unless a folder has one model, whole, in safetensors."""
     config = folder / "config.json"
     if not config.is_file():
         raise CheckpointError(f"{folder} has no config.json; copy the checkpoint again, whole")
-    _read_json(config)
+    read_json(config)
     if not weight_files(folder):
         raise CheckpointError(_no_weights(folder))
     tensor_names(folder)
@@ -96,7 +97,12 @@ def _names_in(file: Path) -> list[str]:
         raise CheckpointError(f"{file} is damaged or cut short; copy it again") from error
 
 
-def _read_json(file: Path) -> dict[str, object]:
+def read_json(file: Path) -> dict[str, object]:
+    """The object in a JSON file.
+
+    Raises:
+        CheckpointError: there is none in it.
+    """
     try:
         content: object = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:

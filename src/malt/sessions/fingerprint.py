@@ -4,9 +4,10 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -35,15 +36,32 @@ class ModelIdentity:
         return f"{self.name} ({self.sha256[:12]})"
 
 
+@runtime_checkable
+class OnBase(Protocol):
+    """A pipeline of a pretrained base whose files say which base it is."""
+
+    @property
+    def base_identity(self) -> str | None:
+        """The hash of the files and the type of the weights; None where there are no files."""
+        ...
+
+    def beside_base(self) -> Iterator[tuple[str, Tensor]]:
+        """Names and tensors of what is not in them: an adapter, LoRAs."""
+        ...
+
+
 def identify(pipe: SessionPipeline) -> ModelIdentity:
-    """Name and hash of a pipeline, from its tensors and settings.
+    """Name and hash of a pipeline, from its tensors and settings; of a pretrained base, from its files.
 
     Neither what a LoRA is called nor whether the model was compiled is part of it. The hash of a large model is kept, by
     checksums of its tensors, in `malt/fingerprints.json` of the user's cache: taken once, it is looked up from then on.
     """
-    tensors = dict(_tensors(pipe))
     settings = b"".join(_settings(getattr(pipe, part).config) for part in ("transformer", "vae", "scheduler"))
     settings += json.dumps(pipe.config.get("context_noise")).encode()
+    if isinstance(pipe, OnBase) and (base := pipe.base_identity) is not None:
+        settings += base.encode()
+        return ModelIdentity(_name(pipe), _hash(dict(_plain(pipe.beside_base())), settings))
+    tensors = dict(_tensors(pipe))
     large = sum(tensor.nbytes for tensor in tensors.values()) >= LARGE
     return ModelIdentity(_name(pipe), _kept_hash(tensors, settings) if large else _hash(tensors, settings))
 
@@ -56,9 +74,14 @@ def tensor_bytes(tensor: Tensor) -> memoryview:
 def _tensors(pipe: SessionPipeline) -> Iterator[tuple[str, Tensor]]:
     for part in ("transformer", "vae", "text_encoder"):
         model: nn.Module = getattr(pipe, part)
-        adapters: dict[str, str] = {}
-        for name, tensor in model.state_dict().items():
-            yield f"{part}.{_plain_name(name, adapters)}", tensor
+        for name, tensor in _plain(model.state_dict().items()):
+            yield f"{part}.{name}", tensor
+
+
+def _plain(tensors: Iterable[tuple[str, Tensor]]) -> Iterator[tuple[str, Tensor]]:
+    adapters: dict[str, str] = {}
+    for name, tensor in tensors:
+        yield _plain_name(name, adapters), tensor
 
 
 def _plain_name(name: str, adapters: dict[str, str]) -> str:

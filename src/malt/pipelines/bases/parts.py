@@ -1,0 +1,90 @@
+"""What a pretrained base's own pipeline knows beside its networks, and how it makes conditions of words.
+
+How to add a family. Write a subclass of `BaseParts` here that says what differs from Wan, and name the pipelines it serves
+in `PARTS` of the registry. Sizes, steps and guidance are read from the pipeline's own call.
+"""
+
+import inspect
+from typing import Any
+
+import torch
+
+from malt.diffusion.base_schedule import BaseSchedule
+from malt.diffusion.caption import Caption
+from malt.diffusion.guidance import Guidance
+from malt.diffusion.schedulers import flow_scheduler
+
+
+class BaseParts:
+    """Of one pipeline of diffusers; as it stands here, those of a pipeline like Wan's.
+
+    frame_rate: frames a second. knows_levels: whether the base learned a noise level for every frame; else what stands before
+    a segment has the noise level of the segment.
+    """
+
+    frame_rate: float = 16.0
+    knows_levels: bool = False
+
+    def __init__(self, pipe: Any) -> None:
+        self.pipe = pipe
+
+    def default(self, name: str, otherwise: Any = None) -> Any:
+        """What the pipeline takes where a call does not say."""
+        found = inspect.signature(type(self.pipe).__call__).parameters.get(name)
+        given = None if found is None or found.default is inspect.Parameter.empty else found.default
+        return otherwise if given is None else given
+
+    @property
+    def frame_size(self) -> tuple[int, int]:
+        """Height and width of the videos that the base learned from."""
+        return self.default("height", 480), self.default("width", 832)
+
+    @property
+    def num_frames(self) -> int:
+        """How long a clip of the base is."""
+        return int(self.default("num_frames", 81))
+
+    @property
+    def num_steps(self) -> int:
+        """Denoising steps."""
+        return int(self.default("num_inference_steps", 50))
+
+    @property
+    def guidance_scale(self) -> float:
+        """How closely the prompt is followed."""
+        return float(self.default("guidance_scale", 5.0))
+
+    def window(self, num_latents: int) -> int:
+        """How many latent frames of a clip of so many are to be those before it, where the clip goes on."""
+        return max(1, num_latents // 4)
+
+    def encode(self, prompts: list[str], negatives: list[str] | None, times: int) -> tuple[Caption, Caption]:
+        """Conditions of so many videos of each prompt, and of what they are led away from; None where they are not led."""
+        states, others = self.pipe.encode_prompt(
+            prompts, negatives, negatives is not None, times, max_sequence_length=self.default("max_sequence_length")
+        )
+        caption = plain_caption(states)
+        return caption, caption if others is None else plain_caption(others)
+
+    def guided(self, caption: Caption, scale: float) -> Caption:
+        """The conditions of a base that is told how closely to follow the prompt; of others, what they were."""
+        return caption
+
+    def guidance(self, scale: float, memory: float) -> Guidance:
+        """How passes are weighed."""
+        return Guidance(text=scale, memory=memory)
+
+    def schedule(self, num_latents: int, latent_size: tuple[int, int], num_steps: int) -> BaseSchedule:
+        """The steps in which a clip of this size is made."""
+        return BaseSchedule(flow_scheduler(self.pipe.scheduler, num_steps))
+
+
+def plain_caption(states: torch.Tensor, mask: torch.Tensor | None = None, **added: torch.Tensor) -> Caption:
+    """A caption of which all tokens count, or those of a mask."""
+    counting = torch.ones(states.shape[:2], dtype=torch.bool, device=states.device) if mask is None else mask.bool()
+    return Caption(states, counting, added)
+
+
+def linear_sigmas(num_steps: int) -> list[float]:
+    """Equal steps from 1 to a step above 0."""
+    return [1 - n / num_steps for n in range(num_steps)]
