@@ -11,6 +11,7 @@ from diffusers import (
     LTXVideoTransformer3DModel,
     SkyReelsV2Transformer3DModel,
     WanTransformer3DModel,
+    WanVACETransformer3DModel,
 )
 from diffusers.models.embeddings import get_3d_rotary_pos_embed
 from einops import rearrange, repeat
@@ -121,6 +122,28 @@ def _call_wan(base: Any, latents: Tensor, levels: Tensor, told: dict[str, Tensor
     return rearrange(base(video, timestep, text, return_dict=False)[0], "b c s h w -> b s c h w")
 
 
+def _call_wan_i2v(base: Any, latents: Tensor, levels: Tensor, told: dict[str, Tensor]) -> Tensor:
+    cells = latents.shape[-1] * latents.shape[-2] // 4
+    timestep = 1000 * levels[:, 0] if _uniform(levels) else repeat(1000 * levels, "b s -> b (s n)", n=cells)
+    video = rearrange(torch.cat([latents, told["known_latents"]], dim=2), "b s c h w -> b c s h w").to(base.dtype)
+    text, image = (
+        torch.zeros(len(latents), 512, 16, dtype=base.dtype),
+        told["encoder_hidden_states_image"].to(base.dtype),
+    )
+    text[:, :TEXT] = told["encoder_hidden_states"].to(base.dtype)
+    made = base(video, timestep, text, encoder_hidden_states_image=image, return_dict=False)[0]
+    return rearrange(made, "b c s h w -> b s c h w")
+
+
+def _call_vace(base: Any, latents: Tensor, levels: Tensor, told: dict[str, Tensor]) -> Tensor:
+    video, control = (
+        rearrange(x, "b s c h w -> b c s h w").to(base.dtype) for x in (latents, told["control_hidden_states"])
+    )
+    text = told["encoder_hidden_states"].to(base.dtype)
+    made = base(video, 1000 * levels[:, 0], text, control_hidden_states=control, return_dict=False)[0]
+    return rearrange(made, "b c s h w -> b s c h w")
+
+
 def _call_skyreels(base: Any, latents: Tensor, levels: Tensor, told: dict[str, Tensor]) -> Tensor:
     forcing = not _uniform(levels)
     timestep = 1000 * (levels if forcing else levels[:, 0])
@@ -187,6 +210,16 @@ def _ltx() -> LTXVideoTransformer3DModel:
 TINY_BASES = {
     "wan": TinyBase(lambda: WanTransformer3DModel(**wan_sizes()), _call_wan),
     "skyreels-v2": TinyBase(lambda: SkyReelsV2Transformer3DModel(**wan_sizes()), _call_skyreels),
+    "wan-i2v": TinyBase(
+        lambda: WanTransformer3DModel(**wan_sizes(in_channels=36, image_dim=8, added_kv_proj_dim=24)),
+        _call_wan_i2v,
+        added=(("known_latents", (FRAMES, 20, SIDE, SIDE)), ("encoder_hidden_states_image", (3, 8))),
+    ),
+    "wan-vace": TinyBase(
+        lambda: WanVACETransformer3DModel(**wan_sizes(vace_layers=[0, 2], vace_in_channels=6)),
+        _call_vace,
+        added=(("control_hidden_states", (FRAMES, 6, SIDE, SIDE)),),
+    ),
     "ltx-video": TinyBase(_ltx, _call_ltx, channels=8),
     "cogvideox": TinyBase(_cogvideox, _call_cogvideox, channels=8),
 }

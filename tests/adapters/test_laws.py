@@ -11,6 +11,7 @@ from torch import Tensor
 
 from malt.adapters import AdaptedTransformer3DModel, remove_memory
 from malt.adapters.blocks import Blocks
+from malt.memory import registry
 from malt.memory.state import Memory, in_half, num_bytes
 from tiny_bases import BATCH, FRAMES, SIDE, TINY_BASES, TinyBase, remember, run
 
@@ -18,11 +19,17 @@ PRECISIONS = (torch.float32, torch.bfloat16)
 KINDS: dict[str, dict[str, Any]] = {
     "recurrent": {"memory": "recurrent"},
     "hierarchical": {"memory": "hierarchical", "memory_size": 2, "every": 2},
+    "adaptive": {"memory": "adaptive", "memory_size": 2},
+    "context": {"memory": "context", "memory_size": 2},
+    "state_space": {"memory": "state_space", "memory_size": 4, "memory_width": 8},
     "slots": {"memory": "slots", "memory_size": 4, "memory_width": 8},
     "bank": {"memory": "bank", "memory_size": 32, "memory_width": 8},
     "hierarchical, behind": {"memory": "hierarchical", "memory_size": 2, "memory_width": 16, "read": "behind"},
     "slots, behind": {"memory": "slots", "memory_size": 4, "memory_width": 8, "read": "behind"},
 }
+EVERYWHERE = ("hierarchical", "bank", "slots, behind")  # the ways to read, for every family; the other kinds for one
+CASES = [(tiny, kind) for kind in KINDS for tiny in TINY_BASES if tiny == "wan" or kind in EVERYWHERE]
+each_kind = pytest.mark.parametrize(("tiny", "kind"), CASES, indirect=["tiny"])
 
 
 def remembering(tiny: TinyBase, kind: str, base: Any = None, **settings: Any) -> AdaptedTransformer3DModel:
@@ -39,12 +46,16 @@ def tiny(request: pytest.FixtureRequest) -> TinyBase:
     return TINY_BASES[request.param]
 
 
+def test_the_laws_are_tried_on_every_kind_of_memory() -> None:
+    assert {settings["memory"] for settings in KINDS.values()} >= registry.KINDS.keys() - {"none"}
+
+
 def levels_of(tiny: TinyBase) -> list[float | None]:
     """A noise level for all frames, and, where the family has it, one for each."""
     return [0.6, None] if tiny.adapted().family.levels_per_frame else [0.6]
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@each_kind
 @pytest.mark.parametrize("dtype", PRECISIONS, ids=str)
 @torch.no_grad()
 def test_an_empty_memory_is_the_base_bit_for_bit(tiny: TinyBase, dtype: torch.dtype, kind: str) -> None:
@@ -83,7 +94,7 @@ def test_a_base_is_itself_again_when_its_adapter_is_taken_off(tiny: TinyBase) ->
     }
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@each_kind
 @torch.no_grad()
 def test_what_is_remembered_changes_what_is_made(tiny: TinyBase, kind: str) -> None:
     model, given = remembering(tiny, kind), tiny.given()
@@ -105,7 +116,7 @@ def test_each_video_of_a_batch_has_its_own_memory(tiny: TinyBase) -> None:
     assert torch.allclose(mixed[1], run(model, given).velocity[1], atol=1e-5)
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@each_kind
 @torch.no_grad()
 def test_later_steps_of_a_segment_may_use_the_keys_of_the_first(tiny: TinyBase, kind: str) -> None:
     model, given = remembering(tiny, kind), tiny.given()
@@ -116,7 +127,7 @@ def test_later_steps_of_a_segment_may_use_the_keys_of_the_first(tiny: TinyBase, 
     assert all(a is b for a, b in zip(first.memory, memory, strict=True))
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@each_kind
 def test_gradients_with_checkpointing_are_those_without(tiny: TinyBase, kind: str) -> None:
     model = remembering(tiny, kind, context_frames=int(levels_of(tiny)[-1] is None))
     plain = gradients(tiny, model)
@@ -220,7 +231,7 @@ def test_remembered_tokens_are_shown_as_the_base_shows_its_own_without_noise(tin
     assert torch.allclose(seen[0][:, -shown.shape[1] :], shown, atol=1e-5)
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@each_kind
 @torch.no_grad()
 def test_the_size_of_a_memory_is_told_before_it_begins_and_stays(tiny: TinyBase, kind: str) -> None:
     model = remembering(tiny, kind)
@@ -230,7 +241,7 @@ def test_the_size_of_a_memory_is_told_before_it_begins_and_stays(tiny: TinyBase,
         assert num_bytes(in_half(remember(tiny, model, segments))) == told
 
 
-@pytest.mark.parametrize("kind", ["bank", "hierarchical, behind", "slots, behind"])
+@pytest.mark.parametrize("kind", ["bank", "slots, behind"])
 @torch.no_grad()
 def test_an_untrained_memory_behind_the_blocks_changes_nothing(tiny: TinyBase, kind: str) -> None:
     model, given = tiny.adapted(**KINDS[kind]), tiny.given()

@@ -9,10 +9,12 @@ from malt.adapters.family import Family
 from malt.adapters.ltx import LTXVideo
 from malt.adapters.skyreels import SkyReelsV2
 from malt.adapters.wan import Wan
+from malt.adapters.wan_vace import WanVACE
 from malt.errors import UsageError
 
 FAMILIES: dict[str, type[Family]] = {
     "WanTransformer3DModel": Wan,
+    "WanVACETransformer3DModel": WanVACE,
     "SkyReelsV2Transformer3DModel": SkyReelsV2,
     "LTXVideoTransformer3DModel": LTXVideo,
     "CogVideoXTransformer3DModel": CogVideoX,
