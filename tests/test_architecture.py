@@ -44,7 +44,7 @@ MAY_IMPORT = {
         "threads",
         "unicode",
     },
-    "data": {"codecs", "errors", "media", "models", "precision", "worlds"},
+    "data": {"codecs", "diffusion", "errors", "media", "models", "precision", "worlds"},  # captions are stored, encoded
     "evaluation": {"errors", "media", "memory", "pipelines", "rollouts", "sessions", "worlds"},
     "training": {
         "codecs",

@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
-from malt.commands.checks import check_above_zero, check_count
+from malt.commands.checks import check_above_zero, check_count, check_one_of
+from malt.commands.encode_captions import encode_captions, fetch_base
 from malt.commands.model_options import choose_device, silence_libraries
 from malt.commands.option import Positional
 from malt.commands.progress import frame_progress
@@ -37,8 +38,11 @@ class EncodeCommand:
     out: Path
     """Folder of the shards; one that an earlier run wrote with the same settings is gone on with."""
     codec: Path | None = None
-    """Folder of an autoencoder or of a model with one: ours, or an AutoencoderKL, AutoencoderTiny or AutoencoderKLWan of
-    diffusers; that of the default model if not given."""
+    """Folder of an autoencoder or of a model with one: ours, or one of diffusers that there is a codec for; that of the
+    default model if not given."""
+    base: str | None = None
+    """A pretrained pipeline of diffusers, its folder or its identifier on the Hugging Face hub: latents by its autoencoder,
+    and captions by its text encoders, each stored once; what `malt adapt` learns from."""
     height: int | None = None
     """Height of the frames in pixels; the size that the autoencoder learned from if not given."""
     width: int | None = None
@@ -78,6 +82,7 @@ class EncodeCommand:
 
         with interruptible():
             self._check_numbers()
+            check_one_of(base=self.base, codec=self.codec)
             videos = find_videos(self.videos, self.captions)
             broken = self._encode(videos)
         if broken:
@@ -107,9 +112,13 @@ class EncodeCommand:
         device = choose_device(self.device)
         silence_libraries()
         use_threads(self.threads)
-        autoencoder = load_autoencoder(self.codec).to(device)
+        folder = self.codec if self.base is None else fetch_base(self.base)
+        size, fps = self._frames(folder)
+        share = videos[self.rank :: self.world_size]
+        text = None if folder is None or self.base is None else self._encode_captions(folder, share, size, fps, device)
+        autoencoder = load_autoencoder(folder).to(device)
         codec = codec_of(autoencoder)
-        encoding = self._encoding(autoencoder, codec, videos)
+        encoding = self._encoding(autoencoder, size, fps, videos, text)
         with shard_writer(self.out, self.rank, self.shard_megabytes * 1024**2) as writer:
             check_encoding(self.out, encoding.told())
             if self.rank == 0:
@@ -128,24 +137,62 @@ class EncodeCommand:
         print(f"malt: encoded {len(share) - len(broken)} videos into {self.out}{others}")
         return broken
 
-    def _encoding(self, autoencoder: "nn.Module", codec: "Codec", videos: "list[VideoFile]") -> "EncodingConfig":
-        from malt.data.codec_fingerprint import identify
-        from malt.data.encoding import EncodingConfig
-        from malt.data.video_folder import shared_actions
+    def _frames(self, folder: Path | None) -> tuple[tuple[int, int], float | None]:
+        """Height and width of the frames, and frames a second where they are not each video's own."""
+        from malt.codecs.registry import codec_of
+        from malt.pipelines.autoencoder_loading import autoencoder_without_weights
+        from malt.pipelines.base_defaults import default_frame_rate, default_frame_size
+        from malt.pipelines.packaged import default_checkpoint
 
+        autoencoder = autoencoder_without_weights(folder or default_checkpoint())
         config = dict(autoencoder.config)  # type: ignore[arg-type]
-        own = config.get("frame_size") or (None, None)
+        own, rate = config.get("frame_size") or (None, None), config.get("frame_rate")
+        if folder is not None and self.base is not None:
+            own, rate = default_frame_size(folder), default_frame_rate(folder)
         height, width = self.height or own[0], self.width or own[1]
         if height is None or width is None:
             raise UsageError("this autoencoder does not say what size of frames it is for; give --height and --width")
-        multiple = codec.space_compression
+        multiple = codec_of(autoencoder).space_compression
         if height % multiple or width % multiple:
             raise UsageError(
                 f"{width}x{height} does not fit this autoencoder; give sides that are multiples of {multiple}"
             )
+        return (height, width), self.fps or rate
+
+    def _encode_captions(
+        self, folder: Path, videos: "list[VideoFile]", size: tuple[int, int], fps: float | None, device: str
+    ) -> str:
+        """Store the captions of these videos as the base's text encoders give them; returns what tells these from others."""
+        from malt.data.shard_writer import compare_encoding
+        from malt.data.text_fingerprint import identify_text
+        from malt.precision import choose_precision
+
+        text = identify_text(folder, self.base)
+        compare_encoding(self.out, {"text_encoder": text.digest, "size": [*size], "fps": fps})
+        encode_captions(
+            folder,
+            (video.caption for video in videos),
+            self.out,
+            text,
+            choose_precision(self.precision, device),
+            device,
+        )
+        return text.digest
+
+    def _encoding(
+        self,
+        autoencoder: "nn.Module",
+        size: tuple[int, int],
+        fps: float | None,
+        videos: "list[VideoFile]",
+        text: str | None,
+    ) -> "EncodingConfig":
+        from malt.data.codec_fingerprint import identify
+        from malt.data.encoding import EncodingConfig
+        from malt.data.video_folder import shared_actions
+
         actions = () if self.ignore_actions else shared_actions(videos)
-        fps = self.fps or config.get("frame_rate")
-        return EncodingConfig(codec=identify(autoencoder), size=(height, width), fps=fps, action_names=actions)
+        return EncodingConfig(codec=identify(autoencoder), size=size, fps=fps, action_names=actions, text_encoder=text)
 
     def _write(
         self, videos: "list[VideoFile]", codec: "Codec", encoding: "EncodingConfig", writer: "ShardWriter", device: str

@@ -31,11 +31,13 @@ class EncodingConfig:
     size: tuple[int, int]  # height and width of the frames
     fps: float | None = None  # frames a second; None for each video's own
     action_names: tuple[str, ...] = ()  # empty: nobody acts, or it is not to be known
+    text_encoder: str | None = None  # digest of what encoded the captions; None where they are kept as words alone
 
     def told(self) -> dict[str, Any]:
         """As it stands in JSON."""
         codec = {"name": self.codec.name, "digest": self.codec.digest}
-        return {"codec": codec, "size": [*self.size], "fps": self.fps, "actions": [*self.action_names]}
+        told = {"codec": codec, "size": [*self.size], "fps": self.fps, "actions": [*self.action_names]}
+        return told | ({"text_encoder": self.text_encoder} if self.text_encoder else {})
 
 
 class EncodingProgress(NamedTuple):

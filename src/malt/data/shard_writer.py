@@ -167,6 +167,18 @@ def check_encoding(folder: Path, told: dict[str, Any]) -> None:
     path = folder / ENCODING
     if not path.exists():
         write_whole(path, json.dumps(told, indent=1))
+    compare_encoding(folder, told)
+
+
+def compare_encoding(folder: Path, told: dict[str, Any]) -> None:
+    """Hold a part of what is asked for now against what was noted in the folder, if anything was.
+
+    Raises:
+        UsageError: the folder holds shards that are made in another way.
+    """
+    path = folder / ENCODING
+    if not path.exists():
+        return
     try:
         noted = dict(json.loads(path.read_text(encoding="utf-8")).items())
     except (ValueError, AttributeError) as error:

@@ -11,6 +11,7 @@ from torch import nn
 from malt.codecs.registry import CODECS
 from malt.errors import CheckpointError
 from malt.models.autoencoder import AutoencoderMalt
+from malt.pipelines.base_folder import check_not_pickled
 from malt.pipelines.checkpoint_check import WHAT_LOADING_RAISES, tensor_names
 from malt.pipelines.loading import missing_tensors
 from malt.pipelines.packaged import default_checkpoint
@@ -24,6 +25,7 @@ def load_autoencoder(folder: Path | None = None) -> nn.Module:
     """
     path = _folder_of(default_checkpoint() if folder is None else folder)
     kind = _class_of(path)
+    check_not_pickled(path)
     try:
         model: nn.Module = kind.from_pretrained(
             path, torch_dtype=torch.float32, local_files_only=True, use_safetensors=True

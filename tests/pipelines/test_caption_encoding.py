@@ -1,0 +1,78 @@
+"""Laws of captions through a pretrained pipeline's own text encoders: what the pipeline itself would give its transformer."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from diffusers import DiffusionPipeline
+
+import tiny_pretrained
+from malt.diffusion.caption import Caption
+from malt.errors import CheckpointError, UsageError
+from malt.pipelines.caption_encoding import CaptionEncoder
+
+RED = "a red circle passes behind a wall"
+BASES = [tiny_pretrained.wan, tiny_pretrained.ltx, tiny_pretrained.cogvideox, tiny_pretrained.hunyuan]
+
+
+@pytest.fixture(scope="module")
+def wan(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny_pretrained.wan(tmp_path_factory.mktemp("base") / "wan")
+
+
+@pytest.mark.parametrize(
+    ("build", "length"),
+    list(zip(BASES, (512, 128, 226, 256), strict=True)),
+    ids=lambda value: getattr(value, "__name__", ""),
+)
+def test_captions_are_what_the_pipeline_gives_its_transformer(
+    tmp_path: Path, build: Callable[[Path], Path], length: int
+) -> None:
+    folder = build(tmp_path / "base")
+    caption, pipe = CaptionEncoder(folder)([RED, ""]), DiffusionPipeline.from_pretrained(folder)
+    given = pipe.encode_prompt(prompt=[RED, ""], max_sequence_length=length, device=torch.device("cpu"))
+    torch.testing.assert_close(caption.states, given[0], rtol=1e-5, atol=1e-5)
+    assert caption.states.shape[:2] == caption.mask.shape == (2, length)
+    if build is tiny_pretrained.hunyuan:
+        torch.testing.assert_close(caption.added["pooled_projections"], given[1], rtol=1e-5, atol=1e-5)
+        assert torch.equal(caption.mask, given[2].bool())
+    if build is tiny_pretrained.ltx:
+        assert torch.equal(caption.mask, given[1].bool())
+
+
+def test_where_a_pipeline_pads_with_zeros_the_mask_says_which_tokens_are_of_the_caption(wan: Path) -> None:
+    caption = CaptionEncoder(wan)([RED, ""])
+    assert caption.mask.sum(dim=1).tolist() == [len(RED.split()) + 1, 1]
+    assert not caption.states[~caption.mask].any()
+
+
+def test_a_caption_does_not_depend_on_those_beside_it(wan: Path) -> None:
+    encode = CaptionEncoder(wan)
+    assert torch.equal(encode([RED, ""]).states, Caption.join([encode([RED]), encode([""])]).states)
+
+
+def test_nothing_but_the_text_encoders_is_loaded(wan: Path) -> None:
+    pipe = CaptionEncoder(wan).pipe
+    assert (pipe.transformer, pipe.vae) == (None, None)
+
+
+def test_a_base_whose_captions_are_not_known_is_refused_with_those_that_are(tmp_path: Path) -> None:
+    (tmp_path / "model_index.json").write_text(
+        '{"_class_name": "OtherPipeline", "transformer": ["diffusers", "Other"]}'
+    )
+    with pytest.raises(
+        UsageError, match="OtherPipeline with a Other, .* give a base with one of WanTransformer3DModel, .*"
+    ):
+        CaptionEncoder(tmp_path)
+
+
+def test_pickled_and_missing_text_encoders_are_refused_in_a_sentence(tmp_path: Path) -> None:
+    folder = tiny_pretrained.wan(tmp_path / "base")
+    weights = folder / "text_encoder" / "model.safetensors"
+    weights.rename(folder / "text_encoder" / "pytorch_model.bin")
+    with pytest.raises(CheckpointError, match="pytorch_model.bin is pickled, .* give the base with safetensors"):
+        CaptionEncoder(folder)
+    (folder / "text_encoder" / "pytorch_model.bin").unlink()
+    with pytest.raises(CheckpointError, match="text encoders of .* cannot be loaded .*; copy the base again"):
+        CaptionEncoder(folder)
