@@ -27,7 +27,8 @@ class TrainCommand:
 
     recipe: Annotated[str, Positional("RECIPE")] = ""
     """What to train: default (the model that ships), finetune (more of the last stage, from --start), videos (your own,
-    from --data), drive (on-board videos with steering and throttle, from --data), tiny (a minute, learns nothing), or a
+    from --data), drive (on-board videos with steering and throttle, from --data), ucf101 and kinetics600 (classes of videos
+    as folders, from --data), tiny (a minute, learns nothing), or a
     function of a file, as FILE.py:NAME. The default when nothing is named."""
     out: Path = Path("runs/default")
     """The run's folder: journal, checkpoints and, at the end, the finished model under pipeline/."""
@@ -90,7 +91,7 @@ class TrainCommand:
         is_run = not (self.list_options or self.plan)
         if recipe == "finetune" and not self.start and is_run:
             raise UsageError("the recipe finetune goes on from a finished model; name it with --start")
-        if recipe in ("videos", "drive") and not self.data and is_run:
+        if recipe in ("videos", "drive", "ucf101", "kinetics600") and not self.data and is_run:
             raise UsageError(f"the recipe {recipe} learns from your own videos; name their folder with --data")
         return recipe, experiment
 

@@ -1,8 +1,9 @@
 """The videos of a folder, however deep, each with what was said of it and what was done in it."""
 
+import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from malt.errors import UsageError
@@ -54,6 +55,12 @@ def find_videos(folder: Path, captions: Path | None = None, log: Log = print) ->
         _check_captions(table, videos, folder, log)
     _say_captions(table, videos, log)
     return videos
+
+
+def captioned_by_folder(video: VideoFile) -> VideoFile:
+    """The same video; without a caption, the name of the folder that it lies in is one: `ApplyEyeMakeup` is apply eye makeup."""
+    words = re.sub(r"(?<=[a-z0-9])(?=[A-Z])|_+", " ", video.path.resolve().parent.name).lower()
+    return video if video.caption else replace(video, caption=words)
 
 
 def changed_captions(videos: Sequence[VideoFile], encoded: Mapping[str, str]) -> list[str]:

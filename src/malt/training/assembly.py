@@ -147,7 +147,10 @@ def open_source(experiment: Experiment, model: ModelSpec, out: Path, log: Log) -
             actions=experiment.actions,
         )
         return WorldSource(world, out, videos, clip_frames=experiment.clip_frames, seed=experiment.seed, log=log)
-    folder, captions = Path(experiment.data), CaptionLimits(experiment.max_words, experiment.caption_tokens - 1)
+    folder, captions = (
+        Path(experiment.data),
+        CaptionLimits(experiment.max_words, experiment.caption_tokens - 1, experiment.folder_captions),
+    )
     if any(folder.glob("index-*.json")):
         return ShardData(
             folder,

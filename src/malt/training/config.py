@@ -179,6 +179,7 @@ class Experiment:
     world_videos: int = 1600  # scenes of the world that are rendered and encoded before the transformer is trained
     world_frames: int = 160
     world_return_share: float = 0.0  # of windows of these, how many end where something hidden comes out again
+    folder_captions: bool = False  # a video without a caption has the name of its folder for one, as CLASS/NAME.avi
     max_words: int = 500  # of the captions: the most frequent ones are learned
     caption_tokens: int = 20  # what is longer is cut off
     start: str | None = None  # pipeline directory whose autoencoder is kept and whose other weights the run begins with

@@ -27,10 +27,14 @@ class VideoFormat:
 
 @dataclass(frozen=True)
 class CaptionLimits:
-    """How much of the captions is learned: their most frequent words, and so many words of each."""
+    """How much of the captions is learned: their most frequent words, and so many words of each.
+
+    from_folders: whether a video without a caption has the name of its folder for one.
+    """
 
     max_words: int
     caption_words: int
+    from_folders: bool = False
 
 
 class ClipData(NamedTuple):

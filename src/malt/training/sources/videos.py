@@ -15,7 +15,7 @@ from malt.data.decoded_frames import Video, decode_videos
 from malt.data.encoding import EncodingConfig, encode_videos
 from malt.data.shard_dataset import ShardDataset
 from malt.data.shard_writer import check_encoding, finished_videos, shard_writer
-from malt.data.video_folder import changed_captions, find_videos, shared_actions
+from malt.data.video_folder import captioned_by_folder, changed_captions, find_videos, shared_actions
 from malt.errors import UsageError
 from malt.models.autoencoder import AutoencoderMalt
 from malt.models.text import build_tokenizer
@@ -47,6 +47,8 @@ class VideoData:
         self.out, self.format, self.clip_frames, self.num_needed = out, video_format, clip_frames, num_needed
         self.patch_size, self.captions, self.seed, self.log = patch_size, captions, seed, log
         self.videos = find_videos(folder, log=log)
+        if captions.from_folders:
+            self.videos = [captioned_by_folder(video) for video in self.videos]
         if video_format.actions:
             _check_actions(video_format.actions, shared_actions(self.videos), folder)
 
