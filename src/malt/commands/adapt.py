@@ -33,6 +33,10 @@ class AdaptCommand:
     """Go on with the run that is in the folder, exactly as if it had never stopped; nothing need be said again."""
     list_options: bool = False
     """List the options of the recipe with their values, and train nothing."""
+    plan: bool = False
+    """Say what the run would take (parameters, memory, operations, hours on --gpus), and load and train nothing."""
+    gpus: str = "h100"
+    """What to plan for, as h100:8 for eight of them."""
     device: str = "auto"
     """Where to compute: auto, cpu, cuda, cuda:1."""
     threads: int = 1
@@ -52,7 +56,7 @@ class AdaptCommand:
             raise UsageError("an adapter is for one base; name the folder of a pretrained video model with --base")
         if not self.base.is_dir():
             raise UsageError(f"there is no folder {self.base}; download the base first, or name another with --base")
-        if recipe == "adapt" and self.data is None:
+        if recipe == "adapt" and self.data is None and not self.plan:
             raise UsageError("the recipe adapt learns from your own videos; name their folder with --data")
 
     def _base(self) -> Overrides:

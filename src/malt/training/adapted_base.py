@@ -86,11 +86,7 @@ class AdaptedBase:
         """The base with an adapter that has learned nothing; its text encoder is not one of the model's parts."""
         base = load_base_transformer(self.base, self.dtype)
         torch.manual_seed(self.seed)
-        adapted = add_memory(base, self.adapter.settings).train()
-        adapted.adapter.requires_grad_(True)
-        for weight in trainable(adapted).values():
-            weight.data = weight.data.to(torch.float32)
-        return AdaptedModel(adapted, BaseText(self.base, self.dtype, self.device))
+        return AdaptedModel(adapt_base(base, self.adapter), BaseText(self.base, self.dtype, self.device))
 
     def write(self, model: CaptionedModel, autoencoder: nn.Module, out: Path) -> None:
         """The adapter's weights and those of its low-rank changes."""
@@ -100,6 +96,30 @@ class AdaptedBase:
         save_adapter(model.transformer, partial, str(self.base), {"sampling": asdict(self.sampling)})
         shutil.rmtree(out, ignore_errors=True)
         os.replace(partial, out)
+
+
+def adapt_base(base: nn.Module, adapter: AdapterConfig) -> AdaptedTransformer3DModel:
+    """A base with an adapter that has learned nothing; what learns is in single precision."""
+    adapted = add_memory(base, adapter.settings).train()
+    adapted.adapter.requires_grad_(True)
+    for weight in trainable(adapted).values():
+        weight.data = weight.data.to(torch.float32)
+    return adapted
+
+
+def base_without_weights(base: Path, dtype: torch.dtype) -> nn.Module:
+    """The transformer of a base as its settings describe it, on the meta device: shapes, and nothing loaded.
+
+    Raises:
+        UsageError: there is no base, or one of no known family.
+    """
+    with torch.device("meta"):
+        model: nn.Module = transformer_class(base).from_config(_config(base))
+    exact = tuple(getattr(model, "_keep_in_fp32_modules", None) or ())
+    for name, weight in model.named_parameters():
+        if not any(part in name.split(".") for part in exact):
+            weight.data = weight.data.to(dtype)
+    return model
 
 
 def load_base_transformer(base: Path, dtype: torch.dtype) -> nn.Module:
@@ -125,8 +145,7 @@ def patch_side(base: Path) -> int:
     Raises:
         UsageError: there is no base, or one of no known family.
     """
-    with torch.device("meta"):
-        model = transformer_class(base).from_config(_config(base))
+    model = base_without_weights(base, torch.float32)
     return max(family_of(model).patch(model)[1:])
 
 

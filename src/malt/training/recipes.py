@@ -7,17 +7,16 @@ from difflib import get_close_matches
 from pathlib import Path
 
 from malt.errors import UsageError
-RECIPES = {
-    "default": default,
-    "finetune": finetune,
-    "videos": videos,
-    "drive": drive,
-    "tiny": tiny,
-    "adapt": adapt,
-    "adapt-tiny": adapt_tiny,
-    "ucf101": ucf101,
-    "kinetics600": kinetics600,
-}
+from malt.training.benchmark_recipes import kinetics600, ucf101
+from malt.training.config import (
+    AdapterConfig,
+    AutoencoderSize,
+    Experiment,
+    MonitorConfig,
+    Sampling,
+    TransformerSize,
+    stretched,
+)
 from malt.training.engine.optimizer import Optimization
 from malt.training.engine.parallel import ParallelConfig
 from malt.training.objectives.autoencoding import ReconstructionConfig
@@ -140,7 +139,6 @@ def tiny() -> Experiment:
     )
 
 
-<<<<<<< HEAD
 def adapt() -> Experiment:
     """A memory for a pretrained base (`--base`, `--data`): from single segments to unrolls of 24, the last ones its own.
 
@@ -179,21 +177,16 @@ def adapt_tiny() -> Experiment:
     return replace(tiny(), adapter=AdapterConfig(memory_size=2, lora_rank=2))
 
 
-=======
->>>>>>> aa95ef2 (Plan UCF-101 and Kinetics-600 as recipes)
 RECIPES = {
     "default": default,
     "finetune": finetune,
     "videos": videos,
     "drive": drive,
     "tiny": tiny,
-<<<<<<< HEAD
     "adapt": adapt,
     "adapt-tiny": adapt_tiny,
-=======
     "ucf101": ucf101,
     "kinetics600": kinetics600,
->>>>>>> aa95ef2 (Plan UCF-101 and Kinetics-600 as recipes)
 }
 
 

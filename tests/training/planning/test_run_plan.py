@@ -16,6 +16,7 @@ from malt.training.objectives.curriculum import Stage
 from malt.training.objectives.denoising import DenoisingObjective
 from malt.training.objectives.objective import Objective, UnrollConfig
 from malt.training.pipeline_export import build_captioned
+from malt.training.planning import transformer_plan
 from malt.training.planning.gpus import parse_gpus
 from malt.training.planning.run_plan import RunPlan, plan_run
 from malt.training.planning.stage_plan import steps_of
@@ -92,3 +93,16 @@ def test_a_long_unroll_costs_what_two_shorter_ones_say() -> None:
     assert steps.flops == 5 * cost.flops
     assert steps.kept == pytest.approx(cost.kept, rel=0.01)
     assert steps.peak == pytest.approx(cost.peak, rel=0.01)
+
+
+def test_a_deep_transformer_costs_what_shallow_ones_say(monkeypatch: pytest.MonkeyPatch) -> None:
+    deep = small(transformer=replace(SIZE, num_layers=6))
+    found = plan_run(deep, parse_gpus("h100")).stages[1]
+    monkeypatch.setattr(transformer_plan, "_steps", lambda _, measure: measure())
+    measured = plan_run(deep, parse_gpus("h100")).stages[1]
+    assert found.plain.flops == measured.plain.flops
+    assert found.checkpointed is not None
+    assert measured.checkpointed is not None
+    for one, other in [(found.plain, measured.plain), (found.checkpointed, measured.checkpointed)]:
+        assert one.kept == pytest.approx(other.kept, rel=0.01)
+        assert one.peak == pytest.approx(other.peak, rel=0.05)

@@ -13,8 +13,10 @@ from malt.pipelines.autoencoder_loading import autoencoder_without_weights
 from malt.training.config import Experiment
 from malt.training.engine.parallel import ParallelConfig
 from malt.training.objectives.autoencoding import ReconstructionObjective
+from malt.training.objectives.denoising import CaptionedModel
 from malt.training.objectives.rng import check_shared
 from malt.training.pipeline_export import build_captioned
+from malt.training.planning.adapted_plan import adapted_without_weights
 from malt.training.planning.gpus import Gpus
 from malt.training.planning.stage_plan import StagePlan, Steps, weights_of
 from malt.training.planning.step_cost import as_planned, measure_step, planned
@@ -39,7 +41,7 @@ def plan_run(experiment: Experiment, gpus: Gpus) -> RunPlan:
         UsageError: the GPUs cannot share a batch equally.
     """
     precision = torch.float32 if experiment.precision == "float32" else torch.bfloat16
-    given, stages = experiment.start or experiment.codec, list[StagePlan]()
+    given, stages = experiment.start or experiment.base or experiment.codec, list[StagePlan]()
     if given is None:
         with torch.device("meta"):
             own = AutoencoderMalt(**vars(experiment.autoencoder))
@@ -76,25 +78,30 @@ def _autoencoder_stage(
 
 
 def _transformer_stage(experiment: Experiment, codec: Codec, precision: torch.dtype, num_gpus: int) -> StagePlan:
-    """The second stage: transformer and text encoder."""
+    """The second stage: a transformer and its text encoder, or the adapter of a base."""
     source = open_world(experiment.world).words if experiment.data is None else ()
     words = source or tuple(f"word{n}" for n in range(experiment.max_words))
-    with torch.device("meta"):
-        captioned = build_captioned(
-            experiment.transformer,
-            words,
-            codec,
-            caption_tokens=experiment.caption_tokens,
-            num_actions=len(experiment.actions),
-        )
+    if experiment.base:
+        model: CaptionedModel = adapted_without_weights(Path(experiment.base), experiment.adapter, precision)
+        caption = ""
+    else:
+        with torch.device("meta"):
+            model = build_captioned(
+                experiment.transformer,
+                words,
+                codec,
+                caption_tokens=experiment.caption_tokens,
+                num_actions=len(experiment.actions),
+            )
+        caption = " ".join(words[:1] * experiment.caption_tokens)
     height, width = (side // codec.space_compression for side in experiment.frame_size)
     examples = PlannedExamples(
         latent_size=(codec.latent_channels, height, width),
-        caption=" ".join(words[:1] * experiment.caption_tokens),
+        caption=caption,
         action_dim=codec.time_compression * len(experiment.actions),
     )
     return plan_transformer(
-        captioned,
+        model,
         examples,
         experiment.curriculum,
         experiment.optimization,

@@ -55,6 +55,17 @@ class Steps:
         """Operations of all steps on all GPUs."""
         return sum(count * each for count, each in self.stages)
 
+    def further(self, second: "Steps", count: int) -> "Steps":
+        """What `count` times the way from these to those comes to."""
+        return Steps(
+            stages=tuple(
+                (number, one + count * (two - one))
+                for (number, one), (_, two) in zip(self.stages, second.stages, strict=True)
+            ),
+            kept=self.kept + count * (second.kept - self.kept),
+            peak=self.peak + count * (second.peak - self.peak),
+        )
+
 
 @dataclass(frozen=True, kw_only=True)
 class StagePlan:

@@ -1,18 +1,23 @@
 """The plan of a transformer that learns over a curriculum: malt's own, or a pretrained one with a memory."""
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import cast
 
 import torch
+from torch import nn
 
+from malt.adapters import AdaptedTransformer3DModel
 from malt.data.batch import Batch
 from malt.memory.state import in_half, num_bytes
+from malt.models.transformer import MaltTransformer3DModel
+from malt.models.video_model import VideoModel
 from malt.training.engine.optimizer import Optimization
 from malt.training.engine.parallel import BlockModel, ParallelConfig
 from malt.training.objectives.curriculum import Stage
-from malt.training.objectives.denoising import CaptionedTransformer, DenoisingObjective
+from malt.training.objectives.denoising import CaptionedModel, DenoisingObjective
 from malt.training.objectives.objective import Objective
-from malt.training.planning.stage_plan import StagePlan, steps_of, weights_of
+from malt.training.planning.stage_plan import StagePlan, Steps, steps_of, weights_of
 from malt.training.planning.step_cost import as_planned, as_sharded, planned
 
 
@@ -48,7 +53,7 @@ class PlannedExamples:
 
 
 def plan_transformer(
-    captioned: CaptionedTransformer,
+    captioned: CaptionedModel,
     examples: PlannedExamples,
     curriculum: tuple[Stage, ...],
     optimization: Optimization,
@@ -83,9 +88,9 @@ def plan_transformer(
         if parallel.fsdp and num_gpus > 1:
             as_sharded(captioned, precision)
         session = in_half(captioned.transformer.empty_memory(1, *examples.latent_size[1:]))
-        plain = steps_of(make, curriculum, num_gpus)
+        plain = _steps(captioned.transformer, lambda: steps_of(make, curriculum, num_gpus))
         transformer.enable_gradient_checkpointing()
-        checkpointed = steps_of(make, curriculum, num_gpus)
+        checkpointed = _steps(captioned.transformer, lambda: steps_of(make, curriculum, num_gpus))
     return StagePlan(
         name="transformer",
         num_steps=optimization.num_steps,
@@ -95,3 +100,34 @@ def plan_transformer(
         checkpointed=checkpointed,
         is_checkpointed=parallel.activation_checkpointing,
     )
+
+
+def _steps(transformer: VideoModel, measure: Callable[[], Steps]) -> Steps:
+    """The steps of a transformer; of a deep one by two that are less so, as each further period of layers costs the same."""
+    lists, period = _layers(transformer)
+    depth = len(lists[0])
+    if depth <= 3 * period or depth % period:
+        return measure()
+    one, two = (_cut(lists, count, measure) for count in (period, 2 * period))
+    return one.further(two, depth // period - 1)
+
+
+def _cut(lists: Sequence[nn.ModuleList], count: int, measure: Callable[[], Steps]) -> Steps:
+    """The steps with the first so many layers alone."""
+    left = [list(layers)[count:] for layers in lists]
+    for layers in lists:
+        del layers[count:]
+    found = measure()
+    for layers, rest in zip(lists, left, strict=True):
+        layers.extend(rest)
+    return found
+
+
+def _layers(transformer: VideoModel) -> tuple[list[nn.ModuleList], int]:
+    """The lists of a transformer that have an entry for each layer, and after how many layers they repeat."""
+    if isinstance(transformer, AdaptedTransformer3DModel):
+        blocks = [getattr(transformer.base, name) for name in transformer.family.lists]
+        every = int(transformer.adapter.config.every)
+        return [*blocks, transformer.adapter.layers], every if len(blocks) == 1 else len(transformer.adapter.layers)
+    assert isinstance(transformer, MaltTransformer3DModel)
+    return [transformer.blocks], len(transformer.config.attention)
