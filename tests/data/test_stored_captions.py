@@ -52,6 +52,11 @@ def test_looking_up_is_encoding(tmp_path: Path, build: Callable[[Path], Path]) -
     assert torch.equal(looked_up.mask, encoded.mask)
     assert torch.equal(looked_up.states[looked_up.mask], encoded.states[encoded.mask])
     assert looked_up.states.shape == encoded.states.shape
+    assert (
+        build is tiny_pretrained.ltx
+        or build is tiny_pretrained.hunyuan
+        or torch.equal(looked_up.states, encoded.states)
+    )
     assert {name: tensor.tolist() for name, tensor in looked_up.added.items()} == {
         name: tensor.tolist() for name, tensor in encoded.added.items()
     }
@@ -59,7 +64,7 @@ def test_looking_up_is_encoding(tmp_path: Path, build: Callable[[Path], Path]) -
 
 def test_a_stored_caption_is_as_large_as_its_tokens(tmp_path: Path) -> None:
     store_caption(tmp_path, RED, caption(length=512, counted=8), TEXT)
-    assert sum(file.stat().st_size for file in (tmp_path / FOLDER).iterdir()) < 1500
+    assert sum(file.stat().st_size for file in (tmp_path / FOLDER).iterdir()) < 2500
 
 
 def test_a_caption_is_encoded_once_and_the_encoders_are_brought_up_only_for_what_is_missing(tmp_path: Path) -> None:

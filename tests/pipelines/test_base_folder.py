@@ -9,14 +9,12 @@ from huggingface_hub.errors import LocalEntryNotFoundError
 import tiny_pretrained
 from malt.errors import CheckpointError, UsageError
 from malt.hub import fetching
-from malt.pipelines.base_defaults import default_frame_rate, default_frame_size
-from malt.pipelines.base_folder import base_folder, read_index
+from malt.pipelines.base_folder import base_folder, read_settings
 
 
 def test_a_folder_is_taken_as_it_is(tmp_path: Path) -> None:
     folder = tiny_pretrained.ltx(tmp_path / "base")
     assert base_folder(str(folder), ["vae"]) == folder
-    assert (default_frame_size(folder), default_frame_rate(folder)) == ((512, 704), 25.0)
 
 
 def test_of_an_identifier_only_what_is_asked_for_is_fetched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -63,4 +61,4 @@ def test_folders_that_hold_no_base_or_a_damaged_one_are_refused(
         base_folder("somebody/base", ["vae"])
     (tmp_path / "model_index.json").write_text("{")
     with pytest.raises(CheckpointError, match="model_index.json is missing or damaged; copy the base again"):
-        read_index(tmp_path)
+        read_settings(tmp_path / "model_index.json")

@@ -6,11 +6,12 @@ from pathlib import Path
 import pytest
 import torch
 from diffusers import DiffusionPipeline
+from torch import nn
 
 import tiny_pretrained
 from malt.diffusion.caption import Caption
 from malt.errors import CheckpointError, UsageError
-from malt.pipelines.caption_encoding import CaptionEncoder
+from malt.pipelines.caption_encoding import CaptionEncoder, base_parts
 
 RED = "a red circle passes behind a wall"
 BASES = [tiny_pretrained.wan, tiny_pretrained.ltx, tiny_pretrained.cogvideox, tiny_pretrained.hunyuan]
@@ -41,10 +42,12 @@ def test_captions_are_what_the_pipeline_gives_its_transformer(
         assert torch.equal(caption.mask, given[1].bool())
 
 
-def test_where_a_pipeline_pads_with_zeros_the_mask_says_which_tokens_are_of_the_caption(wan: Path) -> None:
-    caption = CaptionEncoder(wan)([RED, ""])
-    assert caption.mask.sum(dim=1).tolist() == [len(RED.split()) + 1, 1]
-    assert not caption.states[~caption.mask].any()
+def test_size_and_rate_are_known_before_any_network_is_loaded(wan: Path, tmp_path: Path) -> None:
+    parts = base_parts(wan)
+    assert (parts.frame_size, parts.frame_rate) == ((480, 832), 16.0)
+    assert (parts.pipe.text_encoder, parts.pipe.vae) == (None, None)
+    parts = base_parts(tiny_pretrained.cogvideox(tmp_path / "base"))
+    assert (parts.frame_size, parts.frame_rate) == ((480, 720), 8.0)
 
 
 def test_a_caption_does_not_depend_on_those_beside_it(wan: Path) -> None:
@@ -54,16 +57,14 @@ def test_a_caption_does_not_depend_on_those_beside_it(wan: Path) -> None:
 
 def test_nothing_but_the_text_encoders_is_loaded(wan: Path) -> None:
     pipe = CaptionEncoder(wan).pipe
-    assert (pipe.transformer, pipe.vae) == (None, None)
+    assert [name for name, part in pipe.components.items() if isinstance(part, nn.Module)] == ["text_encoder"]
 
 
 def test_a_base_whose_captions_are_not_known_is_refused_with_those_that_are(tmp_path: Path) -> None:
     (tmp_path / "model_index.json").write_text(
         '{"_class_name": "OtherPipeline", "transformer": ["diffusers", "Other"]}'
     )
-    with pytest.raises(
-        UsageError, match="OtherPipeline with a Other, .* give a base with one of WanTransformer3DModel, .*"
-    ):
+    with pytest.raises(UsageError, match="does not know how a OtherPipeline makes video; it knows WanPipeline, .*"):
         CaptionEncoder(tmp_path)
 
 

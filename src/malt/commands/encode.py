@@ -141,14 +141,15 @@ class EncodeCommand:
         """Height and width of the frames, and frames a second where they are not each video's own."""
         from malt.codecs.registry import codec_of
         from malt.pipelines.autoencoder_loading import autoencoder_without_weights
-        from malt.pipelines.base_defaults import default_frame_rate, default_frame_size
+        from malt.pipelines.caption_encoding import base_parts
         from malt.pipelines.packaged import default_checkpoint
 
         autoencoder = autoencoder_without_weights(folder or default_checkpoint())
         config = dict(autoencoder.config)  # type: ignore[arg-type]
         own, rate = config.get("frame_size") or (None, None), config.get("frame_rate")
         if folder is not None and self.base is not None:
-            own, rate = default_frame_size(folder), default_frame_rate(folder)
+            parts = base_parts(folder)
+            own, rate = parts.frame_size, parts.frame_rate
         height, width = self.height or own[0], self.width or own[1]
         if height is None or width is None:
             raise UsageError("this autoencoder does not say what size of frames it is for; give --height and --width")

@@ -17,15 +17,16 @@ def fetch_base(base: str) -> Path:
     """The folder of a base, with all that encoding asks of it; its transformer's weights are not fetched.
 
     Raises:
-        UsageError: there is none, or its captions are of no known kind.
+        UsageError: there is none, or its pipeline is of no known family.
         CheckpointError: it cannot be fetched, its index is damaged, or its autoencoder pickled.
     """
-    from malt.pipelines.base_folder import base_folder, check_not_pickled
-    from malt.pipelines.caption_encoding import NEEDED, TEXT_PARTS, check_text_known
+    from malt.pipelines.base_folder import base_folder, check_not_pickled, read_settings
+    from malt.pipelines.bases.registry import known_pipeline
+    from malt.pipelines.caption_encoding import ALWAYS, TEXT
 
-    needed = (name for name in NEEDED if f"{name}*" not in TEXT_PARTS)
-    folder = base_folder(base, ("vae", *TEXT_PARTS, *needed, "transformer/config.json"))
-    check_text_known(folder)
+    parts = ("vae", *(f"{part}*" for part in (*TEXT, *ALWAYS)), "transformer/config.json")
+    folder = base_folder(base, parts)
+    known_pipeline(str(read_settings(folder / "model_index.json").get("_class_name")))
     check_not_pickled(folder / "vae")
     return folder
 

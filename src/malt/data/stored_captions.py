@@ -1,7 +1,8 @@
 """Captions as a pretrained base's text encoders gave them, stored once each beside the shards, trimmed to their tokens.
 
 A caption's file is named by its hash and written whole or not at all; so any number of processes may write into a folder,
-and a run that was killed goes on where it was. What pads a caption is zero, or masked, and comes back as zeros.
+and a run that was killed goes on where it was. Behind the last token that counts and is not zero, only masks are stored:
+what pads a caption comes back as zeros.
 """
 
 import hashlib
@@ -13,7 +14,6 @@ from typing import Any
 import torch.nn.functional as F
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
-from torch import Tensor
 
 from malt.data.text_fingerprint import TextIdentity
 from malt.diffusion.caption import Caption
@@ -21,7 +21,7 @@ from malt.errors import UsageError
 from malt.media.files import write_whole
 
 FOLDER = "captions"
-# Tensors with a token a row, and which of these count: behind the last that does, neither is stored.
+# Tensors with a token a row, and which of these count.
 TOKENS = {"states": "mask", "encoder_hidden_states_2": "encoder_attention_mask_2"}
 
 
@@ -72,10 +72,15 @@ class StoredCaptions:
 
     def _read(self, caption: str) -> Caption:
         path = self._path_of(caption, self.folders)
-        lengths = dict(_metadata(path)["lengths"])
+        _metadata(path)
         with safe_open(path, framework="pt") as file:
-            tensors = {name: _padded(file.get_tensor(name), lengths.get(name))[None] for name in file.keys()}  # noqa: SIM118
-        return Caption(tensors.pop("states"), tensors.pop("mask").bool(), tensors)
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        for states, mask in TOKENS.items():
+            if states in tensors:
+                missing = len(tensors[mask]) - len(tensors[states])
+                tensors[states] = F.pad(tensors[states], (0, 0, 0, missing))
+        batched = {name: tensor[None] for name, tensor in tensors.items()}
+        return Caption(batched.pop("states"), batched.pop("mask"), batched)
 
 
 def store_missing(
@@ -98,14 +103,11 @@ def store_missing(
 def store_caption(folder: Path, caption: str, encoded: Caption, text: TextIdentity) -> None:
     """Store one caption, encoded as a batch of one."""
     tensors = {"states": encoded.states[0], "mask": encoded.mask[0]} | {k: v[0] for k, v in encoded.added.items()}
-    lengths = {}
     for states, mask in TOKENS.items():
         if states in tensors:
-            counted = tensors[mask].nonzero().flatten().tolist()
-            kept = counted[-1] + 1 if counted else 1
-            for name in (states, mask):
-                lengths[name], tensors[name] = len(tensors[name]), tensors[name][:kept]
-    told = {"caption": caption, "lengths": lengths, "text": list(text)}
+            said = (tensors[states].ne(0).any(dim=-1) & tensors[mask].bool()).nonzero().flatten().tolist()
+            tensors[states] = tensors[states][: said[-1] + 1 if said else 0]
+    told = {"caption": caption, "text": list(text)}
     path = _file(folder, caption)
     path.parent.mkdir(parents=True, exist_ok=True)
     own = {name: tensor.cpu().contiguous().clone() for name, tensor in tensors.items()}
@@ -125,9 +127,3 @@ def _metadata(path: Path) -> dict[str, Any]:
         raise UsageError(
             f"the caption's file {path} is damaged; delete it and run malt encode --base again, which makes it anew"
         ) from error
-
-
-def _padded(tensor: Tensor, length: int | None) -> Tensor:
-    if length is None:
-        return tensor
-    return F.pad(tensor, (*[0] * (2 * tensor.ndim - 1), length - len(tensor)))

@@ -46,15 +46,6 @@ def _files_of(part: str) -> list[str]:
     return [part] if "/" in part else [f"{part}/{kind}" for kind in READ]
 
 
-def read_index(folder: Path) -> dict[str, Any]:
-    """What a pipeline's model_index.json says: its class, and of each part the library and the class.
-
-    Raises:
-        CheckpointError: it is damaged.
-    """
-    return read_settings(folder / "model_index.json")
-
-
 def read_settings(path: Path) -> dict[str, Any]:
     """What a JSON file of a base says.
 
