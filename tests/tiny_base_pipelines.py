@@ -11,6 +11,7 @@ from diffusers import (
     FlowMatchEulerDiscreteScheduler,
     UniPCMultistepScheduler,
     WanPipeline,
+    WanTransformer3DModel,
 )
 from transformers import PreTrainedTokenizerFast, UMT5Config, UMT5EncoderModel
 
@@ -54,13 +55,19 @@ def unipc() -> UniPCMultistepScheduler:
     return UniPCMultistepScheduler(prediction_type="flow_prediction", use_flow_sigmas=True, flow_shift=3.0)
 
 
-def wan(**more: Any) -> WanPipeline:
+def wan(transformer: Any = None, **more: Any) -> WanPipeline:
     """Wan 2.1, text to video."""
     parts = {"tokenizer": tokenizer(), "text_encoder": umt5(), "vae": wan_vae(), "scheduler": unipc()}
-    return WanPipeline(transformer=TINY_BASES["wan"].base(), **parts, **more)
+    return WanPipeline(transformer=transformer or TINY_BASES["wan"].base(), **parts, **more)
 
 
-PIPELINES: dict[str, Callable[[], DiffusionPipeline]] = {"wan": wan}
+def wider_wan() -> WanPipeline:
+    """The same with more heads."""
+    config = dict(TINY_BASES["wan"].base().config) | {"num_attention_heads": 3}
+    return wan(WanTransformer3DModel.from_config(config))
+
+
+PIPELINES: dict[str, Callable[[], DiffusionPipeline]] = {"wan": wan, "wider wan": wider_wan}
 
 
 def saved(folder: Path, name: str = "wan") -> Path:

@@ -13,6 +13,7 @@ from starlette.websockets import WebSocketDisconnect
 
 import tiny_pipeline
 from malt.pipelines.malt import MaltPipeline
+from malt.pipelines.model_place import ModelPlace
 from malt.sessions.session import Session
 from malt.studio.models import Model, Models
 from malt.studio.page import EXAMPLE, build_page
@@ -27,11 +28,11 @@ HERE = {"Host": "127.0.0.1"}
 
 
 def only(pipe: MaltPipeline) -> Models:
-    return Models({"first": None}, lambda place: pipe)
+    return Models({"first": ModelPlace()}, lambda place: pipe)
 
 
 def opened(folder: Path, **settings: Any) -> Studio:
-    return Studio(Models({"tiny": None}, lambda place: PIPE), folder, scale=1, **settings)
+    return Studio(Models({"tiny": ModelPlace()}, lambda place: PIPE), folder, scale=1, **settings)
 
 
 @pytest.fixture
@@ -48,7 +49,8 @@ def client(studio: Studio) -> Iterator[TestClient]:
 def made(studio: Studio, segments: int = 2) -> Visitor:
     visitor = studio.welcome()
     visitor.begin(
-        Model("tiny", None, PIPE), GenerationSettings(prompt=tiny_pipeline.PROMPT, num_frames=segments * SEGMENT)
+        Model("tiny", ModelPlace(), PIPE),
+        GenerationSettings(prompt=tiny_pipeline.PROMPT, num_frames=segments * SEGMENT),
     )
     wait_until(lambda: not visitor.job.is_going)
     return visitor

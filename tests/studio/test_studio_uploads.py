@@ -10,6 +10,7 @@ from fastapi.testclient import TestClient
 
 import tiny_pipeline
 from malt.errors import UsageError
+from malt.pipelines.model_place import ModelPlace
 from malt.serving.limits import Limits
 from malt.studio.models import Model, Models
 from malt.studio.page_app import create_app
@@ -34,7 +35,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 @pytest.fixture(scope="module")
 def studio(place: Path) -> Studio:
-    return Studio(Models({"tiny": None}, lambda folder: PIPE), place / "data", scale=1, limits=Limits(**LIMITS))
+    return Studio(Models({"tiny": ModelPlace()}, lambda folder: PIPE), place / "data", scale=1, limits=Limits(**LIMITS))
 
 
 @pytest.fixture(scope="module")
@@ -89,7 +90,7 @@ def test_files_that_are_no_use_are_refused_as_the_server_refuses_them(
     sent = tmp_path / "sent"
     sent.write_bytes(content)
     with sent.open("rb") as file, pytest.raises(UsageError) as refusal:
-        studio.read_first(file, Model("tiny", None, PIPE))
+        studio.read_first(file, Model("tiny", ModelPlace(), PIPE))
     assert about in str(refusal.value)
 
 

@@ -15,6 +15,7 @@ from PIL import Image
 import tiny_pipeline
 from malt.errors import UsageError
 from malt.pipelines.malt import MaltPipeline
+from malt.pipelines.model_place import ModelPlace
 from malt.serving.engine.worker import BusyError
 from malt.serving.limits import Limits
 from malt.serving.streams import LEAD_SEGMENTS
@@ -29,12 +30,12 @@ PIPE = tiny_pipeline.pipeline()
 ACTING = tiny_pipeline.pipeline(settings={"action_names": ["steering", "throttle"]}, action_dim=8)
 SEGMENT, PROMPT = tiny_pipeline.SEGMENT, tiny_pipeline.PROMPT
 OTHER = "a blue square passes behind a wall"
-MODEL, DRIVE = Model("tiny", None, PIPE), Model("drive", None, ACTING)
+MODEL, DRIVE = Model("tiny", ModelPlace(), PIPE), Model("drive", ModelPlace(), ACTING)
 
 
 @pytest.fixture
 def studio(tmp_path: Path) -> Iterator[Studio]:
-    models = Models({"tiny": None}, lambda folder: PIPE)
+    models = Models({"tiny": ModelPlace()}, lambda folder: PIPE)
     opened = Studio(models, tmp_path, limits=Limits(frames=40 * SEGMENT, running=2, waiting=1), scale=2)
     yield opened
     opened.worker.close()
@@ -260,7 +261,7 @@ def test_a_studio_without_room_says_so(studio: Studio) -> None:
 
 
 def test_visitors_do_not_find_one_another_and_are_only_so_many(tmp_path: Path) -> None:
-    studio = Studio(Models({"tiny": None}, lambda folder: PIPE), tmp_path, most_visits=2)
+    studio = Studio(Models({"tiny": ModelPlace()}, lambda folder: PIPE), tmp_path, most_visits=2)
     one, other = studio.welcome(), studio.welcome()
     assert one.key != other.key and len(one.key) >= 24
     assert studio.find(one.key) is one
@@ -273,7 +274,7 @@ def test_visitors_do_not_find_one_another_and_are_only_so_many(tmp_path: Path) -
 
 
 def test_who_leaves_frees_the_model_soon_and_all_else_later(tmp_path: Path) -> None:
-    models = Models({"tiny": None}, lambda folder: PIPE)
+    models = Models({"tiny": ModelPlace()}, lambda folder: PIPE)
     studio = Studio(models, tmp_path, stop_after=0.0, forget_after=1e9)
     visitor, listener = studio.welcome(), threading.Event()
     visitor.watch(listener.set)
@@ -296,16 +297,16 @@ def test_who_leaves_frees_the_model_soon_and_all_else_later(tmp_path: Path) -> N
 
 
 def test_a_model_is_loaded_when_it_is_first_asked_for_and_once() -> None:
-    loaded = list[Path | None]()
+    loaded = list[ModelPlace]()
 
-    def load(folder: Path | None) -> MaltPipeline:
-        loaded.append(folder)
+    def load(place: ModelPlace) -> MaltPipeline:
+        loaded.append(place)
         return PIPE
 
-    models = Models({"one": None, "other": Path("other")}, load)
+    models = Models({"one": ModelPlace(), "other": ModelPlace(folder=Path("other"))}, load)
     assert models.names == ["one", "other"] and not loaded
     assert models.get("other").pipe is models.get("other").pipe is PIPE
-    assert loaded == [Path("other")]
+    assert loaded == [ModelPlace(folder=Path("other"))]
     with pytest.raises(UsageError, match="no model 'third'"):
         models.get("third")
 

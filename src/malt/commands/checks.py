@@ -1,6 +1,7 @@
 """Numbers given on the command line, checked in one place; None, an option that was not given, always passes."""
 
 import math
+import re
 
 from malt.errors import UsageError
 
@@ -37,6 +38,18 @@ def check_finite(option: str, value: float | None) -> None:
     """Raise a `UsageError` if `value` is infinite or not a number."""
     if value is not None and not math.isfinite(value):
         raise UsageError(f"asked for {value} as {option}; give an ordinary number")
+
+
+def read_size(text: str) -> tuple[int, int]:
+    """Height and width of a size such as 832x480.
+
+    Raises:
+        UsageError: it is none.
+    """
+    found = re.fullmatch(r"([1-9][0-9]{0,4})x([1-9][0-9]{0,4})", text)
+    if found is None:
+        raise UsageError(f"asked for {text!r} as --size; give width and height, as in 832x480")
+    return int(found[2]), int(found[1])
 
 
 def check_seed(value: int) -> None:

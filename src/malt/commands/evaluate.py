@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from malt.evaluation.evaluated_model import EvaluatedModel
     from malt.evaluation.evaluation_run import EvaluationRun
     from malt.evaluation.metrics.base import Metric
-    from malt.pipelines.malt import MaltPipeline
+    from malt.pipelines.video_pipeline import VideoPipeline
     from malt.worlds.base import World
 
 SHOWN = {True: (3, 128), False: (6, 512)}  # videos on the page, and their frames; the first where it must be quick
@@ -85,7 +85,7 @@ class EvaluateCommand:
         )
         return build_metrics(_names(self.metrics, "--metrics"), extent)
 
-    def _measure(self, world: "World", pipe: "MaltPipeline", metrics: "list[Metric]") -> None:
+    def _measure(self, world: "World", pipe: "VideoPipeline", metrics: "list[Metric]") -> None:
         from malt.evaluation.checkpoint_hash import checkpoint_sha256
         from malt.evaluation.evaluated_model import evaluated_model_of
         from malt.evaluation.evaluation_run import EvaluationRun
@@ -167,15 +167,13 @@ class _Counted:
                 self._progress.update(task, frames=f"{self._frames:,} frames made")
 
 
-def _remark(world: "World", pipe: "MaltPipeline") -> str:
+def _remark(world: "World", pipe: "VideoPipeline") -> str:
     """What the figures of a model that does not make this world's videos are worth; nothing of one that does."""
     from malt.evaluation.reference import acts_in
 
     if pipe.action_names and not acts_in(world, pipe.action_names):
         return ACTING
-    unknown = pipe.tokenizer.unk_token_id
-    strange = any(unknown in pipe.tokenizer(word).input_ids for word in world.words)
-    return STRANGE if strange else ""
+    return STRANGE if pipe.unknown_words(" ".join(world.words)) else ""
 
 
 def _names(given: str, option: str) -> list[str]:

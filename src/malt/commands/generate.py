@@ -5,8 +5,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-from malt.commands.checks import check_above_zero, check_count, check_finite, check_one_of, check_rate, check_seed
-from malt.commands.model_options import check_lora, find_model, load_model, takes_actions
+from malt.commands.checks import (
+    check_above_zero,
+    check_count,
+    check_finite,
+    check_one_of,
+    check_rate,
+    check_seed,
+    read_size,
+)
+from malt.commands.model_options import BaseOptions, check_lora, find_place, load_model
 from malt.commands.option import Positional
 from malt.commands.remarks import say_remarks
 from malt.commands.signals import interruptible
@@ -16,7 +24,8 @@ from malt.unicode import check_text
 
 if TYPE_CHECKING:
     from malt.media.video_writer import VideoSink
-    from malt.pipelines.malt import MaltPipeline
+    from malt.pipelines.model_place import ModelPlace
+    from malt.pipelines.video_pipeline import VideoPipeline
     from malt.rollouts.base import Segment
     from malt.sessions.prompts import PromptLine
     from malt.sessions.session import Session
@@ -25,7 +34,7 @@ DEFAULT_NUM_FRAMES = 256
 
 
 @dataclass(frozen=True, kw_only=True)
-class GenerateCommand:
+class GenerateCommand(BaseOptions):
     """Write a video of any length from a prompt."""
 
     prompt: Annotated[str, Positional("PROMPT")] = ""
@@ -68,6 +77,8 @@ class GenerateCommand:
     """An image that the video begins with."""
     video: Path | None = None
     """A video that this one begins with and continues."""
+    size: str | None = None
+    """Width and height of the video, as in 832x480; the model's own by default."""
     fps: float | None = None
     """Frames a second of the file; the model's own by default."""
     scale: int | None = None
@@ -102,15 +113,27 @@ class GenerateCommand:
         from malt.commands.given_frames import count_given
         from malt.media.frame_scale import choose_scale
 
-        pipe = load_model(self._checkpoint, lora=self.lora, device=self.device, threads=self.threads)
+        pipe = load_model(
+            self._place,
+            lora=self.lora,
+            device=self.device,
+            threads=self.threads,
+            offload=self.offload,
+            precision=self.precision,
+        )
         say_remarks(pipe, self._lines())
-        sink = self._open_sink(self.fps or pipe.frame_rate, choose_scale(pipe.frame_size, self.scale))
+        size = self._size or pipe.frame_size
+        sink = self._open_sink(self.fps or pipe.frame_rate, choose_scale(size, self.scale))
         num_given = count_given(pipe, self.video) if self.video else 0
         self._write(self._begin(pipe, sink, num_given), sink, num_given)
 
     @property
-    def _checkpoint(self) -> Path | None:
-        return find_model(self.model, self.checkpoint)
+    def _place(self) -> "ModelPlace":
+        return find_place(self.model, self.checkpoint, self)
+
+    @property
+    def _size(self) -> tuple[int, int] | None:
+        return None if self.size is None else read_size(self.size)
 
     @property
     def _folder(self) -> Path | None:
@@ -135,6 +158,7 @@ class GenerateCommand:
         check_finite("--guidance-scale", self.guidance_scale)
         check_finite("--memory-guidance-scale", self.memory_guidance_scale)
         check_seed(self.seed)
+        read_size(self.size or "1x1")
 
     def _check_inputs(self) -> None:
         from malt.media.images import read_image
@@ -146,7 +170,7 @@ class GenerateCommand:
             raise UsageError("both a prompt and --prompts were given; give one of them")
         check_lora(self.lora)
         check_text(self.negative_prompt)
-        if not self._lines() and not takes_actions(self._checkpoint):
+        if not self._lines() and not self._place.takes_actions:
             raise UsageError('the prompt is empty; say what the video shows, as in malt generate "a red circle"')
         if self.image is not None:
             read_image(self.image)
@@ -170,7 +194,7 @@ class GenerateCommand:
         if self.report.resolve() == self.out.resolve():
             raise UsageError(f"{self.out} cannot be both video and report; choose another name")
 
-    def _begin(self, pipe: "MaltPipeline", sink: "VideoSink", num_given: int) -> "Session":
+    def _begin(self, pipe: "VideoPipeline", sink: "VideoSink", num_given: int) -> "Session":
         """A session in which nothing has been made, with what it takes to go on with it noted."""
         from malt.sessions.session import Session
 
@@ -187,13 +211,17 @@ class GenerateCommand:
             guidance_scale=self.guidance_scale,
             memory_guidance_scale=self.memory_guidance_scale,
             negative_prompt=self.negative_prompt or None,
+            height=None if self._size is None else self._size[0],
+            width=None if self._size is None else self._size[1],
         )
         session.note(
             planned=end,
             frame_rate=str(sink.frame_rate),
             scale=sink.scale,
             seed=self.seed,
-            checkpoint=_whole(self._checkpoint),
+            **self._place.notes(),
+            precision=self.precision,
+            offload=self.offload,
             lora=_whole(self.lora),
             actions=_whole(self.actions),
             driver=self.driver,
@@ -220,7 +248,7 @@ class GenerateCommand:
         )
         if self._folder is not None:
             forget_session(self._folder)
-        report = RunReport(prompt=self.prompt, seed=self.seed, checkpoint=str(self._checkpoint or "default"))
+        report = RunReport(prompt=self.prompt, seed=self.seed, checkpoint=str(self._place.folder or self._place.name))
         GenerationRun(
             session=session,
             sink=sink,
@@ -253,10 +281,11 @@ class GenerateCommand:
         """The segments that a given image or video becomes."""
         from malt.commands.given_frames import given_image, given_video
 
-        pipe = session.pipe
+        pipe, settings = session.pipe, session.state.settings
+        size = settings["height"], settings["width"]
         if self.image is not None:
-            return session.prefill_pieces(given_image(pipe, self.image))
-        return session.prefill_pieces(given_video(pipe, self.video, num_given)) if self.video else iter(())
+            return session.prefill_pieces(given_image(pipe, self.image, size))
+        return session.prefill_pieces(given_video(pipe, self.video, num_given, size)) if self.video else iter(())
 
     def _check_end(self, end: int | None, num_given: int) -> None:
         if self.video is not None and end is not None and end <= num_given:

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 Piece = tuple["Tensor", "Tensor | None"]  # frames (t, 3, h, w) in [-1, 1], and what is done in them (t, a)
 
 
-def given_image(pipe: "SessionPipeline", path: Path) -> "Iterator[Piece]":
-    """An image as the first frames of a video: as many as a first latent frame has.
+def given_image(pipe: "SessionPipeline", path: Path, size: tuple[int, int]) -> "Iterator[Piece]":
+    """An image as the first frames of a video of a size (height, width): as many as a first latent frame has.
 
     Raises:
         UsageError: it cannot be read.
@@ -25,7 +25,7 @@ def given_image(pipe: "SessionPipeline", path: Path) -> "Iterator[Piece]":
     from malt.media.images import read_image
     from malt.media.pixels import to_tensor
 
-    picture = to_tensor(read_image(path, pipe.frame_size)[None])
+    picture = to_tensor(read_image(path, size)[None])
     return iter([_with_actions(pipe, picture.expand(pipe.codec.frames_of(1, first=True), -1, -1, -1))])
 
 
@@ -44,8 +44,8 @@ def count_given(pipe: "SessionPipeline", path: Path) -> int:
     return pipe.codec.frames_of(most_latents(pipe.codec, found, first=True), first=True)
 
 
-def given_video(pipe: "SessionPipeline", path: Path, num_frames: int) -> "Iterator[Piece]":
-    """The first `num_frames` frames of a video, as `count_given` counts them, segment after segment.
+def given_video(pipe: "SessionPipeline", path: Path, num_frames: int, size: tuple[int, int]) -> "Iterator[Piece]":
+    """The first `num_frames` frames of a video, as `count_given` counts them, segment after segment, in a size (height, width).
 
     Whole segments are counted from the end, as a rollout does; memory holds one of them.
     """
@@ -60,7 +60,7 @@ def given_video(pipe: "SessionPipeline", path: Path, num_frames: int) -> "Iterat
     ends = [
         codec.frames_of(end, first=True) for end in range(num_latents % segment or segment, num_latents + 1, segment)
     ]
-    frames = _single_frames(batch.pixels for batch in read_video(path, pipe.frame_size, fps=pipe.frame_rate, batch=16))
+    frames = _single_frames(batch.pixels for batch in read_video(path, size, fps=pipe.frame_rate, batch=16))
     for begin, end in pairwise([0, *ends]):
         pixels = np.stack([next(frames) for _ in range(end - begin)])
         yield _with_actions(pipe, to_tensor(pixels))

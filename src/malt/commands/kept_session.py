@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NotRequired, TypedDict, cast
 
 from malt.commands.checks import check_count
-from malt.commands.model_options import ModelOptions, check_lora, find_model, load_model
+from malt.commands.model_options import ModelOptions, check_lora, find_model, find_place, load_model
 from malt.commands.remarks import say_remarks
 from malt.errors import MaltError, UsageError
+from malt.pipelines.model_place import ModelPlace
 
 if TYPE_CHECKING:
     from malt.media.video_writer import VideoSink
@@ -29,6 +30,10 @@ class VideoNotes(TypedDict):
     actions: str | None
     driver: str | None
     lora: NotRequired[str | None]
+    base: NotRequired[str]
+    adapter: NotRequired[str]
+    precision: NotRequired[str]
+    offload: NotRequired[str]
     earlier_seeds: NotRequired[list[int]]
 
 
@@ -80,15 +85,31 @@ def load_session_of(video: Path, where: ModelOptions) -> "Session":
     check_count("--threads", where.threads)
     check_lora(where.lora)
     notes = notes_of(read_session_of(video))
-    noted = notes["checkpoint"]
-    checkpoint = find_model(where.model, where.checkpoint)
-    if checkpoint is None and noted is not None:
-        if not Path(noted).is_dir():
-            raise UsageError(f"the model in {noted} made {video} and is gone; say where it is, with --checkpoint")
-        checkpoint = Path(noted)
-    lora = where.lora or _noted_lora(notes.get("lora"), video)
-    pipe = load_model(checkpoint, lora=lora, device=where.device, threads=where.threads)
+    pipe = load_model(
+        _place_of(notes, video, where),
+        lora=where.lora or _noted_lora(notes.get("lora"), video),
+        device=where.device,
+        threads=where.threads,
+        offload=notes.get("offload", "none") if where.offload == "none" else where.offload,
+        precision=notes.get("precision", "auto") if where.precision == "auto" else where.precision,
+    )
     return Session.load(session_folder(video), pipe)
+
+
+def _place_of(notes: VideoNotes, video: Path, where: ModelOptions) -> ModelPlace:
+    """The model that made a video: where it was, but for what is said now."""
+    said, noted = find_place(where.model, where.checkpoint, where), ModelPlace.noted(dict(notes))
+    if said.is_given and not said.is_based:
+        return said
+    place = ModelPlace(folder=noted.folder, base=said.base or noted.base, adapter=said.adapter or noted.adapter)
+    if lost := place.lost():
+        options = "--base or --adapter" if place.is_based else "--checkpoint"
+        raise UsageError(f"the model in {lost} made {video} and is gone; say where it is, with {options}")
+    if place.is_based:
+        place.check_base()
+    elif place.folder is not None:
+        find_model(None, place.folder)
+    return place
 
 
 def _noted_lora(noted: str | None, video: Path) -> Path | None:

@@ -1,20 +1,39 @@
 """Finds and brings up a model for a verb: where it computes, with how many threads, and without the libraries' chatter."""
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from malt.commands.checks import check_one_of
 from malt.errors import UsageError
+from malt.pipelines.model_place import ModelPlace
 from malt.threads import use_threads
 
 if TYPE_CHECKING:
-    from malt.pipelines.malt import MaltPipeline
+    from malt.pipelines.adapted import AdaptedPipeline
+    from malt.pipelines.video_pipeline import VideoPipeline
+
+OFFLOADS = ("none", "model", "group")
+PRECISIONS = ("auto", "bfloat16", "float16", "float32")
 
 
 @dataclass(frozen=True, kw_only=True)
-class ModelOptions:
+class BaseOptions:
+    """Options of every verb that can make video with a pretrained base."""
+
+    base: str | None = None
+    """A pretrained base to go on with: a folder with a pipeline of diffusers, or its name on the hub, as in
+    Wan-AI/Wan2.1-T2V-1.3B-Diffusers."""
+    adapter: Path | None = None
+    """Folder of the memory that was trained for the base; without it the base sees its last frames and no more."""
+    offload: str = "none"
+    """What of the base waits in main memory: none, model (what is not at work), or group (the blocks not at work, too)."""
+    precision: str = "auto"
+    """Numbers the base computes with: bfloat16, float16 or float32; bfloat16 on a GPU by default, else float32."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelOptions(BaseOptions):
     """Options of every verb that goes on with a video: where the model that made it is, and where it computes."""
 
     model: str | None = None
@@ -27,6 +46,30 @@ class ModelOptions:
     """Device to compute on: auto, cpu, cuda, cuda:1 or mps."""
     threads: int | None = None
     """How many CPU threads to use."""
+
+
+def find_place(model: str | None, checkpoint: Path | None, options: BaseOptions) -> ModelPlace:
+    """The model that options name.
+
+    Raises:
+        UsageError: more than one is named, or there is no such model.
+        CheckpointError: a folder holds no whole model.
+    """
+    check_one_of(model=model, checkpoint=checkpoint, base=options.base)
+    check_one_of(model=model, checkpoint=checkpoint, adapter=options.adapter)
+    _check_choice("--offload", options.offload, OFFLOADS)
+    _check_choice("--precision", options.precision, PRECISIONS)
+    place = ModelPlace(folder=find_model(model, checkpoint), base=options.base, adapter=options.adapter)
+    if place.is_based:
+        place.check_base()
+    elif options.offload != "none":
+        raise UsageError("--offload is for a pretrained base; give --base, or leave it out")
+    return place
+
+
+def _check_choice(option: str, value: str, choices: tuple[str, ...]) -> None:
+    if value not in choices:
+        raise UsageError(f"asked for {value!r} as {option}; choose one of {', '.join(choices)}")
 
 
 def find_model(model: str | None, checkpoint: Path | None) -> Path | None:
@@ -51,14 +94,6 @@ def find_model(model: str | None, checkpoint: Path | None) -> Path | None:
     return folder
 
 
-def takes_actions(checkpoint: Path | None) -> bool:
-    """Whether a model takes actions, found out without loading it."""
-    from malt.pipelines.packaged import default_checkpoint
-
-    config = (checkpoint or default_checkpoint()) / "transformer" / "config.json"
-    return json.loads(config.read_text(encoding="utf-8")).get("action_dim") is not None
-
-
 def check_lora(lora: Path | None) -> None:
     """Raise a `UsageError` if a LoRA is named that is not there."""
     if lora is not None and not lora.exists():
@@ -66,23 +101,44 @@ def check_lora(lora: Path | None) -> None:
 
 
 def load_model(
-    checkpoint: Path | None, *, lora: Path | None = None, device: str = "auto", threads: int | None = None
-) -> "MaltPipeline":
-    """Load the checkpoint, or the default model, and its LoRA onto a device.
+    place: ModelPlace | Path | None,
+    *,
+    lora: Path | None = None,
+    device: str = "auto",
+    threads: int | None = None,
+    offload: str = "none",
+    precision: str = "auto",
+) -> "VideoPipeline":
+    """Load a model, the default one for None, and its LoRA onto a device.
 
     Raises:
         UsageError: there is no such device.
-        CheckpointError: there is no such checkpoint or LoRA, or it cannot be loaded.
+        CheckpointError: there is no such model or LoRA, or it cannot be loaded.
     """
+    use_threads(threads)
+    where = choose_device(device)
+    silence_libraries()
+    if isinstance(place, ModelPlace) and place.is_based:
+        return _load_base(place, lora, where, offload, precision)
     from malt.pipelines.loading import load_pipeline
 
-    use_threads(threads)
-    place = choose_device(device)
-    silence_libraries()
-    pipe = load_pipeline(checkpoint)
+    pipe = load_pipeline(place.folder if isinstance(place, ModelPlace) else place)
     if lora is not None:
         pipe.load_lora_weights(lora)
-    pipe.to(place)
+    pipe.to(where)
+    return pipe
+
+
+def _load_base(place: ModelPlace, lora: Path | None, device: str, offload: str, precision: str) -> "AdaptedPipeline":
+    import torch
+
+    from malt.pipelines.adapted_loading import load_adapted
+
+    chosen = precision if precision != "auto" else "float32" if device == "cpu" else "bfloat16"
+    pipe = load_adapted(place.base, place.adapter, dtype=getattr(torch, chosen))
+    if lora is not None:
+        pipe.load_lora_weights(lora)
+    pipe.bring_to(device, offload)
     return pipe
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from malt.commands.checks import check_count
-from malt.commands.model_options import find_model, load_model
+from malt.commands.model_options import BaseOptions, find_place, load_model
 from malt.commands.network import TOKEN, check_libraries, check_openness, listen
 from malt.commands.signals import interruptible
 
@@ -19,7 +19,7 @@ def default_data() -> Path:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ServeCommand:
+class ServeCommand(BaseOptions):
     """Generate videos over HTTP: jobs under /v1/videos, streams, and a WebSocket that can be steered. Clients have to
     show the token in the environment variable MALT_TOKEN, if there is one."""
 
@@ -78,19 +78,23 @@ class ServeCommand:
         from malt.serving.limits import Limits
         from malt.serving.uvicorn_runner import serve
 
-        checkpoint = find_model(self.model, self.checkpoint)
+        place = find_place(self.model, self.checkpoint, self)
         limits = Limits(
             frames=self.max_frames, running=self.max_running, waiting=self.max_waiting, stored=self.max_stored
         )
-        pipe = run_in_fresh_thread(lambda: load_model(checkpoint, device=self.device, threads=self.threads))
+        pipe = run_in_fresh_thread(
+            lambda: load_model(
+                place, device=self.device, threads=self.threads, offload=self.offload, precision=self.precision
+            )
+        )
         service = Service(
             pipe=pipe,
-            name="default" if checkpoint is None else checkpoint.resolve().name,
+            name=place.name,
             data=self.data,
             limits=limits,
             token=token,
             loopback_only=not self.public,
             scale=choose_scale(pipe.frame_size, self.scale),
-            notes={"checkpoint": None if checkpoint is None else str(checkpoint.resolve())},
+            notes={**place.notes(), "precision": self.precision, "offload": self.offload},
         )
         serve(create_app(service), service, listener)

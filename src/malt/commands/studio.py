@@ -8,19 +8,20 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from malt.commands.checks import check_count
-from malt.commands.model_options import find_model, load_model
+from malt.commands.model_options import BaseOptions, find_place, load_model
 from malt.commands.network import TOKEN, check_libraries, check_openness, listen
 from malt.commands.signals import interruptible
 from malt.errors import MaltError
+from malt.pipelines.model_place import ModelPlace
 
 if TYPE_CHECKING:
-    from malt.pipelines.malt import MaltPipeline
+    from malt.pipelines.video_pipeline import VideoPipeline
 
 LIBRARIES = ("gradio", "fastapi", "uvicorn", "websockets", "python_multipart")
 
 
 @dataclass(frozen=True, kw_only=True)
-class StudioCommand:
+class StudioCommand(BaseOptions):
     """Open a web page to generate videos on: watch them grow, change the prompt, stop, rewind, branch and steer. Visitors
     share the model. Their videos are deleted a while after their page is closed, so download what should stay."""
 
@@ -78,7 +79,7 @@ class StudioCommand:
             raise MaltError(f"cannot make a folder in {self.data} ({error.strerror}); give another --data") from error
 
     def _serve(self, listener: socket.socket, token: str | None, folder: Path) -> None:
-        chosen = find_model(self.model, self.checkpoint)
+        chosen = find_place(self.model, self.checkpoint, self)
         from malt.serving.engine.worker import run_in_fresh_thread
         from malt.serving.limits import Limits
         from malt.serving.uvicorn_runner import serve
@@ -86,8 +87,12 @@ class StudioCommand:
         from malt.studio.page_app import create_app
         from malt.studio.visitors import Studio
 
-        def load(place: Path | None) -> "MaltPipeline":
-            return run_in_fresh_thread(lambda: load_model(place, device=self.device, threads=self.threads))
+        def load(place: ModelPlace) -> "VideoPipeline":
+            return run_in_fresh_thread(
+                lambda: load_model(
+                    place, device=self.device, threads=self.threads, offload=self.offload, precision=self.precision
+                )
+            )
 
         models = Models(_offered(chosen), load)
         models.get(models.names[0])
@@ -103,12 +108,12 @@ class StudioCommand:
         serve(create_app(studio), studio, listener)
 
 
-def _offered(chosen: Path | None) -> dict[str, Path | None]:
+def _offered(chosen: ModelPlace) -> dict[str, ModelPlace]:
     """The models to choose from by name, the chosen one first."""
     from malt.pipelines.packaged import packaged_models
 
-    rest: dict[str, Path | None] = {"default": None, **packaged_models()}
-    rest["default"] = None  # sessions of the default model are known by no folder
-    if chosen is None:
+    rest = {name: ModelPlace(folder=folder) for name, folder in packaged_models().items()}
+    rest = {"default": ModelPlace()} | rest | {"default": ModelPlace()}  # sessions of the default know no folder
+    if not chosen.is_given:
         return rest
-    return {chosen.resolve().name: chosen} | {name: place for name, place in rest.items() if place != chosen}
+    return {chosen.name: chosen} | {name: place for name, place in rest.items() if place != chosen}

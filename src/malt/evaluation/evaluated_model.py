@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from malt.memory.state import Memory, select
-from malt.pipelines.malt import MaltPipeline
+from malt.pipelines.video_pipeline import VideoPipeline
 from malt.rollouts.base import ActionPolicy, Rollout, RolloutState, Segment
 from malt.rollouts.full import FullRollout
 from malt.rollouts.registry import build_rollout
@@ -168,7 +168,7 @@ class RolloutModel:
 
 
 def evaluated_model_of(
-    pipeline: MaltPipeline,
+    pipeline: VideoPipeline,
     name: str = "malt",
     *,
     called: str | None = None,

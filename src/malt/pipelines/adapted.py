@@ -186,6 +186,28 @@ class AdaptedPipeline(VideoPipeline):
         self.adapted.to(device)
         return self
 
+    def bring_to(self, device: torch.device | str, offload: str = "none") -> Self:
+        """Let all networks compute on a device, and keep there those that `offload` says.
+
+        Args:
+            device: where to compute.
+            offload: "none" keeps all of them there, "model" only the one at work, "group" only its blocks at work.
+
+        Raises:
+            UsageError: there is nothing that could be offloaded to main memory.
+        """
+        where = torch.device(device)
+        if offload == "none":
+            return self.to(where)
+        if where.type == "cpu":
+            raise UsageError(f"offloading by {offload} needs a GPU to compute on; leave it out")
+        self.adapted.adapter.to(where)
+        if offload == "model":
+            self.base.enable_model_cpu_offload(device=where)
+        else:
+            self.base.enable_group_offload(where, num_blocks_per_group=1, use_stream=where.type == "cuda")
+        return self
+
     def progress_bar(self, *, total: int) -> AbstractContextManager[ProgressBar]:
         """The base's."""
         return cast(AbstractContextManager[ProgressBar], self.base.progress_bar(total=total))

@@ -1,7 +1,7 @@
 """What a pipeline is to those who use it: the stream of segments is the primitive, the video its consumer."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from typing import Protocol, TypedDict, Unpack, runtime_checkable
@@ -53,6 +53,16 @@ class VideoPipeline(ABC):
     _callback_tensor_inputs = list(TENSOR_INPUTS)
     _rollout: MaltRollout | None = None
     _interrupt = False
+
+    @property
+    @abstractmethod
+    def config(self) -> Mapping[str, object]:
+        """What the pipeline was built with."""
+
+    @property
+    @abstractmethod
+    def device(self) -> torch.device:
+        """Where the networks are."""
 
     @property
     @abstractmethod

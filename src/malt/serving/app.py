@@ -28,7 +28,7 @@ from malt.serving.schemas import ErrorAnswer, ErrorBody, Health
 from malt.serving.streams import StreamOpener
 
 if TYPE_CHECKING:
-    from malt.pipelines.malt import MaltPipeline
+    from malt.pipelines.video_pipeline import VideoPipeline
 
 ABOUT = """Videos of any length from a sentence.
 
@@ -47,7 +47,7 @@ class Service:
     scale: every pixel is written this many times each way. notes: what is kept with every session.
     """
 
-    pipe: "MaltPipeline"
+    pipe: "VideoPipeline"
     name: str
     data: Path
     limits: Limits = field(default_factory=Limits)

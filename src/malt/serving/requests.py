@@ -18,7 +18,7 @@ from malt.sessions.prompts import read_lines, total_frames
 from malt.sessions.session import Session
 
 if TYPE_CHECKING:
-    from malt.pipelines.malt import MaltPipeline
+    from malt.pipelines.video_pipeline import VideoPipeline
 
 DEFAULT_NUM_FRAMES = 256
 MOST_SECONDS = 1e9
@@ -41,7 +41,7 @@ class GenerationRequest:
 class RequestValidator:
     """Checks what is asked of one model, and begins it."""
 
-    def __init__(self, pipe: "MaltPipeline", name: str, limits: Limits) -> None:
+    def __init__(self, pipe: "VideoPipeline", name: str, limits: Limits) -> None:
         self.pipe, self.name, self.limits = pipe, name, limits
 
     def validate(self, request: VideoRequest, *, streams: bool = False, steered: bool = False) -> GenerationRequest:

@@ -3,36 +3,36 @@
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from malt.errors import UsageError
+from malt.pipelines.model_place import ModelPlace
 
 if TYPE_CHECKING:
-    from malt.pipelines.malt import MaltPipeline
+    from malt.pipelines.video_pipeline import VideoPipeline
 
 
 @dataclass(frozen=True)
 class Model:
-    """A model by its name; `folder` is where it was loaded from, None for the default."""
+    """A model by its name, and where it was loaded from."""
 
     name: str
-    folder: Path | None
-    pipe: "MaltPipeline"
+    place: ModelPlace
+    pipe: "VideoPipeline"
 
 
 class Models:
-    """Names and folders of models, and those of them that are loaded; `load` turns a folder into a pipeline."""
+    """Names and places of models, and those of them that are loaded; `load` turns a place into a pipeline."""
 
-    def __init__(self, folders: dict[str, Path | None], load: Callable[[Path | None], "MaltPipeline"]) -> None:
-        self._folders, self._load = dict(folders), load
+    def __init__(self, places: dict[str, ModelPlace], load: Callable[[ModelPlace], "VideoPipeline"]) -> None:
+        self._places, self._load = dict(places), load
         self._loaded: dict[str, Model] = {}
         self._lock = threading.Lock()
 
     @property
     def names(self) -> list[str]:
         """What there is to choose from; the first is taken unless another is chosen."""
-        return list(self._folders)
+        return list(self._places)
 
     def get(self, name: str) -> Model:
         """The model of this name.
@@ -41,9 +41,9 @@ class Models:
             UsageError: there is none.
             CheckpointError: it cannot be loaded.
         """
-        if name not in self._folders:
-            raise UsageError(f"there is no model {name!r} here; choose one of {', '.join(self._folders)}")
+        if name not in self._places:
+            raise UsageError(f"there is no model {name!r} here; choose one of {', '.join(self._places)}")
         with self._lock:
             if name not in self._loaded:
-                self._loaded[name] = Model(name, self._folders[name], self._load(self._folders[name]))
+                self._loaded[name] = Model(name, self._places[name], self._load(self._places[name]))
             return self._loaded[name]

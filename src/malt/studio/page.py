@@ -13,7 +13,7 @@ from malt.studio.visitor import GenerationSettings, Visitor
 from malt.studio.visitors import Studio
 
 if TYPE_CHECKING:
-    from malt.pipelines.malt import MaltPipeline
+    from malt.pipelines.video_pipeline import VideoPipeline
 
 HERE = Path(__file__).parent
 EXAMPLE = "a red circle and a blue square pass behind a wall"
@@ -162,14 +162,14 @@ def _branch(visitor: Visitor, studio: Studio, prompt: str, length: str, frame: f
     visitor.branch(int(frame), random.randrange(MOST_SEED), prompt, _num_frames(length, pipe))
 
 
-def _num_frames(length: str, pipe: "MaltPipeline") -> int | None:
+def _num_frames(length: str, pipe: "VideoPipeline") -> int | None:
     if length not in LENGTHS:
         raise UsageError(f"there is no length {length!r}; choose one of {', '.join(LENGTHS)}")
     seconds = LENGTHS[length]
     return None if seconds is None else round(seconds * pipe.frame_rate)
 
 
-def _warn_of_unknown_words(pipe: "MaltPipeline", prompt: str) -> None:
+def _warn_of_unknown_words(pipe: "VideoPipeline", prompt: str) -> None:
     if unknown := pipe.unknown_words(prompt):
         known = ", ".join(pipe.known_words)
         gr.Warning(f"The model does not know {', '.join(unknown)}. It knows: {known}.", duration=15)

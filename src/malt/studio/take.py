@@ -16,6 +16,7 @@ from malt.errors import UsageError
 from malt.media.frame_scale import choose_scale
 from malt.media.pixels import to_pixels
 from malt.media.video_writer import VideoSink
+from malt.pipelines.model_place import ModelPlace
 from malt.rollouts.base import Segment
 from malt.sessions.session import Session
 from malt.sessions.session_state import SessionState
@@ -120,7 +121,7 @@ class Take:
             fragment = file.read(segment_ends[index].byte - file.tell())
         return FrameStrip(start, segment_ends[index].frame - start, _side_by_side(header + fragment, self._scale))
 
-    def notes(self, seed: int, checkpoint: Path | None) -> None:
+    def notes(self, seed: int, place: ModelPlace) -> None:
         """Keep with the session what `malt resume` asks for."""
         self.session.note(
             planned=None,
@@ -128,7 +129,7 @@ class Take:
             scale=self._scale,
             shown=0,
             seed=seed,
-            checkpoint=None if checkpoint is None else str(checkpoint.resolve()),
+            **place.notes(),
             actions=None,
             driver="cruise" if self.session.pipe.action_names else None,
         )

@@ -24,7 +24,7 @@ from malt.studio.policy import StudioPolicy
 from malt.studio.take import Take
 
 if TYPE_CHECKING:
-    from malt.pipelines.malt import MaltPipeline
+    from malt.pipelines.video_pipeline import VideoPipeline
 
 MOST_TAKES = 8
 
@@ -92,7 +92,7 @@ class Visitor:
             self._worker.check_room()
             session = self._worker.do(lambda: _session(model.pipe, settings)).result()
             take = Take(self._next(), session, self._place(), model=model.name, scale=self._scale)
-            take.notes(settings.seed, model.folder)
+            take.notes(settings.seed, model.place)
             if model.pipe.action_names:
                 self._policies[take.number] = StudioPolicy(model.pipe.action_names)
             self._add(take)
@@ -262,7 +262,7 @@ class Visitor:
         self.job.start(take, min(most, take.made + more), self._policies.get(take.number), given)
 
 
-def _session(pipe: "MaltPipeline", settings: GenerationSettings) -> Session:
+def _session(pipe: "VideoPipeline", settings: GenerationSettings) -> Session:
     return Session.begin(
         pipe,
         settings.prompt if settings.prompt.strip() or not pipe.action_names else "",

@@ -1,0 +1,172 @@
+"""Laws of the command line on a pretrained base: generate, resume, rewind, branch, inspect, and what is refused."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+
+import tiny_base_pipelines as tiny
+from malt.adapters import add_memory, save_adapter
+from malt.cli import main
+from malt.media.video_reader import count_frames
+from malt.pipelines.bases.wan_parts import WanParts
+from tiny_base_pipelines import FRAMES, PROMPT, USE
+
+SIZE = ["--size", "32x32", "--steps", "1", "--guidance-scale", "1", "--device", "cpu"]
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny.saved(tmp_path_factory.mktemp("bases") / "wan")
+
+
+@pytest.fixture(scope="module")
+def adapter(tmp_path_factory: pytest.TempPathFactory, base: Path) -> Path:
+    folder = tmp_path_factory.mktemp("adapters") / "remembers"
+    adapted = add_memory(tiny.wan().transformer, {"memory": "slots", "segment_frames": 2})
+    save_adapter(adapted, folder, str(base), USE | {"num_inference_steps": 1})
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def short_clips(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(WanParts, "num_frames", FRAMES)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+
+
+def said(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str]:
+    """What a command ends with, and the last line of what it says."""
+    code = main([str(argument) for argument in arguments])
+    lines = capsys.readouterr().err.strip().splitlines()
+    return code, lines[-1] if lines else ""
+
+
+def test_a_base_makes_a_video_that_is_resumed_branched_and_rewound(
+    base: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    whole, part, other = tmp_path / "whole.mp4", tmp_path / "part.mp4", tmp_path / "other.mp4"
+    assert said(capsys, "generate", PROMPT, "--base", base, "--frames", 49, "--out", whole, *SIZE)[0] == 0
+    assert said(capsys, "generate", PROMPT, "--base", base, "--frames", 33, "--out", part, *SIZE)[0] == 0
+    assert said(capsys, "resume", part, "--frames", 49)[0] == 0
+    assert part.read_bytes() == whole.read_bytes()
+    assert said(capsys, "branch", whole, "--at", 33, "--seed", 5, "--out", other)[0] == 0
+    assert count_frames(other, 16) == 49
+    assert said(capsys, "rewind", whole, "--to", 33)[0] == 0
+    assert main(["inspect", str(whole)]) == 0
+    assert "model      wan (" in capsys.readouterr().out
+
+
+def test_an_adapter_alone_says_which_base_it_goes_with(
+    adapter: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "walk.mp4"
+    assert (
+        said(capsys, "generate", PROMPT, "--adapter", adapter, "--frames", 13, "--out", out, "--device", "cpu")[0] == 0
+    )
+    assert said(capsys, "resume", out, "--frames", 21)[0] == 0
+    assert count_frames(out, 16) == 21
+
+
+def test_a_base_that_is_gone_is_named(base: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    moved, out = tmp_path / "moved", tmp_path / "walk.mp4"
+    shutil.copytree(base, moved)
+    assert said(capsys, "generate", PROMPT, "--base", moved, "--frames", 17, "--out", out, *SIZE)[0] == 0
+    shutil.rmtree(moved)
+    code, line = said(capsys, "resume", out, "--frames", 33)
+    assert (code, line) == (
+        2,
+        f"malt: the model in {moved} made {out} and is gone; say where it is, with --base or --adapter",
+    )
+    assert said(capsys, "resume", out, "--frames", 33, "--base", base)[0] == 0
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--size", "32"], "asked for '32' as --size; give width and height, as in 832x480"),
+        (["--offload", "model"], "offloading by model needs a GPU to compute on; leave it out"),
+        (["--offload", "disk"], "asked for 'disk' as --offload; choose one of none, model, group"),
+        (["--precision", "int8"], "asked for 'int8' as --precision; choose one of auto, bfloat16, float16, float32"),
+        (["--model", "drive"], "--model and --base were given; give one of them"),
+        (["--size", "40x32"], "40x32 does not fit this model; give sides that are multiples of 16"),
+    ],
+)
+def test_options_that_do_not_fit_are_refused_in_a_sentence(
+    base: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], options: list[str], message: str
+) -> None:
+    arguments = [PROMPT, "--base", base, "--out", tmp_path / "walk.mp4", "--device", "cpu", *options]
+    assert said(capsys, "generate", *arguments) == (2, f"malt: {message}")
+    assert not (tmp_path / "walk.mp4").exists()
+
+
+def test_a_name_on_the_hub_without_a_network_is_said_in_a_sentence(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    out = tmp_path / "walk.mp4"
+    code, line = said(capsys, "generate", PROMPT, "--base", "nobody/no-such-base", "--out", out, "--device", "cpu")
+    assert code == 1
+    assert line == (
+        "malt: the base nobody/no-such-base is neither a folder nor can it be fetched; where there is a network, run "
+        "hf download nobody/no-such-base, and give the folder that it prints"
+    )
+
+
+def test_a_base_of_an_unknown_family_is_refused_and_the_known_ones_listed(
+    base: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = tmp_path / "other"
+    shutil.copytree(base, other)
+    index = (other / "model_index.json").read_text()
+    (other / "model_index.json").write_text(index.replace("WanPipeline", "AudioLDM2Pipeline"))
+    code, line = said(capsys, "generate", PROMPT, "--base", other, "--out", tmp_path / "walk.mp4")
+    assert code == 2
+    assert line.startswith("malt: malt does not know how a AudioLDM2Pipeline makes video; it knows WanPipeline, ")
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        ("no weights", "transformer has no weights (*.safetensors); copy the checkpoint again, whole"),
+        (
+            "pickled",
+            "transformer has pickled weights (diffusion_pytorch_model.bin), which can run code and are refused",
+        ),
+        ("a shard", "diffusion_pytorch_model-00002-of-00002.safetensors is missing; copy the checkpoint again, whole"),
+        ("no part", "lacks its vae; copy it again, whole"),
+        ("no index", "is no pipeline of diffusers (it has no model_index.json); give the folder that has one"),
+    ],
+)
+def test_a_base_that_is_not_whole_or_not_safe_is_refused(
+    base: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], damage: str, message: str
+) -> None:
+    other = tmp_path / "other"
+    shutil.copytree(base, other)
+    weights = other / "transformer" / "diffusion_pytorch_model.safetensors"
+    if damage == "no weights":
+        weights.unlink()
+    elif damage == "pickled":
+        weights.unlink()
+        torch.save({}, weights.with_suffix(".bin"))
+    elif damage == "a shard":
+        index = '{"weight_map": {"a": "diffusion_pytorch_model-00002-of-00002.safetensors"}}'
+        weights.with_name("diffusion_pytorch_model.safetensors.index.json").write_text(index)
+    elif damage == "no part":
+        shutil.rmtree(other / "vae")
+    else:
+        (other / "model_index.json").unlink()
+    code, line = said(capsys, "generate", PROMPT, "--base", other, "--out", tmp_path / "walk.mp4")
+    assert code == 1 and message in line
+
+
+def test_an_adapter_of_another_base_is_refused(
+    adapter: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = tiny.saved(tmp_path / "other", "wider wan")
+    out = tmp_path / "walk.mp4"
+    code, line = said(
+        capsys, "generate", PROMPT, "--base", other, "--adapter", adapter, "--out", out, "--device", "cpu"
+    )
+    assert code == 2 and line.startswith("malt: the adapter was made for ") and "; give that base" in line
