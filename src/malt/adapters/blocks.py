@@ -19,6 +19,7 @@ from malt.adapters.adapter import MemoryAdapter
 from malt.adapters.family import AttendedMemory, Family, RotaryWithMemory, Tables
 from malt.memory.protocol import Conditions, ContextTokens
 from malt.memory.state import KeysValues, KVCache, LayerCache, Memory, State
+from malt.models.capturing import is_capturing
 
 
 class Blocks(nn.ModuleList):
@@ -143,6 +144,8 @@ class _Counts:
 
 def _counts(memory: Memory) -> list[_Counts]:
     """For every layer whether any and whether all of its places are written; one look at the device for the whole pass."""
+    if is_capturing():
+        return [_Counts(any=True, all=False) for _ in memory]
     flags = torch.stack([torch.stack([state.valid.any(), state.valid.all()]) for state in memory])
     return [_Counts(bool(some), bool(every)) for some, every in flags.tolist()]
 

@@ -15,6 +15,7 @@ from malt.adapters.lora import add_lora, keep_active, remove_lora
 from malt.errors import UsageError
 from malt.memory.protocol import Conditions, LayerMemory, Layout
 from malt.memory.state import KVCache, Memory
+from malt.models.capturing import is_capturing
 from malt.models.video_model import TransformerOutput
 
 
@@ -177,10 +178,15 @@ class AdaptedTransformer3DModel(nn.Module):
         if unknown := told.added.keys() - self.family.takes:
             known = ", ".join(sorted(self.family.takes)) or "nothing more"
             raise UsageError(f"a base of the family {self.family.name} takes no {min(unknown)}; it takes {known}")
-        if not self.family.levels_per_frame and (num_context or bool((levels != levels[:, :1]).any())):
+        if not self.family.levels_per_frame and (num_context or _differ(levels)):
             raise UsageError(
                 f"a base of the family {self.family.name} has one noise level for all frames; give it no context frames"
             )
+
+
+def _differ(levels: Tensor) -> bool:
+    """Whether some frames of a video have another noise level than others, where that can be asked."""
+    return not is_capturing() and bool((levels != levels[:, :1]).any())
 
 
 def _check_fit(base: Any, adapter: MemoryAdapter, family: Family) -> None:

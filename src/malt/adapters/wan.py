@@ -12,6 +12,7 @@ from torch import Tensor
 
 from malt.adapters.family import BaseConditions, RotaryWithMemory, Tables, attended_keys_values, memory_mask
 from malt.memory.protocol import Layout
+from malt.models.capturing import is_capturing
 
 
 class WanMemoryAttnProcessor(WanAttnProcessor):
@@ -143,8 +144,8 @@ class Wan:
 
 
 def is_uniform(levels: Tensor) -> bool:
-    """Whether all frames of a video share its noise level."""
-    return bool((levels == levels[:, :1]).all())
+    """Whether all frames of a video share its noise level, where that can be asked."""
+    return not is_capturing() and bool((levels == levels[:, :1]).all())
 
 
 def over_grid(axes: list[Tensor], shape: tuple[int, int, int]) -> Tensor:

@@ -9,6 +9,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from malt.memory.state import KeysValues
+from malt.models.capturing import is_capturing
 from malt.models.positions import Rotation, rotate
 
 
@@ -91,14 +92,9 @@ class MaltAttention(nn.Module, AttentionModuleMixin):
 
 def _unless_all(valid: Bool[Tensor, "b m"] | None) -> Bool[Tensor, "b m"] | None:
     """The mask, or None where all places count; learning, which drops places at random, does not wait to find out."""
-    if valid is None or torch.is_grad_enabled() or torch.compiler.is_compiling() or _is_capturing():
+    if valid is None or torch.is_grad_enabled() or torch.compiler.is_compiling() or is_capturing():
         return valid
     return None if bool(valid.all()) else valid
-
-
-def _is_capturing() -> bool:
-    """Whether a CUDA graph is being recorded, in which nothing can be asked of the device."""
-    return torch.cuda.is_available() and torch.cuda.is_current_stream_capturing()
 
 
 def _concatenate(parts: Sequence[KeysValues]) -> KeysValues:

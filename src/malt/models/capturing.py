@@ -1,0 +1,8 @@
+"""Whether a CUDA graph is being recorded: nothing can then be asked of the device, and each answer must fit all cases."""
+
+import torch
+
+
+def is_capturing() -> bool:
+    """Whether the current stream records a graph."""
+    return torch.cuda.is_available() and torch.cuda.is_current_stream_capturing()
