@@ -15,6 +15,7 @@ from diffusers import (
 )
 from transformers import PreTrainedTokenizerFast, UMT5Config, UMT5EncoderModel
 
+from malt.adapters import save_adapter
 from malt.models.text import build_tokenizer
 from tiny_bases import TINY_BASES
 
@@ -73,6 +74,17 @@ PIPELINES: dict[str, Callable[[], DiffusionPipeline]] = {"wan": wan, "wider wan"
 def saved(folder: Path, name: str = "wan") -> Path:
     """A base in a folder, as it comes from the hub."""
     PIPELINES[name]().save_pretrained(folder)
+    return folder
+
+
+def saved_memory(folder: Path, name: str = "wan", **settings: Any) -> Path:
+    """A memory for a base, with weights as if it had learned something, in a folder."""
+    model = TINY_BASES[name].adapted(memory="slots", memory_size=4, segment_frames=2, **settings)
+    torch.manual_seed(4)
+    for parameter in model.parameters():
+        if parameter.requires_grad:
+            torch.nn.init.normal_(parameter, std=0.1)
+    save_adapter(model, folder, "the/base", USE)
     return folder
 
 

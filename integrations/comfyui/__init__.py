@@ -4,13 +4,15 @@ from importlib.util import find_spec
 
 from comfy_api.latest import ComfyExtension, io
 
-from .model_nodes import LoadMalt
+from .model_nodes import ApplyMaltMemory, LoadMalt, LoadMaltMemory
 from .prompt_node import MaltPromptOverTime
 from .session_nodes import BeginMaltSession, BranchMaltSession, RewindMaltSession, SetMaltPrompt, StreamMaltSegments
 from .storage_nodes import LoadMaltSession, SaveMaltSession
 
 NODES = [
     LoadMalt,
+    LoadMaltMemory,
+    ApplyMaltMemory,
     MaltPromptOverTime,
     BeginMaltSession,
     StreamMaltSegments,

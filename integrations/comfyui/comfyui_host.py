@@ -41,6 +41,11 @@ def session_path(name: str) -> Path:
     return folder
 
 
+def on_processor() -> bool:
+    """Whether ComfyUI computes on no GPU."""
+    return bool(model_management.get_torch_device().type == "cpu")
+
+
 def place(parts: Iterable[object]) -> torch.device:
     """The device to compute on, with room made there for a pipeline's parts: what ComfyUI can do without moves out."""
     device: torch.device = model_management.get_torch_device()

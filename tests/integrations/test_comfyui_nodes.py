@@ -11,9 +11,11 @@ import pytest
 import torch
 
 import malt
+import tiny_base_pipelines
 import tiny_comfyui
 import tiny_pipeline
 from malt.errors import MaltError, UsageError
+from malt.pipelines.adapted_loading import load_adapted
 from malt.sessions.session import Session
 from tiny_comfyui import PACK, ComfyUI, Stopped, as_flow, workflows
 from tiny_pipeline import PROMPT, SEGMENT, SIDE
@@ -180,6 +182,51 @@ def test_a_model_that_is_not_there_is_refused_in_a_sentence_before_anything_runs
         host.run("LoadMalt", model="gone")
 
 
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A pretrained base as it comes from the hub, tiny."""
+    return tiny_base_pipelines.saved(tmp_path_factory.mktemp("base"))
+
+
+def test_a_base_has_a_memory_in_one_branch_of_a_graph_and_none_in_the_other(
+    host: ComfyUI, base: Path, tmp_path: Path
+) -> None:
+    tiny_base_pipelines.saved_memory(tmp_path / "models" / "malt_memory" / "mine")
+    (alone,) = host.run("LoadMalt", folder=str(base))
+    (memory,) = host.run("LoadMaltMemory")
+    (model,) = host.run("ApplyMaltMemory", model=alone, memory=memory)
+    size = {"width": 32, "height": 32, "steps": 2, "guidance": 1.0, "prompts": "red circle"}
+    without = stream(host, begin(host, alone, **size), segments=1)[1]
+    kept = stream(host, begin(host, model, **size), segments=3)[1]
+    expected = Session.begin(load_adapted(base, memory, dtype=torch.float32), "red circle", seed=3, height=32, width=32)
+    frames = torch.cat([expected.advance().frames[0] for _ in range(3)])
+    assert torch.equal(kept, ((frames + 1) / 2).clamp(0, 1).movedim(1, -1))
+    assert torch.equal(stream(host, begin(host, alone, **size), segments=1)[1], without)
+
+
+def test_a_memory_that_does_not_fit_or_is_not_there_is_refused_in_a_sentence(
+    host: ComfyUI, pipe: Any, base: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(ValueError, match="there is no memory; put one into models/malt_memory, or give the folder"):
+        host.run("LoadMaltMemory")
+    with pytest.raises(ValueError, match="is not an adapter .it has no adapter.json."):
+        host.run("LoadMaltMemory", folder=str(tmp_path))
+    (memory,) = host.run(
+        "LoadMaltMemory", folder=str(tiny_base_pipelines.saved_memory(tmp_path / "other", "skyreels-v2"))
+    )
+    with pytest.raises(UsageError, match="malt's own models have a memory already; load a pretrained base"):
+        host.run("ApplyMaltMemory", model=pipe, memory=memory)
+    (alone,) = host.run("LoadMalt", folder=str(base))
+    with pytest.raises(UsageError, match="the adapter was made for a"):
+        host.run("ApplyMaltMemory", model=alone, memory=memory)
+
+
+def test_a_pipeline_of_no_known_family_is_refused_before_anything_runs(host: ComfyUI, tmp_path: Path) -> None:
+    (tmp_path / "model_index.json").write_text(json.dumps({"_class_name": "StableDiffusionPipeline"}))
+    with pytest.raises(ValueError, match="StableDiffusionPipeline"):
+        host.run("LoadMalt", folder=str(tmp_path))
+
+
 @pytest.mark.parametrize(
     ("inputs", "sentence"),
     [
@@ -224,16 +271,22 @@ def test_the_drawn_workflow_is_the_one_for_the_api(host: ComfyUI, name: str) -> 
         assert node["inputs"].items() <= drawn_flow[number]["inputs"].items()
 
 
-@pytest.mark.parametrize("name", [name for name in workflows() if name != "memory_on_a_base"])
+@pytest.mark.parametrize("name", workflows())
 def test_every_example_workflow_runs(
-    host: ComfyUI, pipe: Any, acting: Any, name: str, monkeypatch: pytest.MonkeyPatch
+    host: ComfyUI, pipe: Any, acting: Any, base: Path, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def small(path: Path) -> Any:
-        return acting if path.name == "drive" else pipe
+    def small(folder: str) -> Any:
+        return acting if Path(folder).name == "drive" else pipe
 
     monkeypatch.setattr("malt.pipelines.loading.load_pipeline", small)
     host.run("SaveMaltSession", session=begin(host, pipe), name="prompts")
-    given = host.run_flow(workflows()[name])
+    flow = workflows()[name]
+    if name == "memory_on_a_base":
+        flow["1"]["inputs"]["folder"] = str(base)
+        flow["2"]["inputs"]["folder"] = str(tiny_base_pipelines.saved_memory(tmp_path / "memory"))
+        for number in ("4", "5"):
+            flow[number]["inputs"] |= {"width": 32, "height": 32, "steps": 2}
+    given = host.run_flow(flow)
     made = [each for each in given.values() if isinstance(each[0], torch.Tensor) and each[0].ndim == 4]
     assert made
     assert all(images.isfinite().all() for images, *_ in made)

@@ -15,6 +15,7 @@ import pytest
 from PIL import Image
 from websockets.sync.client import connect
 
+import tiny_base_pipelines
 import tiny_comfyui
 from tiny_comfyui import Flow, workflows
 
@@ -141,6 +142,20 @@ def test_bad_input_is_answered_by_a_sentence() -> None:
     (error,) = messages(run(flow)[0], "execution_error")
     assert error["exception_message"].strip() == ("33x64 does not fit this model; give sides that are multiples of 16")
     assert error["node_id"] == "2"
+
+
+@pytest.mark.skipif("127.0.0.1" not in ADDRESS, reason="the server is elsewhere, and would not see this folder")
+def test_a_base_has_a_memory_in_one_branch_and_none_in_the_other(tmp_path: Path) -> None:
+    flow = workflows()["memory_on_a_base"]
+    flow["1"]["inputs"]["folder"] = str(tiny_base_pipelines.saved(tmp_path / "base"))
+    flow["2"]["inputs"]["folder"] = str(tiny_base_pipelines.saved_memory(tmp_path / "memory"))
+    for number in ("4", "5"):
+        flow[number]["inputs"] |= {"prompts": "red circle", "width": 32, "height": 32, "steps": 2}
+    flow |= {"16": node("PreviewImage", images=["6", 1]), "17": node("PreviewImage", images=["7", 1])}
+    history, _ = run(flow)
+    remembered, alone = pictures_of(history, "16"), pictures_of(history, "17")
+    assert len(remembered) and len(alone)
+    assert not np.array_equal(remembered[: len(alone)], alone[: len(remembered)])
 
 
 @pytest.mark.parametrize("name", ["prompts_over_time", "go_on_tomorrow", "rewind", "two_futures", "drive"])
