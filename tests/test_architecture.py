@@ -71,7 +71,7 @@ MAY_IMPORT = {
     "training.monitors.schedule": {"codecs", "data", "training", "training.monitors.samples"},
     "training.pipeline_export": {"codecs", "models", "pipelines", "training"},
     "training.model_spec": {"codecs", "errors", "training", "training.pipeline_export"},
-    "training.base_text": {"diffusion", "errors", "pipelines"},
+    "training.base_text": {"data", "diffusion", "errors", "pipelines"},
     "training.adapted_base": {"adapters", "diffusion", "errors", "pipelines", "training", "training.base_text"},
     "training.newest_model": {"errors", "pipelines", "training", "training.assembly"},
     "training.autoencoder_stage": {"codecs", "models", "pipelines", "training"},

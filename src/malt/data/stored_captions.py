@@ -32,8 +32,8 @@ class StoredCaptions:
         self.folders = [folders] if isinstance(folders, Path) else list(folders)
 
     def __bool__(self) -> bool:
-        """Whether captions are stored there at all."""
-        return any((folder / FOLDER).is_dir() for folder in self.folders)
+        """Whether captions are stored there at all: the empty one always is."""
+        return self.has("")
 
     def __call__(self, captions: Sequence[str]) -> Caption:
         """States, mask and whatever else the base takes, padded as the base expects.

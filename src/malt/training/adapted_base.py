@@ -19,7 +19,7 @@ from malt.adapters.folder import save_adapter
 from malt.diffusion.caption import Caption
 from malt.errors import CheckpointError, UsageError
 from malt.pipelines.checkpoint_check import WHAT_LOADING_RAISES
-from malt.training.base_text import BaseText
+from malt.training.base_text import base_text
 from malt.training.config import AdapterConfig, Sampling
 from malt.training.engine.trainable import trainable
 from malt.training.objectives.denoising import CaptionedModel
@@ -70,6 +70,7 @@ class AdaptedBase:
     device: str
     seed: int
     patch_size: int
+    shards: Path | None = None  # where captions may be stored, as the base's text encoders gave them
     result: str = "adapter"
 
     @property
@@ -86,7 +87,7 @@ class AdaptedBase:
         """The base with an adapter that has learned nothing; its text encoder is not one of the model's parts."""
         base = load_base_transformer(self.base, self.dtype)
         torch.manual_seed(self.seed)
-        return AdaptedModel(adapt_base(base, self.adapter), BaseText(self.base, self.dtype, self.device))
+        return AdaptedModel(adapt_base(base, self.adapter), base_text(self.base, self.shards, self.dtype, self.device))
 
     def write(self, model: CaptionedModel, autoencoder: nn.Module, out: Path) -> None:
         """The adapter's weights and those of its low-rank changes."""

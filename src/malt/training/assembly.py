@@ -116,6 +116,7 @@ def model_spec(experiment: Experiment, precision: torch.dtype, device: str) -> M
             device=device,
             seed=experiment.seed,
             patch_size=patch_side(Path(experiment.base)),
+            shards=Path(experiment.data) if experiment.data else None,
         )
     return NewTransformer(
         size=experiment.transformer,

@@ -1,7 +1,7 @@
-"""Captions as a frozen base is told them: by its own text encoder, which is asked for each of them once."""
+"""Captions as a frozen base is told them: looked up where they are stored, else by its own text encoder, once each."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
@@ -9,11 +9,26 @@ import transformers
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
+from malt.data.stored_captions import StoredCaptions
+from malt.data.text_fingerprint import identify_text
 from malt.diffusion.caption import Caption
 from malt.errors import CheckpointError
 from malt.pipelines.checkpoint_check import WHAT_LOADING_RAISES
 
 MOST_KEPT = 4096  # captions
+
+
+def base_text(base: Path, shards: Path | None, dtype: torch.dtype, device: str) -> Callable[[Sequence[str]], Caption]:
+    """What knows the captions of a base: those stored beside shards, so that no text encoder is loaded, or its encoder.
+
+    Raises:
+        UsageError: the stored captions are another base's.
+        CheckpointError: the text encoder cannot be loaded.
+    """
+    if shards is not None and (stored := StoredCaptions(shards)):
+        stored.check(identify_text(base))
+        return stored
+    return BaseText(base, dtype, device)
 
 
 class BaseText:
