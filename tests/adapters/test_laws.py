@@ -20,14 +20,20 @@ KINDS: dict[str, dict[str, Any]] = {
     "recurrent": {"memory": "recurrent"},
     "hierarchical": {"memory": "hierarchical", "memory_size": 2, "every": 2},
     "adaptive": {"memory": "adaptive", "memory_size": 2},
+    "hierarchical, halved": {"memory": "hierarchical", "memory_size": 2, "memory_config": {"pooled_side": 2}},
     "context": {"memory": "context", "memory_size": 2},
+    "multimodal": {"memory": "multimodal", "memory_config": {"num_entries": 2, "num_read": 2}},
     "state_space": {"memory": "state_space", "memory_size": 4, "memory_width": 8},
     "slots": {"memory": "slots", "memory_size": 4, "memory_width": 8},
     "bank": {"memory": "bank", "memory_size": 32, "memory_width": 8},
     "hierarchical, behind": {"memory": "hierarchical", "memory_size": 2, "memory_width": 16, "read": "behind"},
     "slots, behind": {"memory": "slots", "memory_size": 4, "memory_width": 8, "read": "behind"},
 }
-EVERYWHERE = ("hierarchical", "bank", "slots, behind")  # the ways to read, for every family; the other kinds for one
+EVERYWHERE = (
+    "hierarchical, halved",
+    "bank",
+    "slots, behind",
+)  # the ways to read, for every family; the other kinds for one
 CASES = [(tiny, kind) for kind in KINDS for tiny in TINY_BASES if tiny == "wan" or kind in EVERYWHERE]
 each_kind = pytest.mark.parametrize(("tiny", "kind"), CASES, indirect=["tiny"])
 

@@ -37,7 +37,7 @@ class AddedRead(nn.Module):
         tokens = found.tokens.to(self.to_kv.weight.dtype)
         keys, values = self.to_kv(tokens).unflatten(-1, (2, self.num_heads, self.head_dim)).unbind(dim=2)
         if found.times is not None:
-            keys = rotate(keys, rotation_at(found.times.to(keys.device), layout.rows, layout.columns, self.head_dim))
+            keys = rotate(keys, self._positions(found, layout, keys))
         return KeysValues(keys, values, found.valid)
 
     def forward(self, hidden: Float[Tensor, "b n d"], known: KeysValues, layout: Layout) -> Float[Tensor, "b n d"]:
@@ -57,6 +57,15 @@ class AddedRead(nn.Module):
             seen.dtype
         )
         return hidden + said.to(hidden.dtype)
+
+    def _positions(self, found: ContextTokens, layout: Layout, like: Tensor) -> Rotation:
+        parts = []
+        for grid in found.grids(layout):
+            assert grid.times is not None
+            rows, columns = layout.coarse(grid.side).rows, layout.coarse(grid.side).columns
+            parts.append(rotation_at(grid.times.to(like.device), rows, columns, self.head_dim, grid.side))
+        cos, sin = (torch.cat(tables) for tables in zip(*parts, strict=True))
+        return cos, sin
 
     def _own_positions(self, layout: Layout, like: Tensor) -> Rotation:
         times = torch.arange(-layout.num_context, layout.frames - layout.num_context, device=like.device).float()

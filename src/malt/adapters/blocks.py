@@ -5,7 +5,7 @@ bound to the pass, which hands the block its layer's memory inside the rotary ar
 the base stay what they were, and without a pass the base does what it always did.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -122,15 +122,21 @@ class MemoryPass:
         tokens = layer.modulated(family.norm(layer.as_seen(found.tokens.to(like.device)))).to(like.dtype)
         all_count = self.counts[number].all and found.valid is self.memory[number].valid
         valid = None if all_count else found.valid.to(like.device)
-        return AttendedMemory(tokens, valid, self._tables(found.times, like), keeps=not self.learning)
+        return AttendedMemory(tokens, valid, self._tables(found, like), keeps=not self.learning)
 
-    def _tables(self, times: Tensor | None, like: Tensor) -> Tables | None:
-        """Rotary tables of whole frames at these times, counted from the first frame that is no context."""
-        if times is None:
+    def _tables(self, found: ContextTokens, like: Tensor) -> Tables | None:
+        """Rotary tables of whole frames, whose times are counted from the first frame that is no context."""
+        if found.times is None:
             return None
-        layout = self.conditions.layout
-        rows, columns = (torch.arange(n, device=like.device) for n in (layout.rows, layout.columns))
-        return self.family.tables(self.base, layout, times.to(like.device) + layout.num_context, rows, columns)
+        cos, sin = zip(*(self._grid_tables(grid, like) for grid in found.grids(self.conditions.layout)), strict=True)
+        return _along_tokens(cos), _along_tokens(sin)
+
+    def _grid_tables(self, grid: ContextTokens, like: Tensor) -> Tables:
+        assert grid.times is not None
+        layout, middle = self.conditions.layout, (grid.side - 1) / 2
+        coarse, times = layout.coarse(grid.side), grid.times.to(like.device) + layout.num_context
+        places = (torch.arange(n, device=like.device) * grid.side + middle for n in (coarse.rows, coarse.columns))
+        return self.family.tables(self.base, layout, times, *places)
 
 
 _RUNNING: ContextVar[MemoryPass | None] = ContextVar("malt_memory_pass", default=None)
@@ -154,3 +160,11 @@ def _carrying(given: Any, attended: AttendedMemory | None) -> Any:
     """An argument of a block; if it is the rotary tables, with what is remembered behind them."""
     is_rotary = isinstance(given, tuple) and len(given) == 2 and all(isinstance(x, Tensor) for x in given)
     return RotaryWithMemory(given[0], given[1], attended) if is_rotary and attended is not None else given
+
+
+def _along_tokens(tables: Sequence[Tensor]) -> Tensor:
+    """Tables of several parts as those of all their tokens, which are the one dimension that is neither 1 nor the last."""
+    if len(tables) == 1:
+        return tables[0]
+    axis = next(n for n, size in enumerate(tables[0].shape[:-1]) if size != 1)
+    return torch.cat(list(tables), dim=axis)

@@ -7,6 +7,7 @@ handed on from segment to segment, which `recurrent` learns slowly. What is stor
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
@@ -29,16 +30,20 @@ class HierarchicalConfig:
     """num_pooled: how many earlier segments are kept, a frame each. sink: how many of the first ones stay for good.
 
     archive: how many frames' places there are for what falls out of the pooled ones and is new. threshold: the cosine from
-    which on a token resembles one that is in the archive, and is not new.
+    which on a token resembles one that is in the archive, and is not new. pooled_side: of all but the last segment, one token
+    stands for so many rows and columns.
     """
 
     num_pooled: int = 6
     sink: int = 0
     archive: int = 0
     threshold: float = 0.9
+    pooled_side: int = 1
 
     def __post_init__(self) -> None:
         """Refuse fewer than none."""
+        if self.pooled_side < 1:
+            raise ValueError(f"a pooled_side of {self.pooled_side} tokens cannot be; give 1 or more")
         if self.num_pooled < 0:
             raise ValueError(f"a hierarchical memory of {self.num_pooled} pooled segments cannot be; give 0 or more")
         if self.sink < 0:
@@ -61,24 +66,26 @@ class HierarchicalMemory(nn.Module):
         super().__init__()
         self.width, self.archive, self.sink = width, config.archive, config.sink
         self.num_earlier = config.archive + config.sink + config.num_pooled
-        self.novelty = Novelty(threshold=config.threshold)
+        self.novelty, self.side = Novelty(threshold=config.threshold), config.pooled_side
 
     def empty(self, batch: int, layout: Layout, like: Tensor) -> State:
         """As many unwritten places as a segment has tokens, and a frame's for every other frame that may be kept."""
-        return nothing_written((layout.frames + self.num_earlier) * layout.tokens_per_frame, self.width, batch, like)
+        earlier = self.num_earlier * layout.coarse(self.side).tokens_per_frame
+        return nothing_written(earlier + layout.frames * layout.tokens_per_frame, self.width, batch, like)
 
     def context(self, state: State, conditions: Conditions) -> ContextTokens:
         """The pooled segments as if they were frames, then the last segment, right before this one."""
-        return frames_before(state, conditions.layout, num_timeless=self.archive)
+        return frames_before(state, conditions.layout, self.archive, self.num_earlier, self.side)
 
     def write(self, record: SegmentRecord, state: State) -> State:
         """The segment's tokens push out as many of those that were there, which are pooled into a frame."""
         if not state.tokens.shape[1]:
             return state  # it has no places, since nothing will be written
-        per_frame = record.conditions.layout.tokens_per_frame
+        layout = record.conditions.layout
+        per_frame = layout.coarse(self.side).tokens_per_frame
         archived, earlier = self.archive * per_frame, self.num_earlier * per_frame
         known, last = with_segment(state, record), earlier + record.tokens.shape[1]
-        frame = pool(places(known, slice(earlier, last)), per_frame)
+        frame = coarsen(pool(places(known, slice(earlier, last)), layout.tokens_per_frame), layout, self.side)
         queue = side_by_side(places(known, slice(archived, earlier)), frame)
         fallen, queue = _push(queue, self.sink * per_frame, per_frame)
         stored = places(known, slice(archived))
@@ -92,6 +99,19 @@ def pool(frames: State, per_frame: int) -> State:
     weight = known[..., None].to(tokens.dtype)
     mean = (tokens * weight).sum(dim=1) / weight.sum(dim=1).clamp(min=1)
     return State(unit_rms(mean), known.any(dim=1))
+
+
+def coarsen(frame: State, layout: Layout, side: int) -> State:
+    """Mean over every `side` x `side` places of a frame of what is known there, at unit RMS; and of which anything is known."""
+    if side == 1:
+        return frame
+    tokens, known = (
+        rearrange(x, "b (r c) d -> b d r c", r=layout.rows) for x in (frame.tokens, frame.valid[..., None])
+    )
+    weight = known.to(tokens.dtype)
+    share, mean = (F.avg_pool2d(x, side, ceil_mode=True, count_include_pad=False) for x in (weight, tokens * weight))
+    mean = rearrange(mean / share.clamp(min=side**-2), "b d r c -> b (r c) d")
+    return State(unit_rms(mean), rearrange(share > 0, "b 1 r c -> b (r c)"))
 
 
 def _push(queue: State, held: int, per_frame: int) -> tuple[State, State]:

@@ -7,7 +7,7 @@ is: they only pass the `State` on. All that a kind knows of a video must be in t
 in the module: with gradient checkpointing a layer runs twice.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple, Protocol, runtime_checkable
 
 import torch
@@ -30,6 +30,10 @@ class Layout:
     def tokens_per_frame(self) -> int:
         """Tokens in a latent frame."""
         return self.rows * self.columns
+
+    def coarse(self, side: int) -> "Layout":
+        """The same with one token for every `side` x `side` of these; those at the edge may stand for fewer."""
+        return replace(self, rows=-(-self.rows // side), columns=-(-self.columns // side))
 
 
 class Conditions(NamedTuple):
@@ -63,12 +67,26 @@ class ContextTokens(NamedTuple):
 
     times: where the tokens are whole frames (frame, row, column), the time of each frame, counted in latent frames from the
     segment's first; they then share the segment's positions and its spatial windows. None: the tokens lie nowhere in the
-    video, and are seen from everywhere.
+    video, and are seen from everywhere. num_coarse: how many of the first frames have only one token for every `side` x `side`
+    of the segment's.
     """
 
     tokens: Float[Tensor, "b m d"]
     valid: Bool[Tensor, "b m"]
     times: Float[Tensor, " f"] | None = None
+    num_coarse: int = 0
+    side: int = 1
+
+    def grids(self, layout: Layout) -> "list[ContextTokens]":
+        """The parts whose frames are all coarse or all fine, in the order of their tokens; of a segment laid out like this."""
+        if self.times is None or not self.num_coarse or self.side == 1:
+            return [ContextTokens(self.tokens, self.valid, self.times)]
+        coarse = self.num_coarse * layout.coarse(self.side).tokens_per_frame
+        first, rest = self.times[: self.num_coarse], self.times[self.num_coarse :]
+        return [
+            ContextTokens(self.tokens[:, :coarse], self.valid[:, :coarse], first, len(first), self.side),
+            ContextTokens(self.tokens[:, coarse:], self.valid[:, coarse:], rest),
+        ]
 
 
 @runtime_checkable
@@ -120,11 +138,18 @@ def nothing_written(places: int, width: int, batch: int, like: Tensor) -> State:
     return State(like.new_zeros(batch, places, width), valid)
 
 
-def frames_before(state: State, layout: Layout, num_timeless: int = 0) -> ContextTokens:
-    """The state's tokens as the frames right before the segment, oldest first; the first few all at the time before those."""
-    count = state.tokens.shape[1] // layout.tokens_per_frame
+def frames_before(
+    state: State, layout: Layout, num_timeless: int = 0, num_coarse: int = 0, side: int = 1
+) -> ContextTokens:
+    """The state's tokens as the frames right before the segment, oldest first.
+
+    The first few all stand at the time before those; the first `num_coarse` have one token for `side` x `side` places.
+    """
+    coarse = num_coarse * layout.coarse(side).tokens_per_frame
+    count = num_coarse + (state.tokens.shape[1] - coarse) // layout.tokens_per_frame
     times = torch.arange(-count, 0, dtype=torch.float32, device=state.tokens.device)
-    return ContextTokens(*state, times.clamp(min=num_timeless - 1 - count) if num_timeless else times)
+    times = times.clamp(min=num_timeless - 1 - count) if num_timeless else times
+    return ContextTokens(*state, times, num_coarse, side)
 
 
 def with_segment(state: State, record: SegmentRecord) -> State:

@@ -40,7 +40,7 @@ class MaltAttnProcessor:
         rope: Rotation | None,
     ) -> Tensor:
         """Attend from `hidden` (b, n, d), whose positions are those of `rope`, to keys and values that are made already."""
-        key, value, valid = _concatenate(keys_values)
+        key, value, valid = join_keys_values(keys_values)
         mask = None if valid is None else valid[:, None, None, :].expand(-1, 1, hidden.shape[1], -1)
         mixed = _mix(attn.queries(hidden, rope), key, value, mask, self._attention_backend, self._exact_on)
         output: Tensor = attn.to_out(mixed.flatten(-2))
@@ -97,7 +97,8 @@ def _unless_all(valid: Bool[Tensor, "b m"] | None) -> Bool[Tensor, "b m"] | None
     return None if bool(valid.all()) else valid
 
 
-def _concatenate(parts: Sequence[KeysValues]) -> KeysValues:
+def join_keys_values(parts: Sequence[KeysValues]) -> KeysValues:
+    """Keys and values of several parts as those of one."""
     if len(parts) == 1:
         return parts[0]
     keys, values = (torch.cat(pair, dim=1) for pair in zip(*(part[:2] for part in parts), strict=True))

@@ -8,9 +8,17 @@ from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from malt.memory.protocol import Conditions, ContextMemory, LayerMemory, Layout, ResidualMemory, SegmentRecord
+from malt.memory.protocol import (
+    Conditions,
+    ContextMemory,
+    ContextTokens,
+    LayerMemory,
+    Layout,
+    ResidualMemory,
+    SegmentRecord,
+)
 from malt.memory.state import KeysValues, LayerCache, State
-from malt.models.attention import MaltAttention
+from malt.models.attention import MaltAttention, join_keys_values
 from malt.models.positions import Rotation, rotation, rotation_at, split_axes
 from malt.models.windows import Windows
 
@@ -94,13 +102,21 @@ class MaltBlock(nn.Module):
     def _remembered(self, state: State, conditions: Conditions) -> KeysValues | None:
         if not isinstance(self.memory, ContextMemory) or not state.tokens.shape[1]:
             return None
-        layout = conditions.layout
-        windows, found = Windows(layout, self.window), self.memory.context(state, conditions)
+        grids = self.memory.context(state, conditions).grids(conditions.layout)
+        return join_keys_values([self._seen(grid, conditions.layout) for grid in grids])
+
+    def _seen(self, found: ContextTokens, layout: Layout) -> KeysValues:
+        """Keys and values of remembered tokens that lie on one grid, or nowhere."""
+        layout, window = (
+            layout.coarse(found.side),
+            self.window and (self.window[0] // found.side, self.window[1] // found.side),
+        )
+        windows = Windows(layout, window)
         spread = windows.copy if found.times is None else windows.cut
         tokens = spread(found.tokens.to(self.memory_embedding.dtype) + self.memory_embedding)
         valid, rope = spread(found.valid[..., None])[..., 0], None
         if found.times is not None:
-            rope = windows.rope(rotation_at(found.times, layout.rows, layout.columns, self.head_dim))
+            rope = windows.rope(rotation_at(found.times, layout.rows, layout.columns, self.head_dim, found.side))
         return self.attn1.keys_values(tokens, rope, valid)
 
     def _attend(self, normed: Tensor, remembered: KeysValues | None, layout: Layout) -> Tensor:

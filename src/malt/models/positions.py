@@ -31,10 +31,13 @@ def rotation(start: int, num_frames: int, height: int, width: int, head_dim: int
     return rotation_at(torch.arange(start, start + num_frames, device=device).float(), height, width, head_dim)
 
 
-def rotation_at(times: Float[Tensor, " f"], height: int, width: int, head_dim: int) -> Rotation:
-    """Cosines and sines for the tokens (row, column) of frames at these times, one frame behind the other."""
+def rotation_at(times: Float[Tensor, " f"], height: int, width: int, head_dim: int, side: int = 1) -> Rotation:
+    """Cosines and sines for the tokens (row, column) of frames at these times, one frame behind the other.
+
+    Each token stands in the middle of `side` x `side` places.
+    """
     device = times.device
-    rows, columns = (torch.arange(n, device=device).float() for n in (height, width))
+    rows, columns = (torch.arange(n, device=device).float() * side + (side - 1) / 2 for n in (height, width))
     grids = torch.meshgrid(times, rows, columns, indexing="ij")
     angles = [
         grid.flatten()[:, None] * _frequencies(n, device) for grid, n in zip(grids, split_axes(head_dim), strict=True)
