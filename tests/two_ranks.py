@@ -36,8 +36,10 @@ SCALES = {
     "compiled": ParallelConfig(fsdp=True),
 }
 KINDS = ("recurrent", "slots")
+OTHERS = ("hierarchical", "adaptive", "multimodal", "state_space")
 # Tracing takes its time, so only the memory that has most to trace is compiled.
 SLOPES = [(kind, scale) for kind in KINDS for scale in SCALES if (kind, scale) != ("recurrent", "compiled")]
+SLOPES += [(kind, "sharded") for kind in OTHERS]
 STEPS = 4
 BATCH = 4
 PLAN = Optimization(num_steps=STEPS, learning_rate=0.01, warmup_steps=1, max_gradient_norm=0.5)
