@@ -55,8 +55,8 @@ def adaptive() -> Experiment:
 
 
 def multimodal() -> Experiment:
-    """The last segment, seven pooled frames of which four are read, and a frame's places for captions and actions."""
-    return _trained("multimodal", "multimodal", {"num_entries": 7, "num_read": 4})
+    """The last segment, seven pooled frames, of which three roll on, and a frame's places for captions and actions."""
+    return _trained("multimodal", "multimodal", {"num_entries": 7, "num_recent": 3})
 
 
 def state_space() -> Experiment:

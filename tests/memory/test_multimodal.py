@@ -71,16 +71,17 @@ def test_the_last_segment_is_read_whatever_the_prompt_is() -> None:
         assert found.valid[:, -2 * CELLS :].all()
 
 
-def test_under_one_caption_the_newest_of_what_is_kept_is_read_in_its_order() -> None:
-    kind, under = memory(num_entries=5, num_read=2), conditions(A)
+def test_the_last_entries_roll_on_at_times_of_their_own_and_the_others_are_at_one() -> None:
+    kind, under = memory(num_entries=4, num_recent=2), conditions(A)
     state = kind.empty(tiny.BATCH, LAYOUT, scene(0))
-    for number in range(10, 15):
+    for number in (10, 11, 11, 11, 12):  # what resembles what came before it is among the last all the same
         state = kind.write(SegmentRecord(scene(number), under), state)
     found = kind.context(state, under)
-    pooled = [unit_rms(unit_rms(scene(n)).unflatten(1, (2, CELLS)).mean(dim=1)) for n in (12, 13)]
-    torch.testing.assert_close(found.tokens[:, : 2 * CELLS], torch.cat(pooled, dim=1), rtol=1e-4, atol=1e-5)
+    pooled = [unit_rms(unit_rms(scene(n)).unflatten(1, (2, CELLS)).mean(dim=1)) for n in (10, 11, 11, 11)]
     assert found.times is not None
-    assert found.times.tolist() == [-3, -3, -2, -1]
+    assert found.times.tolist() == [-5, -5, -4, -3, -2, -1]
+    for place, frame in enumerate(pooled):
+        torch.testing.assert_close(found.tokens[:, place * CELLS :][:, :CELLS], frame, rtol=1e-4, atol=1e-5)
 
 
 def test_every_video_of_a_batch_reads_what_its_own_prompt_calls_for() -> None:
@@ -90,13 +91,15 @@ def test_every_video_of_a_batch_reads_what_its_own_prompt_calls_for() -> None:
     assert likeness(found, B)[1].min() > 0.98 > 0.9 > likeness(found, A)[1].max()
 
 
-def test_a_scene_that_does_not_change_takes_one_entry_however_long_it_lasts() -> None:
-    kind = memory()
-    assert torch.equal(film(kind, (A, 4)).valid, film(kind, (A, 40)).valid)
+def test_a_scene_that_does_not_change_takes_one_entry_beside_the_last_ones_however_long_it_lasts() -> None:
+    kind = memory(num_entries=8, num_recent=2)
+    valid = film(kind, (A, 40)).valid
+    assert torch.equal(valid, film(kind, (A, 5)).valid)
+    assert valid.unflatten(1, (-1, CELLS))[:, -10:].all(dim=2).sum(dim=1).tolist() == [1 + 2 + 2] * tiny.BATCH
 
 
 def test_the_same_scene_under_other_actions_is_another_entry() -> None:
-    kind = memory()
+    kind = memory(num_recent=0)
     still, moved = (film(kind, (A, 0)) for _ in range(2))
     for n in range(4):
         still = kind.write(SegmentRecord(scene(A, n), conditions(A, 0.0)), still)
@@ -125,11 +128,8 @@ def test_a_forgotten_memory_has_nothing_to_read_and_begins_anew() -> None:
 @pytest.mark.parametrize(
     ("settings", "sentence"),
     [
-        (
-            {"num_entries": 2, "num_read": 3},
-            "num_read is 3 of num_entries 2; give at least 1, and no more than are kept",
-        ),
-        ({"num_read": 0}, "num_read is 0 of num_entries 8; give at least 1"),
+        ({"num_entries": 2, "num_recent": 2}, "num_recent is 2 of num_entries 2; give 0 or more, and fewer than all"),
+        ({"num_recent": -1}, "num_recent is -1 of num_entries 8; give 0 or more"),
         ({"threshold": 3.0}, "a similarity threshold of 3.0 cannot be"),
     ],
 )

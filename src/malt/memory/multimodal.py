@@ -1,8 +1,8 @@
 """`multimodal`: every entry is a pooled frame with the caption and the actions it was made under; the caption of now decides.
 
-An entry is kept if it is new as a whole: other things seen, under another caption, while something else was done. What is
-read is what was written under such captions as that of now. So when a prompt comes back its scene does, whose walls and
-colours no caption named, and the scene in between stays out of it.
+The last few entries roll on. What falls out of them is kept if it is new as a whole: other things seen, under another
+caption, while something else was done. What is read is what was written under such captions as that of now. So when a prompt
+comes back its scene does, whose walls and colours no caption named, and the scene in between stays out of it.
 """
 
 import math
@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from malt.memory.hierarchical import pool
@@ -30,25 +30,24 @@ from malt.memory.protocol import (
 from malt.memory.state import State, places, side_by_side
 
 SAME = 1e-4  # squared distance, by channel, below which two captions are the same but for rounding
-RECENT = 1e-3  # of two entries whose captions differ by less than this the newer one is read
 
 
 @dataclass(frozen=True, kw_only=True)
 class MultimodalConfig:
-    """num_entries: how many entries are kept. num_read: how many of them are read, those nearest to the caption of now.
+    """num_entries: how many entries are kept. num_recent: how many of them are the last ones, whatever they resemble.
 
     threshold: the cosine, over what was seen, said and done alike, from which on an entry is not new.
     """
 
     num_entries: int = 8
-    num_read: int = 4
-    threshold: float = 0.9
+    num_recent: int = 3
+    threshold: float = 0.98
 
     def __post_init__(self) -> None:
-        """Refuse to read more than there is, or nothing."""
-        if not 1 <= self.num_read <= self.num_entries:
+        """Refuse a memory of nothing but the last entries."""
+        if not 0 <= self.num_recent < self.num_entries:
             raise ValueError(
-                f"num_read is {self.num_read} of num_entries {self.num_entries}; give at least 1, and no more than are kept"
+                f"num_recent is {self.num_recent} of num_entries {self.num_entries}; give 0 or more, and fewer than all"
             )
         Novelty(threshold=self.threshold)
 
@@ -68,7 +67,7 @@ class MultimodalMemory(nn.Module):
 
     def __init__(self, width: int, num_heads: int, config: MultimodalConfig = MultimodalConfig()) -> None:
         super().__init__()
-        self.width, self.num_entries, self.num_read = width, config.num_entries, config.num_read
+        self.width, self.num_entries, self.num_recent = width, config.num_entries, config.num_recent
         self.novelty = Novelty(threshold=config.threshold)
 
     def empty(self, batch: int, layout: Layout, like: Tensor) -> State:
@@ -77,16 +76,12 @@ class MultimodalMemory(nn.Module):
         return nothing_written(frames * layout.tokens_per_frame, self.width, batch, like)
 
     def context(self, state: State, conditions: Conditions) -> ContextTokens:
-        """The entries that are nearest to the caption of now, at one time, and behind them the last segment."""
-        per_frame = conditions.layout.tokens_per_frame
-        parts, near = self._split(state, conditions.layout), self.relevance(state, conditions)
-        age = torch.arange(self.num_entries, device=near.device)
-        is_written = parts.frames.valid.unflatten(1, (-1, per_frame)).any(dim=2)
-        found = (near + RECENT * age).masked_fill(~is_written, -torch.inf).topk(self.num_read).indices.sort().values
-        may_be_read = (near > 0).gather(1, found).repeat_interleave(per_frame, dim=1)
-        frames = _frames_at(parts.frames, found, per_frame)
-        frames = State(frames.tokens, frames.valid & may_be_read)
-        return frames_before(side_by_side(frames, parts.last), conditions.layout, num_timeless=self.num_read)
+        """The entries whose caption is near that of now, and the last segment; those that are not recent are all at one time."""
+        layout = conditions.layout
+        parts, is_near = self._split(state, layout), self.relevance(state, conditions) > 0
+        shown = parts.frames.valid & is_near.repeat_interleave(layout.tokens_per_frame, dim=1)
+        frames = State(parts.frames.tokens, shown)
+        return frames_before(side_by_side(frames, parts.last), layout, num_timeless=self.num_entries - self.num_recent)
 
     def relevance(self, state: State, conditions: Conditions) -> Float[Tensor, "b e"]:
         """Cosine between the captions of the entries and that of now, as they differ from the mean of all of them.
@@ -113,11 +108,18 @@ class MultimodalMemory(nn.Module):
         parts, count = self._split(state, conditions.layout), record.tokens.shape[1]
         known = with_segment(parts.last, record)
         frames = side_by_side(parts.frames, pool(places(known, slice(count)), per_frame))
-        stay = choose(_as_a_whole(frames, parts, per_frame), self.novelty).stay
+        stay = self._stay(_as_a_whole(frames, parts, per_frame))
         caption, actions = self._token(conditions.caption, conditions.caption_mask), self._actions(conditions, record)
         labels = side_by_side(_at(parts.captions, stay), caption, _at(parts.actions, stay), actions, parts.unused)
         labels = State(labels.tokens.to(record.hidden.dtype), labels.valid)
         return side_by_side(labels, _frames_at(frames, stay, per_frame), places(known, slice(count, None)))
+
+    def _stay(self, entries: State) -> Int[Tensor, "b e"]:
+        """Which of one entry too many stay: the last ones, and of those before them all but one."""
+        older = self.num_entries - self.num_recent + 1
+        stay = choose(places(entries, slice(older)), self.novelty).stay
+        recent = torch.arange(older, self.num_entries + 1, device=stay.device)
+        return torch.cat([stay, recent.expand(len(stay), -1)], dim=1)
 
     def _label_frames(self, layout: Layout) -> int:
         return math.ceil(2 * (self.num_entries + 1) / layout.tokens_per_frame)
