@@ -51,6 +51,7 @@ def test_no_value_of_an_earlier_run_is_lost(tmp_path: Path) -> None:
     assert recipe == "finetune"
     now = json.loads(json.dumps(asdict(found.curriculum[0].objectives[0])))
     assert now["unroll"].pop("far_segments") == 0  # there were none then
+    assert not now["unroll"].pop("begins_alone") and now["baseline"].pop("num_anchor_frames") == 0
     assert sorted(map(str, leaves(now))) == sorted(map(str, leaves(EARLIER)))
     assert (found.curriculum[0].objectives[0].unroll.first_segment_prob, now["noise"]["logit_mean"]) == (0.1, 0.9)
 

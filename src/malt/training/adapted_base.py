@@ -94,9 +94,16 @@ class AdaptedBase:
         assert isinstance(model, AdaptedModel)
         partial = out.with_name(f".{out.name}.partial")
         shutil.rmtree(partial, ignore_errors=True)
-        save_adapter(model.transformer, partial, str(self.base), {"sampling": asdict(self.sampling)})
+        save_adapter(model.transformer, partial, str(self.base), self._settings(autoencoder))
         shutil.rmtree(out, ignore_errors=True)
         os.replace(partial, out)
+
+    def _settings(self, autoencoder: nn.Module) -> dict[str, object]:
+        """How the adapter is to be used, as `AdaptedPipeline` reads it."""
+        sampling = {name: value for name, value in asdict(self.sampling).items() if name != "shift"}
+        config = dict(autoencoder.config)  # type: ignore[arg-type]
+        learned_from = {name: config[name] for name in ("frame_size", "frame_rate") if name in config}
+        return sampling | learned_from
 
 
 def adapt_base(base: nn.Module, adapter: AdapterConfig) -> AdaptedTransformer3DModel:

@@ -147,7 +147,7 @@ def adapt() -> Experiment:
     by the base's own encoder; nothing of the base is changed or saved.
     """
     noise = NoiseConfig(logit_mean=0.8)
-    alone = Objective(batch_size=16, unroll=UnrollConfig(first_segment_prob=0.5), noise=noise)
+    alone = Objective(batch_size=16, unroll=UnrollConfig(first_segment_prob=1.0, begins_alone=True), noise=noise)
     unrolled = Objective(
         batch_size=16,
         unroll=UnrollConfig(num_segments=6, denoise_segments=2, bptt_segments=2, first_segment_prob=0.1),

@@ -1,12 +1,14 @@
 """Laws of learning to denoise with a memory; see `tiny_lesson` for which frame is which."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 from torch import Tensor
 
+import tiny
 from malt.diffusion.caption import Caption
 from malt.errors import UsageError
 from malt.memory.registry import KINDS
@@ -27,6 +29,7 @@ from tiny_examples import (
     jolt,
     losses,
     task,
+    untouched,
     window,
 )
 
@@ -288,3 +291,23 @@ def test_captions_are_padded_to_what_the_longest_needs_and_padding_changes_nothi
     short = learner.loss(0)[0]
     monkeypatch.setattr("malt.training.objectives.denoising.TOKEN_STEP", 40)
     torch.testing.assert_close(learner.loss(0)[0], short)
+
+
+def test_what_begins_alone_sees_nothing_before_it_not_even_noise() -> None:
+    alone = {"begins_alone": True, "first_segment_prob": 1.0, "context_noise": 0.0, "caption_dropout": 0.0}
+    plain = losses(task(Examples(begins=True), **alone))
+    assert losses(task(Examples(jolt(0), begins=True), **alone)) == plain
+    assert losses(task(Examples(begins=True), **alone | {"begins_alone": False})) != plain
+
+
+def test_only_a_films_first_segment_can_begin_alone() -> None:
+    with pytest.raises(ValueError, match="give num_segments 1 and first_segment_prob 1"):
+        asked(begins_alone=True, num_segments=2)
+
+
+def test_anchors_stand_in_a_later_segments_context_and_nowhere_else() -> None:
+    latents = torch.arange(9.0)[None, :, None, None, None].expand(1, -1, tiny.CHANNELS, 4, 4)
+    plain = window(untouched(), latents, CAPTIONS[:1])
+    sequence = replace(plain, context_frames=3, anchor_frames=2)
+    times = [[float(frame[0, 0, 0]) for frame in sequence.behind(latents, index)[0]] for index in (0, 1, 2)]
+    assert times == [[0, 1, 2, 3, 4], [0, 1, 4, 5, 6], [0, 1, 6, 7, 8]]

@@ -141,7 +141,7 @@ class DenoisingObjective:
         rng = StepRandom(generators, objective.batch_size, self.rank_and_size)
         dropped = rng.uniform() < objective.dropout.caption_dropout
         with torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32):
-            sequence = self._sequence(inputs, self.module.encode_inputs(inputs, dropped))
+            sequence = self._sequence(inputs, self.module.encode_inputs(inputs, dropped), objective)
             errors, regularisation = denoising_loss(model, sequence, objective, rng)
         figures = {f"segment_{objective.unroll.first_denoised + k}": e for k, e in enumerate(errors.detach())}
         if regularisation is None:
@@ -167,7 +167,7 @@ class DenoisingObjective:
             actions = torch.zeros_like(actions)
         return Batch(batch.latents[seen], batch.captions[own], batch.begins[own], actions)
 
-    def _sequence(self, inputs: Mapping[str, Tensor], caption: Caption) -> SegmentedSequence:
+    def _sequence(self, inputs: Mapping[str, Tensor], caption: Caption, objective: Objective) -> SegmentedSequence:
         model = self.module.transformer
         return SegmentedSequence(
             latents=inputs["latents"],
@@ -176,6 +176,7 @@ class DenoisingObjective:
             actions=inputs.get("actions"),
             segment_frames=model.segment_frames,
             context_frames=model.context_frames,
+            anchor_frames=objective.baseline.num_anchor_frames,
         )
 
 

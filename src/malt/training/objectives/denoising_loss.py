@@ -45,8 +45,10 @@ def _denoise(
 ) -> tuple[Tensor, Tensor]:
     """Predicted and true velocity of all segments, context left out, in one batch (noise sample, segment, video)."""
     denoised = _denoised(objective)
-    clean = torch.cat([sequence.behind(unrolled.seen, index) for index in denoised])
-    level = noise_levels(sequence, objective, rng)
+    context = 0 if objective.unroll.begins_alone else sequence.context_frames
+    behind = slice(sequence.context_frames - context, None)
+    clean = torch.cat([sequence.behind(unrolled.seen, index) for index in denoised])[:, behind]
+    level = noise_levels(sequence, objective, rng)[:, behind]
     eps = rng.normal(len(denoised), clean.shape[1:]).to(clean)
     prediction = model(
         interpolate(clean, eps, level),
@@ -54,11 +56,11 @@ def _denoise(
         unrolled.memory,
         **sequence.caption.repeat(len(denoised)).arguments,
         actions=sequence.actions_of(*denoised, with_context=True),
-        num_context_frames=sequence.context_frames,
+        num_context_frames=context,
         update_memory=False,
     ).velocity
-    first = sequence.context_frames + objective.baseline.num_prefix_frames
-    last = sequence.context_frames + sequence.segment_frames - objective.baseline.num_suffix_frames
+    first = context + objective.baseline.num_prefix_frames
+    last = context + sequence.segment_frames - objective.baseline.num_suffix_frames
     return prediction[:, first:last], velocity(clean, eps)[:, first:last]
 
 

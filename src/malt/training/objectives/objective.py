@@ -30,12 +30,19 @@ class UnrollConfig:
     denoise_segments: int | None = None  # the last so many are denoised, those before only unrolled; None for all
     far_segments: int = 0  # the first so many are from long before the others; only a memory's sink still knows them
     first_segment_prob: float = 0.3  # of a video that its first segment begins a film: it sees no context
+    begins_alone: bool = (
+        False  # a single segment, as long as one is, with nothing before it: how pretrained bases begin
+    )
     memory_regularisation: float = 0.0  # weight of the memory regularisation loss; 0 for none
     normalize_memory: bool = True  # regularise L2-normalised tokens; False for the plain form
 
     def __post_init__(self) -> None:
         _check_counts(self, ("num_segments", "denoise_segments"))
         _check_probabilities(self, ("first_segment_prob",))
+        if self.begins_alone and (self.num_segments, self.first_segment_prob) != (1, 1.0):
+            raise ValueError(
+                "what begins alone is a film's first segment; give num_segments 1 and first_segment_prob 1"
+            )
         if not 0 <= self.far_segments <= self.first_denoised:
             raise ValueError(
                 f"far_segments is {self.far_segments}; give 0 to {self.first_denoised}, those that are not denoised"
@@ -122,10 +129,11 @@ class BaselineConfig:
     num_prefix_frames: int = 0  # of a segment's latent frames, so many at its beginning are known, as the context is
     num_suffix_frames: int = 0  # and so many at its end: what lies between is filled in
     level_per_frame: bool = False  # every frame of a segment has a noise level of its own (diffusion forcing)
+    num_anchor_frames: int = 0  # so many of a context's latent frames are the first ones that were seen, not the last
 
     def __post_init__(self) -> None:
         _check_counts(self, ("frame_stride",))
-        for name in ("num_prefix_frames", "num_suffix_frames"):
+        for name in ("num_prefix_frames", "num_suffix_frames", "num_anchor_frames"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} is {getattr(self, name)}; give 0 or more latent frames")
 

@@ -15,6 +15,7 @@ class SegmentedSequence:
 
     latents: context first. caption: of each video. begins: which videos begin a
     film here, so that their first context is nothing. actions: of every latent frame, None for a model that takes none.
+    anchor_frames: of every context but the first, so many frames are the first ones of all, and not right before the rest.
     """
 
     latents: Float[Tensor, "b s c h w"]
@@ -23,6 +24,7 @@ class SegmentedSequence:
     actions: Float[Tensor, "b s a"] | None
     segment_frames: int
     context_frames: int
+    anchor_frames: int = 0
 
     def frames(self, index: int) -> slice:
         """The latent frames of a segment."""
@@ -44,4 +46,6 @@ class SegmentedSequence:
 
     def behind(self, seen: Float[Tensor, "b t c h w"], index: int) -> Float[Tensor, "b s c h w"]:
         """A true segment with the context before it taken from `seen`, its frames as the model knows them."""
-        return torch.cat([seen[:, self.context(index)], self.latents[:, self.frames(index)]], dim=1)
+        anchors = self.anchor_frames if index else 0
+        context = seen[:, self.context(index)][:, anchors:]
+        return torch.cat([seen[:, :anchors], context, self.latents[:, self.frames(index)]], dim=1)

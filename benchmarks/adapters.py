@@ -1,0 +1,226 @@
+"""A memory on a frozen base against the base alone, its rivals and a natively trained memory: recall, drift and cost.
+
+    python benchmarks/adapters.py --base runs/wan-base/pipeline memory=runs/adapters/memory/adapter
+        context=runs/adapters/context/adapter anchor=runs/adapters/anchor/adapter native=runs/native/pipeline
+        [--device cuda] [--folder runs/adapters/figures] [--out docs/results/adapters.json]
+
+Each is NAME=FOLDER of an adapter on the base (experiments/adapters.py), or of a pipeline with a memory of its own; one called
+`anchor` keeps the first frames it has seen in its context. `base` is measured as well: the base alone, a sliding window.
+Finished runs are kept in --folder. Several processes share the work: `--only NAME` measures one of them and writes no
+figures; when all are done the command without it writes them. `--metrics` measures only some.
+"""
+
+import argparse
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers import FlowMatchEulerDiscreteScheduler
+from results import write
+from torch import Tensor
+
+from malt.adapters import AdaptedTransformer3DModel, add_memory
+from malt.adapters.lora import NAME
+from malt.codecs.registry import codec_of
+from malt.diffusion.guidance import Guidance
+from malt.evaluation.evaluated_model import EvaluatedModel, RolloutModel, evaluated_model_of
+from malt.evaluation.evaluation_run import EvaluationRun, Results
+from malt.evaluation.metrics.base import Metric
+from malt.evaluation.metrics.drift import Drift
+from malt.evaluation.metrics.recall import USES, Recall
+from malt.media.files import file_sha256
+from malt.pipelines.autoencoder_loading import load_autoencoder
+from malt.pipelines.loading import load_pipeline
+from malt.rollouts.malt import MaltRollout
+from malt.training.adapted_base import load_base_transformer
+from malt.training.base_text import BaseText
+from malt.worlds.passage.passage_world import Passage
+
+ANCHORS, VIEW = 2, 8  # as in experiments/adapters.py
+ALONE = {"memory": "none", "segment_frames": 4, "context_frames": VIEW}
+CAPTION = "a red circle and a blue square pass behind a wall"
+
+
+@dataclass(frozen=True, kw_only=True)
+class AnchoredRollout(MaltRollout):
+    """Without a memory: behind the first frames of all and the last ones."""
+
+    def _tail(self, before: Tensor | None, latest: Tensor) -> Tensor:
+        seen = latest if before is None else torch.cat([before, latest], dim=1)
+        recent = seen[:, ANCHORS:]
+        return torch.cat([seen[:, :ANCHORS], recent[:, max(0, recent.shape[1] - (VIEW - ANCHORS)) :]], dim=1)
+
+
+@dataclass(frozen=True)
+class Made:
+    """A model on the base, and how it makes video."""
+
+    model: AdaptedTransformer3DModel
+    rollout: Callable[[list[str]], MaltRollout]
+
+
+def on_base(name: str, adapter: Path | None, options: argparse.Namespace) -> Made:
+    """The base with an adapter, or with nothing but its own last frames as context."""
+    device = options.device
+    model = add_memory(load_base_transformer(options.base, torch.float32), adapter or ALONE).to(device).eval()
+    codec = codec_of(load_autoencoder(options.base).to(device))
+    text = BaseText(options.base, torch.float32, device)
+    if device != "cpu":
+        model.forward = torch.autocast(device, torch.bfloat16)(model.forward)  # as it learned
+    kind = AnchoredRollout if name == "anchor" else MaltRollout
+    with_memory = options.memory_guidance if model.remembers else 1.0
+
+    def rollout(captions: list[str]) -> MaltRollout:
+        return kind(
+            transformer=model,
+            codec=codec,
+            scheduler=FlowMatchEulerDiscreteScheduler(shift=3.0),
+            caption=text(captions),
+            uncaptioned=text([""] * len(captions)),
+            latent_size=(8, 8),
+            guidance=Guidance(text=options.guidance, memory=with_memory),
+            num_steps=12,
+            context_noise=0.05,
+            context_follows=adapter is None,
+            begins_alone=True,
+        )
+
+    return Made(model, rollout)
+
+
+def subject(name: str, folder: Path | None, options: argparse.Namespace) -> EvaluatedModel:
+    """What is measured; a pipeline of its own where the folder is one."""
+    about: dict[str, Any] = {"guidance": options.guidance, "memory_guidance": options.memory_guidance}
+    if folder is not None and (folder / "model_index.json").exists():
+        pipe = load_pipeline(folder).to(options.device)
+        pipe.register_to_config(guidance_scale=options.guidance, memory_guidance_scale=options.memory_guidance)
+        return evaluated_model_of(pipe, called=name, identity=about)
+    made = on_base(name, folder, options)
+    if folder is not None:
+        about["adapter"] = {file.name: file_sha256(file) for file in sorted(folder.glob("*.safetensors"))}
+    about |= weights(made.model)
+    world = Passage()
+    return RolloutModel(
+        name=name,
+        rollout=lambda request: made.rollout(request.captions),
+        frame_rate=world.frame_rate,
+        frame_size=world.frame_size,
+        has_memory=made.model.remembers,
+        identity=about,
+        device=options.device,
+    )
+
+
+def weights(model: AdaptedTransformer3DModel) -> dict[str, float]:
+    """How many weights the adapter has, of how many of the base."""
+    lora = sum(weight.numel() for name, weight in model.base.named_parameters() if f".{NAME}." in name)
+    own = lora + sum(weight.numel() for weight in model.adapter.parameters())
+    base = sum(weight.numel() for weight in model.base.parameters()) - lora
+    return {"adapter weights": own, "base weights": base, "adapter weights over the base's": own / base}
+
+
+def seconds_a_segment(made: Made, device: str, times: int = 9) -> float:
+    """The median time of a segment with a full memory, one video, decoding included."""
+    rollout = made.rollout([CAPTION])
+    state, taken = rollout.begin(0), []
+    for number in range(12 + times):
+        begun = time.perf_counter()
+        _, state = rollout.advance(state)
+        if device != "cpu":
+            torch.cuda.synchronize()
+        if number >= 12:
+            taken.append(time.perf_counter() - begun)
+    return sorted(taken)[times // 2]
+
+
+def cost(folder: Path, options: argparse.Namespace) -> dict[str, float]:
+    """Seconds of a segment with the adapter, and with the same segment and context without a memory; without text guidance."""
+    plain = argparse.Namespace(**vars(options) | {"guidance": 1.0, "memory_guidance": 1.0})
+    adapted = on_base("cost", folder, plain)
+    base = add_memory(
+        load_base_transformer(options.base, torch.float32),
+        {**ALONE, "context_frames": adapted.model.context_frames},
+    )
+    alone = Made(adapted.model, lambda captions: _with_model(adapted.rollout(captions), base.to(options.device).eval()))
+    if options.device != "cpu":
+        base.forward = torch.autocast(options.device, torch.bfloat16)(base.forward)
+    found = {"with the adapter": seconds_a_segment(adapted, options.device)}
+    found["the base alone"] = seconds_a_segment(alone, options.device)
+    window = seconds_a_segment(on_base("window", None, plain), options.device)
+    return found | {
+        "the base as a sliding window": window,
+        "with the adapter over alone": found["with the adapter"] / found["the base alone"],
+        "with the adapter over the window": found["with the adapter"] / window,
+    }
+
+
+def _with_model(rollout: MaltRollout, model: AdaptedTransformer3DModel) -> MaltRollout:
+    return MaltRollout(**vars(rollout) | {"transformer": model})
+
+
+def metrics(options: argparse.Namespace) -> list[Metric]:
+    """Recall, and drift at every length."""
+    world = Passage()
+    found: list[Metric] = [Recall(world=world, per_bin=options.per_bin)]
+    found += [Drift(world=world, num_videos=options.videos, num_frames=n, name=f"drift-{n}") for n in options.lengths]
+    return [metric for metric in found if options.metrics is None or metric.name in options.metrics]
+
+
+def by_span(results: Results) -> dict[str, dict[str, Any]]:
+    """Of every model and use of its memory, the share that comes out the same by hidden span, with its interval."""
+    table: dict[str, dict[str, Any]] = {}
+    spans = [span.name for span in Passage().oracle.spans]
+    for name, found in results["subjects"].items():
+        for curve in found["metrics"]["recall"]["curves"] if "recall" in found["metrics"] else []:
+            if curve["chart"] == "same" and curve["line"] in USES.values():
+                table.setdefault(name, {})[curve["line"]] = dict(zip(spans, curve["points"], strict=True))
+    return table
+
+
+def main() -> None:
+    """Measure what is missing, and write the figures unless only one model is measured."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("models", nargs="*", metavar="NAME=FOLDER")
+    parser.add_argument("--base", type=Path, required=True)
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--only", help="one of the models, or cost; writes no figures")
+    parser.add_argument("--metrics", nargs="+", help="recall, drift-1024, drift-4096")
+    parser.add_argument("--per-bin", type=int, default=64, help="occlusions of each span of hidden frames and seed")
+    parser.add_argument("--videos", type=int, default=16, help="of each length")
+    parser.add_argument("--lengths", type=int, nargs="+", default=[1024, 4096])
+    parser.add_argument("--seeds", type=int, default=1)
+    parser.add_argument("--guidance", type=float, default=3.0)
+    parser.add_argument("--memory-guidance", type=float, default=1.0)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--folder", type=Path, default=Path("runs/adapters/figures"))
+    parser.add_argument("--out", type=Path, default=Path("docs/results/adapters.json"))
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    folders: dict[str, Path | None] = {
+        name: Path(folder) for name, _, folder in (text.partition("=") for text in options.models)
+    }
+    folders["base"] = None
+    named = {name: folder for name, folder in folders.items() if options.only in (None, name)}
+    study = EvaluationRun(
+        world=Passage(),
+        models=[subject(name, folder, options) for name, folder in named.items()],
+        metrics=metrics(options),
+        seeds=options.seeds,
+        folder=options.folder,
+    )
+    study.begin()
+    for task in study.pending():
+        print(f"{task.metric.name} of {task.model.name}, seed {task.seed}", flush=True)
+        study.run(task)
+    if options.only is None:
+        results = study.results()
+        adapters = {name: folder for name, folder in folders.items() if folder and (folder / "adapter.json").exists()}
+        costs = {name: cost(folder, options) for name, folder in adapters.items()}
+        write(options.out, {"recall by hidden frames": by_span(results), "seconds a segment": costs, **results})
+
+
+if __name__ == "__main__":
+    main()
