@@ -2,6 +2,7 @@
 
 import os
 import re
+import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -18,6 +19,8 @@ import malt
 import tiny_hub
 import tiny_pipeline
 from malt.adapters import add_memory, read_adapter, save_adapter
+from malt.cli import main
+from malt.commands.generate import GenerateCommand
 from malt.errors import CheckpointError, MaltError, UsageError
 from malt.hub.fetching import fetch
 from malt.hub.model_card import HERE, adapter_card, pipeline_card, write_card
@@ -26,7 +29,7 @@ from malt.pipelines.loading import load_pipeline
 from malt.pipelines.malt import MaltPipeline
 from tiny_bases import TINY_BASES
 from tiny_hub import Hub
-from tiny_pipeline import PROMPT, SEGMENT
+from tiny_pipeline import PROMPT, SEGMENT, SIDE
 
 
 @pytest.fixture(scope="module")
@@ -104,6 +107,21 @@ def test_a_card_names_licence_and_base_where_they_are_known() -> None:
     assert "| memory | slots |" in card
     assert "rows" not in card
     assert "--base somebody/base --adapter" in card
+
+
+def test_the_program_on_a_card_runs(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    card = (folder / "README.md").read_text().replace(HERE, str(folder))
+    program = re.findall(r"```python\n(.*?)```", card, re.DOTALL)[0]
+    exec(program.replace("128", str(2 * SEGMENT)), {})
+    assert capsys.readouterr().out.splitlines()[-1] == f"{SEGMENT} torch.Size([1, {SEGMENT}, 3, {SIDE}, {SIDE}])"
+
+
+def test_the_command_on_an_adapters_card_is_understood(monkeypatch: pytest.MonkeyPatch) -> None:
+    (command,) = re.findall(r"^malt (.*)$", adapter_card("A memory", "somebody/base", {}), re.MULTILINE)
+    heard: list[GenerateCommand] = []
+    monkeypatch.setattr(GenerateCommand, "run", lambda command: heard.append(command))
+    assert main(shlex.split(command)) == 0
+    assert (heard[0].base, heard[0].adapter) == ("somebody/base", Path("memory"))
 
 
 def test_a_card_that_was_written_by_hand_stays(pipe: MaltPipeline, folder: Path) -> None:
@@ -190,7 +208,8 @@ def test_an_adapter_goes_to_the_hub_with_the_name_of_its_base(hub: Hub, tmp_path
     assert sorted(uploaded) == ["README.md", "adapter.json", "adapter.safetensors"]
     card = uploaded["README.md"].decode()
     assert head_of(card)["base_model"] == "somebody/base"
-    assert "--base somebody/base --adapter somebody/memory" in card
+    assert "hf download somebody/memory --local-dir memory" in card
+    assert "--base somebody/base --adapter memory" in card
     folder = fetch("somebody/memory", cache_dir=tmp_path / "cache")
     assert read_adapter(folder).base.name == "somebody/base"
     add_memory(TINY_BASES["wan"].base(), folder)

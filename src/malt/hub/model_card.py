@@ -60,7 +60,8 @@ the model makes video of any length, segment by segment, and what went out of si
 
 ```bash
 pip install malt-diffusion
-malt generate "{prompt}" --base {base} --adapter {here} --frames 1000
+hf download {here} --local-dir memory
+malt generate "{prompt}" --base {base} --adapter memory --frames 1000
 ```
 
 It fits this base only; malt refuses another in a sentence. Without the adapter the base is what it was, bit for bit.
