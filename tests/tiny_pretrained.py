@@ -121,7 +121,9 @@ def cogvideox(folder: Path) -> Path:
             transformer=CogVideoXTransformer3DModel(
                 in_channels=4, out_channels=4, text_embed_dim=8, time_embed_dim=8, **HEADS | {"attention_head_dim": 16}
             ),
-            scheduler=CogVideoXDDIMScheduler(),
+            scheduler=CogVideoXDDIMScheduler(
+                prediction_type="v_prediction", rescale_betas_zero_snr=True, timestep_spacing="trailing"
+            ),
         ),
         folder,
     )

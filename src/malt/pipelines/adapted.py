@@ -57,11 +57,11 @@ class AdaptedPipeline(VideoPipeline):
         self.vae, self.text_encoder = base.vae, base.text_encoder
         self._codec = codec_of(base.vae)
         self.is_adapted = adapter is not None
-        self.transformer = self.adapted = add_memory(base.transformer, self._window() if adapter is None else adapter)
+        self.transformer = self.adapted = add_memory(base, self._window() if adapter is None else adapter)
 
     def _window(self) -> dict[str, Any]:
         """The settings of no memory: a segment and its context are as long as a clip of the base."""
-        patch = family_of(self.base.transformer).patch(self.base.transformer)[0]
+        patch = family_of(self.base.transformer, self.base.scheduler).patch(self.base.transformer)[0]
         clip = max(2, self._num_latents(self.parts.num_frames) // patch) * patch
         before = self.parts.window(clip)
         return {"memory": "none", "segment_frames": clip - before, "context_frames": before}

@@ -1,6 +1,5 @@
 """Loads a pretrained base and an adapter: from folders, or from the hub by diffusers, never anything pickled."""
 
-import re
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +9,9 @@ from diffusers import DiffusionPipeline
 from malt.adapters.folder import read_adapter
 from malt.errors import CheckpointError, UsageError
 from malt.pipelines.adapted import AdaptedPipeline
-from malt.pipelines.base_check import check_base_folder
+from malt.pipelines.base_check import check_base_folder, components
+from malt.pipelines.base_folder import base_folder, read_settings
 from malt.pipelines.checkpoint_check import WHAT_LOADING_RAISES
-
-HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 
 
 def load_adapted(
@@ -35,29 +33,21 @@ def load_adapted(
     named = described.base.name if base is None and described is not None else base
     if named is None:
         raise UsageError("there is no base; give a folder with a pipeline of diffusers, or its name on the hub")
-    folder = base_folder(named)
+    folder = whole_base(named)
     check_base_folder(folder)
     pipe = _load(folder, dtype)
     return AdaptedPipeline(pipe, adapter, {} if described is None else described.settings, folder=folder)
 
 
-def base_folder(base: Path | str) -> Path:
-    """The folder of a base, which is fetched where it is an identifier of the hub.
+def whole_base(base: Path | str) -> Path:
+    """The folder of a base with all its parts, which are fetched where it is an identifier of the hub.
 
     Raises:
-        CheckpointError: there is no such folder, and nothing can be fetched.
+        UsageError: there is no such folder, and it is no identifier either.
+        CheckpointError: it cannot be fetched.
     """
-    if Path(base).is_dir():
-        return Path(base)
-    if not HUB_ID.fullmatch(str(base)):
-        raise CheckpointError(f"there is no base {base}; give a folder with its model_index.json, or a name on the hub")
-    try:
-        return Path(DiffusionPipeline.download(str(base), use_safetensors=True))
-    except WHAT_LOADING_RAISES as error:
-        raise CheckpointError(
-            f"the base {base} is neither a folder nor can it be fetched; where there is a network, run hf download {base}, "
-            "and give the folder that it prints"
-        ) from error
+    folder = base_folder(str(base), ())
+    return base_folder(str(base), [*components(read_settings(folder / "model_index.json"))])
 
 
 def _load(folder: Path, dtype: torch.dtype) -> Any:
