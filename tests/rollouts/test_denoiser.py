@@ -11,7 +11,7 @@ from torch import Tensor
 import tiny
 import tiny_pipeline
 from malt.memory.protocol import LayerMemory
-from malt.memory.state import KVCache, Memory, State
+from malt.memory.state import KVCache, Memory, State, num_bytes
 from malt.models.video_model import TransformerOutput, VideoModel
 from malt.rollouts.base import RolloutState
 from malt.rollouts.registry import ROLLOUTS, build_rollout
@@ -29,6 +29,9 @@ class GreyModel:
 
     def empty_memory(self, batch: int, height: int, width: int) -> Memory:
         return (State(torch.zeros(batch, 1, 1), torch.zeros(batch, 1, dtype=torch.bool)),)
+
+    def memory_bytes(self, batch: int, height: int, width: int) -> int:
+        return num_bytes(self.empty_memory(batch, height, width))
 
     def memory_modules(self) -> list[LayerMemory]:
         return []

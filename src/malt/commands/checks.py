@@ -40,12 +40,14 @@ def check_finite(option: str, value: float | None) -> None:
         raise UsageError(f"asked for {value} as {option}; give an ordinary number")
 
 
-def read_size(text: str) -> tuple[int, int]:
-    """Height and width of a size such as 832x480.
+def read_size(text: str | None) -> tuple[int, int] | None:
+    """Height and width of a size such as 832x480; None where none is given.
 
     Raises:
         UsageError: it is none.
     """
+    if text is None:
+        return None
     found = re.fullmatch(r"([1-9][0-9]{0,4})x([1-9][0-9]{0,4})", text)
     if found is None:
         raise UsageError(f"asked for {text!r} as --size; give width and height, as in 832x480")

@@ -16,7 +16,7 @@ from malt.commands.checks import (
 )
 from malt.commands.model_options import BaseOptions, check_lora, find_place, load_model
 from malt.commands.option import Positional
-from malt.commands.remarks import say_remarks
+from malt.commands.remarks import say_remarks, say_session_size
 from malt.commands.signals import interruptible
 from malt.errors import UsageError
 from malt.media.files import video_lock
@@ -133,7 +133,7 @@ class GenerateCommand(BaseOptions):
 
     @property
     def _size(self) -> tuple[int, int] | None:
-        return None if self.size is None else read_size(self.size)
+        return read_size(self.size)
 
     @property
     def _folder(self) -> Path | None:
@@ -158,7 +158,7 @@ class GenerateCommand(BaseOptions):
         check_finite("--guidance-scale", self.guidance_scale)
         check_finite("--memory-guidance-scale", self.memory_guidance_scale)
         check_seed(self.seed)
-        read_size(self.size or "1x1")
+        read_size(self.size)
 
     def _check_inputs(self) -> None:
         from malt.media.images import read_image
@@ -211,9 +211,11 @@ class GenerateCommand(BaseOptions):
             guidance_scale=self.guidance_scale,
             memory_guidance_scale=self.memory_guidance_scale,
             negative_prompt=self.negative_prompt or None,
-            height=None if self._size is None else self._size[0],
-            width=None if self._size is None else self._size[1],
+            height=self._size and self._size[0],
+            width=self._size and self._size[1],
         )
+        if self._folder is not None:
+            say_session_size(session)
         session.note(
             planned=end,
             frame_rate=str(sink.frame_rate),

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from malt.memory.protocol import Conditions, LayerMemory, Layout
 from malt.memory.registry import Setting, build_memory
-from malt.memory.state import KVCache, LayerCache, Memory, State
+from malt.memory.state import KVCache, LayerCache, Memory, State, num_bytes
 from malt.models.blocks import BlockOutput, MaltBlock
 from malt.models.conditioning import FrameConditioning
 from malt.models.video_model import TransformerOutput
@@ -102,6 +102,11 @@ class MaltTransformer3DModel(ModelMixin, ConfigMixin, PeftAdapterMixin, CacheMix
         """A memory in which nothing has been written, for `batch` videos of `height` x `width` latent pixels."""
         layout = self._layout(self.segment_frames, height, width, 0)
         return tuple(memory.empty(batch, layout, self.proj_out.weight) for memory in self.memory_modules())
+
+    def memory_bytes(self, batch: int, height: int, width: int) -> int:
+        """Size of such a memory in bytes, as rollouts keep it: two bytes a number."""
+        layout, like = self._layout(self.segment_frames, height, width, 0), torch.empty(0, device="meta")
+        return num_bytes(tuple(memory.empty(batch, layout, like.half()) for memory in self.memory_modules()))
 
     def memory_modules(self) -> list[LayerMemory]:
         """The memory of each layer."""

@@ -51,6 +51,10 @@ class VideoModel(Protocol):
         """A memory in which nothing has been written, for `batch` videos of `height` x `width` latent pixels."""
         ...
 
+    def memory_bytes(self, batch: int, height: int, width: int) -> int:
+        """Size of such a memory in bytes, as rollouts keep it, from shapes alone."""
+        ...
+
     def memory_modules(self) -> Iterable[LayerMemory]:
         """The memory of each layer, in the order of a `Memory`'s states."""
         ...

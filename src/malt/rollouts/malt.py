@@ -26,6 +26,7 @@ from malt.rollouts.base import ActionPolicy, RolloutState, Segment, stream_segme
 from malt.rollouts.context import context_alongside, context_before, last, with_context
 from malt.rollouts.denoiser import guided_velocity
 from malt.rollouts.noise import Seed, VideoGenerators
+from malt.rollouts.out_of_memory import said_in_a_sentence
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,11 +91,11 @@ class MaltRollout:
 
         Raises:
             UsageError: when actions are given to a model that takes none, are missing where it takes them, or do not fit.
-            MaltError: when the model's output is not finite.
+            MaltError: when the model's output is not finite, or memory runs out.
         """
         done = self.pack_actions(actions, self.latents_ahead(state), self.frames_ahead(state))
-        latents = self._denoise(state, done)
-        return self._finish(state, latents, done)
+        with said_in_a_sentence():
+            return self._finish(state, self._denoise(state, done), done)
 
     @torch.no_grad()
     def prefill(

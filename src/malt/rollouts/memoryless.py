@@ -18,6 +18,7 @@ from malt.rollouts.base import ActionPolicy, RolloutState, Segment, held_bytes, 
 from malt.rollouts.context import last
 from malt.rollouts.malt import MaltRollout, check_finite
 from malt.rollouts.noise import Seed
+from malt.rollouts.out_of_memory import said_in_a_sentence
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,9 +64,10 @@ class Memoryless(ABC):
             MaltError: when the model's output is not finite.
         """
         done = self.base.pack_actions(actions, self.segment_frames, self.frames_ahead(state))
-        latents, begun = self.make(state, done)
-        check_finite(state.index, latents)
-        segment, after = self.finish(replace(begun, num_made=state.num_made + 1), latents, done)
+        with said_in_a_sentence():
+            latents, begun = self.make(state, done)
+            check_finite(state.index, latents)
+            segment, after = self.finish(replace(begun, num_made=state.num_made + 1), latents, done)
         check_finite(state.index, segment.frames)
         return segment, after
 

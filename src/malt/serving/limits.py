@@ -3,6 +3,7 @@
 from dataclasses import dataclass, fields
 
 from malt.errors import UsageError
+from malt.sessions.size import SessionSize
 
 MEBIBYTE = 1024**2
 
@@ -11,13 +12,15 @@ MEBIBYTE = 1024**2
 class Limits:
     """Bounds, all above 0.
 
-    frames: of a video, given ones included. stream_frames: of a stream that is sent as it is made. pixels: of a frame that
-    is made. steps: denoising steps. prompt_length: characters. running, waiting: videos and streams that take turns, and
-    that wait for their place. stored: videos kept on disk. upload_bytes, upload_pixels (of a frame), upload_seconds,
-    upload_frames, upload_decoded (pixels of all frames together): of a first image or video. first_bytes: of the frames
-    that it becomes. stall_seconds: how long a reader may take nothing.
+    session_bytes: of what a session keeps of its video. frames: of a video, given ones included. stream_frames: of a stream
+    that is sent as it is made. pixels: of a frame that is made, where the model's own size has fewer. steps: denoising
+    steps. prompt_length: characters. running, waiting: videos and streams that take turns, and that wait for their place.
+    stored: videos kept on disk. upload_bytes, upload_pixels (of a frame), upload_seconds, upload_frames, upload_decoded
+    (pixels of all frames together): of a first image or video. first_bytes: of the frames that it becomes. stall_seconds:
+    how long a reader may take nothing.
     """
 
+    session_bytes: int = 4 * 1024 * MEBIBYTE
     frames: int = 4096
     stream_frames: int = 100_000
     pixels: int = 512 * 512
@@ -40,10 +43,19 @@ class Limits:
             if not getattr(self, each.name) > 0:
                 raise UsageError(f"the limit {each.name} is {getattr(self, each.name)}; give a number above 0")
 
-    def check_size(self, width: int, height: int) -> None:
-        """Raise a `UsageError` for frames that are too large to be made here."""
-        if width * height > self.pixels:
-            raise UsageError(f"asked for frames of {width}x{height}; this server makes up to {self.pixels} pixels")
+    def check_size(self, width: int, height: int, own: tuple[int, int] = (0, 0)) -> None:
+        """Raise a `UsageError` for frames that are larger than is granted, and than the model's own (height, width)."""
+        most = max(self.pixels, own[0] * own[1])
+        if width * height > most:
+            raise UsageError(f"asked for frames of {width}x{height}; this server makes up to {most} pixels")
+
+    def check_session(self, size: SessionSize) -> None:
+        """Raise a `UsageError` for a session that would keep more than is granted."""
+        if size.most > self.session_bytes:
+            raise UsageError(
+                f"a session of this size keeps {size}; this server grants {self.session_bytes // MEBIBYTE} MiB, ask for "
+                "smaller frames"
+            )
 
     def check_steps(self, steps: int | None) -> None:
         """Raise a `UsageError` for more denoising steps than are granted."""

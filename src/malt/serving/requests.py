@@ -16,6 +16,7 @@ from malt.serving.uploads import Wanted
 from malt.sessions.action_policies import build_policy
 from malt.sessions.prompts import read_lines, total_frames
 from malt.sessions.session import Session
+from malt.sessions.size import session_size
 
 if TYPE_CHECKING:
     from malt.pipelines.video_pipeline import VideoPipeline
@@ -55,7 +56,8 @@ class RequestValidator:
         self.limits.check_prompt(request.prompt)
         self.limits.check_steps(request.num_inference_steps)
         size = self.pipe.frame_size if request.size is None else _read_size(request.size)
-        self.limits.check_size(size[1], size[0])
+        self.limits.check_size(size[1], size[0], self.pipe.frame_size)
+        self.limits.check_session(session_size(self.pipe, *size))
         self._check_driver(request, steered)
         return GenerationRequest(request, size, self._num_frames(request, streams))
 
