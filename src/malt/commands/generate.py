@@ -122,8 +122,8 @@ class GenerateCommand(BaseOptions):
             precision=self.precision,
         )
         say_remarks(pipe, self._lines())
-        size = self._size or pipe.frame_size
-        sink = self._open_sink(self.fps or pipe.frame_rate, choose_scale(size, self.scale))
+        scale = choose_scale(self._size or pipe.frame_size, self.scale)
+        sink = self._open_sink(self.fps or pipe.frame_rate, scale)
         num_given = count_given(pipe, self.video) if self.video else 0
         self._write(self._begin(pipe, sink, num_given), sink, num_given)
 
@@ -214,8 +214,7 @@ class GenerateCommand(BaseOptions):
             height=self._size and self._size[0],
             width=self._size and self._size[1],
         )
-        if self._folder is not None:
-            say_session_size(session)
+        say_session_size(session, self._folder)
         session.note(
             planned=end,
             frame_rate=str(sink.frame_rate),
@@ -283,8 +282,7 @@ class GenerateCommand(BaseOptions):
         """The segments that a given image or video becomes."""
         from malt.commands.given_frames import given_image, given_video
 
-        pipe, settings = session.pipe, session.state.settings
-        size = settings["height"], settings["width"]
+        pipe, size = session.pipe, self._size or session.pipe.frame_size
         if self.image is not None:
             return session.prefill_pieces(given_image(pipe, self.image, size))
         return session.prefill_pieces(given_video(pipe, self.video, num_given, size)) if self.video else iter(())

@@ -3,6 +3,7 @@
 import logging
 import sys
 from collections.abc import Iterable
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -21,11 +22,11 @@ def say_remarks(pipe: "SessionPipeline", lines: "Iterable[PromptLine]") -> None:
         print(f"malt: {remark}", file=sys.stderr)
 
 
-def say_session_size(session: "Session") -> None:
-    """Say how much a session will keep, where that is worth a thought before it begins."""
+def say_session_size(session: "Session", folder: Path | None) -> None:
+    """Say how much a session will keep in its folder, where that is worth a thought before it begins."""
     from malt.sessions.size import session_size
 
     settings = session.state.settings
     size = session_size(session.pipe, settings["height"], settings["width"])
-    if size.most > WORTH_SAYING:
+    if folder is not None and size.most > WORTH_SAYING:
         print(f"malt: the session keeps {size}; --no-session keeps none", file=sys.stderr)
