@@ -18,18 +18,18 @@ from malt.training.recipes import MOSTLY_RETURN, default
 
 TERA = 160.0  # operations of every kind, in 10^12
 A_STEP = {  # the same of a step, on average over the objectives
-    "hierarchical": 0.2373,
-    "sink": 0.2373,
-    "archive": 0.2374,
-    "adaptive": 0.2385,
-    "multimodal": 0.2155,
-    "state_space": 0.2389,
-    "slots": 0.3859,
-    "bank": 0.2820,
-    "short_context": 0.2373,
-    "context": 0.6131,
-    "recurrent": 0.1931,
-    "none": 0.0789,
+    "hierarchical": 0.2691,
+    "sink": 0.2691,
+    "archive": 0.2692,
+    "adaptive": 0.2703,
+    "multimodal": 0.2620,
+    "state_space": 0.2500,
+    "slots": 0.4679,
+    "bank": 0.3149,
+    "short_context": 0.2691,
+    "context": 0.7609,
+    "recurrent": 0.2112,
+    "none": 0.0847,
 }
 FRAMES = 12  # whose tokens' numbers every kind holds: eight pooled ones and a segment of four
 
