@@ -40,8 +40,8 @@ def ask(path: str, content: Any = None) -> Any:
         return json.load(error)
 
 
-def run(flow: Flow) -> tuple[dict[str, Any], int]:
-    """What a workflow left in the history, and how many pictures came while it ran."""
+def run(flow: Flow, stop_after: int | None = None) -> tuple[dict[str, Any], int]:
+    """What a workflow left in the history, and how many pictures came while it ran; stopped after so many."""
     client, pictures = uuid4().hex, 0
     with connect(f"{ADDRESS.replace('http', 'ws', 1)}/ws?clientId={client}", max_size=None) as socket:
         socket.send(json.dumps(BROWSER))
@@ -50,11 +50,19 @@ def run(flow: Flow) -> tuple[dict[str, Any], int]:
         for message in socket:
             if isinstance(message, bytes):
                 pictures += int.from_bytes(message[:4], "big") == PREVIEW
+                if pictures == stop_after:
+                    interrupt()
                 continue
             event = json.loads(message)
             if event["type"] == "executing" and event["data"]["node"] is None:
                 break
     return ask(f"/history/{queued['prompt_id']}")[queued["prompt_id"]], pictures
+
+
+def interrupt() -> None:
+    """Press the stop button."""
+    with urllib.request.urlopen(urllib.request.Request(f"{ADDRESS}/interrupt", b"{}"), timeout=60):
+        pass
 
 
 def pictures_of(history: dict[str, Any], node: str) -> np.ndarray:
@@ -130,6 +138,20 @@ def test_what_was_made_is_not_made_again_when_a_workflow_grows() -> None:
     history, pictures = run(grown)
     assert {"1", "2", "3"} <= set(messages(history, "execution_cached")[0]["nodes"])
     assert pictures == 1
+
+
+def test_the_stop_button_ends_a_stream_and_the_session_before_it_is_gone_on_with() -> None:
+    run(streamed(seed=15))
+    flow = streamed(seed=15) | {
+        "5": node("StreamMaltSegments", session=["3", 0], segments=1000, driver="none"),
+        "15": node("PreviewImage", images=["5", 1]),
+    }
+    history, pictures = run(flow, stop_after=2)
+    assert messages(history, "execution_interrupted")
+    assert 2 <= pictures <= 4
+    flow["5"]["inputs"]["segments"] = 1
+    history, _ = run(flow)
+    assert len(pictures_of(history, "15")) == SEGMENT
 
 
 def test_bad_input_is_answered_by_a_sentence() -> None:
