@@ -7,7 +7,8 @@
 Each is NAME=FOLDER of an adapter on the base (experiments/adapters.py), or of a pipeline with a memory of its own; one called
 `anchor` keeps the first frames it has seen in its context. `base` is measured as well: the base alone, a sliding window.
 Finished runs are kept in --folder. Several processes share the work: `--only NAME` measures one of them and writes no
-figures; when all are done the command without it writes them. `--metrics` measures only some.
+figures; when all are done the command without it writes them. `--metrics` measures only some. `--table` measures nothing
+more and writes what is there. All at once, training included: experiments/adapters.sh.
 """
 
 import argparse
@@ -187,6 +188,7 @@ def main() -> None:
     parser.add_argument("--base", type=Path, required=True)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--only", help="one of the models, or cost; writes no figures")
+    parser.add_argument("--table", action="store_true", help="write what is there")
     parser.add_argument("--metrics", nargs="+", help="recall, drift-1024, drift-4096")
     parser.add_argument("--per-bin", type=int, default=64, help="occlusions of each span of hidden frames and seed")
     parser.add_argument("--videos", type=int, default=16, help="of each length")
@@ -212,7 +214,7 @@ def main() -> None:
         folder=options.folder,
     )
     study.begin()
-    for task in study.pending():
+    for task in [] if options.table else study.pending():
         print(f"{task.metric.name} of {task.model.name}, seed {task.seed}", flush=True)
         study.run(task)
     if options.only is None:

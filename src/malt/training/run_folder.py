@@ -20,6 +20,7 @@ HARMLESS = (
     "--checkpoint.",
     "--sampling.",
     "--compile",
+    "--cuda-graphs",
     "--precision",
     "--parallel.num-replicas",
     "--parallel.activation-checkpointing",
