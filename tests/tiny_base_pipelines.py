@@ -91,3 +91,12 @@ def saved_memory(folder: Path, name: str = "wan", **settings: Any) -> Path:
 def euler(shift: float = 3.0) -> FlowMatchEulerDiscreteScheduler:
     """The scheduler that most others have."""
     return FlowMatchEulerDiscreteScheduler(shift=shift)
+
+
+def two_expert_wan(boundary: float = 0.9) -> WanPipeline:
+    """Wan 2.2 of 14 B: a transformer for much noise, another for little."""
+    second = TINY_BASES["wan"].base()
+    torch.manual_seed(5)
+    for parameter in second.parameters():
+        parameter.data += 0.1 * torch.randn_like(parameter)
+    return wan(transformer_2=second, boundary_ratio=boundary)

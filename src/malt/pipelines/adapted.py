@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from os import PathLike
 from pathlib import Path
 from typing import Any, Self, Unpack, cast
@@ -10,12 +11,14 @@ from typing import Any, Self, Unpack, cast
 import torch
 from torch import Tensor
 
-from malt.adapters import MemoryAdapter, add_memory, family_of
+from malt.adapters import AdaptedTransformer3DModel, MemoryAdapter, family_of
 from malt.codecs.base import Codec
 from malt.codecs.registry import codec_of
+from malt.diffusion.guidance import Guidance
 from malt.errors import UsageError
 from malt.pipelines.base_fingerprint import folder_sha256
 from malt.pipelines.bases.registry import parts_of
+from malt.pipelines.experts import TwoExperts, adapt, boundary_of
 from malt.pipelines.lora_loading import checked_lora
 from malt.pipelines.prompt_embeds import Prompt, read_texts
 from malt.pipelines.rollout_pipeline import latent_size
@@ -34,9 +37,11 @@ class AdaptedPipeline(VideoPipeline):
 
     Args:
         base: a text-to-video pipeline of diffusers; see `malt.pipelines.bases.registry` for those that are known.
-        adapter: a folder that `malt.adapters.save_adapter` wrote, a `MemoryAdapter`, or settings for a new one.
+        adapter: a folder that `malt.adapters.save_adapter` wrote, a `MemoryAdapter`, or settings for a new one; for a base of
+            two transformers, a folder with one for each, in `transformer` and `transformer_2`, or settings for both.
         settings: what the adapter's folder says of use, in place of what the base says: frame_rate, frame_size,
-            num_inference_steps, guidance_scale, memory_guidance_scale, context_noise.
+            num_inference_steps, guidance_scale, memory_guidance_scale, context_noise, and guidance_scale_2 of the second of two
+            transformers.
         folder: where the base was loaded from; then its files say which base it is, and not its weights one by one.
 
     Raises:
@@ -57,7 +62,9 @@ class AdaptedPipeline(VideoPipeline):
         self.vae, self.text_encoder = base.vae, base.text_encoder
         self._codec = codec_of(base.vae)
         self.is_adapted = adapter is not None
-        self.transformer = self.adapted = add_memory(base, self._window() if adapter is None else adapter)
+        self.experts = adapt(base, self._window() if adapter is None else adapter)
+        first, *second = self.experts
+        self.transformer = TwoExperts(first, second[0], boundary_of(base)) if second else first
 
     def _window(self) -> dict[str, Any]:
         """The settings of no memory: a segment and its context are as long as a clip of the base."""
@@ -65,6 +72,11 @@ class AdaptedPipeline(VideoPipeline):
         clip = max(2, self._num_latents(self.parts.num_frames) // patch) * patch
         before = self.parts.window(clip)
         return {"memory": "none", "segment_frames": clip - before, "context_frames": before}
+
+    @property
+    def adapted(self) -> AdaptedTransformer3DModel:
+        """The base's transformer with its memory; the first of two."""
+        return self.experts[0]
 
     @property
     def codec(self) -> Codec:
@@ -109,10 +121,10 @@ class AdaptedPipeline(VideoPipeline):
 
     def beside_base(self) -> Iterator[tuple[str, Tensor]]:
         """What else decides what is made: the adapter's weights, and those of LoRAs on the base."""
-        yield from self.adapted.adapter.state_dict().items()
-        for name, tensor in self.base.transformer.state_dict().items():
-            if ".lora_" in name:
-                yield name, tensor
+        for number, expert in enumerate(self.experts):
+            yield from ((f"{number}.{name}", tensor) for name, tensor in expert.adapter.state_dict().items())
+            found = expert.base.state_dict().items()
+            yield from ((f"{number}.{name}", tensor) for name, tensor in found if ".lora_" in name)
 
     @property
     def device(self) -> torch.device:
@@ -140,8 +152,12 @@ class AdaptedPipeline(VideoPipeline):
         if not texts or not all(text.strip() for text in texts):
             raise UsageError("the prompt is empty; say what the video shows, as in 'a red circle passes behind a wall'")
         scale = self._setting(settings, "guidance_scale", self.parts.guidance_scale)
-        guidance = self.parts.guidance(scale, self._setting(settings, "memory_guidance_scale", 1.0))
-        negatives = None if guidance.text == 1 else _negatives(settings.get("negative_prompt"), len(texts))
+        guidance = self._guidance(scale, self._setting(settings, "memory_guidance_scale", 1.0))
+        negatives = (
+            None
+            if guidance.text == 1 and guidance.late_text in (None, 1)
+            else _negatives(settings.get("negative_prompt"), len(texts))
+        )
         with torch.no_grad():
             captions = self.parts.encode(texts, negatives, settings.get("num_videos_per_prompt", 1))
         caption, uncaptioned = (self.parts.guided(each, scale) for each in captions)
@@ -183,7 +199,8 @@ class AdaptedPipeline(VideoPipeline):
     def to(self, device: torch.device | str) -> Self:
         """Move all networks to a device."""
         self.base.to(device)
-        self.adapted.to(device)
+        for expert in self.experts:
+            expert.to(device)
         return self
 
     def bring_to(self, device: torch.device | str, offload: str = "none") -> Self:
@@ -201,7 +218,8 @@ class AdaptedPipeline(VideoPipeline):
             return self.to(where)
         if where.type == "cpu":
             raise UsageError(f"offloading by {offload} needs a GPU to compute on; leave it out")
-        self.adapted.adapter.to(where)
+        for expert in self.experts:
+            expert.adapter.to(where)
         if offload == "model":
             self.base.enable_model_cpu_offload(device=where)
         else:
@@ -215,6 +233,13 @@ class AdaptedPipeline(VideoPipeline):
     def maybe_free_model_hooks(self) -> None:
         """Let offloaded models leave the device."""
         self.base.maybe_free_model_hooks()
+
+    def _guidance(self, scale: float, memory: float) -> Guidance:
+        guidance = self.parts.guidance(scale, memory)
+        late = self.settings.get("guidance_scale_2")
+        if late is None or not isinstance(self.transformer, TwoExperts):
+            return guidance
+        return replace(guidance, late_text=float(late), late_below=self.transformer.boundary)
 
     def _setting(self, given: RolloutSettings, name: str, otherwise: Any) -> Any:
         """What a call says, or else the adapter, or else the base."""

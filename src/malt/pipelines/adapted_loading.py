@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from diffusers import DiffusionPipeline
 
-from malt.adapters.folder import read_adapter
+from malt.adapters.folder import AdapterDescription, read_adapter
 from malt.errors import CheckpointError, UsageError
 from malt.pipelines.adapted import AdaptedPipeline
 from malt.pipelines.base_check import check_base_folder, components
@@ -29,7 +29,7 @@ def load_adapted(
         UsageError: nothing is given, the base is of no known family, or the adapter was made for another.
         CheckpointError: a folder is missing, incomplete, damaged or pickled, or the base cannot be fetched.
     """
-    described = None if adapter is None else read_adapter(adapter)
+    described = None if adapter is None else describe(adapter)
     named = described.base.name if base is None and described is not None else base
     if named is None:
         raise UsageError("there is no base; give a folder with a pipeline of diffusers, or its name on the hub")
@@ -37,6 +37,16 @@ def load_adapted(
     check_base_folder(folder)
     pipe = _load(folder, dtype)
     return AdaptedPipeline(pipe, adapter, {} if described is None else described.settings, folder=folder)
+
+
+def describe(adapter: Path | str) -> AdapterDescription:
+    """What an adapter's folder says of itself; of two for one base, the first.
+
+    Raises:
+        CheckpointError: it is no adapter, or a damaged one.
+    """
+    first = Path(adapter) / "transformer"
+    return read_adapter(first if first.is_dir() else adapter)
 
 
 def whole_base(base: Path | str) -> Path:

@@ -63,11 +63,11 @@ class ModelPlace:
             UsageError: the base is of no known family.
             CheckpointError: it is incomplete, damaged or pickled.
         """
-        from malt.adapters.folder import read_adapter
+        from malt.pipelines.adapted_loading import describe
         from malt.pipelines.base_check import check_base_folder
 
         if self.adapter is not None:
-            read_adapter(self.adapter)
+            describe(self.adapter)
         if self.base is not None and Path(self.base).is_dir():
             check_base_folder(Path(self.base))
 
