@@ -39,6 +39,7 @@ MAY_IMPORT = {
         "errors",
         "hub",
         "media",
+        "memory",
         "models",
         "rollouts",
         "threads",

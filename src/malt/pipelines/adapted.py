@@ -153,11 +153,7 @@ class AdaptedPipeline(VideoPipeline):
             raise UsageError("the prompt is empty; say what the video shows, as in 'a red circle passes behind a wall'")
         scale = self._setting(settings, "guidance_scale", self.parts.guidance_scale)
         guidance = self._guidance(scale, self._setting(settings, "memory_guidance_scale", 1.0))
-        negatives = (
-            None
-            if guidance.text == 1 and guidance.late_text in (None, 1)
-            else _negatives(settings.get("negative_prompt"), len(texts))
-        )
+        negatives = _negatives(settings.get("negative_prompt"), len(texts)) if guidance.heeds_text else None
         with torch.no_grad():
             captions = self.parts.encode(texts, negatives, settings.get("num_videos_per_prompt", 1))
         caption, uncaptioned = (self.parts.guided(each, scale) for each in captions)
