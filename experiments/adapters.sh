@@ -4,13 +4,15 @@
 # BASE is runs/wan-base/pipeline of experiments/wan_base.py. OUT gets a log and an adapter for each, and adapters.json.
 set -uo pipefail
 base=$1 out=$2
-cd "$(dirname "$0")/.." && mkdir -p "$out" && export PYTHONPATH=src
+cd "$(dirname "$0")/.." && mkdir -p "$out" && export PYTHONPATH=src${PYTHONPATH:+:$PYTHONPATH}
 device=${DEVICE:-cuda} python=${PYTHON:-python3}
 
 learn() { # by a recipe; where a CUDA graph of it cannot be recorded, step by step for as long as there is time
     local run=$out/$1 options=(--device "$device" --threads 2 --checkpoint.save-seconds 30)
-    timeout 270 "$python" -m malt adapt "experiments/adapters.py:$1" --base "$base" --out "$run" "${options[@]}" ||
-        timeout 210 "$python" -m malt adapt --resume --out "$run" "${options[@]}" --cuda-graphs false
+    timeout 240 "$python" -m malt adapt "experiments/adapters.py:$1" --base "$base" --out "$run" "${options[@]}"
+    local ended=$?
+    [[ $ended == 0 || $ended == 124 ]] ||
+        timeout 200 "$python" -m malt adapt --resume --out "$run" "${options[@]}" --cuda-graphs false
     [ -e "$run/adapter" ] || "$python" -m malt export "$run" --out "$run/adapter"
     date
 }
