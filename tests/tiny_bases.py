@@ -8,6 +8,7 @@ import torch
 from diffusers import (
     CogVideoXDDIMScheduler,
     CogVideoXTransformer3DModel,
+    HunyuanVideoTransformer3DModel,
     LTXVideoTransformer3DModel,
     SkyReelsV2Transformer3DModel,
     WanTransformer3DModel,
@@ -30,7 +31,7 @@ class TinyBase:
     """A family's tiny model.
 
     build: the model. call: how the family's own pipeline calls it, written without ours. channels, text_width: of latents and
-    captions. added: shapes of what else it is told, without the batch. loop: see `reads_beside`.
+    captions. added: shapes of what else it is told, without the batch. beside: whether its self-attention reads a memory.
     """
 
     build: Callable[[], Any]
@@ -38,6 +39,7 @@ class TinyBase:
     channels: int = 16
     text_width: int = 16
     added: tuple[tuple[str, tuple[int, ...]], ...] = ()
+    beside: bool = True
 
     def base(self) -> Any:
         """The same weights at every call."""
@@ -179,6 +181,37 @@ def _call_cogvideox(base: Any, latents: Tensor, levels: Tensor, told: dict[str, 
     return ((s * video + a * v) - (a * video - s * v)).float()
 
 
+def _call_hunyuan(base: Any, latents: Tensor, levels: Tensor, told: dict[str, Tensor]) -> Tensor:
+    video, text, pooled, guidance = (
+        x.to(base.dtype)
+        for x in (
+            rearrange(latents, "b s c h w -> b c s h w"),
+            told["encoder_hidden_states"],
+            told["pooled_projections"],
+            told["guidance"],
+        )
+    )
+    mask = told["encoder_attention_mask"].to(base.dtype)
+    made = base(video, 1000 * levels[:, 0], text, mask, pooled, guidance, return_dict=False)[0]
+    return rearrange(made, "b c s h w -> b s c h w")
+
+
+def _hunyuan() -> HunyuanVideoTransformer3DModel:
+    return HunyuanVideoTransformer3DModel(
+        in_channels=8,
+        out_channels=8,
+        num_attention_heads=2,
+        attention_head_dim=12,
+        num_layers=2,
+        num_single_layers=2,
+        num_refiner_layers=1,
+        mlp_ratio=2.0,
+        text_embed_dim=16,
+        pooled_projection_dim=8,
+        rope_axes_dim=(4, 4, 4),
+    )
+
+
 def _cogvideox() -> CogVideoXTransformer3DModel:
     return CogVideoXTransformer3DModel(
         num_attention_heads=2,
@@ -222,4 +255,11 @@ TINY_BASES = {
     ),
     "ltx-video": TinyBase(_ltx, _call_ltx, channels=8),
     "cogvideox": TinyBase(_cogvideox, _call_cogvideox, channels=8),
+    "hunyuan-video": TinyBase(
+        _hunyuan,
+        _call_hunyuan,
+        channels=8,
+        added=(("pooled_projections", (8,)), ("guidance", ())),
+        beside=False,
+    ),
 }

@@ -52,6 +52,9 @@ def tiny(request: pytest.FixtureRequest) -> TinyBase:
     return TINY_BASES[request.param]
 
 
+beside = pytest.mark.parametrize("tiny", [name for name, tiny in TINY_BASES.items() if tiny.beside], indirect=True)
+
+
 def test_the_laws_are_tried_on_every_kind_of_memory() -> None:
     assert {settings["memory"] for settings in KINDS.values()} >= registry.KINDS.keys() - {"none"}
 
@@ -111,7 +114,7 @@ def test_what_is_remembered_changes_what_is_made(tiny: TinyBase, kind: str) -> N
 
 @torch.no_grad()
 def test_each_video_of_a_batch_has_its_own_memory(tiny: TinyBase) -> None:
-    model, given = tiny.adapted(), tiny.given()
+    model, given = remembering(tiny, "hierarchical, halved"), tiny.given()
     memory = remember(tiny, model)
     both = run(model, given, memory).velocity
     swapped = tuple(type(state)(state.tokens.flip(0), state.valid.flip(0)) for state in memory)
@@ -170,7 +173,7 @@ def gradients(tiny: TinyBase, model: AdaptedTransformer3DModel, in_another_threa
 
 @torch.no_grad()
 def test_two_sessions_in_two_threads_on_one_base_do_not_meet(tiny: TinyBase) -> None:
-    model, given = tiny.adapted(), tiny.given(batch=1)
+    model, given = remembering(tiny, "hierarchical, halved"), tiny.given(batch=1)
     memories = [remember(tiny, model, first=10 * n, batch=1) for n in (1, 2)]
     alone = [run(model, given, memory).velocity for memory in memories]
     wrong = []
@@ -188,6 +191,7 @@ def test_two_sessions_in_two_threads_on_one_base_do_not_meet(tiny: TinyBase) -> 
     assert wrong == []
 
 
+@beside
 @torch.no_grad()
 def test_the_frames_right_before_a_segment_stand_right_before_it(tiny: TinyBase) -> None:
     model = tiny.adapted()
@@ -220,6 +224,7 @@ def distances(tables: tuple[Tensor, Tensor], count: int) -> Tensor:
     return cos[:1] * cos[:count] + sin[:1] * sin[:count]
 
 
+@beside
 @torch.no_grad()
 def test_remembered_tokens_are_shown_as_the_base_shows_its_own_without_noise(tiny: TinyBase) -> None:
     model, seen = tiny.adapted(), []

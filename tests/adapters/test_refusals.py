@@ -50,6 +50,22 @@ def test_what_a_base_cannot_be_told_is_refused(more: dict[str, Any], sentence: s
         run(WAN.adapted(), WAN.given(), **more)
 
 
+def test_a_base_whose_every_clip_begins_with_an_image_is_refused() -> None:
+    base = TINY_BASES["hunyuan-video"].base()
+    base.register_to_config(image_condition_type="token_replace")
+    with pytest.raises(UsageError, match="cannot go on with one; give the base for text to video"):
+        add_memory(base)
+
+
+@pytest.mark.parametrize("name", ["guidance", "pooled_projections"])
+def test_what_a_base_must_be_told_is_asked_for(name: str) -> None:
+    tiny = TINY_BASES["hunyuan-video"]
+    given = tiny.given()
+    del given["added_conditions"][name]
+    with pytest.raises(UsageError, match=f"hunyuan-video needs {name}; give it among the added conditions"):
+        run(tiny.adapted(), given)
+
+
 def test_a_size_that_does_not_fit_the_patches_is_refused() -> None:
     given = WAN.given()
     given["latents"] = given["latents"][..., :7]

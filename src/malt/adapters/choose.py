@@ -6,6 +6,7 @@ from torch import nn
 
 from malt.adapters.cogvideox import CogVideoX
 from malt.adapters.family import Family
+from malt.adapters.hunyuan_video import HunyuanVideo
 from malt.adapters.ltx import LTXVideo
 from malt.adapters.skyreels import SkyReelsV2
 from malt.adapters.wan import Wan
@@ -18,6 +19,7 @@ FAMILIES: dict[str, type[Family]] = {
     "SkyReelsV2Transformer3DModel": SkyReelsV2,
     "LTXVideoTransformer3DModel": LTXVideo,
     "CogVideoXTransformer3DModel": CogVideoX,
+    "HunyuanVideoTransformer3DModel": HunyuanVideo,
 }
 
 
@@ -29,9 +31,14 @@ def family_of(base: nn.Module, scheduler: Any = None) -> Family:
         scheduler: its pipeline's, whose path of noise some families go by; None for the one that was released with it.
 
     Raises:
-        UsageError: for a base of no known family; the sentence lists them.
+        UsageError: for a base of no known family, where the sentence lists them, and for one that cannot go on.
     """
     family = FAMILIES[known_class(type(base).__name__)]
+    if getattr(base.config, "image_condition_type", None) == "token_replace":
+        raise UsageError(
+            "a HunyuanVideo base that takes the first frame of every clip for an image cannot go on with one; "
+            "give the base for text to video"
+        )
     return family(scheduler) if issubclass(family, CogVideoX) else family()
 
 

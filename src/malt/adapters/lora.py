@@ -1,5 +1,6 @@
 """A LoRA on a frozen base that learns along with the memory: how a base of one noise level a video learns one a frame."""
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -59,5 +60,6 @@ def _config(family: Family, rank: int, targets: Sequence[str]) -> Any:
         raise UsageError("a LoRA needs PEFT; run pip install 'malt-diffusion[lora]'") from error
     if unknown := set(targets) - family.lora.keys():
         raise UsageError(f"there is no LoRA on {min(unknown)}; choose of {', '.join(family.lora)}")
-    linears = [linear for target in targets for linear in family.lora[target]]
-    return LoraConfig(r=rank, lora_alpha=rank, target_modules=linears)
+    linears = "|".join(re.escape(linear) for target in targets for linear in family.lora[target])
+    blocks = rf"({'|'.join(family.lists)})\.\d+"  # and not what else a base calls its attention
+    return LoraConfig(r=rank, lora_alpha=rank, target_modules=rf"{blocks}\.({linears})")
