@@ -176,13 +176,13 @@ def _is_malt(folder: Path) -> bool:
 
 
 def _check(name: str) -> None:
-    from malt.pipelines.adapted_loading import HUB_ID
+    from malt.hub.model_card import REPOSITORY
     from malt.pipelines.base_check import check_base_folder
     from malt.pipelines.checkpoint_check import check_checkpoint
 
     folder = Path(name)
     if _is_malt(folder) or not (folder / "model_index.json").is_file():
-        if folder.is_dir() or not HUB_ID.fullmatch(name):
+        if folder.is_dir() or not REPOSITORY.fullmatch(name):
             check_checkpoint(folder)
     else:
         check_base_folder(folder)
@@ -202,13 +202,13 @@ def _memory(memory: str | None, folder: str | None) -> Path | None:
 
 def _described(memory: str, folder: str) -> Path:
     """The folder of a memory, whose description has been read."""
-    from malt.adapters.folder import read_adapter
     from malt.errors import UsageError
+    from malt.pipelines.adapted_loading import describe
 
     path = _memory(memory, folder)
     if path is None:
         raise UsageError("there is no memory; put one into models/malt_memory, or give the folder of one")
-    read_adapter(path)
+    describe(path)
     return path
 
 

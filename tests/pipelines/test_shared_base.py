@@ -10,7 +10,7 @@ from malt.pipelines.adapted import AdaptedPipeline
 from malt.pipelines.adapted_loading import load_adapted
 from malt.pipelines.shared_base import with_memory
 from malt.sessions.session import Session
-from tiny_base_pipelines import PROMPT, USE, saved, saved_memory
+from tiny_base_pipelines import PROMPT, USE, saved, saved_memory, two_expert_wan
 
 
 @pytest.fixture(scope="module")
@@ -56,6 +56,21 @@ def test_the_weights_of_the_base_are_shared(alone: AdaptedPipeline, adapter: Pat
     assert remembering.vae is alone.vae
     assert remembering.base.transformer is not alone.base.transformer
     assert {name: weight.data_ptr() for name, weight in alone.base.transformer.named_parameters()} == before
+
+
+def test_a_base_of_two_transformers_has_two_memories_and_stays_what_it_was(tmp_path: Path) -> None:
+    two_expert_wan().save_pretrained(tmp_path / "base")
+    for name in ("transformer", "transformer_2"):
+        saved_memory(tmp_path / "memory" / name)
+    alone = load_adapted(tmp_path / "base", dtype=torch.float32)
+    alone.settings |= USE
+    before = frames(alone)
+    remembering = with_memory(alone, tmp_path / "memory")
+    remembering.settings |= USE
+    expected = load_adapted(tmp_path / "base", tmp_path / "memory", dtype=torch.float32)
+    expected.settings |= USE
+    assert torch.equal(frames(remembering), frames(expected))
+    assert torch.equal(frames(alone), before)
 
 
 def test_a_memory_of_another_base_is_refused_and_harms_nothing(alone: AdaptedPipeline, tmp_path: Path) -> None:

@@ -4,8 +4,8 @@ import copy
 from itertools import chain
 from pathlib import Path
 
-from malt.adapters.folder import read_adapter
 from malt.pipelines.adapted import AdaptedPipeline
+from malt.pipelines.adapted_loading import describe
 
 
 def with_memory(pipe: AdaptedPipeline, adapter: Path | str) -> AdaptedPipeline:
@@ -21,9 +21,8 @@ def with_memory(pipe: AdaptedPipeline, adapter: Path | str) -> AdaptedPipeline:
         UsageError: the adapter was made for another base.
         CheckpointError: the folder holds no whole adapter.
     """
-    described = read_adapter(adapter)
-    weights = chain(pipe.adapted.parameters(), pipe.adapted.buffers())
-    bare = copy.deepcopy(pipe.adapted, {id(weight): weight for weight in weights}).detach()
-    base = copy.copy(pipe.base)
-    base.transformer = bare
+    described, base = describe(adapter), copy.copy(pipe.base)
+    for name, expert in zip(("transformer", "transformer_2"), pipe.experts, strict=False):
+        weights = chain(expert.parameters(), expert.buffers())
+        setattr(base, name, copy.deepcopy(expert, {id(weight): weight for weight in weights}).detach())
     return AdaptedPipeline(base, adapter, described.settings, folder=pipe.folder)
