@@ -73,7 +73,15 @@ MAY_IMPORT = {
     "training.pipeline_export": {"codecs", "models", "pipelines", "training"},
     "training.model_spec": {"codecs", "errors", "training", "training.pipeline_export"},
     "training.base_text": {"data", "diffusion", "errors", "pipelines"},
-    "training.adapted_base": {"adapters", "diffusion", "errors", "pipelines", "training", "training.base_text"},
+    "training.adapted_base": {
+        "adapters",
+        "codecs",
+        "diffusion",
+        "errors",
+        "pipelines",
+        "training",
+        "training.base_text",
+    },
     "training.newest_model": {"errors", "pipelines", "training", "training.assembly"},
     "training.autoencoder_stage": {"codecs", "models", "pipelines", "training"},
     "training.transformer_stage": {

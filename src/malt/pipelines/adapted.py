@@ -19,6 +19,7 @@ from malt.errors import UsageError
 from malt.pipelines.base_fingerprint import folder_sha256
 from malt.pipelines.bases.registry import parts_of
 from malt.pipelines.experts import TwoExperts, adapt, boundary_of
+from malt.pipelines.latent_groups import check_segment
 from malt.pipelines.lora_loading import checked_lora
 from malt.pipelines.prompt_embeds import Prompt, read_texts
 from malt.pipelines.rollout_pipeline import latent_size
@@ -65,12 +66,14 @@ class AdaptedPipeline(VideoPipeline):
         self.experts = adapt(base, self._window() if adapter is None else adapter)
         first, *second = self.experts
         self.transformer = TwoExperts(first, second[0], boundary_of(base)) if second else first
+        check_segment(self._codec, self.transformer.segment_frames)
 
     def _window(self) -> dict[str, Any]:
         """The settings of no memory: a segment and its context are as long as a clip of the base."""
         patch = family_of(self.base.transformer, self.base.scheduler).patch(self.base.transformer)[0]
         clip = max(2, self._num_latents(self.parts.num_frames) // patch) * patch
         before = self.parts.window(clip)
+        before += (clip - before) % self._codec.latent_group
         return {"memory": "none", "segment_frames": clip - before, "context_frames": before}
 
     @property

@@ -16,9 +16,11 @@ from torch import Tensor, nn
 from malt.adapters import AdaptedTransformer3DModel, add_memory, family_of
 from malt.adapters.choose import known_class
 from malt.adapters.folder import save_adapter
+from malt.codecs.registry import codec_of
 from malt.diffusion.caption import Caption
 from malt.errors import CheckpointError, UsageError
 from malt.pipelines.checkpoint_check import WHAT_LOADING_RAISES
+from malt.pipelines.latent_groups import check_segment
 from malt.training.base_text import base_text
 from malt.training.config import AdapterConfig, Sampling
 from malt.training.engine.trainable import trainable
@@ -84,7 +86,12 @@ class AdaptedBase:
         return self.adapter.context_frames
 
     def build(self, words: tuple[str, ...], autoencoder: nn.Module) -> CaptionedModel:
-        """The base with an adapter that has learned nothing; its text encoder is not one of the model's parts."""
+        """The base with an adapter that has learned nothing; its text encoder is not one of the model's parts.
+
+        Raises:
+            UsageError: segments end within what the autoencoder decodes at once.
+        """
+        check_segment(codec_of(autoencoder), self.segment_frames)
         base = load_base_transformer(self.base, self.dtype)
         torch.manual_seed(self.seed)
         return AdaptedModel(adapt_base(base, self.adapter), base_text(self.base, self.shards, self.dtype, self.device))

@@ -1,0 +1,51 @@
+"""Laws of sessions by pretrained pipelines, whatever their autoencoder: saved, gone on with and rewound, bit for bit."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from diffusers import DiffusionPipeline
+from torch import Tensor
+
+import tiny_pretrained
+from malt.errors import UsageError
+from malt.pipelines.adapted import AdaptedPipeline
+from malt.pipelines.adapted_loading import load_adapted
+from malt.sessions.session import Session
+
+RED = "a red circle passes behind a wall"
+BASES = [tiny_pretrained.wan, tiny_pretrained.ltx, tiny_pretrained.cogvideox]
+MEMORY = {"memory": "hierarchical", "memory_size": 2, "segment_frames": 2, "context_frames": 0}
+
+
+def frames_of(session: Session, num_segments: int) -> Tensor:
+    return torch.cat([session.advance().frames for _ in range(num_segments)], dim=1)
+
+
+@pytest.mark.parametrize("build", BASES, ids=lambda build: build.__name__)
+def test_a_session_is_saved_gone_on_with_and_rewound_bit_for_bit(tmp_path: Path, build: Callable[[Path], Path]) -> None:
+    pipe = AdaptedPipeline(DiffusionPipeline.from_pretrained(build(tmp_path / "base")), MEMORY)
+    pipe.base.set_progress_bar_config(disable=True)
+    session = Session.begin(pipe, RED, seed=3, height=32, width=32, num_inference_steps=1)
+    first = frames_of(session, 2)
+    session.save(tmp_path / "walk.session")
+    rest = frames_of(session, 2)
+    assert torch.equal(frames_of(Session.load(tmp_path / "walk.session", pipe), 2), rest)
+    border = session.rewind(first.shape[1])
+    assert border == first.shape[1]
+    assert torch.equal(frames_of(session, 2), rest)
+    assert session.num_frames == pipe.codec.frames_of(8, first=True)
+
+
+def test_segments_that_part_a_pair_of_latents_are_refused_in_a_sentence(tmp_path: Path) -> None:
+    base = DiffusionPipeline.from_pretrained(tiny_pretrained.cogvideox(tmp_path / "base"))
+    with pytest.raises(
+        UsageError, match="3 latent frames, .* decodes 2 at a time; give an adapter whose segment_frames"
+    ):
+        AdaptedPipeline(base, MEMORY | {"segment_frames": 3})
+
+
+def test_a_window_without_an_adapter_parts_no_pair(tmp_path: Path) -> None:
+    pipe = load_adapted(tiny_pretrained.cogvideox(tmp_path / "base"), dtype=torch.float32)
+    assert pipe.transformer.segment_frames % pipe.codec.latent_group == 0
