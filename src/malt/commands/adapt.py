@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
+from malt.commands.model_options import silence_libraries
 from malt.commands.option import Positional, Rest
 from malt.commands.train import Overrides, TrainCommand
 from malt.errors import UsageError
@@ -21,8 +22,9 @@ class AdaptCommand:
     recipe: Annotated[str, Positional("RECIPE")] = ""
     """How to train: adapt (short videos, then long ones), adapt-tiny (a minute, learns nothing), or a function of a file,
     as FILE.py:NAME. The first when nothing is named."""
-    base: Path | None = None
-    """The model to adapt: a folder that diffusers has saved, with its transformer, autoencoder and text encoder."""
+    base: str | None = None
+    """The model to adapt: a folder that diffusers has saved, with its transformer, autoencoder and text encoder, or its name
+    on the hub, as in Wan-AI/Wan2.1-T2V-1.3B-Diffusers."""
     data: Path | None = None
     """What to learn from: a folder of videos, or of shards that malt encode made of them."""
     out: Path = Path("runs/adapter")
@@ -54,10 +56,22 @@ class AdaptCommand:
     def _check(self, recipe: str) -> None:
         if self.base is None:
             raise UsageError("an adapter is for one base; name the folder of a pretrained video model with --base")
-        if not self.base.is_dir():
-            raise UsageError(f"there is no folder {self.base}; download the base first, or name another with --base")
         if recipe == "adapt" and self.data is None and not self.plan:
             raise UsageError("the recipe adapt learns from your own videos; name their folder with --data")
 
     def _base(self) -> Overrides:
-        return (("base", (str(self.base.resolve()),)),) if self.base else ()
+        """The base as a field of the recipe: a whole folder, but where only its settings are read."""
+        if self.base is None:
+            return ()
+        folder = Path(self.base) if self.plan or self.list_options else _whole(self.base)
+        return (("base", (str(folder.resolve()),)),)
+
+
+def _whole(base: str) -> Path:
+    from malt.pipelines.adapted_loading import whole_base
+    from malt.pipelines.base_check import check_base_folder
+
+    silence_libraries()
+    folder = whole_base(base)
+    check_base_folder(folder)
+    return folder
