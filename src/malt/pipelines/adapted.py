@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import replace
+from functools import partial
 from os import PathLike
 from pathlib import Path
 from typing import Any, Self, Unpack, cast
@@ -25,6 +26,7 @@ from malt.pipelines.prompt_embeds import Prompt, read_texts
 from malt.pipelines.rollout_pipeline import latent_size
 from malt.pipelines.settings import RolloutSettings, check_names
 from malt.pipelines.video_pipeline import ProgressBar, VideoPipeline
+from malt.rollouts.from_frame import FromFrameRollout
 from malt.rollouts.malt import MaltRollout
 from malt.threads import watch_cores
 
@@ -63,6 +65,8 @@ class AdaptedPipeline(VideoPipeline):
         self.vae, self.text_encoder = base.vae, base.text_encoder
         self._codec = codec_of(base.vae)
         self.is_adapted = adapter is not None
+        if self.is_adapted and self.parts.goes_on_from_frame:
+            raise UsageError("a base that goes on from an image takes no memory; leave the adapter out")
         self.experts = adapt(base, self._window() if adapter is None else adapter)
         first, *second = self.experts
         self.transformer = TwoExperts(first, second[0], boundary_of(base)) if second else first
@@ -165,7 +169,7 @@ class AdaptedPipeline(VideoPipeline):
         num_steps = self._setting(settings, "num_inference_steps", self.parts.num_steps)
         model = self.transformer
         clip = model.segment_frames + model.context_frames
-        return MaltRollout(
+        rollout = MaltRollout(
             transformer=model,
             codec=self.codec,
             scheduler=self.parts.schedule(clip, size, num_steps),
@@ -179,6 +183,9 @@ class AdaptedPipeline(VideoPipeline):
             context_follows=not (self.is_adapted or self.parts.knows_levels),
             begins_alone=True,
         )
+        if not self.parts.goes_on_from_frame:
+            return rollout
+        return FromFrameRollout(**vars(rollout), from_frame=partial(self.parts.from_frame, self.codec))
 
     def load_lora_weights(
         self,

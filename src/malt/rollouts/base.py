@@ -45,7 +45,8 @@ class RolloutState:
     without. tail: the latest latents, as many as the way looks back at; None before there are any. tail_actions: what was
     done in them, for models that take actions. The caches are the codec's. index, start: numbers of the next segment and
     of its first frame. ahead: latents that have been begun beyond what is finished, for ways that look ahead. num_made:
-    segments made since frames were last given, for ways that begin anew behind them.
+    segments made since frames were last given, for ways that begin anew behind them. shown: the last frame, for bases that
+    go on from a frame alone.
     """
 
     seed: Seed
@@ -58,6 +59,7 @@ class RolloutState:
     start: int = 0
     ahead: tuple[Float[Tensor, "b _ c h w"], ...] = ()
     num_made: int = 0
+    shown: Float[Tensor, "b 1 3 H W"] | None = None
 
 
 @runtime_checkable

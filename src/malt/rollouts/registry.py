@@ -7,6 +7,7 @@ from inspect import signature
 from malt.errors import UsageError
 from malt.rollouts.base import Rollout
 from malt.rollouts.diffusion_forcing import DiffusionForcingRollout
+from malt.rollouts.from_frame import FromFrameRollout
 from malt.rollouts.full import FullRollout
 from malt.rollouts.keyframes import KeyframesRollout
 from malt.rollouts.malt import MaltRollout
@@ -41,8 +42,11 @@ def build_rollout(name: str, base: MaltRollout, **settings: object) -> Rollout:
         if setting not in known:
             takes = f"it takes {', '.join(sorted(known))}" if known else "it takes none"
             raise UsageError(f"{name} has no setting called {setting!r}{_nearest(setting, known)}; {takes}")
+    if isinstance(base, FromFrameRollout) and name != "malt":
+        raise UsageError(f"a base that goes on from an image does so in one way; leave the rollout {name} out")
     if name == "malt":
-        return ROLLOUTS[name](**{**vars(base), **settings}) if settings else base
+        kind: Callable[..., Rollout] = type(base)
+        return kind(**{**vars(base), **settings}) if settings else base
     return ROLLOUTS[name](base=base, **settings)
 
 

@@ -5,10 +5,12 @@ in `PARTS` of the registry. Sizes, steps and guidance are read from the pipeline
 """
 
 import inspect
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 
+from malt.codecs.base import Codec
 from malt.diffusion.base_schedule import BaseSchedule
 from malt.diffusion.caption import Caption
 from malt.diffusion.guidance import Guidance
@@ -65,6 +67,15 @@ class BaseParts:
         )
         caption = plain_caption(states)
         return caption, caption if others is None else plain_caption(others)
+
+    @property
+    def goes_on_from_frame(self) -> bool:
+        """Whether a segment is made from a frame alone, as `from_frame` tells it."""
+        return False
+
+    def from_frame(self, codec: Codec, frame: torch.Tensor, num_latents: int) -> Mapping[str, torch.Tensor]:
+        """What the base is told of a frame (b, 1, 3, H, W) that a clip of so many latent frames begins with, by name."""
+        raise NotImplementedError
 
     def guided(self, caption: Caption, scale: float) -> Caption:
         """The conditions of a base that is told how closely to follow the prompt; of others, what they were."""

@@ -7,13 +7,17 @@ from malt.pipelines.bases.cogvideox_parts import CogVideoXParts
 from malt.pipelines.bases.hunyuan_parts import HunyuanVideoParts
 from malt.pipelines.bases.ltx_parts import LTXParts
 from malt.pipelines.bases.parts import BaseParts
+from malt.pipelines.bases.wan_image_parts import WanImageParts
 from malt.pipelines.bases.wan_parts import SkyReelsParts, WanParts
 
 PARTS: dict[str, type[BaseParts]] = {
     "WanPipeline": WanParts,
+    "WanImageToVideoPipeline": WanImageParts,
     "SkyReelsV2Pipeline": SkyReelsParts,
     "SkyReelsV2DiffusionForcingPipeline": SkyReelsParts,
     "LTXPipeline": LTXParts,
+    "LTXImageToVideoPipeline": LTXParts,
+    "LTXConditionPipeline": LTXParts,
     "CogVideoXPipeline": CogVideoXParts,
     "HunyuanVideoPipeline": HunyuanVideoParts,
 }

@@ -1,0 +1,58 @@
+"""A base that learned to go on from an image: every segment is its own clip from the last frame of the one before."""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from malt.diffusion.caption import Caption
+from malt.diffusion.partial import sample_part
+from malt.errors import UsageError
+from malt.rollouts.base import RolloutState, Segment
+from malt.rollouts.malt import MaltRollout
+
+# (frame (b, 1, 3, H, W), latent frames of the clip that begins with it) -> conditions by name, batch first
+FromFrame = Callable[[Tensor, int], Mapping[str, Tensor]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class FromFrameRollout(MaltRollout):
+    """Make clips that begin with the frame shown last, of which that frame is left out.
+
+    from_frame: what the base is conditioned on beside the caption, of a frame.
+    """
+
+    from_frame: FromFrame
+
+    @torch.no_grad()
+    def prefill(
+        self, state: RolloutState, frames: Float[Tensor, "b t 3 H W"], actions: Float[Tensor, "b t a"] | None = None
+    ) -> Iterator[tuple[Segment, RolloutState]]:
+        """Take given frames as what has been made so far; the next segment goes on from the last of them, as it was given."""
+        first = state.start
+        for segment, after in super().prefill(state, frames, actions):
+            last = after.start - first
+            yield segment, replace(after, shown=frames[:, last - 1 : last])
+
+    def _denoise(self, state: RolloutState, actions: Tensor | None) -> Tensor:
+        """Latents of the next segment: those of a clip from the last frame, but for its first."""
+        if state.shown is None:
+            raise UsageError("this base makes video from an image; give one with --image, or a video with --video")
+        noise = self.generators(state).draw(1 + self.latents_ahead(state))
+        added = self.from_frame(state.shown.to(noise.device), noise.shape[1])
+        caption, uncaptioned = (_with(each, added) for each in (self.caption, self.uncaptioned))
+        guided = self.guidance.prepare(state.memory, caption, uncaptioned)
+        nothing = noise[:, :0], noise.new_zeros(len(noise), 0)
+        velocity = self.velocity(guided, actions, 0)
+        clip = sample_part(velocity, noise, self.scheduler, self.num_steps, nothing, on_step_end=self.on_step_end)
+        return clip[:, 1:]
+
+    def _finish(self, state: RolloutState, latents: Tensor, actions: Tensor | None) -> tuple[Segment, RolloutState]:
+        segment, after = super()._finish(state, latents, actions)
+        return segment, replace(after, shown=segment.frames[:, -1:])
+
+
+def _with(caption: Caption, added: Mapping[str, Tensor]) -> Caption:
+    return Caption(caption.states, caption.mask, {**caption.added, **added})
