@@ -72,7 +72,7 @@ MAY_IMPORT = {
     "training.monitors.schedule": {"codecs", "data", "training", "training.monitors.samples"},
     "training.pipeline_export": {"codecs", "models", "pipelines", "training"},
     "training.model_spec": {"codecs", "errors", "training", "training.pipeline_export"},
-    "training.base_text": {"data", "diffusion", "errors", "pipelines"},
+    "training.base_text": {"data", "diffusion", "pipelines"},
     "training.adapted_base": {
         "adapters",
         "codecs",

@@ -42,6 +42,11 @@ def test_captions_are_what_the_pipeline_gives_its_transformer(
         assert torch.equal(caption.mask, given[1].bool())
 
 
+def test_zeros_that_pad_a_caption_do_not_count(wan: Path, tmp_path: Path) -> None:
+    assert CaptionEncoder(wan)([RED, ""]).mask.sum(dim=1).tolist() == [len(RED.split()) + 1, 1]
+    assert CaptionEncoder(tiny_pretrained.cogvideox(tmp_path / "base"))([RED]).mask.all()
+
+
 def test_size_and_rate_are_known_before_any_network_is_loaded(wan: Path, tmp_path: Path) -> None:
     parts = base_parts(wan)
     assert (parts.frame_size, parts.frame_rate) == ((480, 832), 16.0)

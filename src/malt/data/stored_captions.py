@@ -14,6 +14,7 @@ from typing import Any
 import torch.nn.functional as F
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
+from torch import Tensor
 
 from malt.data.text_fingerprint import TextIdentity
 from malt.diffusion.caption import Caption
@@ -21,6 +22,8 @@ from malt.errors import UsageError
 from malt.media.files import write_whole
 
 FOLDER = "captions"
+CaptionTensors = dict[str, Tensor]  # of one caption, without the batch
+
 # Tensors with a token a row, and which of these count.
 TOKENS = {"states": "mask", "encoder_hidden_states_2": "encoder_attention_mask_2"}
 
@@ -75,12 +78,27 @@ class StoredCaptions:
         _metadata(path)
         with safe_open(path, framework="pt") as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        for states, mask in TOKENS.items():
-            if states in tensors:
-                missing = len(tensors[mask]) - len(tensors[states])
-                tensors[states] = F.pad(tensors[states], (0, 0, 0, missing))
-        batched = {name: tensor[None] for name, tensor in tensors.items()}
-        return Caption(batched.pop("states"), batched.pop("mask"), batched)
+        return padded(tensors)
+
+
+def trimmed(encoded: Caption) -> CaptionTensors:
+    """The tensors of one caption, encoded as a batch of one, by name and without what only pads it; masks stay whole."""
+    tensors = {"states": encoded.states[0], "mask": encoded.mask[0]} | {k: v[0] for k, v in encoded.added.items()}
+    for states, mask in TOKENS.items():
+        if states in tensors:
+            said = (tensors[states].ne(0).any(dim=-1) & tensors[mask].bool()).nonzero().flatten().tolist()
+            tensors[states] = tensors[states][: said[-1] + 1 if said else 0].clone()
+    return tensors
+
+
+def padded(tensors: CaptionTensors) -> Caption:
+    """The inverse of `trimmed`, with zeros for padding."""
+    batched = {name: tensor[None] for name, tensor in tensors.items()}
+    for states, mask in TOKENS.items():
+        if states in batched:
+            missing = batched[mask].shape[1] - batched[states].shape[1]
+            batched[states] = F.pad(batched[states], (0, 0, 0, missing))
+    return Caption(batched.pop("states"), batched.pop("mask"), batched)
 
 
 def store_missing(
@@ -102,15 +120,10 @@ def store_missing(
 
 def store_caption(folder: Path, caption: str, encoded: Caption, text: TextIdentity) -> None:
     """Store one caption, encoded as a batch of one."""
-    tensors = {"states": encoded.states[0], "mask": encoded.mask[0]} | {k: v[0] for k, v in encoded.added.items()}
-    for states, mask in TOKENS.items():
-        if states in tensors:
-            said = (tensors[states].ne(0).any(dim=-1) & tensors[mask].bool()).nonzero().flatten().tolist()
-            tensors[states] = tensors[states][: said[-1] + 1 if said else 0]
     told = {"caption": caption, "text": list(text)}
     path = _file(folder, caption)
     path.parent.mkdir(parents=True, exist_ok=True)
-    own = {name: tensor.cpu().contiguous().clone() for name, tensor in tensors.items()}
+    own = {name: tensor.cpu().contiguous().clone() for name, tensor in trimmed(encoded).items()}
     write_whole(path, save(own, metadata={"told": json.dumps(told)}))
 
 

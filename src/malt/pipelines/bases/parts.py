@@ -91,8 +91,8 @@ class BaseParts:
 
 
 def plain_caption(states: torch.Tensor, mask: torch.Tensor | None = None, **added: torch.Tensor) -> Caption:
-    """A caption of which all tokens count, or those of a mask."""
-    counting = torch.ones(states.shape[:2], dtype=torch.bool, device=states.device) if mask is None else mask.bool()
+    """A caption of which those tokens of a mask count, or without one all but those that pad it with zeros."""
+    counting = states.ne(0).any(dim=-1) if mask is None else mask.bool()
     return Caption(states, counting, added)
 
 
