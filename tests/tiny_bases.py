@@ -8,8 +8,10 @@ import torch
 from diffusers import (
     CogVideoXDDIMScheduler,
     CogVideoXTransformer3DModel,
+    HunyuanVideo15Transformer3DModel,
     HunyuanVideoTransformer3DModel,
     LTXVideoTransformer3DModel,
+    SanaVideoTransformer3DModel,
     SkyReelsV2Transformer3DModel,
     WanTransformer3DModel,
     WanVACETransformer3DModel,
@@ -212,6 +214,65 @@ def _hunyuan() -> HunyuanVideoTransformer3DModel:
     )
 
 
+def _call_hunyuan15(base: Any, latents: Tensor, levels: Tensor, told: dict[str, Tensor]) -> Tensor:
+    known = told.get("known_latents", torch.zeros(*latents.shape[:2], 9, *latents.shape[3:]))
+    image = told.get("image_embeds", torch.zeros(len(latents), 1, 8))
+    video = rearrange(torch.cat([latents, known], dim=2), "b s c h w -> b c s h w").to(base.dtype)
+    text = told["encoder_hidden_states"].to(base.dtype)
+    made = base(
+        video,
+        (1000 * levels[:, 0]).to(base.dtype),
+        text,
+        told["encoder_attention_mask"],
+        None,
+        told["encoder_hidden_states_2"].to(base.dtype),
+        told["encoder_attention_mask_2"],
+        image.to(base.dtype),
+        return_dict=False,
+    )[0]
+    return rearrange(made, "b c s h w -> b s c h w")
+
+
+def _hunyuan15() -> HunyuanVideo15Transformer3DModel:
+    return HunyuanVideo15Transformer3DModel(
+        in_channels=17,
+        out_channels=8,
+        num_attention_heads=2,
+        attention_head_dim=12,
+        num_layers=3,
+        num_refiner_layers=1,
+        mlp_ratio=2.0,
+        text_embed_dim=16,
+        text_embed_2_dim=8,
+        image_embed_dim=8,
+        rope_axes_dim=(4, 4, 4),
+    )
+
+
+def _call_sana(base: Any, latents: Tensor, levels: Tensor, told: dict[str, Tensor]) -> Tensor:
+    cells = latents.shape[-1] * latents.shape[-2] // 4
+    timestep = 1000 * levels[:, 0] if _uniform(levels) else repeat(1000 * levels, "b s -> b (s n)", n=cells)
+    video = rearrange(latents, "b s c h w -> b c s h w").to(base.dtype)
+    text, mask = told["encoder_hidden_states"].to(base.dtype), told["encoder_attention_mask"].long()
+    made = base(video, text, timestep, encoder_attention_mask=mask, return_dict=False)[0]
+    return rearrange(made, "b c s h w -> b s c h w")
+
+
+def _sana() -> SanaVideoTransformer3DModel:
+    return SanaVideoTransformer3DModel(
+        in_channels=8,
+        out_channels=8,
+        num_attention_heads=2,
+        attention_head_dim=12,
+        num_layers=3,
+        num_cross_attention_heads=2,
+        cross_attention_head_dim=12,
+        cross_attention_dim=24,
+        caption_channels=16,
+        rope_max_seq_len=64,
+    )
+
+
 def _cogvideox() -> CogVideoXTransformer3DModel:
     return CogVideoXTransformer3DModel(
         num_attention_heads=2,
@@ -240,6 +301,7 @@ def _ltx() -> LTXVideoTransformer3DModel:
     )
 
 
+SECOND_TEXT = (("encoder_hidden_states_2", (3, 8)), ("encoder_attention_mask_2", (3,)))
 TINY_BASES = {
     "wan": TinyBase(lambda: WanTransformer3DModel(**wan_sizes()), _call_wan),
     "skyreels-v2": TinyBase(lambda: SkyReelsV2Transformer3DModel(**wan_sizes()), _call_skyreels),
@@ -262,4 +324,13 @@ TINY_BASES = {
         added=(("pooled_projections", (8,)), ("guidance", ())),
         beside=False,
     ),
+    "hunyuan-video-1.5": TinyBase(_hunyuan15, _call_hunyuan15, channels=8, added=SECOND_TEXT, beside=False),
+    "hunyuan-video-1.5-i2v": TinyBase(
+        _hunyuan15,
+        _call_hunyuan15,
+        channels=8,
+        added=(*SECOND_TEXT, ("image_embeds", (3, 8)), ("known_latents", (FRAMES, 9, SIDE, SIDE))),
+        beside=False,
+    ),
+    "sana-video": TinyBase(_sana, _call_sana, channels=8, beside=False),
 }

@@ -50,10 +50,17 @@ def test_what_a_base_cannot_be_told_is_refused(more: dict[str, Any], sentence: s
         run(WAN.adapted(), WAN.given(), **more)
 
 
-def test_a_base_whose_every_clip_begins_with_an_image_is_refused() -> None:
-    base = TINY_BASES["hunyuan-video"].base()
-    base.register_to_config(image_condition_type="token_replace")
-    with pytest.raises(UsageError, match="cannot go on with one; give the base for text to video"):
+@pytest.mark.parametrize(
+    ("family", "setting", "sentence"),
+    [
+        ("hunyuan-video", {"image_condition_type": "token_replace"}, "cannot go on with one; give the base for text"),
+        ("hunyuan-video-1.5", {"use_meanflow": True}, "makes no video by itself; give the base for text to video"),
+    ],
+)
+def test_a_base_that_cannot_go_on_is_refused(family: str, setting: dict[str, Any], sentence: str) -> None:
+    base = TINY_BASES[family].base()
+    base.register_to_config(**setting)
+    with pytest.raises(UsageError, match=sentence):
         add_memory(base)
 
 

@@ -7,7 +7,9 @@ from torch import nn
 from malt.adapters.cogvideox import CogVideoX
 from malt.adapters.family import Family
 from malt.adapters.hunyuan_video import HunyuanVideo
+from malt.adapters.hunyuan_video15 import HunyuanVideo15
 from malt.adapters.ltx import LTXVideo
+from malt.adapters.sana_video import SanaVideo
 from malt.adapters.skyreels import SkyReelsV2
 from malt.adapters.wan import Wan
 from malt.adapters.wan_vace import WanVACE
@@ -20,6 +22,17 @@ FAMILIES: dict[str, type[Family]] = {
     "LTXVideoTransformer3DModel": LTXVideo,
     "CogVideoXTransformer3DModel": CogVideoX,
     "HunyuanVideoTransformer3DModel": HunyuanVideo,
+    "HunyuanVideo15Transformer3DModel": HunyuanVideo15,
+    "SanaVideoTransformer3DModel": SanaVideo,
+}
+
+# By a setting of theirs and what it says.
+CANNOT_GO_ON = {
+    (
+        "image_condition_type",
+        "token_replace",
+    ): "a HunyuanVideo base that takes the first frame of every clip for an image cannot go on with one",
+    ("use_meanflow", True): "a HunyuanVideo 1.5 base that is told where its step will end makes no video by itself",
 }
 
 
@@ -34,11 +47,9 @@ def family_of(base: nn.Module, scheduler: Any = None) -> Family:
         UsageError: for a base of no known family, where the sentence lists them, and for one that cannot go on.
     """
     family = FAMILIES[known_class(type(base).__name__)]
-    if getattr(base.config, "image_condition_type", None) == "token_replace":
-        raise UsageError(
-            "a HunyuanVideo base that takes the first frame of every clip for an image cannot go on with one; "
-            "give the base for text to video"
-        )
+    for setting, sentence in CANNOT_GO_ON.items():
+        if getattr(base.config, setting[0], None) == setting[1]:
+            raise UsageError(f"{sentence}; give the base for text to video")
     return family(scheduler) if issubclass(family, CogVideoX) else family()
 
 
