@@ -8,10 +8,7 @@ import torch
 from diffusers import (
     CogVideoXDDIMScheduler,
     CogVideoXTransformer3DModel,
-    HunyuanVideo15Transformer3DModel,
-    HunyuanVideoTransformer3DModel,
     LTXVideoTransformer3DModel,
-    SanaVideoTransformer3DModel,
     SkyReelsV2Transformer3DModel,
     WanTransformer3DModel,
     WanVACETransformer3DModel,
@@ -23,6 +20,21 @@ from torch import Tensor, nn
 from malt.adapters import AdaptedTransformer3DModel, add_memory
 from malt.memory.state import Memory
 from malt.models.video_model import TransformerOutput
+from tiny_bases_behind import (
+    call_hunyuan,
+    call_hunyuan15,
+    call_ltx2,
+    call_mochi,
+    call_motif,
+    call_sana,
+    hunyuan,
+    hunyuan15,
+    ltx2,
+    mochi,
+    motif,
+    sana,
+    uniform,
+)
 
 BATCH, FRAMES, SIDE, TEXT = 2, 4, 8, 5
 Call = Callable[[Any, Tensor, Tensor, dict[str, Tensor]], Tensor]  # base, latents (b, s, c, h, w), levels (b, s), told
@@ -112,13 +124,9 @@ def wan_sizes(**more: Any) -> dict[str, Any]:
     } | more
 
 
-def _uniform(levels: Tensor) -> bool:
-    return bool((levels == levels[:, :1]).all())
-
-
 def _call_wan(base: Any, latents: Tensor, levels: Tensor, told: dict[str, Tensor]) -> Tensor:
     cells = latents.shape[-1] * latents.shape[-2] // 4
-    timestep = 1000 * levels[:, 0] if _uniform(levels) else repeat(1000 * levels, "b s -> b (s n)", n=cells)
+    timestep = 1000 * levels[:, 0] if uniform(levels) else repeat(1000 * levels, "b s -> b (s n)", n=cells)
     video, text = (
         rearrange(latents, "b s c h w -> b c s h w").to(base.dtype),
         told["encoder_hidden_states"].to(base.dtype),
@@ -128,7 +136,7 @@ def _call_wan(base: Any, latents: Tensor, levels: Tensor, told: dict[str, Tensor
 
 def _call_wan_i2v(base: Any, latents: Tensor, levels: Tensor, told: dict[str, Tensor]) -> Tensor:
     cells = latents.shape[-1] * latents.shape[-2] // 4
-    timestep = 1000 * levels[:, 0] if _uniform(levels) else repeat(1000 * levels, "b s -> b (s n)", n=cells)
+    timestep = 1000 * levels[:, 0] if uniform(levels) else repeat(1000 * levels, "b s -> b (s n)", n=cells)
     video = rearrange(torch.cat([latents, told["known_latents"]], dim=2), "b s c h w -> b c s h w").to(base.dtype)
     text, image = (
         torch.zeros(len(latents), 512, 16, dtype=base.dtype),
@@ -149,7 +157,7 @@ def _call_vace(base: Any, latents: Tensor, levels: Tensor, told: dict[str, Tenso
 
 
 def _call_skyreels(base: Any, latents: Tensor, levels: Tensor, told: dict[str, Tensor]) -> Tensor:
-    forcing = not _uniform(levels)
+    forcing = not uniform(levels)
     timestep = 1000 * (levels if forcing else levels[:, 0])
     video, text = (
         rearrange(latents, "b s c h w -> b c s h w").to(base.dtype),
@@ -161,7 +169,7 @@ def _call_skyreels(base: Any, latents: Tensor, levels: Tensor, told: dict[str, T
 
 def _call_ltx(base: Any, latents: Tensor, levels: Tensor, told: dict[str, Tensor]) -> Tensor:
     tokens, side = rearrange(latents, "b s c h w -> b (s h w) c").to(base.dtype), latents.shape[-1]
-    timestep = 1000 * levels[:, 0] if _uniform(levels) else repeat(1000 * levels, "b s -> b (s n)", n=side * side)
+    timestep = 1000 * levels[:, 0] if uniform(levels) else repeat(1000 * levels, "b s -> b (s n)", n=side * side)
     text, mask = told["encoder_hidden_states"].to(base.dtype), told["encoder_attention_mask"]
     scale = (8 / 25, 32, 32)
     made = base(tokens, text, timestep, mask, latents.shape[1], side, side, scale, return_dict=False)[0]
@@ -181,96 +189,6 @@ def _call_cogvideox(base: Any, latents: Tensor, levels: Tensor, told: dict[str, 
     text = told["encoder_hidden_states"].to(base.dtype)
     v = base(video.to(base.dtype), text, step, image_rotary_emb=tables, return_dict=False)[0].double()
     return ((s * video + a * v) - (a * video - s * v)).float()
-
-
-def _call_hunyuan(base: Any, latents: Tensor, levels: Tensor, told: dict[str, Tensor]) -> Tensor:
-    video, text, pooled, guidance = (
-        x.to(base.dtype)
-        for x in (
-            rearrange(latents, "b s c h w -> b c s h w"),
-            told["encoder_hidden_states"],
-            told["pooled_projections"],
-            told["guidance"],
-        )
-    )
-    mask = told["encoder_attention_mask"].to(base.dtype)
-    made = base(video, 1000 * levels[:, 0], text, mask, pooled, guidance, return_dict=False)[0]
-    return rearrange(made, "b c s h w -> b s c h w")
-
-
-def _hunyuan() -> HunyuanVideoTransformer3DModel:
-    return HunyuanVideoTransformer3DModel(
-        in_channels=8,
-        out_channels=8,
-        num_attention_heads=2,
-        attention_head_dim=12,
-        num_layers=2,
-        num_single_layers=2,
-        num_refiner_layers=1,
-        mlp_ratio=2.0,
-        text_embed_dim=16,
-        pooled_projection_dim=8,
-        rope_axes_dim=(4, 4, 4),
-    )
-
-
-def _call_hunyuan15(base: Any, latents: Tensor, levels: Tensor, told: dict[str, Tensor]) -> Tensor:
-    known = told.get("known_latents", torch.zeros(*latents.shape[:2], 9, *latents.shape[3:]))
-    image = told.get("image_embeds", torch.zeros(len(latents), 1, 8))
-    video = rearrange(torch.cat([latents, known], dim=2), "b s c h w -> b c s h w").to(base.dtype)
-    text = told["encoder_hidden_states"].to(base.dtype)
-    made = base(
-        video,
-        (1000 * levels[:, 0]).to(base.dtype),
-        text,
-        told["encoder_attention_mask"],
-        None,
-        told["encoder_hidden_states_2"].to(base.dtype),
-        told["encoder_attention_mask_2"],
-        image.to(base.dtype),
-        return_dict=False,
-    )[0]
-    return rearrange(made, "b c s h w -> b s c h w")
-
-
-def _hunyuan15() -> HunyuanVideo15Transformer3DModel:
-    return HunyuanVideo15Transformer3DModel(
-        in_channels=17,
-        out_channels=8,
-        num_attention_heads=2,
-        attention_head_dim=12,
-        num_layers=3,
-        num_refiner_layers=1,
-        mlp_ratio=2.0,
-        text_embed_dim=16,
-        text_embed_2_dim=8,
-        image_embed_dim=8,
-        rope_axes_dim=(4, 4, 4),
-    )
-
-
-def _call_sana(base: Any, latents: Tensor, levels: Tensor, told: dict[str, Tensor]) -> Tensor:
-    cells = latents.shape[-1] * latents.shape[-2] // 4
-    timestep = 1000 * levels[:, 0] if _uniform(levels) else repeat(1000 * levels, "b s -> b (s n)", n=cells)
-    video = rearrange(latents, "b s c h w -> b c s h w").to(base.dtype)
-    text, mask = told["encoder_hidden_states"].to(base.dtype), told["encoder_attention_mask"].long()
-    made = base(video, text, timestep, encoder_attention_mask=mask, return_dict=False)[0]
-    return rearrange(made, "b c s h w -> b s c h w")
-
-
-def _sana() -> SanaVideoTransformer3DModel:
-    return SanaVideoTransformer3DModel(
-        in_channels=8,
-        out_channels=8,
-        num_attention_heads=2,
-        attention_head_dim=12,
-        num_layers=3,
-        num_cross_attention_heads=2,
-        cross_attention_head_dim=12,
-        cross_attention_dim=24,
-        caption_channels=16,
-        rope_max_seq_len=64,
-    )
 
 
 def _cogvideox() -> CogVideoXTransformer3DModel:
@@ -318,19 +236,22 @@ TINY_BASES = {
     "ltx-video": TinyBase(_ltx, _call_ltx, channels=8),
     "cogvideox": TinyBase(_cogvideox, _call_cogvideox, channels=8),
     "hunyuan-video": TinyBase(
-        _hunyuan,
-        _call_hunyuan,
+        hunyuan,
+        call_hunyuan,
         channels=8,
         added=(("pooled_projections", (8,)), ("guidance", ())),
         beside=False,
     ),
-    "hunyuan-video-1.5": TinyBase(_hunyuan15, _call_hunyuan15, channels=8, added=SECOND_TEXT, beside=False),
+    "hunyuan-video-1.5": TinyBase(hunyuan15, call_hunyuan15, channels=8, added=SECOND_TEXT, beside=False),
     "hunyuan-video-1.5-i2v": TinyBase(
-        _hunyuan15,
-        _call_hunyuan15,
+        hunyuan15,
+        call_hunyuan15,
         channels=8,
         added=(*SECOND_TEXT, ("image_embeds", (3, 8)), ("known_latents", (FRAMES, 9, SIDE, SIDE))),
         beside=False,
     ),
-    "sana-video": TinyBase(_sana, _call_sana, channels=8, beside=False),
+    "sana-video": TinyBase(sana, call_sana, channels=8, beside=False),
+    "ltx-2": TinyBase(ltx2, call_ltx2, channels=8, beside=False),
+    "mochi": TinyBase(mochi, call_mochi, channels=8, beside=False),
+    "motif-video": TinyBase(motif, call_motif, channels=8, beside=False),
 }

@@ -9,6 +9,9 @@ from malt.adapters.family import Family
 from malt.adapters.hunyuan_video import HunyuanVideo
 from malt.adapters.hunyuan_video15 import HunyuanVideo15
 from malt.adapters.ltx import LTXVideo
+from malt.adapters.ltx2 import LTX2
+from malt.adapters.mochi import Mochi
+from malt.adapters.motif_video import MotifVideo
 from malt.adapters.sana_video import SanaVideo
 from malt.adapters.skyreels import SkyReelsV2
 from malt.adapters.wan import Wan
@@ -24,6 +27,9 @@ FAMILIES: dict[str, type[Family]] = {
     "HunyuanVideoTransformer3DModel": HunyuanVideo,
     "HunyuanVideo15Transformer3DModel": HunyuanVideo15,
     "SanaVideoTransformer3DModel": SanaVideo,
+    "LTX2VideoTransformer3DModel": LTX2,
+    "MochiTransformer3DModel": Mochi,
+    "MotifVideoTransformer3DModel": MotifVideo,
 }
 
 # By a setting of theirs and what it says.

@@ -18,7 +18,9 @@ def needed(family: str, conditions: BaseConditions, name: str) -> Tensor:
     return conditions.added[name]
 
 
-def with_known(latents: Tensor, conditions: BaseConditions) -> Tensor:
-    """Latents (b, s, c, h, w) with the channels of those that are known behind them, where there are any."""
+def with_known(latents: Tensor, conditions: BaseConditions, channels: int) -> Tensor:
+    """Latents (b, s, c, h, w) with those that are known behind them; where none are, zeros up to so many channels."""
     known = conditions.added.get("known_latents")
-    return latents if known is None else torch.cat([latents, known.to(latents)], dim=2)
+    if known is None:
+        known = latents.new_zeros(*latents.shape[:2], channels - latents.shape[2], *latents.shape[3:])
+    return torch.cat([latents, known.to(latents)], dim=2)

@@ -30,8 +30,9 @@ class HunyuanVideo(ReadBehind):
     def call(self, base: Any, latents: Tensor, levels: Tensor, conditions: BaseConditions) -> Tensor:
         """With CLIP's pooled state and, where the model was distilled so, the guidance it is told, a thousandfold."""
         guidance = needed(self.name, conditions, "guidance") if base.config.guidance_embeds else None
+        video = with_known(latents, conditions, base.config.in_channels)
         velocity: Tensor = base(
-            rearrange(with_known(latents, conditions), "b s c h w -> b c s h w").to(base.dtype),
+            rearrange(video, "b s c h w -> b c s h w").to(base.dtype),
             1000 * levels[:, 0],
             conditions.text.to(base.dtype),
             conditions.text_mask,

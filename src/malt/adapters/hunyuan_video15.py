@@ -2,7 +2,6 @@
 
 from typing import Any
 
-import torch
 from einops import rearrange
 from torch import Tensor
 
@@ -29,9 +28,7 @@ class HunyuanVideo15(ReadBehind):
 
     def call(self, base: Any, latents: Tensor, levels: Tensor, conditions: BaseConditions) -> Tensor:
         """With what the second encoder says of words to be drawn."""
-        video = with_known(latents, conditions)
-        missing = base.config.in_channels - video.shape[2]
-        video = torch.cat([video, video.new_zeros(*video.shape[:2], missing, *video.shape[3:])], dim=2)
+        video = with_known(latents, conditions, base.config.in_channels)
         image = conditions.added.get("image_embeds", latents.new_zeros(len(latents), 1, base.config.image_embed_dim))
         velocity: Tensor = base(
             rearrange(video, "b s c h w -> b c s h w").to(base.dtype),
