@@ -22,7 +22,7 @@ KINDS: dict[str, dict[str, Any]] = {
     "adaptive": {"memory": "adaptive", "memory_size": 2},
     "hierarchical, halved": {"memory": "hierarchical", "memory_size": 2, "memory_config": {"pooled_side": 2}},
     "context": {"memory": "context", "memory_size": 2},
-    "multimodal": {"memory": "multimodal", "memory_config": {"num_entries": 2, "num_read": 2}},
+    "multimodal": {"memory": "multimodal", "memory_config": {"num_entries": 2, "num_recent": 1}},
     "state_space": {"memory": "state_space", "memory_size": 4, "memory_width": 8},
     "slots": {"memory": "slots", "memory_size": 4, "memory_width": 8},
     "bank": {"memory": "bank", "memory_size": 32, "memory_width": 8},

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from malt.adapters.family import Family
 from malt.adapters.layer import AdapterLayer, LayerSettings
+from malt.adapters.offloading import check_here
 from malt.errors import UsageError
 from malt.memory.protocol import Layout
 from malt.memory.registry import Setting
@@ -79,7 +80,11 @@ class MemoryAdapter(ModelMixin, ConfigMixin):
             base: the pretrained transformer.
             family: its family.
             settings: those of the adapter itself, from `memory` on.
+
+        Raises:
+            UsageError: for an offloaded base, and settings that cannot be.
         """
+        check_here(base)
         count = sum(len(getattr(base, name)) for name in family.lists)
         settings = {"read": "beside" if family.reads_beside(base) else "behind"} | settings
         adapter: MemoryAdapter = cls(

@@ -46,8 +46,10 @@ def _load(base: Any, family: Family, folder: Path) -> AdaptedTransformer3DModel:
     described = read_adapter(folder)
     check_base(described, base)
     adapter = MemoryAdapter(**described.adapter)
+    if base.device.type != "meta":  # else it goes to where it is first used
+        adapter.to(base.device)
     load_weights(folder, adapter)
-    adapted = AdaptedTransformer3DModel(base, adapter.to(base.device), family).train(base.training)
+    adapted = AdaptedTransformer3DModel(base, adapter, family).train(base.training)
     try:
         if adapter.config.lora_rank:
             load_lora(folder, base)

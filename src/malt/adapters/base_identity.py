@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from malt.adapters.offloading import is_offloaded
 from malt.errors import UsageError
 
 SAMPLED = 16  # values of each weight
@@ -17,7 +18,7 @@ NOT_ITS_OWN = {"quantization_config"}
 
 @dataclass(frozen=True, kw_only=True)
 class BaseIdentity:
-    """name: a folder or an identifier of the hub. weights_sample: None where weights are quantised, sharded or not there."""
+    """name: a folder or an identifier of the hub. weights_sample: None where weights are quantised, sharded, offloaded."""
 
     name: str
     class_name: str
@@ -73,6 +74,8 @@ def _config(base: Any) -> dict[str, Any]:
 @torch.no_grad()
 def _weights_sample(base: nn.Module) -> str | None:
     """A hash of a few values of each weight, rounded to bfloat16: the same however the base is kept in memory."""
+    if is_offloaded(base):
+        return None
     digest = hashlib.sha256()
     for name, weight in _own_weights(base):
         if type(weight) not in (Tensor, nn.Parameter) or not weight.is_floating_point() or weight.is_meta:

@@ -5,7 +5,7 @@ bound to the pass, which hands the block its layer's memory inside the rotary ar
 the base stay what they were, and without a pass the base does what it always did.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -16,7 +16,8 @@ import torch
 from torch import Tensor, nn
 
 from malt.adapters.adapter import MemoryAdapter
-from malt.adapters.family import AttendedMemory, Family, RotaryWithMemory, Tables
+from malt.adapters.family import AttendedMemory, Family, RotaryWithMemory
+from malt.adapters.rotary_tables import at_places, tables_of
 from malt.memory.protocol import Conditions, ContextTokens
 from malt.memory.state import KeysValues, KVCache, LayerCache, Memory, State
 from malt.models.capturing import is_capturing
@@ -118,25 +119,18 @@ class MemoryPass:
             return AttendedMemory(None, known.valid, made=known)
         if found is None:
             return None
-        layer, family = self.layers[number], self.family
-        tokens = layer.modulated(family.norm(layer.as_seen(found.tokens.to(like.device)))).to(like.dtype)
-        all_count = self.counts[number].all and found.valid is self.memory[number].valid
-        valid = None if all_count else found.valid.to(like.device)
-        return AttendedMemory(tokens, valid, self._tables(found, like), keeps=not self.learning)
-
-    def _tables(self, found: ContextTokens, like: Tensor) -> Tables | None:
-        """Rotary tables of whole frames, whose times are counted from the first frame that is no context."""
-        if found.times is None:
-            return None
-        cos, sin = zip(*(self._grid_tables(grid, like) for grid in found.grids(self.conditions.layout)), strict=True)
-        return _along_tokens(cos), _along_tokens(sin)
-
-    def _grid_tables(self, grid: ContextTokens, like: Tensor) -> Tables:
-        assert grid.times is not None
-        layout, middle = self.conditions.layout, (grid.side - 1) / 2
-        coarse, times = layout.coarse(grid.side), grid.times.to(like.device) + layout.num_context
-        places = (torch.arange(n, device=like.device) * grid.side + middle for n in (coarse.rows, coarse.columns))
-        return self.family.tables(self.base, layout, times, *places)
+        layer, device = self.layers[number], like.device
+        tables = tables_of(found, self.conditions.layout, self.family, self.base, device)
+        tokens, valid = found.tokens.to(device), found.valid.to(device)
+        is_plain, counts = found.valid is self.memory[number].valid, self.counts[number]
+        if (
+            is_plain and counts.alike and not (counts.all or self.learning)
+        ):  # fewer keys instead of a mask, which kernels like
+            index = valid[0].nonzero()[:, 0]
+            tokens, valid, tables = tokens[:, index], valid[:, index], at_places(tables, index)
+        tokens = layer.modulated(self.family.norm(layer.as_seen(tokens))).to(like.dtype)
+        needs_mask = not is_plain or not (counts.all or (counts.alike and not self.learning))
+        return AttendedMemory(tokens, valid if needs_mask else None, tables, keeps=not self.learning)
 
 
 _RUNNING: ContextVar[MemoryPass | None] = ContextVar("malt_memory_pass", default=None)
@@ -144,27 +138,23 @@ _RUNNING: ContextVar[MemoryPass | None] = ContextVar("malt_memory_pass", default
 
 @dataclass(frozen=True)
 class _Counts:
+    """Whether any of a layer's places are written, whether all, and whether the same ones of all videos."""
+
     any: bool
     all: bool
+    alike: bool
 
 
 def _counts(memory: Memory) -> list[_Counts]:
-    """For every layer whether any and whether all of its places are written; one look at the device for the whole pass."""
+    """For every layer; one look at the device for the whole pass, and none while a CUDA graph is recorded."""
     if is_capturing():
-        return [_Counts(any=True, all=False) for _ in memory]
-    flags = torch.stack([torch.stack([state.valid.any(), state.valid.all()]) for state in memory])
-    return [_Counts(bool(some), bool(every)) for some, every in flags.tolist()]
+        return [_Counts(any=True, all=False, alike=False) for _ in memory]
+    valids = [state.valid for state in memory]
+    flags = torch.stack([torch.stack([v.any(), v.all(), (v == v[:1]).all()]) for v in valids])
+    return [_Counts(*layer) for layer in flags.tolist()]
 
 
 def _carrying(given: Any, attended: AttendedMemory | None) -> Any:
     """An argument of a block; if it is the rotary tables, with what is remembered behind them."""
     is_rotary = isinstance(given, tuple) and len(given) == 2 and all(isinstance(x, Tensor) for x in given)
     return RotaryWithMemory(given[0], given[1], attended) if is_rotary and attended is not None else given
-
-
-def _along_tokens(tables: Sequence[Tensor]) -> Tensor:
-    """Tables of several parts as those of all their tokens, which are the one dimension that is neither 1 nor the last."""
-    if len(tables) == 1:
-        return tables[0]
-    axis = next(n for n, size in enumerate(tables[0].shape[:-1]) if size != 1)
-    return torch.cat(list(tables), dim=axis)

@@ -9,6 +9,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from malt.adapters.adapter import MemoryAdapter
+from malt.adapters.base_checks import check_fit, check_ready
 from malt.adapters.blocks import Blocks, MemoryPass
 from malt.adapters.family import BaseConditions, Family
 from malt.adapters.lora import add_lora, keep_active, remove_lora
@@ -35,10 +36,12 @@ class AdaptedTransformer3DModel(nn.Module):
 
     def __init__(self, base: nn.Module, adapter: MemoryAdapter, family: Family) -> None:
         super().__init__()
-        _check_fit(base, adapter, family)
+        check_fit(base, adapter, family)
         self.base, self.adapter, self.family = base, adapter, family
         self._learned = [parameter for parameter in base.parameters() if parameter.requires_grad]
-        self._own_processors = _swap_processors(base, family.processors(base))
+        processors = family.processors(base)
+        self._own_processors = _swap_processors(base, processors)
+        self._attentions = [(base.get_submodule(name), processor) for name, processor in processors.items()]
         base.requires_grad_(False)
         if adapter.config.lora_rank:
             add_lora(base, family, adapter.config.lora_rank, adapter.config.lora_targets)
@@ -152,7 +155,10 @@ class AdaptedTransformer3DModel(nn.Module):
         self._check(timestep, num_context_frames, actions, told)
         if memory is None:
             memory = self.empty_memory(len(latents), latents.shape[3], latents.shape[4])
+        check_ready(self.base, self._attentions)
         keep_active(self.base)
+        if self.device != latents.device:  # the base may be offloaded, and say another device than it computes on
+            self.adapter.to(latents.device)
         conditions = Conditions(layout, encoder_hidden_states, encoder_attention_mask)
         run = MemoryPass(self.base, self.adapter, self.family, memory, conditions, cache, update_memory)
         with run.running():
@@ -187,22 +193,6 @@ class AdaptedTransformer3DModel(nn.Module):
 def _differ(levels: Tensor) -> bool:
     """Whether some frames of a video have another noise level than others, where that can be asked."""
     return not is_capturing() and bool((levels != levels[:, :1]).any())
-
-
-def _check_fit(base: Any, adapter: MemoryAdapter, family: Family) -> None:
-    count = sum(len(getattr(base, name)) for name in family.lists)
-    if any(isinstance(getattr(base, name), Blocks) for name in family.lists):
-        raise UsageError("this base has an adapter already; detach it first")
-    if adapter.config.read == "beside" and not family.reads_beside(base):
-        raise UsageError(
-            "the self-attention of this base cannot read a memory beside its own keys; read it behind the blocks"
-        )
-    made_for = (adapter.config.family, adapter.config.width, adapter.config.num_layers)
-    if made_for != (family.name, family.width(base), count):
-        raise UsageError(
-            f"the adapter was made for {made_for[2]} layers of {made_for[1]} channels of the family {made_for[0]}, "
-            f"the base has {count} of {family.width(base)} of the family {family.name}; use the base it was trained on"
-        )
 
 
 def _swap_processors(base: Any, processors: Mapping[str, Any]) -> dict[str, Any]:
