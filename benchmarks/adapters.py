@@ -13,7 +13,7 @@ more and writes what is there. All at once, training included: experiments/adapt
 
 import argparse
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ import torch
 from diffusers import FlowMatchEulerDiscreteScheduler
 from results import write
 from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
 
 from malt.adapters import AdaptedTransformer3DModel, add_memory
 from malt.adapters.lora import NAME
@@ -41,7 +42,7 @@ from malt.training.base_text import BaseText
 from malt.worlds.passage.passage_world import Passage
 
 ANCHORS, VIEW = 2, 8  # as in experiments/adapters.py
-ALONE = {"memory": "none", "segment_frames": 4, "context_frames": VIEW}
+ALONE: dict[str, object] = {"memory": "none", "segment_frames": 4, "context_frames": VIEW}
 CAPTION = "a red circle and a blue square pass behind a wall"
 
 
@@ -63,10 +64,10 @@ class Made:
     rollout: Callable[[list[str]], MaltRollout]
 
 
-def on_base(name: str, adapter: Path | None, options: argparse.Namespace) -> Made:
-    """The base with an adapter, or with nothing but its own last frames as context."""
+def on_base(name: str, adapter: Path | Mapping[str, object], options: argparse.Namespace) -> Made:
+    """The base with an adapter, or with nothing but its own last frames as context, at the noise level of the segment."""
     device = options.device
-    model = add_memory(load_base_transformer(options.base, torch.float32), adapter or ALONE).to(device).eval()
+    model = add_memory(load_base_transformer(options.base, torch.float32), adapter).to(device).eval()
     codec = codec_of(load_autoencoder(options.base).to(device))
     text = BaseText(options.base, torch.float32, device)
     if device != "cpu":
@@ -85,7 +86,7 @@ def on_base(name: str, adapter: Path | None, options: argparse.Namespace) -> Mad
             guidance=Guidance(text=options.guidance, memory=with_memory),
             num_steps=12,
             context_noise=0.05,
-            context_follows=adapter is None,
+            context_follows=not isinstance(adapter, Path),
             begins_alone=True,
         )
 
@@ -99,7 +100,7 @@ def subject(name: str, folder: Path | None, options: argparse.Namespace) -> Eval
         pipe = load_pipeline(folder).to(options.device)
         pipe.register_to_config(guidance_scale=options.guidance, memory_guidance_scale=options.memory_guidance)
         return evaluated_model_of(pipe, called=name, identity=about)
-    made = on_base(name, folder, options)
+    made = on_base(name, folder or ALONE, options)
     if folder is not None:
         about["adapter"] = {file.name: file_sha256(file) for file in sorted(folder.glob("*.safetensors"))}
     about |= weights(made.model)
@@ -123,43 +124,45 @@ def weights(model: AdaptedTransformer3DModel) -> dict[str, float]:
     return {"adapter weights": own, "base weights": base, "adapter weights over the base's": own / base}
 
 
-def seconds_a_segment(made: Made, device: str, times: int = 9) -> float:
-    """The median time of a segment with a full memory, one video, decoding included."""
-    rollout = made.rollout([CAPTION])
-    state, taken = rollout.begin(0), []
-    for number in range(12 + times):
-        begun = time.perf_counter()
-        _, state = rollout.advance(state)
-        if device != "cpu":
-            torch.cuda.synchronize()
-        if number >= 12:
-            taken.append(time.perf_counter() - begun)
-    return sorted(taken)[times // 2]
-
-
-def cost(folder: Path, options: argparse.Namespace) -> dict[str, float]:
-    """Seconds of a segment with the adapter, and with the same segment and context without a memory; without text guidance."""
+def costs(folder: Path, options: argparse.Namespace, times: int = 9) -> dict[str, dict[str, float]]:
+    """Of a segment of one video with a full memory, without guidance: seconds (the median, in turns) and operations."""
     plain = argparse.Namespace(**vars(options) | {"guidance": 1.0, "memory_guidance": 1.0})
-    adapted = on_base("cost", folder, plain)
-    base = add_memory(
-        load_base_transformer(options.base, torch.float32),
-        {**ALONE, "context_frames": adapted.model.context_frames},
-    )
-    alone = Made(adapted.model, lambda captions: _with_model(adapted.rollout(captions), base.to(options.device).eval()))
-    if options.device != "cpu":
-        base.forward = torch.autocast(options.device, torch.bfloat16)(base.forward)
-    found = {"with the adapter": seconds_a_segment(adapted, options.device)}
-    found["the base alone"] = seconds_a_segment(alone, options.device)
-    window = seconds_a_segment(on_base("window", None, plain), options.device)
-    return found | {
-        "the base as a sliding window": window,
-        "with the adapter over alone": found["with the adapter"] / found["the base alone"],
-        "with the adapter over the window": found["with the adapter"] / window,
+    adapted, merged = on_base("adapted", folder, plain), on_base("merged", folder, plain)
+    if merged.model.adapter.config.lora_rank:
+        merged.model.base.fuse_lora(adapter_names=[NAME])
+    same = ALONE | {"context_frames": adapted.model.context_frames}
+    ways = {
+        "the base alone": on_base("alone", same, plain),
+        "the base as a sliding window": on_base("window", ALONE, plain),
+        "with the adapter": adapted,
+        "with the adapter, its LoRA merged": merged,
     }
+    rollouts = {name: made.rollout([CAPTION]) for name, made in ways.items()}
+    states = {name: rollout.begin(0) for name, rollout in rollouts.items()}
+    taken: dict[str, list[float]] = {name: [] for name in ways}
+    for _ in range(12 + times):
+        for name, rollout in rollouts.items():
+            begun = _clock(options.device)
+            states[name] = rollout.advance(states[name])[1]
+            taken[name].append(_clock(options.device) - begun)
+    found = {name: {"seconds": sorted(each[-times:])[times // 2]} for name, each in taken.items()}
+    for name, rollout in rollouts.items():
+        with FlopCounterMode(display=False) as counter:
+            rollout.advance(states[name])
+        found[name]["GFLOP"] = counter.get_total_flops() / 1e9
+        found[name] |= {
+            f"{what} over the base alone": value / found["the base alone"][what]
+            for what, value in [*found[name].items()]
+        }
+    return found
 
 
-def _with_model(rollout: MaltRollout, model: AdaptedTransformer3DModel) -> MaltRollout:
-    return MaltRollout(**vars(rollout) | {"transformer": model})
+def _clock(device: str) -> float:
+    """Seconds of the processor where it computes, which do not count what others do; else those on the wall."""
+    if device == "cpu":
+        return time.process_time()
+    torch.cuda.synchronize()
+    return time.perf_counter()
 
 
 def metrics(options: argparse.Namespace) -> list[Metric]:
@@ -187,7 +190,7 @@ def main() -> None:
     parser.add_argument("models", nargs="*", metavar="NAME=FOLDER")
     parser.add_argument("--base", type=Path, required=True)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    parser.add_argument("--only", help="one of the models, or cost; writes no figures")
+    parser.add_argument("--only", help="one of the models; writes no figures")
     parser.add_argument("--table", action="store_true", help="write what is there")
     parser.add_argument("--metrics", nargs="+", help="recall, drift-1024, drift-4096")
     parser.add_argument("--per-bin", type=int, default=64, help="occlusions of each span of hidden frames and seed")
@@ -220,8 +223,8 @@ def main() -> None:
     if options.only is None:
         results = study.results()
         adapters = {name: folder for name, folder in folders.items() if folder and (folder / "adapter.json").exists()}
-        costs = {name: cost(folder, options) for name, folder in adapters.items()}
-        write(options.out, {"recall by hidden frames": by_span(results), "seconds a segment": costs, **results})
+        found = {name: costs(folder, options) for name, folder in adapters.items()}
+        write(options.out, {"recall by hidden frames": by_span(results), "a segment": found, **results})
 
 
 if __name__ == "__main__":
