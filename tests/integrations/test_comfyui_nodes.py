@@ -257,7 +257,7 @@ def test_sessions_that_are_not_there_or_of_another_model_are_refused(host: Comfy
     host.run("SaveMaltSession", session=begin(host, pipe), name="walk")
     with pytest.raises(MaltError, match="was made by the model"):
         host.run("LoadMaltSession", model=acting, name="walk")
-    with pytest.raises(UsageError, match="asked to rewind to frame 5"):
+    with pytest.raises(UsageError, match="asked to go back to frame 5"):
         host.run("RewindMaltSession", session=begin(host, pipe), frame=5)
 
 

@@ -222,7 +222,7 @@ def test_own_frames_begin_a_video_that_cannot_be_rewound_into_them(visitor: Visi
     first = np.full((2 * SEGMENT, tiny_pipeline.SIDE, tiny_pipeline.SIDE, 3), 200, np.uint8)
     visitor.begin(MODEL, settings(1, first=first))
     assert rested(visitor).take.made == 3 * SEGMENT
-    with pytest.raises(UsageError, match="asked to rewind to frame 1;"):
+    with pytest.raises(UsageError, match="asked to go back to frame 1;"):
         visitor.rewind(1)
 
 

@@ -27,6 +27,7 @@ from malt.memory.protocol import (
     unit_rms,
     with_segment,
 )
+from malt.memory.similar_tokens import without_alike
 from malt.memory.state import State, places, side_by_side
 
 SAME = 1e-4  # squared distance, by channel, below which two captions are the same but for rounding
@@ -120,6 +121,18 @@ class MultimodalMemory(nn.Module):
         stay = choose(places(entries, slice(older)), self.novelty).stay
         recent = torch.arange(older, self.num_entries + 1, device=stay.device)
         return torch.cat([stay, recent.expand(len(stay), -1)], dim=1)
+
+    def forget(self, state: State, gone: State, layout: Layout) -> State:
+        """Without the entries most of whose tokens resemble those of another memory, and such tokens of the last segment."""
+        per_frame, parts, theirs = layout.tokens_per_frame, self._split(state, layout), self._split(gone, layout)
+        known = side_by_side(theirs.frames, theirs.last)
+        left, last = (without_alike(each, known) for each in (parts.frames, parts.last))
+        held, unlike = (each.valid.unflatten(1, (-1, per_frame)).sum(dim=2) for each in (parts.frames, left))
+        stays = 2 * unlike > held
+        labelled = F.pad(stays, (0, 1), value=True)  # the segment before keeps its caption and its actions
+        captions, actions = (State(each.tokens, each.valid & labelled) for each in (parts.captions, parts.actions))
+        frames = State(parts.frames.tokens, parts.frames.valid & stays.repeat_interleave(per_frame, dim=1))
+        return side_by_side(captions, actions, parts.unused, frames, last)
 
     def _label_frames(self, layout: Layout) -> int:
         return math.ceil(2 * (self.num_entries + 1) / layout.tokens_per_frame)

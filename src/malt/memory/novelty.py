@@ -1,6 +1,7 @@
 """What is new takes a place, what resembles an entry is merged into it, and the most redundant entry goes first (ours).
 
-Two entries resemble each other by the cosine of their tokens. Entries are in the order of their age, unwritten places first.
+Two entries resemble each other by the cosine of their tokens. Entries are in the order of their age, unwritten ones first, but
+where something was forgotten by hand.
 Every list decides for itself, all of them at once, and what is kept carries its gradient.
 """
 
@@ -84,10 +85,11 @@ def choose(entries: State, novelty: Novelty) -> Choice:
     nearest, of_new = alike[:, last].max(dim=1)
     counts, stored = entries.valid[:, last], entries.valid[:, :last].sum(dim=1)
     resembles = (nearest >= novelty.threshold) & (stored >= novelty.floor)
-    takes_place = counts & ~resembles & (stored < last)  # an unwritten one, in front
+    takes_place = counts & ~resembles & (stored < last)
+    unwritten = entries.valid.long().argmin(dim=1)  # in front, but where something was forgotten
     pair = alike.flatten(1).argmax(dim=1)
     newer, older = pair // (last + 1), pair % (last + 1)
-    gone = torch.where(takes_place, 0, torch.where(~counts | resembles, last, newer))
+    gone = torch.where(takes_place, unwritten, torch.where(~counts | resembles, last, newer))
     left = torch.arange(last, device=gone.device)
     stay = left + (left >= gone[:, None])
     return Choice(stay, gone, torch.where(resembles, of_new, older), counts & ~takes_place)

@@ -124,6 +124,15 @@ class SteeredMemory(ContextMemory, Protocol):
 
 
 @runtime_checkable
+class EntryMemory(LayerMemory, Protocol):
+    """A memory that knows what an entry of it is; of others, each token is one that may be forgotten."""
+
+    def forget(self, state: State, gone: State, layout: Layout) -> State:
+        """The memory without the entries that resemble what another one, `gone`, holds."""
+        ...
+
+
+@runtime_checkable
 class ResidualMemory(LayerMemory, Protocol):
     """A memory that adds what it has to say to the hidden state, behind the layer's attention."""
 

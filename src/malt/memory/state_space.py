@@ -18,6 +18,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from malt.memory.protocol import Conditions, Layout, SegmentRecord, nothing_written, unit_rms
+from malt.memory.similar_tokens import ALIKE
 from malt.memory.state import State
 
 PLACE_FREQUENCIES = 4  # of rows and of columns
@@ -84,6 +85,13 @@ class StateSpaceMemory(nn.Module):
             ):
                 matrix = self._advance(matrix, F.normalize(keys, dim=-1), values, share, log_decay)
         return State(matrix.to(source.dtype), torch.ones_like(state.valid))
+
+    def forget(self, state: State, gone: State, layout: Layout) -> State:
+        """Without the rows that resemble the same rows of another state: they hold what was stored under the same keys."""
+        if not state.tokens.shape[1]:
+            return state
+        alike = F.cosine_similarity(state.tokens.float(), gone.tokens.float(), dim=-1)
+        return State(state.tokens, state.valid & ~(gone.valid & (alike >= ALIKE)))
 
     def _advance(
         self,

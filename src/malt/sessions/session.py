@@ -5,7 +5,7 @@ number of sessions share it.
 """
 
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Unpack
@@ -14,12 +14,13 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from malt.codecs.device import execution_device
 from malt.errors import UsageError
-from malt.rollouts.base import ActionPolicy, Rollout, Segment
+from malt.rollouts.base import ActionPolicy, Segment
 from malt.sessions.fingerprint import identify
+from malt.sessions.kept_memories import MAX_KEPT_BYTES, Moment, find, forget, keep, recall
 from malt.sessions.pipeline import SessionPipeline, SessionSettings
 from malt.sessions.prompts import Prompts, read_lines, schedule
+from malt.sessions.segment_maker import SegmentMaker
 from malt.sessions.session_state import SessionState, build, draw_seed, settle
 from malt.sessions.snapshots import Snapshot, thin
 from malt.sessions.storage import load_session, save_session
@@ -30,13 +31,15 @@ class Session:
     """A generation, one video, that goes on segment by segment.
 
     Sessions that share a model may run in different threads; one session belongs to one thread at a time, except that
-    `set_prompt` may be called from anywhere.
+    `set_prompt` may be called from anywhere. `max_kept_bytes` bounds what is kept by name.
     """
+
+    max_kept_bytes = MAX_KEPT_BYTES
 
     def __init__(self, pipe: SessionPipeline, state: SessionState) -> None:
         self.pipe, self.state = pipe, state
         self._new_prompt: deque[str] = deque(maxlen=1)
-        self._rollout: tuple[str, Rollout] | None = None
+        self._maker = SegmentMaker(pipe)
 
     @classmethod
     def begin(
@@ -76,9 +79,7 @@ class Session:
             seeds=Timeline.always(drawn),
             snapshots=(Snapshot(built.begin(drawn)),),
         )
-        session = cls(pipe, state)
-        session._rollout = prompts.at(0), built
-        return session
+        return cls(pipe, state)
 
     @property
     def num_frames(self) -> int:
@@ -102,7 +103,7 @@ class Session:
     @property
     def frames_ahead(self) -> int:
         """How many frames the next segment has: for how many actions are needed."""
-        return self._rollout_of(self.prompt).frames_ahead(self.state.now.progress)
+        return self._maker.rollout(self.state, self.prompt).frames_ahead(self.state.now.progress)
 
     def set_prompt(self, text: str) -> None:
         """Change the prompt from the next segment on, in place of whatever was to come.
@@ -138,7 +139,7 @@ class Session:
             MaltError: when the model's output is not finite; the session stands where it stood.
         """
         state = self._with_new_prompt()
-        segment, after = self._go(state, state.now, actions)
+        segment, after = self._maker.make(state, state.now, actions)
         self._move(state, after, actions)
         return segment
 
@@ -170,7 +171,7 @@ class Session:
         progress, prompt = self.state.now.progress, self.state.prompts.at(0)
         for frames, actions in pieces:
             begin, done = progress.start, None if actions is None else actions[None]
-            for segment, after in self._rollout_of(prompt).prefill(progress, frames[None], done):
+            for segment, after in self._maker.rollout(self.state, prompt).prefill(progress, frames[None], done):
                 made = None if actions is None else actions[segment.start - begin : after.start - begin]
                 here, progress = Snapshot(replace(after, encoder_cache=None), prompt=prompt), after
                 self._move(replace(self.state, origin=here.at_rest()), here, made)
@@ -184,14 +185,9 @@ class Session:
         Raises:
             UsageError: `frame` has not been made yet, or lies within the frames that were given.
         """
-        first = 0 if self.state.origin is None else self.state.origin.start
-        if not first <= frame <= self.num_frames:
-            raise UsageError(f"asked to rewind to frame {frame}; give one from {first} to {self.num_frames}")
-        there = self._reach(frame)
-        before = (snapshot for snapshot in self.state.snapshots if snapshot.start < there.start)
-        actions = None if self.state.actions is None else self.state.actions[: there.start]
+        there = self._maker.reach(self.state, frame)
         self._new_prompt.clear()
-        self.state = replace(self.state, snapshots=thin((*before, there), self.state.origin), actions=actions)
+        self.state = self.state.rewound(there)
         return there.start
 
     def replay(self, frame: int) -> Iterator[Segment]:
@@ -199,12 +195,7 @@ class Session:
 
         What has to be made to get to that border is made at once, the segments as they are asked for.
         """
-        return self._made_again(self._reach(frame))
-
-    def _made_again(self, here: Snapshot) -> Iterator[Segment]:
-        while here.start < self.num_frames:
-            segment, here = self._again(here)
-            yield segment
+        return self._maker.make_again(self.state, self._maker.reach(self.state, frame))
 
     def branch(self, seed: int | None = None, *, at: int | None = None) -> "Session":
         """Another session that stands where this one does, or stood at frame `at`; with `seed`, of another future."""
@@ -215,6 +206,50 @@ class Session:
             seeds = other.state.seeds.then(other.num_frames, draw_seed(seed))
             other.state = replace(other.state, seeds=seeds)
         return other
+
+    @property
+    def kept(self) -> Mapping[str, Moment]:
+        """The moments that are kept, by their names."""
+        return {moment.name: moment for moment in self.state.kept}
+
+    def keep(self, name: str, *, at: int | None = None) -> Moment:
+        """Keep what is remembered and seen now, or at the border at frame `at`, or the last before it, under a name.
+
+        It survives rewinding to before it, and goes along with branches.
+
+        Raises:
+            UsageError: the name is none or taken, there is no such frame, or no room (see `max_kept_bytes`).
+        """
+        here = self.state.here if at is None else self._maker.reach(self.state, at)
+        self.state = replace(self.state, kept=keep(self.state.kept, name, here, self.max_kept_bytes))
+        return self.state.kept[-1]
+
+    def recall(self, name: str, *, with_context: bool = True) -> None:
+        """Let the next segment remember what was kept under a name, instead of what it would.
+
+        With its context the picture comes along: the video goes on from the kept one, as a branch of that frame under the
+        prompt of now would. Without, the picture of now stays and only the memory is that of the kept moment.
+
+        Raises:
+            UsageError: there is no such name.
+            MaltError: what is kept is of another kind of memory.
+        """
+        moment = find(self.state.kept, name)
+        there = recall(self.state.here, moment, with_context=with_context)
+        self.state = self.state.edited(there, moment.snapshot.name, with_context=with_context)
+
+    def forget(self, name: str) -> None:
+        """Delete what was kept under a name, and from what is remembered now all that resembles it.
+
+        The picture of now stays. What was made from it can no longer be made again where no snapshot is left behind it, so
+        that rewinding stops before it.
+
+        Raises:
+            UsageError: there is no such name.
+        """
+        moment = find(self.state.kept, name)
+        left = tuple(each for each in self.state.kept if each is not moment)
+        self.state = replace(self.state.edited(forget(self.state.here, moment, self.pipe.transformer)), kept=left)
 
     def note(self, **notes: object) -> None:
         """Keep something with the session, as JSON."""
@@ -244,19 +279,6 @@ class Session:
             self.state = self.state.prompted([self._new_prompt.popleft()])
         return self.state
 
-    def _go(
-        self, state: SessionState, here: Snapshot, actions: Float[Tensor, "t a"] | None
-    ) -> tuple[Segment, Snapshot]:
-        """One segment from `here`; where the prompt changes, the tail is told again under the new one."""
-        prompt = state.prompts.at(here.start)
-        rollout = self._rollout_of(prompt)
-        device = execution_device(self.pipe.transformer)
-        progress = replace(here.to(device).progress, seed=state.seeds.at(here.start))
-        if here.prompt not in (None, prompt):
-            progress = rollout.rebuild_memory(progress)
-        segment, after = rollout.advance(progress, None if actions is None else actions[None])
-        return segment, Snapshot(after, prompt=prompt)
-
     def _move(self, state: SessionState, after: Snapshot, actions: Float[Tensor, "t a"] | None) -> SessionState:
         past = *state.snapshots[:-1], state.now.at_rest()
         done = state.actions
@@ -264,33 +286,6 @@ class Session:
             done = actions.cpu() if done is None else torch.cat([done, actions.cpu()])
         self.state = replace(state, snapshots=thin((*past, after), state.origin), actions=done)
         return self.state
-
-    def _reach(self, frame: int) -> Snapshot:
-        """The last border at or before `frame`, made again where it was not kept."""
-        here = max(self._starting_points(frame), key=lambda snapshot: snapshot.start)
-        while here.start + self._ahead(here) <= frame:
-            here = self._again(here)[1]
-        return here
-
-    def _again(self, here: Snapshot) -> tuple[Segment, Snapshot]:
-        """The segment that once followed `here`."""
-        done = self.state.actions
-        actions = None if done is None else done[here.start : here.start + self._ahead(here)]
-        return self._go(self.state, here, actions)
-
-    def _ahead(self, here: Snapshot) -> int:
-        return self._rollout_of(self.state.prompts.at(here.start)).frames_ahead(here.progress)
-
-    def _starting_points(self, frame: int) -> list[Snapshot]:
-        """Snapshots at or before `frame`, the first frames' or the beginning among them."""
-        state = self.state
-        origin = state.origin or Snapshot(self._rollout_of(state.prompts.at(0)).begin(state.seeds.at(0)))
-        return [origin, *(snapshot for snapshot in state.snapshots if snapshot.start <= frame)]
-
-    def _rollout_of(self, prompt: str) -> Rollout:
-        if self._rollout is None or self._rollout[0] != prompt:
-            self._rollout = prompt, build(self.state.rollout, self.pipe.rollout(prompt, **self.state.settings))
-        return self._rollout[1]
 
 
 def _schedule(pipe: SessionPipeline, prompts: Prompts, frame_rate: float, num_frames: int | None) -> Timeline[str]:

@@ -12,8 +12,9 @@ from malt.errors import UsageError
 from malt.rollouts.base import Rollout
 from malt.rollouts.malt import MaltRollout
 from malt.sessions.fingerprint import ModelIdentity
+from malt.sessions.kept_memories import Edit, Moment, edit_all
 from malt.sessions.pipeline import BaseRollout, KeptSettings, SessionSettings
-from malt.sessions.snapshots import Snapshot
+from malt.sessions.snapshots import Snapshot, thin
 from malt.sessions.timeline import Timeline
 
 
@@ -23,7 +24,8 @@ class SessionState:
 
     snapshots: where it once stood, oldest first; the last is where it stands. origin: where it stood behind the frames
     that were given, None if none were. actions: what was done in each frame so far, for models that take actions.
-    notes: what the holder of a session wants kept with it, as JSON.
+    notes: what the holder of a session wants kept with it, as JSON. kept: moments that have a name. edits: changes of the
+    memory by hand, in the order in which they were made.
     """
 
     model: ModelIdentity
@@ -35,18 +37,44 @@ class SessionState:
     origin: Snapshot | None = None
     actions: Float[Tensor, "t a"] | None = None
     notes: dict[str, object] = field(default_factory=dict)
+    kept: tuple[Moment, ...] = ()
+    edits: tuple[Edit, ...] = ()
 
     @property
     def now(self) -> Snapshot:
         """Where the video stands."""
         return self.snapshots[-1]
 
+    @property
+    def here(self) -> Snapshot:
+        """The same with what was changed there by hand, where that is still to be done again after rewinding."""
+        return edit_all(self.now, self.edits, self.kept)
+
     def prompted(self, prompts: Iterable[str]) -> "SessionState":
         """The state in which the last of these prompts, if there is one, takes over with the next segment."""
         state = self
         for prompt in prompts:
-            state = replace(state, prompts=state.prompts.then(self.now.start, prompt))
+            state = replace(state, prompts=state.prompts.then(self.now.start, prompt), edits=self.edits_so_far)
         return state
+
+    @property
+    def edits_so_far(self) -> tuple[Edit, ...]:
+        """The changes of the memory up to now, without those that a rewound session is still to come to."""
+        return tuple(edit for edit in self.edits if edit.frame <= self.now.start)
+
+    def edited(self, here: Snapshot, recalled: str | None = None, *, with_context: bool = True) -> "SessionState":
+        """The state that stands at `here` instead, after a change of the memory by hand, if it is one."""
+        if here is self.now:
+            return self
+        edit = Edit(here.start, here.name, recalled, with_context)
+        return replace(self, snapshots=(*self.snapshots[:-1], here), edits=(*self.edits_so_far, edit))
+
+    def rewound(self, there: Snapshot) -> "SessionState":
+        """The state that stands at an earlier snapshot; what cannot be done again behind it is not to come either."""
+        before = (snapshot for snapshot in self.snapshots if snapshot.start < there.start)
+        actions = None if self.actions is None else self.actions[: there.start]
+        edits = (e for e in self.edits if e.frame < there.start or e.after == there.name or not e.is_lost(self.kept))
+        return replace(self, snapshots=thin((*before, there), self.origin), actions=actions, edits=tuple(edits))
 
 
 def draw_seed(seed: int) -> int:

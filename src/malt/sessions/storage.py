@@ -8,7 +8,7 @@ import hashlib
 import json
 from dataclasses import asdict
 from pathlib import Path
-from typing import TypedDict, cast
+from typing import Any, NotRequired, TypedDict, cast
 
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
@@ -19,6 +19,7 @@ from malt.errors import MaltError, UsageError
 from malt.media.files import write_whole
 from malt.rollouts.base import RolloutState
 from malt.sessions.fingerprint import ModelIdentity, identify, tensor_bytes
+from malt.sessions.kept_memories import Edit, Moment
 from malt.sessions.pipeline import KeptSettings, SessionPipeline
 from malt.sessions.serialization import put_together, take_apart
 from malt.sessions.session_state import SessionState, build
@@ -38,6 +39,12 @@ class SnapshotEntry(TypedDict):
     index: int
 
 
+class MomentEntry(SnapshotEntry):
+    """Where a moment lies that is kept, and what it is called."""
+
+    name: str
+
+
 class SessionIndex(TypedDict):
     """What `session.json` says of a session; tensors lie in the files that it names."""
 
@@ -51,6 +58,8 @@ class SessionIndex(TypedDict):
     origin: SnapshotEntry | None
     actions: str | None
     notes: dict[str, object]
+    kept: NotRequired[list[MomentEntry]]  # earlier versions of malt kept none
+    edits: NotRequired[list[dict[str, Any]]]
 
 
 def session_folder(video: Path) -> Path:
@@ -66,7 +75,8 @@ def save_session(folder: Path, state: SessionState) -> None:
     """
     try:
         folder.mkdir(exist_ok=True)
-        snapshots = [state.origin, *state.snapshots] if state.origin else [*state.snapshots]
+        snapshots = [*state.snapshots, *(moment.snapshot for moment in state.kept)]
+        snapshots += [state.origin] if state.origin else []
         files = {_file_name(snapshot): snapshot for snapshot in snapshots}
         for name, snapshot in files.items():
             if not (folder / name).is_file():
@@ -141,6 +151,8 @@ def _index_bytes(state: SessionState) -> bytes:
         "origin": state.origin and _entry(state.origin),
         "actions": None if state.actions is None else f"actions-{state.now.name}.safetensors",
         "notes": state.notes,
+        "kept": [{**_entry(moment.snapshot), "name": moment.name} for moment in state.kept],
+        "edits": [asdict(edit) for edit in state.edits],
     }
     content = json.loads(json.dumps(content))  # what is hashed is what will be read
     stored = {"format": FORMAT, "malt": malt.__version__, "sha256": _digest(content), "session": content}
@@ -168,6 +180,8 @@ def _state_of(index: SessionIndex, folder: Path, like: RolloutState) -> SessionS
         origin=None if origin is None else _read_snapshot(folder, origin["file"], like),
         actions=None if actions is None else _unpack(folder / actions)[0]["actions"],
         notes=index["notes"],
+        kept=tuple(Moment(each["name"], _read_snapshot(folder, each["file"], like)) for each in index.get("kept", [])),
+        edits=tuple(Edit(**each) for each in index.get("edits", [])),
     )
 
 
