@@ -18,6 +18,7 @@ from malt.pipelines.malt import MaltPipeline
 from malt.pipelines.model_place import ModelPlace
 from malt.serving.engine.worker import BusyError
 from malt.serving.limits import Limits
+from malt.serving.moments import MemoryChange
 from malt.serving.streams import LEAD_SEGMENTS
 from malt.sessions.action_policies import TURN_FRAMES
 from malt.studio.models import Model, Models
@@ -328,3 +329,21 @@ def test_a_page_that_is_not_set_up_yet_is_told_from_one_whose_visit_has_ended(st
         studio.find(None)
     with pytest.raises(UsageError, match="has ended"):
         studio.find("nobody")
+
+
+def test_a_moment_is_kept_recalled_and_forgotten_and_the_page_shows_it(visitor: Visitor) -> None:
+    with pytest.raises(UsageError, match="there is no video yet"):
+        visitor.change_memory(MemoryChange(change="keep", name="the yard"))
+    visitor.begin(MODEL, settings(2))
+    rested(visitor)
+    visitor.change_memory(MemoryChange(change="keep", name="the yard"))
+    assert first_take(visitor)["moments"] == [["the yard", 2 * SEGMENT]]
+    visitor.rewind(SEGMENT)
+    visitor.change_memory(MemoryChange(change="recall", name="the yard"))
+    visitor.go_on("", 2 * SEGMENT)
+    rested(visitor)
+    assert first_take(visitor)["made"] == 3 * SEGMENT
+    with pytest.raises(UsageError, match="did you mean 'the yard'"):
+        visitor.change_memory(MemoryChange(change="forget", name="yard"))
+    visitor.change_memory(MemoryChange(change="forget", name="the yard"))
+    assert first_take(visitor)["moments"] == []

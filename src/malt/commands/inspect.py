@@ -76,6 +76,8 @@ def describe(index: "SessionIndex") -> Iterator[tuple[str, str]]:
         yield "seed", f"from {_time(start, rate)}: {given.get(drawn, f'one that no --seed gives ({drawn})')}"
     if index["origin"]:
         yield "given", f"the first {index['origin']['start']} frames"
+    for moment in index.get("kept", []):
+        yield "kept", f"{moment['name']!r}, frame {moment['start']} ({_time(moment['start'], rate)})"
     yield "snapshots", "at frames " + ", ".join(str(entry["start"]) for entry in index["snapshots"])
 
 

@@ -16,6 +16,7 @@ from malt.rollouts.base import Segment
 from malt.serving.engine.worker import Job, JobState, Worker
 from malt.serving.job_store import JobStore, Record
 from malt.serving.metrics import Metrics
+from malt.serving.moments import KeptMoments, MemoryChange, change_memory, kept_moments
 from malt.serving.requests import GenerationRequest, RequestValidator
 from malt.serving.schemas import VideoRequest
 from malt.sessions.session import Session
@@ -74,6 +75,7 @@ class VideoJobs:
         self._scale, self._notes = scale, notes
         self._records: dict[str, Record] = {}
         self._jobs: dict[str, Job] = {}
+        self._recordings: dict[str, Recording] = {}
         self._lock = threading.RLock()
 
     def recover(self) -> None:
@@ -140,6 +142,25 @@ class VideoJobs:
         if job is not None:
             self._worker.cancel(job)
 
+    def moments(self, record: Record) -> KeptMoments:
+        """What the session of a job that is under way keeps by name.
+
+        Raises:
+            UsageError: it is not under way.
+        """
+        return kept_moments(self._recording(record).session)
+
+    def change_memory(self, record: Record, asked: MemoryChange) -> KeptMoments:
+        """Keep, recall or forget a moment of a job that is under way, and save that. On the computing thread.
+
+        Raises:
+            UsageError: it is not under way, there is no such name, or it cannot be kept.
+        """
+        recording = self._recording(record)
+        kept = change_memory(recording.session, asked)
+        recording.save()
+        return kept
+
     def remove(self, record: Record) -> None:
         """End a job and delete all that belongs to it; what is being written goes as soon as it is."""
         with self._lock:
@@ -151,6 +172,12 @@ class VideoJobs:
             self._store.remove(record)
         else:
             self._worker.cancel(job)
+
+    def _recording(self, record: Record) -> Recording:
+        recording = self._recordings.get(record.id)
+        if recording is None:
+            raise UsageError(f"the video is {self.status(record)}; only one that is being made has a memory to change")
+        return recording
 
     def _go_on(self, record: Record) -> None:
         """Take an unfinished job up where its session was saved, or from the beginning."""
@@ -183,7 +210,9 @@ class VideoJobs:
     def _start(
         self, record: Record, generation: GenerationRequest, recording: Recording, *, keep: bool = False
     ) -> None:
+        recording.session.max_kept_bytes = self._validator.limits.kept_bytes
         with self._lock:
+            self._recordings[record.id] = recording
             self._jobs[record.id] = self._worker.start(
                 recording.session,
                 generation.num_frames,
@@ -205,6 +234,7 @@ class VideoJobs:
         self._metrics.over("video", job)
         with self._lock:
             self._jobs.pop(record.id, None)
+            self._recordings.pop(record.id, None)
             if record.id in self._records:
                 self._settle(record, STATUS[job.state], job.error)
             else:

@@ -16,8 +16,8 @@ class Limits:
     that is sent as it is made. pixels: of a frame that is made, where the model's own size has fewer. steps: denoising
     steps. prompt_length: characters. running, waiting: videos and streams that take turns, and that wait for their place.
     stored: videos kept on disk. upload_bytes, upload_pixels (of a frame), upload_seconds, upload_frames, upload_decoded
-    (pixels of all frames together): of a first image or video. first_bytes: of the frames that it becomes. stall_seconds:
-    how long a reader may take nothing.
+    (pixels of all frames together): of a first image or video. first_bytes: of the frames that it becomes. kept_bytes:
+    of the moments that a video keeps by name. stall_seconds: how long a reader may take nothing.
     """
 
     session_bytes: int = 4 * 1024 * MEBIBYTE
@@ -35,6 +35,7 @@ class Limits:
     upload_frames: int = 20_000
     upload_decoded: int = 2**33
     first_bytes: int = 64 * MEBIBYTE
+    kept_bytes: int = 64 * MEBIBYTE
     stall_seconds: float = 60.0
 
     def __post_init__(self) -> None:

@@ -1,6 +1,7 @@
 """The WebSocket: JSON events both ways, and the video as binary pieces of fragmented MP4 while it is made.
 
-A client sends start, prompt, action, ping and stop; it hears started, segment (a binary piece follows), done, pong and error.
+A client sends start, prompt, action, memory, ping and stop; it hears started, segment (a binary piece follows), kept, done,
+pong and error.
 """
 
 import asyncio
@@ -13,6 +14,7 @@ from starlette.types import Message
 
 from malt.errors import MaltError, UsageError
 from malt.serving.engine.worker import JobState
+from malt.serving.moments import MemoryChange
 from malt.serving.mp4_stream import Fragment
 from malt.serving.schemas import VideoRequest
 from malt.serving.streams import LiveStream, StallError, StreamOpener
@@ -46,6 +48,12 @@ class Act(BaseModel):
     frame: int | None = Field(None, ge=0)
 
 
+class Remember(MemoryChange):
+    """Keep, recall or forget a moment before the next segment; answered by `kept`, with all that is kept."""
+
+    type: Literal["memory"]
+
+
 class Signal(BaseModel):
     """`ping` is answered by `pong`, `stop` ends the video behind the segment in the making."""
 
@@ -53,7 +61,7 @@ class Signal(BaseModel):
     type: Literal["ping", "stop"]
 
 
-AnyEvent = Start | Say | Act | Signal
+AnyEvent = Start | Say | Act | Remember | Signal
 EVENT: TypeAdapter[AnyEvent] = TypeAdapter(Annotated[AnyEvent, Field(discriminator="type")])
 
 
@@ -124,6 +132,9 @@ class RealtimeConnection:
             raise UsageError("there is no video; send start first")
         elif isinstance(event, Say):
             self._live.say(event.prompt)
+        elif isinstance(event, Remember):
+            kept = await self._live.change_memory(event)
+            await self._send(type="kept", moments=[moment.model_dump() for moment in kept.data])
         elif isinstance(event, Act):
             self._live.act(event.actions, event.frame)
         else:
@@ -179,7 +190,7 @@ def _read_event(text: str) -> AnyEvent:
         where = ".".join(str(part) for part in first["loc"])
         raise UsageError(
             f"cannot read the event ({where or 'JSON'}: {first['msg']}); "
-            "send a JSON object with type start, prompt, action, ping or stop"
+            "send a JSON object with type start, prompt, action, memory, ping or stop"
         ) from error
 
 

@@ -12,6 +12,7 @@ from starlette.exceptions import HTTPException
 from malt.serving.engine.worker import Worker
 from malt.serving.job_store import Record
 from malt.serving.jobs import VideoJobs
+from malt.serving.moments import KeptMoments, MemoryChange
 from malt.serving.request_body import FILES, BodyReader
 from malt.serving.schemas import ErrorAnswer, Video, VideoDeleted, VideoError, VideoList, VideoRequest
 from malt.serving.streams import LiveResponse, StreamOpener
@@ -52,6 +53,11 @@ def _add_making(
         jobs.cancel(record)
         return describe(jobs, record)
 
+    @router.post("/videos/{video_id}/memory", responses=_answers(400, 404, 422))
+    async def change_memory(record: Annotated[Record, Depends(found)], asked: MemoryChange) -> KeptMoments:
+        """Keep what a video in the making remembers under a name, recall it or forget it, before its next segment."""
+        return await asyncio.wrap_future(worker.do(lambda: jobs.change_memory(record, asked)))
+
     @router.delete("/videos/{video_id}", responses=_answers(404))
     async def delete_video(record: Annotated[Record, Depends(found)]) -> VideoDeleted:
         """Delete a video and all that belongs to it, whether or not it is finished."""
@@ -76,6 +82,11 @@ def _add_looking(router: APIRouter, jobs: VideoJobs, found: Callable[[str], Reco
     async def get_video(record: Annotated[Record, Depends(found)]) -> Video:
         """How far a video is."""
         return describe(jobs, record)
+
+    @router.get("/videos/{video_id}/memory", responses=_answers(400, 404))
+    async def get_memory(record: Annotated[Record, Depends(found)]) -> KeptMoments:
+        """What a video in the making keeps by name."""
+        return jobs.moments(record)
 
     @router.get(
         "/videos/{video_id}/content",

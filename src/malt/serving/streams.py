@@ -13,6 +13,7 @@ from malt.rollouts.base import Segment
 from malt.serving.engine.channel import Channel
 from malt.serving.engine.worker import Job, Worker
 from malt.serving.metrics import Metrics
+from malt.serving.moments import KeptMoments, MemoryChange, change_memory
 from malt.serving.mp4_stream import Fragment, FragmentMaker
 from malt.serving.requests import GenerationRequest, RequestValidator
 from malt.sessions.action_policies import LivePolicy
@@ -35,6 +36,7 @@ class LiveStream:
     ) -> None:
         self.generation, self._session = generation, session
         self._worker, self._metrics, self._limits = worker, metrics, validator.limits
+        session.max_kept_bytes = self._limits.kept_bytes
         self._pieces = Channel[Fragment](worker.wake)
         self._maker = FragmentMaker(validator.pipe.frame_rate, scale)
         self._asked = time.monotonic()
@@ -59,6 +61,14 @@ class LiveStream:
         """
         self._limits.check_prompt(prompt)
         self._session.set_prompt(prompt)
+
+    async def change_memory(self, asked: MemoryChange) -> KeptMoments:
+        """Keep, recall or forget a moment between two segments.
+
+        Raises:
+            UsageError: there is no such name, or it cannot be kept.
+        """
+        return await asyncio.wrap_future(self._worker.do(lambda: change_memory(self._session, asked)))
 
     def act(self, actions: Mapping[str, float], seen: int | None = None) -> None:
         """Do this from the next segment on; once it is told which frame is `seen`, the video keeps close to that.

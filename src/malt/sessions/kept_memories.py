@@ -115,7 +115,7 @@ def keep(kept: Sequence[Moment], name: str, here: Snapshot, max_bytes: int) -> t
     if held + added.num_bytes > max_bytes:
         raise UsageError(
             f"{name!r} takes {_megabytes(added.num_bytes)} and {_megabytes(held)} are kept, of at most "
-            f"{_megabytes(max_bytes)}; forget a moment, or raise max_kept_bytes"
+            f"{_megabytes(max_bytes)}; forget a moment first"
         )
     return (*kept, added)
 

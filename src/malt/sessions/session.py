@@ -200,6 +200,7 @@ class Session:
     def branch(self, seed: int | None = None, *, at: int | None = None) -> "Session":
         """Another session that stands where this one does, or stood at frame `at`; with `seed`, of another future."""
         other = Session(self.pipe, self.state if at is not None else self.state.prompted(self._new_prompt))
+        other.max_kept_bytes = self.max_kept_bytes
         if at is not None:
             other.rewind(at)
         if seed is not None:

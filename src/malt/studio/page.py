@@ -9,6 +9,7 @@ import gradio as gr
 
 from malt.errors import MaltError, UsageError
 from malt.rollouts.registry import ROLLOUTS
+from malt.serving.moments import Change, MemoryChange
 from malt.studio.visitor import GenerationSettings, Visitor
 from malt.studio.visitors import Studio
 
@@ -58,6 +59,7 @@ def build_page(studio: Studio) -> gr.Blocks:
                 with gr.Row():
                     rewind = gr.Button("Rewind to here", min_width=100)
                     branch = gr.Button("Branch from here", min_width=100)
+                name, hands = _hands()
                 model, others = _settings(studio)
                 wanted = [prompt, length, model, *others]
         act = _acting(studio)
@@ -67,6 +69,8 @@ def build_page(studio: Studio) -> gr.Blocks:
         stop.click(act(lambda visitor, studio: visitor.stop()), [key], show_progress="hidden")
         rewind.click(act(_rewind), [key, frame], js=FRAME, show_progress="minimal")
         branch.click(act(_branch), [key, prompt, length, frame], js=FRAME, show_progress="minimal")
+        for change, button in hands.items():
+            button.click(act(_change_memory(change)), [key, name], show_progress="minimal")
 
         def welcome() -> tuple[str, dict[str, str]]:
             visitor = _as_a_sentence(studio.welcome)
@@ -79,6 +83,16 @@ def build_page(studio: Studio) -> gr.Blocks:
 def _screen() -> gr.HTML:
     html, css, js = ((HERE / f"screen.{kind}").read_text(encoding="utf-8") for kind in ("html", "css", "js"))
     return gr.HTML(html_template=html, css_template=css, js_on_load=js, apply_default_css=False, elem_id="screen")
+
+
+def _hands() -> tuple[gr.Textbox, dict[Change, gr.Button]]:
+    """A name, and what can be done with the moment that is called so."""
+    with gr.Accordion("Memory by name", open=False):
+        about = "Keep what the video remembers and shows now; recall it whenever you like, and go on from there."
+        name = gr.Textbox(label="Name", placeholder="the yard", info=about, max_lines=1, elem_id="moment")
+        with gr.Row():
+            keep, recall, forget = (gr.Button(each, min_width=80) for each in ("Keep", "Recall", "Forget"))
+    return name, {"keep": keep, "recall": recall, "forget": forget}
 
 
 def _settings(studio: Studio) -> tuple[gr.Dropdown, list[gr.Component]]:
@@ -155,6 +169,10 @@ def _fitting(studio: Studio, name: str, prompt: str) -> str:
 
 def _rewind(visitor: Visitor, studio: Studio, frame: float) -> None:
     visitor.rewind(int(frame))
+
+
+def _change_memory(change: Change) -> Callable[[Visitor, Studio, str], None]:
+    return lambda visitor, studio, name: visitor.change_memory(MemoryChange(change=change, name=name))
 
 
 def _branch(visitor: Visitor, studio: Studio, prompt: str, length: str, frame: float) -> None:

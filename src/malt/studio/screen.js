@@ -96,6 +96,10 @@ function tell(take) {
   if (scene.state === "making") about.push(scene.rate ? `${scene.rate.toFixed(1)} frames/s` : "being made");
   if (scene.state === "resting") about.push("at rest");
   about.push(`its memory ${megabytes(take.memory)}`, `the studio ${megabytes(scene.resident)}`);
+  if (take.moments.length) {
+    const names = take.moments.map(([name, frame]) => `${name} (${(frame / take.rate).toFixed(1)} s)`);
+    about.push(`keeps ${names.join(", ")}`);
+  }
   find(".status").textContent = about.join(" · ");
   find(".status").dataset.state = scene.state;
   find(".status").dataset.made = take.made;

@@ -18,6 +18,7 @@ from malt.media.pixels import to_pixels
 from malt.media.video_writer import VideoSink
 from malt.pipelines.model_place import ModelPlace
 from malt.rollouts.base import Segment
+from malt.serving.moments import MemoryChange, change_memory
 from malt.sessions.session import Session
 from malt.sessions.session_state import SessionState
 
@@ -86,6 +87,33 @@ class Take:
         self._segment_ends = [segment_end for segment_end in self._segment_ends if segment_end.frame <= at]
         self.revision += 1
         self._open_again()
+
+    def describe(self) -> dict[str, object]:
+        """What the page shows of it, as JSON."""
+        kept = self.kept
+        made = kept.segment_end.frame
+        return {
+            "number": self.number,
+            "made": made,
+            "rate": self.frame_rate,
+            "revision": self.revision,
+            "memory": self.memory_bytes,
+            "model": self.model,
+            "rollout": kept.state.rollout,
+            "parent": self.parent,
+            "moments": [[moment.name, moment.frame] for moment in kept.state.kept],
+            "prompts": [list(change) for change in kept.state.prompts.changes if change[0] <= made],
+            "prompt": self.session.prompt,
+        }
+
+    def change_memory(self, asked: MemoryChange) -> None:
+        """Keep, recall or forget a moment before the next segment. Uses the model.
+
+        Raises:
+            UsageError: there is no such name, or it cannot be kept.
+        """
+        change_memory(self.session, asked)
+        self.kept = Kept(self.session.state, self._end)
 
     def branch(self, number: int, path: Path, frame: int, seed: int) -> "Take":
         """Another take, with this one's video up to the border at `frame`, or the last before it. Uses the model.

@@ -16,6 +16,7 @@ from malt.media.pixels import to_tensor
 from malt.rollouts.base import Segment
 from malt.serving.engine.worker import Worker
 from malt.serving.limits import Limits
+from malt.serving.moments import MemoryChange
 from malt.sessions.run_report import resident_bytes
 from malt.sessions.session import Session
 from malt.studio.generation import GenerationJob
@@ -154,6 +155,17 @@ class Visitor:
             self._add(other)
             self.go_on(prompt, num_frames)
 
+    def change_memory(self, asked: MemoryChange) -> None:
+        """Keep, recall or forget a moment of the take before its next segment.
+
+        Raises:
+            UsageError: there is no take, no such name, or it cannot be kept.
+        """
+        with self._order:
+            take = self.take
+            self._worker.do(lambda: take.change_memory(asked)).result()
+            self.notify()
+
     def choose(self, number: int) -> None:
         """Work on another take; one that grows is stopped first.
 
@@ -222,7 +234,7 @@ class Visitor:
         """All that the page shows, as JSON."""
         job = self.job
         return {
-            "takes": [_describe(take) for take in tuple(self.takes.values())],
+            "takes": [take.describe() for take in tuple(self.takes.values())],
             "current": self.current,
             "state": job.state,
             "goal": job.goal if job.is_going else None,
@@ -252,6 +264,7 @@ class Visitor:
         return folder / "video.mp4"
 
     def _add(self, take: Take) -> None:
+        take.session.max_kept_bytes = self._limits.kept_bytes
         self.takes[take.number] = take
         self.current = take.number
         self.notify()
@@ -278,19 +291,3 @@ def _absorb(session: Session, first: np.ndarray) -> Iterator[Segment]:
     given = to_tensor(first)
     names = session.pipe.action_names
     yield from session.prefill(given, given.new_zeros(len(given), len(names)) if names else None)
-
-
-def _describe(take: Take) -> dict[str, object]:
-    kept = take.kept
-    return {
-        "number": take.number,
-        "made": kept.segment_end.frame,
-        "rate": take.frame_rate,
-        "revision": take.revision,
-        "memory": take.memory_bytes,
-        "model": take.model,
-        "rollout": kept.state.rollout,
-        "parent": take.parent,
-        "prompts": [list(change) for change in kept.state.prompts.changes if change[0] <= kept.segment_end.frame],
-        "prompt": take.session.prompt,
-    }
