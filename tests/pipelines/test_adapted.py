@@ -72,6 +72,15 @@ def test_a_video_goes_on_for_as_long_as_is_asked(folder: Path) -> None:
     assert torch.equal(made, again[:, :50])
 
 
+def test_in_half_precision_the_autoencoder_stays_in_single(folder: Path) -> None:
+    pipe = load_adapted(folder, dtype=torch.bfloat16)
+    pipe.settings |= USE | {"num_inference_steps": 1}
+    rollout = pipe.rollout(PROMPT, guidance_scale=2.0)
+    segment, _ = rollout.advance(rollout.begin(0))
+    assert pipe.adapted.dtype == torch.bfloat16 and pipe.vae.dtype == torch.float32
+    assert segment.frames.isfinite().all()
+
+
 def test_what_going_on_takes_does_not_grow(folder: Path) -> None:
     rollout = pipeline(folder, num_inference_steps=1).rollout(PROMPT)
     states = [rollout.begin(0)]
