@@ -185,13 +185,14 @@ def _call_cogvideox(base: Any, latents: Tensor, levels: Tensor, told: dict[str, 
     a, s, video = (1 - t) / length, t / length, latents.double() / length
     step = torch.stack([((1 - released.alphas_cumprod.double()).sqrt() - x).abs().argmin() for x in s.flatten()])
     side, frames = latents.shape[-1] // 2, latents.shape[1]
-    tables = get_3d_rotary_pos_embed(16, ((0, 0), (side, side)), (side, side), frames)
+    turns = base.config.use_rotary_positional_embeddings
+    tables = get_3d_rotary_pos_embed(16, ((0, 0), (side, side)), (side, side), frames) if turns else None
     text = told["encoder_hidden_states"].to(base.dtype)
     v = base(video.to(base.dtype), text, step, image_rotary_emb=tables, return_dict=False)[0].double()
     return ((s * video + a * v) - (a * video - s * v)).float()
 
 
-def _cogvideox() -> CogVideoXTransformer3DModel:
+def _cogvideox(**more: Any) -> CogVideoXTransformer3DModel:
     return CogVideoXTransformer3DModel(
         num_attention_heads=2,
         attention_head_dim=16,
@@ -203,7 +204,7 @@ def _cogvideox() -> CogVideoXTransformer3DModel:
         sample_width=SIDE,
         sample_height=SIDE,
         max_text_seq_length=TEXT,
-        use_rotary_positional_embeddings=True,
+        **{"use_rotary_positional_embeddings": True} | more,
     )
 
 
@@ -235,6 +236,12 @@ TINY_BASES = {
     ),
     "ltx-video": TinyBase(_ltx, _call_ltx, channels=8),
     "cogvideox": TinyBase(_cogvideox, _call_cogvideox, channels=8),
+    "cogvideox-2b": TinyBase(
+        lambda: _cogvideox(use_rotary_positional_embeddings=False, sample_frames=4 * FRAMES - 3),
+        _call_cogvideox,
+        channels=8,
+        beside=False,
+    ),
     "hunyuan-video": TinyBase(
         hunyuan,
         call_hunyuan,

@@ -1,5 +1,6 @@
 """What a base cannot be given is refused in a sentence."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -7,6 +8,7 @@ import torch
 from diffusers import UNet2DModel
 
 from malt.adapters import MemoryAdapter, add_memory
+from malt.adapters.choose import FAMILIES
 from malt.errors import UsageError
 from tiny_bases import TINY_BASES, run
 
@@ -18,6 +20,12 @@ def test_a_base_of_no_known_family_is_refused_with_those_that_are_known() -> Non
         add_memory(
             UNet2DModel(block_out_channels=(32,), down_block_types=("DownBlock2D",), up_block_types=("UpBlock2D",))
         )
+
+
+@pytest.mark.parametrize("known", FAMILIES)
+def test_every_known_base_has_a_row_on_the_page_of_families(known: str) -> None:
+    page = Path(__file__).parents[2] / "docs" / "guide" / "families.md"
+    assert f"| `{known}` |" in page.read_text(encoding="utf-8")
 
 
 def test_what_has_no_transformer_is_refused() -> None:

@@ -10,7 +10,8 @@ How to add a family. Write one small file here with
 Then name the class in `FAMILIES` of `choose.py` and add a tiny model to `tests/tiny_bases.py`: the laws run over all
 that stand there. A block's first argument, or `hidden_states`, must be the video's tokens in the order (frame, row, column),
 and so must the first thing it gives back; its rotary argument must be a pair of tensors. Families for which the last does not
-hold are read behind the block instead (`reads_beside` says False), and need no processor.
+hold are read behind the block instead and need no processor: write a subclass of `ReadBehind` of `behind.py` that has a name,
+a patch and a `call`. A row of `docs/guide/families.md` says what there is to know.
 """
 
 from collections.abc import Mapping
