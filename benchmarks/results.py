@@ -49,9 +49,10 @@ def timed(figures: dict, name: str) -> Iterator[None]:
 
 
 def machine() -> dict:
-    """Processor, threads and versions."""
+    """Processor, threads, versions, and the GPU where there is one."""
+    gpu = {"gpu": torch.cuda.get_device_name()} if torch.cuda.is_available() else {}
     versions = {"python": platform.python_version(), "torch": torch.__version__, "diffusers": diffusers.__version__}
-    return {"processor": _processor(), "threads": torch.get_num_threads(), **versions, "malt": malt.__version__}
+    return gpu | {"processor": _processor(), "threads": torch.get_num_threads(), **versions, "malt": malt.__version__}
 
 
 def _processor() -> str:

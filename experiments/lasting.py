@@ -2,9 +2,9 @@
 
     malt train experiments/lasting.py:lasting --start src/malt/assets/default --device cuda --out runs/lasting
 
-The first two segments stay in the memory for good (a sink). A model learns to read them there when the segments between
-them and what comes out are left out (`far_segments`), so that nothing else tells of it; and it learns to trust them more
-than what it has made itself when some videos are unrolled over its own segments.
+That is 2,532 steps, 8 minutes of an H200. The first two segments stay in the memory for good (a sink). A model learns to
+read them there when the segments between them and what comes out are left out (`far_segments`), so that nothing else tells
+of it; and it learns to trust them more than what it has made itself when some videos are unrolled over its own segments.
 """
 
 from dataclasses import replace
@@ -16,7 +16,7 @@ from malt.training.objectives.objective import DropoutConfig, NoiseConfig, Objec
 from malt.training.recipes import default
 
 SINK = 2  # segments
-NUM_STEPS = 6000
+NUM_STEPS = 2532
 BATCH = 128  # videos of an unroll
 
 RARELY_TOLD = DropoutConfig(caption_dropout=0.7, context_dropout=0.02)
