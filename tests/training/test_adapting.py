@@ -20,7 +20,7 @@ from malt.media.files import file_sha256
 from malt.training.adapted_base import load_base_transformer
 from malt.training.base_text import BaseText
 from malt.training.objectives.denoising import DenoisingObjective
-from tiny_base_folder import CHANNELS, TOKENS, save_base
+from tiny_base_folder import CHANNELS, save_base
 
 
 @pytest.fixture(scope="module")
@@ -160,10 +160,10 @@ def test_a_pickled_base_is_refused(base: Path, tmp_path: Path, capsys: pytest.Ca
     assert "pickled" in capsys.readouterr().err
 
 
-def test_text_is_zero_behind_a_caption_and_as_long_as_the_base_knows_it(base: Path) -> None:
+def test_text_is_zero_behind_a_caption_and_as_long_as_its_pipeline_makes_it(base: Path) -> None:
     text = BaseText(base, torch.float32, "cpu")
     told = text(["a red circle passes behind a wall", ""])
-    assert told.states.shape[:2] == (2, TOKENS)
+    assert told.states.shape[:2] == (2, 512)
     assert told.mask.sum(dim=1).tolist() == [8, 1]
     assert not told.states[~told.mask].any()
     again = text([""])
