@@ -37,7 +37,10 @@ class GreyNetwork(torch.nn.Linear):
     def __init__(self) -> None:
         super().__init__(1, 1)
         self.config: dict[str, Any] = {}
-        self.segment_frames = 1
+        self.segment_frames, self.context_frames, self.patch_size = 1, 0, (1, 1)
+
+    def memory_bytes(self, batch: int, height: int, width: int) -> int:
+        return 64
 
 
 class GreyPipeline:

@@ -65,7 +65,7 @@ def by_generate(path: Path, fps: float) -> np.ndarray:
     )
     network = SimpleNamespace(segment_frames=3)
     pipe = SimpleNamespace(codec=codec, transformer=network, frame_rate=fps, frame_size=SIZE, action_names=())
-    pieces = [frames for frames, _ in given_video(pipe, path, count_given(pipe, path))]
+    pieces = [frames for frames, _ in given_video(pipe, path, count_given(pipe, path), pipe.frame_size)]
     return ((torch.cat(pieces) + 1) * 127.5).round().byte().permute(0, 2, 3, 1).numpy()
 
 

@@ -160,7 +160,7 @@ def test_a_connection_serves_one_video_after_another(socket: ClientConnection) -
     [
         ("{", "cannot read the event"),
         ("[1]", "cannot read the event"),
-        ('{"type": "dance"}', "type start, prompt, action, ping or stop"),
+        ('{"type": "dance"}', "type start, prompt, action, memory, ping or stop"),
         ('{"type": "start", "prompt": "x", "evil": 1}', "evil"),
         ('{"type": "start", "prompt": ""}', "prompt is empty"),
         ('{"type": "start", "prompt": "x", "num_frames": 1000000000}', "1000000000 frames"),

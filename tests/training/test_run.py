@@ -30,7 +30,7 @@ from malt.training.model_spec import load_start
 from malt.training.objectives.autoencoding import ReconstructionObjective
 from malt.training.objectives.denoising import CaptionedTransformer, DenoisingObjective
 from malt.training.pipeline_export import build_captioned
-from malt.training.recipes import tiny
+from malt.training.recipes import RECIPES, tiny
 from malt.training.run_folder import check_unchanged, claimed
 from malt.training.sources import worlds
 from malt.worlds.passage.captions import vocabulary
@@ -216,7 +216,7 @@ def test_a_recipe_that_is_not_there_is_said_with_those_that_are(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["train", "enormous", "--out", str(tmp_path / "run")]) == 2
-    said = "there is no recipe 'enormous'; choose one of default, finetune, videos, drive, tiny, or give FILE.py:NAME"
+    said = f"there is no recipe 'enormous'; choose one of {', '.join(RECIPES)}, or give FILE.py:NAME"
     assert said in capsys.readouterr().err
     assert main(["train", "drve", "--out", str(tmp_path / "run")]) == 2
     assert "did you mean 'drive'" in capsys.readouterr().err

@@ -60,6 +60,10 @@ class SegmentMaker:
             here = self._again(state, here)[1]
         return here
 
+    def take(self, prompt: str, rollout: Rollout) -> None:
+        """Keep a rollout ready that was made for a prompt already."""
+        self._ready = prompt, rollout
+
     def rollout(self, state: SessionState, prompt: str) -> Rollout:
         """The way in which a prompt becomes video."""
         if self._ready is None or self._ready[0] != prompt:

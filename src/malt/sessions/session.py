@@ -79,7 +79,9 @@ class Session:
             seeds=Timeline.always(drawn),
             snapshots=(Snapshot(built.begin(drawn)),),
         )
-        return cls(pipe, state)
+        session = cls(pipe, state)
+        session._maker.take(prompts.at(0), built)  # a prompt is not encoded twice
+        return session
 
     @property
     def num_frames(self) -> int:

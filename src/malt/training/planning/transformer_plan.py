@@ -106,10 +106,11 @@ def _steps(transformer: VideoModel, measure: Callable[[], Steps]) -> Steps:
     """The steps of a transformer; of a deep one by two that are less so, as each further period of layers costs the same."""
     lists, period = _layers(transformer)
     depth = len(lists[0])
-    if depth <= 3 * period or depth % period:
+    if depth <= 4 * period or depth % period:
         return measure()
-    one, two = (_cut(lists, count, measure) for count in (period, 2 * period))
-    return one.further(two, depth // period - 1)
+    # With one period alone, a step may need most at another time than a deeper one does.
+    one, two = (_cut(lists, count, measure) for count in (2 * period, 3 * period))
+    return one.further(two, depth // period - 2)
 
 
 def _cut(lists: Sequence[nn.ModuleList], count: int, measure: Callable[[], Steps]) -> Steps:
