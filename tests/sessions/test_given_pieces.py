@@ -18,7 +18,7 @@ def begin() -> Session:
 
 def test_a_video_read_in_pieces_is_remembered_as_if_it_were_given_at_once(tmp_path: Path) -> None:
     path = tiny_media.write(tmp_path / "long.mp4", map(tiny_media.picture, range(40)))
-    pieces = list(given_video(PIPE, path, count_given(PIPE, path)))
+    pieces = list(given_video(PIPE, path, count_given(PIPE, path), PIPE.frame_size))
     assert len(pieces) > 2
     in_pieces, at_once = begin(), begin()
     parts = list(in_pieces.prefill_pieces(iter(pieces)))
@@ -32,6 +32,6 @@ def test_a_video_read_in_pieces_is_remembered_as_if_it_were_given_at_once(tmp_pa
 
 def test_an_image_is_a_first_latent_frame(tmp_path: Path) -> None:
     tiny_media.Image.fromarray(tiny_media.picture()).save(tmp_path / "image.png")
-    [(frames, actions)] = given_image(PIPE, tmp_path / "image.png")
+    [(frames, actions)] = given_image(PIPE, tmp_path / "image.png", PIPE.frame_size)
     assert len(frames) == PIPE.codec.frames_of(1, first=True)
     assert actions is None
