@@ -158,13 +158,15 @@ def tflop_a_step(objective: SingleClips) -> float:
 
 def build_pipeline(transformer: WanTransformer3DModel, packaged: MaltPipeline) -> WanPipeline:
     """The base as Wan's own pipeline; the autoencoder streams, so decode its latents with malt."""
-    return WanPipeline(
+    pipeline = WanPipeline(
         tokenizer=packaged.tokenizer,
         text_encoder=packaged.text_encoder,
         vae=packaged.vae,
         scheduler=FlowMatchEulerDiscreteScheduler(shift=3.0),
         transformer=transformer,
     )
+    pipeline.register_to_config(_max_sequence_length=packaged.tokenizer.model_max_length)  # not Wan's 512
+    return pipeline
 
 
 @torch.no_grad()

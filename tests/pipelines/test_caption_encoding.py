@@ -1,5 +1,7 @@
 """Laws of captions through a pretrained pipeline's own text encoders: what the pipeline itself would give its transformer."""
 
+import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,8 +11,10 @@ from diffusers import DiffusionPipeline
 from torch import nn
 
 import tiny_pretrained
+from malt.data.text_fingerprint import identify_text
 from malt.diffusion.caption import Caption
 from malt.errors import CheckpointError, UsageError
+from malt.pipelines.adapted_loading import load_adapted
 from malt.pipelines.caption_encoding import CaptionEncoder, base_parts
 
 RED = "a red circle passes behind a wall"
@@ -40,6 +44,25 @@ def test_captions_are_what_the_pipeline_gives_its_transformer(
         assert torch.equal(caption.mask, given[2].bool())
     if build is tiny_pretrained.ltx:
         assert torch.equal(caption.mask, given[1].bool())
+
+
+def test_a_base_that_was_told_fewer_tokens_says_so_in_its_index(wan: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(wan, tmp_path / "base")
+    index = folder / "model_index.json"
+    settings = json.loads(index.read_text(encoding="utf-8"))
+    index.write_text(json.dumps(settings | {"_max_sequence_length": 20}), encoding="utf-8")
+    pipe = DiffusionPipeline.from_pretrained(folder)
+    given = pipe.encode_prompt([RED], max_sequence_length=20)[0]
+    assert given.shape[1] == 20
+    torch.testing.assert_close(CaptionEncoder(folder)([RED]).states, given, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(
+        load_adapted(folder, dtype=torch.float32).parts.encode([RED], None, 1)[0].states, given, rtol=1e-5, atol=1e-5
+    )
+    assert identify_text(folder).digest != identify_text(wan).digest
+    for wrong in (0, "20", True):
+        index.write_text(json.dumps(settings | {"_max_sequence_length": wrong}), encoding="utf-8")
+        with pytest.raises(CheckpointError, match=f"_max_sequence_length in .* is {wrong}; give a number of tokens"):
+            CaptionEncoder(folder)
 
 
 def test_zeros_that_pad_a_caption_do_not_count(wan: Path, tmp_path: Path) -> None:

@@ -3,7 +3,7 @@
 import hashlib
 import json
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from safetensors import SafetensorError, safe_open
 
@@ -34,6 +34,8 @@ def identify_text(folder: Path, base: str | None = None) -> TextIdentity:
     if not parts:
         raise CheckpointError(f"{folder} lacks its text encoder; copy the base again, whole")
     digest = hashlib.sha256()
+    if told := _length(folder / "model_index.json"):
+        digest.update(told.encode())
     for path in (file for part in parts for file in sorted(part.iterdir()) if file.is_file()):
         if path.suffix == ".safetensors":
             _count_weights(path, digest)
@@ -45,12 +47,23 @@ def identify_text(folder: Path, base: str | None = None) -> TextIdentity:
     return TextIdentity(base or str(folder), digest.hexdigest())
 
 
+def _length(index: Path) -> str:
+    """How many tokens a pipeline's index says that its base was told; empty where it does not say."""
+    told = _settings(index).get("_max_sequence_length") if index.is_file() else None
+    return "" if told is None else f"max_sequence_length {told}"
+
+
 def _own_settings(path: Path) -> str:
+    return json.dumps(
+        {name: value for name, value in _settings(path).items() if name not in NOT_ITS_OWN}, sort_keys=True
+    )
+
+
+def _settings(path: Path) -> dict[str, Any]:
     try:
-        settings = dict(json.loads(path.read_text(encoding="utf-8")))
+        return dict(json.loads(path.read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError) as error:
         raise CheckpointError(f"{path} is damaged; copy the base again, whole") from error
-    return json.dumps({name: value for name, value in settings.items() if name not in NOT_ITS_OWN}, sort_keys=True)
 
 
 def _count_weights(path: Path, digest: "hashlib._Hash") -> None:

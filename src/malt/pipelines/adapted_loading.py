@@ -10,7 +10,7 @@ from malt.adapters.folder import AdapterDescription, read_adapter
 from malt.errors import CheckpointError, UsageError
 from malt.pipelines.adapted import AdaptedPipeline
 from malt.pipelines.base_check import check_base_folder, components
-from malt.pipelines.base_folder import base_folder, read_settings
+from malt.pipelines.base_folder import base_folder, keep_text_length, read_settings
 from malt.pipelines.checkpoint_check import WHAT_LOADING_RAISES
 
 
@@ -36,6 +36,7 @@ def load_adapted(
     folder = whole_base(named)
     check_base_folder(folder)
     pipe = _load(folder, dtype)
+    keep_text_length(pipe, folder)
     return AdaptedPipeline(pipe, adapter, {} if described is None else described.settings, folder=folder)
 
 

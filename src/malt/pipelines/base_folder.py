@@ -8,6 +8,7 @@ from typing import Any
 
 from malt.errors import CheckpointError, UsageError
 
+TEXT_LENGTH = "_max_sequence_length"  # as diffusers takes it for no part of the pipeline
 IDENTIFIER = re.compile(r"[\w.-]+/[\w.-]+")
 READ = ("*.json", "*.safetensors", "*.txt", "*.model", "*.jinja")  # kinds of files in a part's folder
 
@@ -57,6 +58,22 @@ def read_settings(path: Path) -> dict[str, Any]:
     except (OSError, ValueError, TypeError) as error:
         raise CheckpointError(f"{path} is missing or damaged; copy the base again, whole") from error
     return found
+
+
+def keep_text_length(pipe: Any, folder: Path) -> None:
+    """Keep what the index of a pipeline says of how many tokens its base was told, which diffusers leaves out in loading.
+
+    Raises:
+        CheckpointError: that is no number of tokens.
+    """
+    told = read_settings(folder / "model_index.json").get(TEXT_LENGTH)
+    if told is None:
+        return
+    if type(told) is not int or told < 1:
+        raise CheckpointError(
+            f"{TEXT_LENGTH} in {folder / 'model_index.json'} is {told}; give a number of tokens, or none"
+        )
+    pipe.register_to_config(**{TEXT_LENGTH: told})
 
 
 def check_not_pickled(folder: Path) -> None:

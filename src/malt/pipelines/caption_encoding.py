@@ -12,7 +12,7 @@ from diffusers.configuration_utils import FrozenDict
 from malt.diffusion.caption import Caption
 from malt.errors import CheckpointError
 from malt.pipelines.base_check import components
-from malt.pipelines.base_folder import check_not_pickled, read_settings
+from malt.pipelines.base_folder import check_not_pickled, keep_text_length, read_settings
 from malt.pipelines.bases.parts import BaseParts
 from malt.pipelines.bases.registry import known_pipeline, parts_of
 from malt.pipelines.checkpoint_check import WHAT_LOADING_RAISES
@@ -61,6 +61,7 @@ def base_parts(folder: Path, loaded: Sequence[str] = ALWAYS, dtype: torch.dtype 
         raise CheckpointError(
             f"the text encoders of {folder} cannot be loaded ({reason}); copy the base again, whole"
         ) from error
+    keep_text_length(pipe, folder)
     settings = FrozenDict(read_settings(folder / "transformer" / "config.json"))
     pipe.transformer = SimpleNamespace(config=settings, dtype=dtype)  # whose settings say what it wants to be told
     return parts_of(pipe)

@@ -14,9 +14,8 @@ class LTXParts(BaseParts):
 
     def encode(self, prompts: list[str], negatives: list[str] | None, times: int) -> tuple[Caption, Caption]:
         """Text of 128 tokens or more, masked."""
-        length = self.default("max_sequence_length")
         states, mask, others, other_mask = self.pipe.encode_prompt(
-            prompts, negatives, negatives is not None, times, max_sequence_length=length
+            prompts, negatives, negatives is not None, times, max_sequence_length=self.text_length
         )
         caption = plain_caption(states, mask)
         return caption, caption if others is None else plain_caption(others, other_mask)

@@ -56,6 +56,12 @@ class BaseParts:
         """How closely the prompt is followed."""
         return float(self.default("guidance_scale", 5.0))
 
+    @property
+    def text_length(self) -> int | None:
+        """How many tokens a caption is padded to: what the pipeline's index says of its base, else what its call takes."""
+        told: int | None = self.pipe.config.get("_max_sequence_length")
+        return told or self.default("max_sequence_length")
+
     def window(self, num_latents: int) -> int:
         """How many latent frames of a clip of so many are to be those before it, where the clip goes on."""
         return max(1, num_latents // 4)
@@ -63,7 +69,7 @@ class BaseParts:
     def encode(self, prompts: list[str], negatives: list[str] | None, times: int) -> tuple[Caption, Caption]:
         """Conditions of so many videos of each prompt, and of what they are led away from; None where they are not led."""
         states, others = self.pipe.encode_prompt(
-            prompts, negatives, negatives is not None, times, max_sequence_length=self.default("max_sequence_length")
+            prompts, negatives, negatives is not None, times, max_sequence_length=self.text_length
         )
         caption = plain_caption(states)
         return caption, caption if others is None else plain_caption(others)
