@@ -13,7 +13,7 @@ from diffusers import FirstBlockCacheConfig, PyramidAttentionBroadcastConfig
 from diffusers.models.attention_dispatch import _AttentionBackendRegistry
 from torch import Tensor
 
-from malt.adapters import add_memory, save_adapter
+from malt.adapters import AdaptedTransformer3DModel, add_memory, save_adapter
 from malt.errors import UsageError
 from tiny_bases import TINY_BASES, TinyBase, remember, run
 
@@ -48,11 +48,22 @@ def tiny(request: pytest.FixtureRequest) -> TinyBase:
 WAN = TINY_BASES["wan"]
 
 
+def awake(tiny: TinyBase, base: Any = None) -> AdaptedTransformer3DModel:
+    """A model whose memory has a say: what reads it behind a block begins at zero."""
+    base = tiny.base() if base is None else base
+    torch.manual_seed(3)  # the same adapter on every base
+    model = tiny.adapted(base)
+    for parameter in model.adapter.parameters():
+        if not parameter.any():
+            torch.nn.init.normal_(parameter, std=0.1)
+    return model
+
+
 @torch.no_grad()
 def with_and_without(tiny: TinyBase, prepare: Prepare) -> tuple[Tensor, Tensor]:
     """What a base in this state makes with a memory and without any; the latter must be what it makes by itself."""
     base = tiny.base()
-    alone, model = copy.deepcopy(base), tiny.adapted(base)
+    alone, model = copy.deepcopy(base), awake(tiny, base)
     memory, given = remember(tiny, model), tiny.given()
     prepare(base), prepare(alone)
     empty = run(model, given).velocity
@@ -69,7 +80,7 @@ def test_an_offloaded_base_computes_what_it_did(tiny: TinyBase, way: str) -> Non
 @torch.no_grad()
 def test_a_base_may_keep_its_blocks_on_the_disk(tiny: TinyBase, tmp_path: Path) -> None:
     base, given = tiny.base(), tiny.given()
-    model = tiny.adapted(base)
+    model = awake(tiny, base)
     memory = remember(tiny, model)
     want = run(model, given, memory).velocity
     group_offload("block_level", base, tmp_path)
@@ -149,7 +160,7 @@ def test_a_memory_that_fills_up_needs_no_mask(tiny: TinyBase, monkeypatch: pytes
 
     def watched(*heads: Tensor, **more: Any) -> Tensor:
         query, key = heads[:2] if heads else (more["query"], more["key"])
-        if key.shape[-2] > query.shape[-2]:  # to captions there are fewer keys
+        if key.shape[-2] > query.shape[-2] > 1:  # to captions there are fewer keys; one query sums a caption up
             masks.append(more.get("attn_mask"))
         return attention(*heads, **more)
 
@@ -190,10 +201,12 @@ def test_processors_that_were_changed_behind_its_back_are_refused() -> None:
         run(model, tiny.given())
 
 
+# LTX-2 attends from video to sound, of other widths; Mochi has no such method.
+@pytest.mark.parametrize("tiny", sorted(TINY_BASES.keys() - {"ltx-2", "mochi"}), indirect=True)
 @torch.no_grad()
 def test_projections_may_be_fused(tiny: TinyBase) -> None:
     base = tiny.base()
     base.fuse_qkv_projections()
-    model, plain, given = tiny.adapted(base), tiny.adapted(), tiny.given()
+    model, plain, given = awake(tiny, base), awake(tiny), tiny.given()
     memory = remember(tiny, plain)
     assert torch.allclose(run(model, given, memory).velocity, run(plain, given, memory).velocity, atol=1e-5)

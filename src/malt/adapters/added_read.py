@@ -42,7 +42,6 @@ class AddedRead(nn.Module):
 
     def forward(self, hidden: Float[Tensor, "b n d"], known: KeysValues, layout: Layout) -> Float[Tensor, "b n d"]:
         """The block's output with what is remembered added to it; exactly that output where nothing is."""
-        valid = known.counting()
         query = self.to_q(unit_rms(hidden).to(self.to_q.weight.dtype)).unflatten(-1, (self.num_heads, self.head_dim))
         query = rotate(query, self._own_positions(layout, hidden))
         empty = self.to_kv(self.nothing).unflatten(-1, (2, self.num_heads, self.head_dim)).unbind(dim=2)
@@ -51,11 +50,11 @@ class AddedRead(nn.Module):
             for one, many in zip(empty, (known.keys, known.values), strict=True)
         )
         query, keys, values = (rearrange(x, "b n k d -> b k n d") for x in (query, keys, values))
-        counts = F.pad(valid, (1, 0), value=True)[:, None, None, :]
+        counts = None if known.valid is None else F.pad(known.valid, (1, 0), value=True)[:, None, None, :]
         seen = F.scaled_dot_product_attention(query, keys, values, attn_mask=counts)
-        said: Tensor = self.to_out(rearrange(seen, "b k n d -> b n (k d)")) * valid.any(dim=1)[:, None, None].to(
-            seen.dtype
-        )
+        said: Tensor = self.to_out(rearrange(seen, "b k n d -> b n (k d)"))
+        if known.valid is not None:
+            said = said * known.valid.any(dim=1)[:, None, None].to(said.dtype)
         return hidden + said.to(hidden.dtype)
 
     def _positions(self, found: ContextTokens, layout: Layout, like: Tensor) -> Rotation:

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from malt.adapters.adapter import MemoryAdapter
+from malt.adapters.added_read import AddedRead
 from malt.adapters.family import AttendedMemory, Family, RotaryWithMemory
 from malt.adapters.rotary_tables import at_places, tables_of
 from malt.memory.protocol import Conditions, ContextTokens
@@ -93,7 +94,7 @@ class MemoryPass:
         found = layer.context(state, self.conditions) if self._is_read(number) and known is None else None
         if layer.added is not None:
             attended = None
-            known = layer.added.keys_values(found, self.conditions.layout) if found is not None else known
+            known = self._added(number, layer.added, found) if found is not None else known
         else:
             attended = self._attended(number, found, known, like)
         made = block(
@@ -122,15 +123,31 @@ class MemoryPass:
         layer, device = self.layers[number], like.device
         tables = tables_of(found, self.conditions.layout, self.family, self.base, device)
         tokens, valid = found.tokens.to(device), found.valid.to(device)
-        is_plain, counts = found.valid is self.memory[number].valid, self.counts[number]
-        if (
-            is_plain and counts.alike and not (counts.all or self.learning)
-        ):  # fewer keys instead of a mask, which kernels like
-            index = valid[0].nonzero()[:, 0]
+        index = self._written(number, found)
+        if index is not None:
             tokens, valid, tables = tokens[:, index], valid[:, index], at_places(tables, index)
         tokens = layer.modulated(self.family.norm(layer.as_seen(tokens))).to(like.dtype)
-        needs_mask = not is_plain or not (counts.all or (counts.alike and not self.learning))
-        return AttendedMemory(tokens, valid if needs_mask else None, tables, keeps=not self.learning)
+        return AttendedMemory(
+            tokens, valid if self._needs_mask(number, found) else None, tables, keeps=not self.learning
+        )
+
+    def _added(self, number: int, added: AddedRead, found: ContextTokens) -> KeysValues:
+        """What the attention behind a block is to see of its memory."""
+        made, index = added.keys_values(found, self.conditions.layout), self._written(number, found)
+        if index is not None:
+            return KeysValues(made.keys[:, index], made.values[:, index], None)
+        return made if self._needs_mask(number, found) else KeysValues(made.keys, made.values, None)
+
+    def _written(self, number: int, found: ContextTokens) -> Tensor | None:
+        """The only places to look at, where all videos share them: fewer keys instead of a mask, which kernels like."""
+        counts, is_plain = self.counts[number], found.valid is self.memory[number].valid
+        if not is_plain or not counts.alike or counts.all or self.learning:
+            return None
+        return found.valid[0].nonzero()[:, 0]
+
+    def _needs_mask(self, number: int, found: ContextTokens) -> bool:
+        counts, is_plain = self.counts[number], found.valid is self.memory[number].valid
+        return not is_plain or not (counts.all or (counts.alike and not self.learning))
 
 
 _RUNNING: ContextVar[MemoryPass | None] = ContextVar("malt_memory_pass", default=None)
