@@ -284,7 +284,7 @@ def wear(way: Way, drives: Drives, num: int, num_frames: int, media: Path) -> di
 def save(sheet: object, path: Path) -> None:
     """Write a picture with few colours, so that it stays small."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    sheet.quantize(128).save(path, optimize=True)  # type: ignore[attr-defined]
+    sheet.quantize(128).save(path, optimize=True)
     print(f"written to {path}", flush=True)
 
 

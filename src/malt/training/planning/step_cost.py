@@ -97,7 +97,8 @@ class CostCounter(TorchDispatchMode):
     """
 
     def __init__(self, standing: list[Tensor]) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
+        begin: Callable[[], None] = super().__init__
+        begin()
         self.flops, self.now, self.peak = 0, 0, 0
         self._standing = [tensor.untyped_storage() for tensor in standing]
         self._known = {id(storage): weakref.ref(storage) for storage in self._standing}
