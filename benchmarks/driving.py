@@ -29,7 +29,7 @@ from malt.evaluation.result import MetricResult, summarise
 from malt.pipelines.loading import load_pipeline
 from malt.pipelines.malt import MaltPipeline
 from malt.pipelines.packaged import packaged_models
-from malt.rollouts.context import with_context
+from malt.rollouts.context_frames import with_context
 from malt.sessions.action_policies import build_policy
 from malt.worlds.drive.recordings import ACTIONS, DrivingWindows, read_actions
 from malt.worlds.drive.steering_probe import READ_FRAMES, TurnReader, explained, sideways, steering_of

@@ -5,6 +5,9 @@
 That is 2,532 steps, 8 minutes of an H200. The first two segments stay in the memory for good (a sink). A model learns to
 read them there when the segments between them and what comes out are left out (`far_segments`), so that nothing else tells
 of it; and it learns to trust them more than what it has made itself when some videos are unrolled over its own segments.
+
+It began from the packaged model of its day. What ships are the weights that came of it, read with six pooled segments and an
+archive of four, neither of which has weights.
 """
 
 from dataclasses import replace

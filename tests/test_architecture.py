@@ -85,6 +85,7 @@ MAY_IMPORT = {
     "training.newest_model": {"errors", "pipelines", "training", "training.assembly"},
     "training.autoencoder_stage": {"codecs", "models", "pipelines", "training"},
     "training.transformer_stage": {
+        "errors",
         "codecs",
         "training",
         "training.model_spec",

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from malt.adapters import AdaptedTransformer3DModel, remove_memory
-from malt.adapters.blocks import Blocks
+from malt.adapters.memory_pass import Blocks
 from malt.memory import registry
 from malt.memory.state import Memory, in_half, num_bytes
 from tiny_bases import BATCH, FRAMES, SIDE, TINY_BASES, TinyBase, remember, run

@@ -8,7 +8,7 @@ from torch import Tensor
 
 import tiny
 import tiny_pipeline
-from malt.rollouts.context import context_alongside
+from malt.rollouts.context_frames import context_alongside
 from malt.rollouts.malt import MaltRollout
 from malt.rollouts.registry import ROLLOUTS, build_rollout
 

@@ -246,6 +246,12 @@ def test_a_run_may_go_on_computed_otherwise_but_not_learned_otherwise() -> None:
         check_unchanged(Path("run"), tiny(), replace(tiny(), parallel=ParallelConfig(fsdp=True)))
 
 
+def test_a_step_cannot_be_one_cuda_graph_without_a_gpu(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    given = ["train", "tiny", "--device", "cpu", "--cuda-graphs", "true", "--out", str(tmp_path / "run")]
+    assert main(given) == 2
+    assert "one CUDA graph on one GPU alone; give --cuda-graphs false" in capsys.readouterr().err
+
+
 def test_batches_that_the_processes_cannot_share_are_refused_before_anything_is_learned(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

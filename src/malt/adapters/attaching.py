@@ -6,11 +6,11 @@ from typing import Any
 
 from torch import nn
 
+from malt.adapters.adapted_transformer import AdaptedTransformer3DModel
 from malt.adapters.adapter import MemoryAdapter
 from malt.adapters.choose import family_of
 from malt.adapters.family import Family
 from malt.adapters.folder import check_base, load_lora, load_weights, read_adapter
-from malt.adapters.transformer import AdaptedTransformer3DModel
 from malt.errors import CheckpointError, UsageError
 
 

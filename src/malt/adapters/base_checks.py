@@ -6,8 +6,8 @@ from typing import Any
 from torch import nn
 
 from malt.adapters.adapter import MemoryAdapter
-from malt.adapters.blocks import Blocks
 from malt.adapters.family import Family
+from malt.adapters.memory_pass import Blocks
 from malt.adapters.offloading import hooks_of
 from malt.errors import UsageError
 

@@ -17,10 +17,10 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from malt.adapters.adapted_transformer import AdaptedTransformer3DModel
 from malt.adapters.adapter import MemoryAdapter
 from malt.adapters.base_identity import BaseIdentity, identity_of
 from malt.adapters.lora import NAME, lora_names
-from malt.adapters.transformer import AdaptedTransformer3DModel
 from malt.errors import CheckpointError
 from malt.hub.model_card import adapter_card, write_card
 from malt.media.files import write_whole

@@ -26,10 +26,10 @@ class TrainCommand:
     """
 
     recipe: Annotated[str, Positional("RECIPE")] = ""
-    """What to train: default (the model that ships), finetune (more of the last stage, from --start), videos (your own,
-    from --data), drive (on-board videos with steering and throttle, from --data), ucf101 and kinetics600 (classes of videos
-    as folders, from --data), tiny (a minute, learns nothing), or a
-    function of a file, as FILE.py:NAME. The default when nothing is named."""
+    """What to train: default (what the model that ships began as), finetune (more of the last stage, from --start), videos
+    (your own, from --data), drive (on-board videos with steering and throttle, from --data), ucf101 and kinetics600 (classes
+    of videos as folders, from --data), tiny (a minute, learns nothing), or a function of a file, as FILE.py:NAME. The default
+    when nothing is named."""
     out: Path = Path("runs/default")
     """The run's folder: journal, checkpoints and, at the end, the finished model under pipeline/."""
     data: Path | None = None

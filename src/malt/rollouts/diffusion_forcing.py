@@ -15,7 +15,7 @@ from malt.diffusion.partial import FrameVelocity
 from malt.diffusion.rolling import RollingSchedule
 from malt.errors import UsageError
 from malt.rollouts.base import RolloutState
-from malt.rollouts.context import context_before, last, with_context
+from malt.rollouts.context_frames import context_before, last, with_context
 from malt.rollouts.memoryless import Memoryless
 
 

@@ -16,7 +16,7 @@ from torch import Tensor
 from malt.diffusion.partial import sample_part
 from malt.errors import UsageError
 from malt.rollouts.base import ActionPolicy, RolloutState, Segment, held_bytes
-from malt.rollouts.context import with_context
+from malt.rollouts.context_frames import with_context
 from malt.rollouts.malt import check_finite
 from malt.rollouts.memoryless import Memoryless
 

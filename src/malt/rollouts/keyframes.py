@@ -13,7 +13,7 @@ from torch import Tensor
 from malt.diffusion.partial import sample_part
 from malt.errors import UsageError
 from malt.rollouts.base import RolloutState
-from malt.rollouts.context import context_before, with_context
+from malt.rollouts.context_frames import context_before, with_context
 from malt.rollouts.memoryless import Memoryless
 from malt.rollouts.noise import VideoGenerators
 

@@ -23,7 +23,7 @@ from malt.memory.protocol import SteeredMemory
 from malt.memory.state import Memory, in_half, move, num_bytes
 from malt.models.video_model import VideoModel
 from malt.rollouts.base import ActionPolicy, RolloutState, Segment, stream_segments
-from malt.rollouts.context import context_alongside, context_before, last, with_context
+from malt.rollouts.context_frames import context_alongside, context_before, last, with_context
 from malt.rollouts.denoiser import guided_velocity
 from malt.rollouts.noise import Seed, VideoGenerators
 from malt.rollouts.out_of_memory import said_in_a_sentence

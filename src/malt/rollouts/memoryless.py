@@ -15,7 +15,7 @@ from torch import Tensor
 from malt.diffusion.partial import FrameVelocity
 from malt.memory.state import Memory, move, without_places
 from malt.rollouts.base import ActionPolicy, RolloutState, Segment, held_bytes, stream_segments
-from malt.rollouts.context import last
+from malt.rollouts.context_frames import last
 from malt.rollouts.malt import MaltRollout, check_finite
 from malt.rollouts.noise import Seed
 from malt.rollouts.out_of_memory import said_in_a_sentence

@@ -11,7 +11,7 @@ from torch import Tensor
 from malt.diffusion.partial import sample_part
 from malt.errors import UsageError
 from malt.rollouts.base import RolloutState
-from malt.rollouts.context import with_context
+from malt.rollouts.context_frames import with_context
 from malt.rollouts.memoryless import Memoryless
 
 

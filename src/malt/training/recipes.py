@@ -49,7 +49,7 @@ POOLED = TransformerSize(memory="hierarchical", memory_size=8)
 
 
 def default() -> Experiment:
-    """The model that ships, its runs put together as one plan of about three hours on one core; never run in one piece."""
+    """What the model that ships began as: its runs as one plan of about three hours on one core, never run in one piece."""
     return Experiment(
         transformer=POOLED,
         optimization=Optimization(num_steps=6000, learning_rate=1.5e-3, muon_learning_rate=1.5e-3, decay_from=0.8),

@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from malt.codecs.registry import codec_of
+from malt.errors import UsageError
 from malt.training.config import CheckpointConfig, MonitorConfig, Sampling
 from malt.training.engine.loop import fit
 from malt.training.engine.optimizer import Optimization
@@ -39,11 +40,13 @@ class TransformerStage:
     out: Path
 
     def check(self, context: DistributedContext) -> None:
-        """Refuse batches that the processes cannot share equally, before hours are spent on what comes first.
+        """Refuse what cannot be done, before hours are spent on what comes first.
 
         Raises:
-            UsageError: they cannot.
+            UsageError: the processes cannot share a batch equally, or a step is to be one CUDA graph and not on one GPU.
         """
+        if self.is_graphed and (not self.device.startswith("cuda") or context.world_size > 1):
+            raise UsageError("a step can be one CUDA graph on one GPU alone; give --cuda-graphs false")
         for stage in self.curriculum:
             for objective in stage.objectives:
                 check_shared(context.rank_and_size, objective.batch_size)

@@ -11,8 +11,6 @@ from typing import Protocol, TypeVar, runtime_checkable
 import torch
 from torch import Tensor, nn
 
-from malt.errors import UsageError
-from malt.training.engine.gradients import TrainingObjective
 from malt.training.objectives.rng import Generators
 
 WARM_UP = 3  # steps before a capture, in which kernels are compiled and chosen
@@ -50,17 +48,6 @@ class GraphableObjective(Protocol[Kind]):
         ...
 
 
-def graphed_step(objective: TrainingObjective) -> "GraphedStep":
-    """The graphed steps of an objective.
-
-    Raises:
-        UsageError: it is not learned on one GPU, or its loss needs a word from the host.
-    """
-    if not isinstance(objective, GraphableObjective) or objective.device.type != "cuda":
-        raise UsageError("a step can be one CUDA graph only on a GPU, of a transformer; leave --cuda-graphs out")
-    return GraphedStep(objective)
-
-
 @dataclass(frozen=True)
 class _Captured:
     """A graph, the tensors that it reads, and those that it writes beside the gradients."""
@@ -77,8 +64,9 @@ class GraphedStep:
     Gradients are the parameters' own, which must stay where they are: they are set to zero within the graph.
     """
 
-    def __init__(self, objective: GraphableObjective[Hashable]) -> None:
-        self.objective = objective
+    def __init__(self, objective: object) -> None:
+        assert isinstance(objective, GraphableObjective)
+        self.objective: GraphableObjective[Hashable] = objective
         self.generators = Generators.on(objective.device)
         self.captured: dict[Hashable, _Captured] = {}
         self.ahead: tuple[int, dict[str, Tensor]] = (-1, {})

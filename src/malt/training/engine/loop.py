@@ -12,7 +12,7 @@ from malt.errors import DivergedError
 from malt.training.engine.checkpoint import Saver, TrainProgress, resume, saved_states
 from malt.training.engine.ema import EMA
 from malt.training.engine.gradients import EagerStep, StepGradients, TrainingObjective
-from malt.training.engine.graphed_step import graphed_step
+from malt.training.engine.graphed_step import GraphedStep
 from malt.training.engine.metric_log import MetricLogger
 from malt.training.engine.optimizer import Optimization, build_optimizers, set_rate
 from malt.training.engine.parallel import clip_gradients, current_context, is_sharded, local_tensor, reshard
@@ -55,7 +55,7 @@ def fit(
     state = TrainState(module, ema, build_optimizers(module, optimization))
     progress, saver, stop = resume(folder, state), Saver(state), False
     pace, due_at = _Pace(progress.step), time.monotonic() + save_seconds
-    gradients = graphed_step(objective) if is_graphed else EagerStep(objective)
+    gradients: StepGradients = GraphedStep(objective) if is_graphed else EagerStep(objective)
     with StopSignals() as stops, closing(metrics):
         metrics.rewind(progress.step)
         while progress.step < optimization.num_steps and not stop and not progress.has_diverged(optimization.num_steps):

@@ -10,9 +10,9 @@ from torch import Tensor, nn
 
 from malt.adapters.adapter import MemoryAdapter
 from malt.adapters.base_checks import check_fit, check_ready
-from malt.adapters.blocks import Blocks, MemoryPass
 from malt.adapters.family import BaseConditions, Family
 from malt.adapters.lora import add_lora, keep_active, remove_lora
+from malt.adapters.memory_pass import Blocks, MemoryPass
 from malt.errors import UsageError
 from malt.memory.protocol import Conditions, LayerMemory, Layout
 from malt.memory.state import KVCache, Memory
