@@ -41,7 +41,9 @@ class SavedPipeline(DiffusionPipeline):
 
         Args:
             save_directory: where to.
-            safe_serialization, variant, max_shard_size: as in diffusers.
+            safe_serialization: as in diffusers, like the next two.
+            variant: the infix of the weights' file names.
+            max_shard_size: the largest file of weights.
             push_to_hub: whether to publish the folder; `repo_id` is the repository, the folder's name by default.
             hub: `private`, `token`, `commit_message`, `create_pr`, as in `publish`.
         """
