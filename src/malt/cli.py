@@ -28,6 +28,7 @@ VERBS = {
     "serve": "generate videos over HTTP, as jobs and as streams that play meanwhile",
     "encode": "encode a folder of videos into latents to train on",
     "train": "train a model by a recipe, on a synthetic world or on your own videos",
+    "distill": "train a model of few steps from one of many, which stays as it is",
     "adapt": "train a memory for a pretrained video model, which stays as it is",
     "export": "write the model of a training run that is not finished yet",
     "evaluate": "measure how well long videos hold up, in figures and on a page",

@@ -30,6 +30,7 @@ class AdaptedTransformer3DModel(nn.Module):
     """
 
     action_dim = None
+    distilled = None
 
     base: Any
     adapter: MemoryAdapter

@@ -87,10 +87,16 @@ class TrainCommand:
         experiment = find_recipe(recipe)()
         if self.start and not (self.start / "model_index.json").exists():
             raise UsageError(f"{self.start} holds no model to start from; give a folder with model_index.json")
+        if teacher := dict(self.overrides).get("teacher"):
+            from malt.training.distilled_transformer import with_teacher
+
+            experiment = with_teacher(experiment, Path(teacher[0]))
         experiment = resolve(experiment, self._options(), self._own_names())
         is_run = not (self.list_options or self.plan)
         if recipe == "finetune" and not self.start and is_run:
             raise UsageError("the recipe finetune goes on from a finished model; name it with --start")
+        if recipe.startswith("distill") and not experiment.teacher and is_run:
+            raise UsageError(f"the recipe {recipe} learns from a finished model; name it with --teacher")
         if recipe in ("videos", "drive", "ucf101", "kinetics600") and not self.data and is_run:
             raise UsageError(f"the recipe {recipe} learns from your own videos; name their folder with --data")
         return recipe, experiment

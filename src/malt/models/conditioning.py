@@ -21,9 +21,14 @@ class FrameConditioning(nn.Module):
         nn.init.zeros_(self.to_modulation.bias)
 
     def forward(
-        self, timestep: Float[Tensor, "b s"], actions: Float[Tensor, "b s a"] | None = None
+        self,
+        timestep: Float[Tensor, "b s"],
+        actions: Float[Tensor, "b s a"] | None = None,
+        step: Float[Tensor, "b d"] | None = None,
     ) -> Float[Tensor, "b s 6 d"]:
         """Shift, scale and gate of attention and of the feed-forward layer, for every frame.
+
+        `step` is the embedding of a `StepConditioning`, alike for all frames.
 
         Raises:
             ValueError: when actions are given to a model that takes none, or are missing where it takes them.
@@ -33,12 +38,14 @@ class FrameConditioning(nn.Module):
         hidden = self.embed_level(sinusoids(timestep, self.frequencies).to(self.embed_level.weight.dtype))
         if actions is not None and self.embed_action is not None:
             hidden = hidden + self.embed_action(actions.to(hidden.dtype))
+        if step is not None:
+            hidden = hidden + step[:, None]
         modulation: Tensor = self.to_modulation(F.silu(hidden)).unflatten(-1, (6, -1))
         return modulation
 
 
-def sinusoids(level: Float[Tensor, "*batch"], count: int) -> Float[Tensor, "*batch f"]:
-    """Cosines and sines of a noise level in [0, 1] at `count` frequencies from 1 to 1,000 radians."""
-    rates = torch.exp(torch.linspace(0, math.log(1000.0), count, device=level.device))
+def sinusoids(level: Float[Tensor, "*batch"], count: int, fastest: float = 1000.0) -> Float[Tensor, "*batch f"]:
+    """Cosines and sines of a noise level in [0, 1] at `count` frequencies from 1 radian to the `fastest`."""
+    rates = torch.exp(torch.linspace(0, math.log(fastest), count, device=level.device))
     angles = level[..., None].float() * rates
     return torch.cat([angles.cos(), angles.sin()], dim=-1)

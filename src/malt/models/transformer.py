@@ -22,6 +22,7 @@ from malt.memory.registry import Setting, build_memory
 from malt.memory.state import KVCache, LayerCache, Memory, State, num_bytes
 from malt.models.blocks import BlockOutput, MaltBlock
 from malt.models.conditioning import FrameConditioning
+from malt.models.step_conditioning import Distilled, StepConditioning
 from malt.models.video_model import TransformerOutput
 
 
@@ -43,6 +44,8 @@ class MaltTransformer3DModel(ModelMixin, ConfigMixin, PeftAdapterMixin, CacheMix
         action_dim: length of a latent frame's action vector, None for a model that takes no actions.
         attention: kind of each layer's attention, repeated to `num_layers`: `space_time` or `space`.
         window_size: (rows, columns) of tokens to which space-time attention is confined; None for the whole frame.
+        distilled: the scales and the numbers of steps that a model of few steps was made for; None for one that is guided by
+            passes of its own.
     """
 
     _supports_gradient_checkpointing = True
@@ -69,12 +72,13 @@ class MaltTransformer3DModel(ModelMixin, ConfigMixin, PeftAdapterMixin, CacheMix
         attention: Sequence[str] = ("space_time",),
         window_size: Sequence[int] | None = None,
         memory_config: Mapping[str, Setting] | None = None,
+        distilled: Distilled | None = None,
     ) -> None:
         super().__init__()
         width = num_attention_heads * attention_head_dim
         self.segment_frames, self.context_frames = segment_frames, context_frames
         self.patch_size = patch_size, patch_size
-        self.action_dim, self.remembers = action_dim, memory != "none"
+        self.action_dim, self.remembers, self.distilled = action_dim, memory != "none", distilled
         over_time = [_is_over_time(attention[layer % len(attention)]) for layer in range(num_layers)]
         self.patch_embed = nn.Linear(in_channels * patch_size**2, width)
         self.conditioning = FrameConditioning(width, modulation_dim, action_dim)
@@ -96,6 +100,7 @@ class MaltTransformer3DModel(ModelMixin, ConfigMixin, PeftAdapterMixin, CacheMix
         self.proj_out = nn.Linear(width, in_channels * patch_size**2)
         nn.init.zeros_(self.proj_out.weight)
         nn.init.zeros_(self.proj_out.bias)
+        self.step_conditioning = StepConditioning(modulation_dim, distilled) if distilled else None
         self.gradient_checkpointing = False
 
     def empty_memory(self, batch: int, height: int, width: int) -> Memory:
@@ -137,18 +142,17 @@ class MaltTransformer3DModel(ModelMixin, ConfigMixin, PeftAdapterMixin, CacheMix
             num_context_frames: how many of the first frames belong to the segment that the memory saw last.
             cache: what the step before handed back for the same memory and caption, which then need not be attended to anew.
             update_memory: False while denoising: the memory then comes back as it was, with a cache for the next step.
-            added_conditions: None: this model is conditioned on nothing else.
+            added_conditions: what a step of a distilled model is told, as `StepConditioning` has it; None for all other passes.
 
         Raises:
             ValueError: when height or width is not a multiple of the patch size, or there are other conditions.
         """
-        if added_conditions:
-            raise ValueError(f"this model takes no {', '.join(added_conditions)}; give it a caption and actions alone")
+        step = self._step(added_conditions) if added_conditions else None
         batch, frames, _, height, width = latents.shape
         layout = self._layout(frames, height, width, num_context_frames)
         conditions = Conditions(layout, encoder_hidden_states, encoder_attention_mask, actions)
         memory = self.empty_memory(batch, height, width) if memory is None else memory
-        modulation = self.conditioning(timestep, actions)
+        modulation = self.conditioning(timestep, actions, step)
         hidden = self._embed(latents)
         states: list[State] = []
         caches: list[LayerCache | None] = []
@@ -159,6 +163,12 @@ class MaltTransformer3DModel(ModelMixin, ConfigMixin, PeftAdapterMixin, CacheMix
         velocity = self._unpatchify(self.proj_out(self.norm_out(hidden)), layout)
         made = tuple(known for known in caches if known is not None)
         return TransformerOutput(velocity, tuple(states), None if update_memory else made)
+
+    def _step(self, added: Mapping[str, Tensor]) -> Tensor:
+        if self.step_conditioning is None:
+            raise ValueError(f"this model takes no {', '.join(added)}; give it a caption and actions alone")
+        embedded: Tensor = self.step_conditioning(added)
+        return embedded
 
     def _embed(self, latents: Tensor) -> Tensor:
         """Tokens; under autocast in float32, as what leaves a block is there, so that all blocks are compiled as one."""

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from malt.memory.protocol import LayerMemory
 from malt.memory.state import KVCache, Memory
+from malt.models.step_conditioning import Distilled
 
 
 class TransformerOutput(NamedTuple):
@@ -29,7 +30,8 @@ class VideoModel(Protocol):
 
     segment_frames, context_frames: latent frames of a segment, and clean ones before it that it sees beside its memory.
     patch_size: rows and columns of latent pixels in a token. action_dim: length of a latent frame's action vector, None for
-    a model that takes no actions. remembers: whether its memory has room for anything.
+    a model that takes no actions. remembers: whether its memory has room for anything. distilled: what a model of few steps
+    was made for; None for one that is guided by passes of its own.
     """
 
     @property
@@ -42,6 +44,8 @@ class VideoModel(Protocol):
     def action_dim(self) -> int | None: ...  # noqa: D102
     @property
     def remembers(self) -> bool: ...  # noqa: D102
+    @property
+    def distilled(self) -> Distilled | None: ...  # noqa: D102
     @property
     def device(self) -> torch.device:
         """Where its weights are."""

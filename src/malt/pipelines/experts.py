@@ -30,6 +30,7 @@ class TwoExperts(nn.Module):
     """
 
     action_dim = None
+    distilled = None
 
     high: AdaptedTransformer3DModel
     low: AdaptedTransformer3DModel

@@ -5,7 +5,13 @@ from os import PathLike
 from typing import Self, TypeAlias, TypeVar, Unpack
 
 import torch
-from diffusers import AutoencoderKL, AutoencoderKLWan, AutoencoderTiny, SchedulerMixin
+from diffusers import (
+    AutoencoderKL,
+    AutoencoderKLWan,
+    AutoencoderTiny,
+    FlowMatchEulerDiscreteScheduler,
+    SchedulerMixin,
+)
 from jaxtyping import Float
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -13,7 +19,9 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from malt.codecs.base import Codec
 from malt.codecs.registry import codec_of
 from malt.diffusion.caption import Caption
+from malt.diffusion.embedded_guidance import guidance_of
 from malt.diffusion.guidance import Guidance
+from malt.diffusion.sampling import noise_levels
 from malt.diffusion.schedulers import flow_scheduler
 from malt.errors import UsageError
 from malt.models.autoencoder import AutoencoderMalt
@@ -132,7 +140,8 @@ class RolloutPipeline(SavedPipeline):
 
         Raises:
             UsageError: for a setting that there is not, an empty prompt, sizes that do not fit the model, fewer than 1 step,
-                an interval below 1, or a scheduler that does not follow the flow that the model predicts.
+                an interval below 1, a scheduler that does not follow the flow that the model predicts, or a guidance scale
+                that a distilled model was not made for.
         """
         check_names(settings)
         texts = None if prompt is None else read_texts(prompt)
@@ -148,20 +157,33 @@ class RolloutPipeline(SavedPipeline):
             settings.get("negative_prompt_attention_mask"),
         )
         num_steps = _given(settings.get("num_inference_steps"), self.config.num_inference_steps)
+        scheduler = flow_scheduler(self.scheduler, num_steps)
         return MaltRollout(
             transformer=self.transformer,
             codec=self.codec,
-            scheduler=flow_scheduler(self.scheduler, num_steps),
+            scheduler=scheduler,
             caption=Caption(*embeds[:2]),
             uncaptioned=Caption(*embeds[2:]),
             latent_size=self._latent_size(settings.get("height"), settings.get("width")),
-            guidance=Guidance(
-                text=_given(settings.get("guidance_scale"), self.config.guidance_scale),
-                memory=_given(settings.get("memory_guidance_scale"), self.config.memory_guidance_scale),
-            ),
+            guidance=self._guidance(scheduler, num_steps, settings),
             num_steps=num_steps,
             memory_update_interval=settings.get("memory_update_interval", 1),
             context_noise=self.config.context_noise,
+        )
+
+    def _guidance(self, scheduler: SchedulerMixin, num_steps: int, settings: RolloutSettings) -> Guidance:
+        distilled = self.transformer.distilled
+        if distilled and not isinstance(scheduler, FlowMatchEulerDiscreteScheduler):
+            raise UsageError(
+                f"a distilled model takes whole steps, which the {type(scheduler).__name__} would mix; use "
+                "FlowMatchEulerDiscreteScheduler"
+            )
+        return guidance_of(
+            distilled,
+            noise_levels(scheduler, num_steps).tolist() if distilled else (),
+            text=_given(settings.get("guidance_scale"), self.config.guidance_scale),
+            memory=_given(settings.get("memory_guidance_scale"), self.config.memory_guidance_scale),
+            avoids=bool(settings.get("negative_prompt")) or settings.get("negative_prompt_embeds") is not None,
         )
 
     def encode_prompt(

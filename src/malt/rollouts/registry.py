@@ -21,6 +21,8 @@ ROLLOUTS: dict[str, Callable[..., Rollout]] = {
     "diffusion_forcing": DiffusionForcingRollout,
 }
 
+MANY_LEVELS = ("keyframes", "diffusion_forcing")  # ways in which the frames of a pass go down by steps of their own
+
 
 def build_rollout(name: str, base: MaltRollout, **settings: object) -> Rollout:
     """The rollout of this name, with the network, codec, sampler, steps, guidance and captions of `base`; `malt` is base.
@@ -44,6 +46,10 @@ def build_rollout(name: str, base: MaltRollout, **settings: object) -> Rollout:
             raise UsageError(f"{name} has no setting called {setting!r}{_nearest(setting, known)}; {takes}")
     if isinstance(base, FromFrameRollout) and name != "malt":
         raise UsageError(f"a base that goes on from an image does so in one way; leave the rollout {name} out")
+    if base.transformer.distilled and name in MANY_LEVELS:
+        raise UsageError(
+            f"a distilled model knows steps of whole segments, and {name} has frames at several noise levels; use its teacher"
+        )
     if name == "malt":
         kind: Callable[..., Rollout] = type(base)
         return kind(**{**vars(base), **settings}) if settings else base

@@ -10,6 +10,7 @@ from malt.precision import describe_precision
 from malt.training.adapted_base import AdaptedBase, patch_side
 from malt.training.autoencoder_stage import AutoencoderStage, keep_autoencoder, ready_autoencoder
 from malt.training.config import Experiment
+from malt.training.distilled_transformer import DistilledTransformer
 from malt.training.engine.parallel import DistributedContext, agreed_precision, by_the_first
 from malt.training.model_spec import ModelSpec, NewTransformer
 from malt.training.run_folder import read_words, write_words
@@ -62,7 +63,7 @@ def assemble(experiment: Experiment, out: Path, device: str, context: Distribute
     log(f"computing in {describe_precision(precision, device)}")
     model = model_spec(experiment, precision, device)
     source = open_source(experiment, model, out, log)
-    given = experiment.start or experiment.base or experiment.codec
+    given = experiment.start or experiment.base or experiment.codec or experiment.teacher
     ready = ready_autoencoder(out / "autoencoder", Path(given) if given else None, source, device)
     autoencoder_stage = AutoencoderStage(
         size=experiment.autoencoder,
@@ -117,6 +118,17 @@ def model_spec(experiment: Experiment, precision: torch.dtype, device: str) -> M
             seed=experiment.seed,
             patch_size=patch_side(Path(experiment.base)),
             shards=Path(experiment.data) if experiment.data else None,
+        )
+    if experiment.teacher:
+        objectives = [objective for stage in experiment.curriculum for objective in stage.objectives]
+        return DistilledTransformer(
+            teacher=Path(experiment.teacher),
+            size=experiment.transformer,
+            student=experiment.student,
+            num_steps=tuple(sorted({objective.distillation.student_steps for objective in objectives})),
+            actions=experiment.actions,
+            sampling=experiment.sampling,
+            seed=experiment.seed,
         )
     return NewTransformer(
         size=experiment.transformer,

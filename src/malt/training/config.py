@@ -12,6 +12,7 @@ from malt.training.engine.optimizer import Optimization
 from malt.training.engine.parallel import ParallelConfig
 from malt.training.objectives.autoencoding import ReconstructionConfig
 from malt.training.objectives.curriculum import Stage
+from malt.training.objectives.distillation import StudentConfig
 from malt.training.objectives.objective import Objective
 from malt.worlds.registry import DEFAULT_WORLD
 
@@ -184,6 +185,8 @@ class Experiment:
     caption_tokens: int = 20  # what is longer is cut off
     start: str | None = None  # pipeline directory whose autoencoder is kept and whose other weights the run begins with
     fresh_text_encoder: bool = False  # do not keep that of `start`
+    teacher: str | None = None  # pipeline directory whose many steps a student of few is taught
+    student: StudentConfig = StudentConfig()
     monitors: MonitorConfig = MonitorConfig()
     checkpoint: CheckpointConfig = CheckpointConfig()
     sampling: Sampling = Sampling()
@@ -214,6 +217,8 @@ class Experiment:
             raise ValueError("start brings its own autoencoder; leave codec out")
         if self.base and (self.start or self.codec):
             raise ValueError("a base brings its own autoencoder and its own weights; leave codec and start out")
+        if self.teacher and (self.base or self.start or self.codec):
+            raise ValueError("a student begins as its teacher; leave base, start and codec out")
         if self.base and self.actions:
             raise ValueError("a pretrained base takes no actions; leave them out")
         self._check_sizes()

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import cast
 
 import torch
 from torch import nn
@@ -9,6 +10,7 @@ from torch import nn
 from malt.codecs.registry import codec_of
 from malt.errors import UsageError
 from malt.training.config import CheckpointConfig, MonitorConfig, Sampling
+from malt.training.distilled_transformer import DistilledTransformer
 from malt.training.engine.loop import fit
 from malt.training.engine.optimizer import Optimization
 from malt.training.engine.parallel import DistributedContext, ParallelConfig, is_sharded, parallelize
@@ -16,6 +18,7 @@ from malt.training.model_spec import ModelSpec
 from malt.training.monitors.schedule import Monitors
 from malt.training.objectives.curriculum import Stage
 from malt.training.objectives.denoising import CaptionedModel, DenoisingObjective
+from malt.training.objectives.distillation import DistillationObjective
 from malt.training.objectives.rng import check_shared
 from malt.training.sources.data_source import Log, TrainingData
 from malt.training.sources.fit_curriculum import fit_to_videos
@@ -68,9 +71,7 @@ class TransformerStage:
         curriculum = fit_to_videos(self.curriculum, training_data.longest, *layout, log)
         monitors = self._monitors(training_data, autoencoder, log)
         average = fit(
-            DenoisingObjective(
-                captioned, training_data.examples, curriculum, self.seed, self.precision, context.rank_and_size
-            ),
+            self._objective(captioned, training_data, curriculum, context),
             self._plan(log),
             self.out / "transformer",
             actions=monitors.actions,
@@ -89,6 +90,21 @@ class TransformerStage:
 
     def _build(self, words: tuple[str, ...], autoencoder: nn.Module) -> CaptionedModel:
         return self.model.build(words, autoencoder).to(self.device)
+
+    def _objective(
+        self,
+        captioned: CaptionedModel,
+        training_data: TrainingData,
+        curriculum: tuple[Stage, ...],
+        context: DistributedContext,
+    ) -> DenoisingObjective:
+        """What is learned: to denoise, or the steps of a teacher."""
+        given = captioned, training_data.examples, curriculum, self.seed, self.precision, context.rank_and_size
+        if not isinstance(self.model, DistilledTransformer):
+            return DenoisingObjective(*given)
+        teacher = self.model.load_teacher(self.device)
+        parallelize(cast(nn.Module, teacher.model), self.parallel, self.precision, self.is_compiled)
+        return DistillationObjective(*given, teacher=teacher, student=self.model.student)
 
     def _monitors(self, training_data: TrainingData, autoencoder: nn.Module, log: Log) -> Monitors:
         unrolls = [objective.unroll for stage in self.curriculum for objective in stage.objectives]

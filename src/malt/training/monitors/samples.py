@@ -12,7 +12,8 @@ from torch import Tensor, nn
 
 from malt.codecs.base import Codec
 from malt.data.batch import Batch
-from malt.diffusion.guidance import Guidance
+from malt.diffusion.embedded_guidance import guidance_of
+from malt.diffusion.sampling import noise_levels
 from malt.errors import MaltError
 from malt.evaluation.report.contact_sheet import contact_sheet
 from malt.media.files import replacing
@@ -70,15 +71,21 @@ class Samples:
     def _rollout(self, captioned: CaptionedModel) -> MaltRollout:
         captions = self.held_out.captions
         caption = captioned.caption(captions)
+        scheduler = FlowMatchEulerDiscreteScheduler(shift=self.sampling.shift)
         return MaltRollout(
             transformer=captioned.transformer,
             codec=self.codec,
-            scheduler=FlowMatchEulerDiscreteScheduler(shift=self.sampling.shift),
+            scheduler=scheduler,
             context_noise=self.sampling.context_noise,
             caption=caption,
             uncaptioned=captioned.caption([""] * len(captions), num_tokens=caption.states.shape[1]),
             latent_size=(self.held_out.latents.shape[-2], self.held_out.latents.shape[-1]),
-            guidance=Guidance(text=self.sampling.guidance_scale, memory=self.sampling.memory_guidance_scale),
+            guidance=guidance_of(
+                captioned.transformer.distilled,
+                noise_levels(scheduler, self.sampling.num_inference_steps).tolist(),
+                text=self.sampling.guidance_scale,
+                memory=self.sampling.memory_guidance_scale,
+            ),
             num_steps=self.sampling.num_inference_steps,
         )
 

@@ -44,7 +44,7 @@ def _denoise(
     rng: StepRandom,
 ) -> tuple[Tensor, Tensor]:
     """Predicted and true velocity of all segments, context left out, in one batch (noise sample, segment, video)."""
-    denoised = _denoised(objective)
+    denoised = denoised_segments(objective)
     context = 0 if objective.unroll.begins_alone else sequence.context_frames
     behind = slice(sequence.context_frames - context, None)
     clean = torch.cat([sequence.behind(unrolled.seen, index) for index in denoised])[:, behind]
@@ -69,7 +69,7 @@ def noise_levels(sequence: SegmentedSequence, objective: Objective, rng: StepRan
 
     The context's is slight, or 1 where there is none; the segment's is logit-normal.
     """
-    denoised, noise, baseline = _denoised(objective), objective.noise, objective.baseline
+    denoised, noise, baseline = denoised_segments(objective), objective.noise, objective.baseline
     groups, num_unknown = len(denoised), sequence.segment_frames - baseline.num_known_frames
     drawn = rng.normal(groups, (num_unknown if baseline.level_per_frame else 1,))
     segment = logit_normal(drawn, noise.logit_mean).expand(-1, num_unknown)
@@ -82,7 +82,7 @@ def noise_levels(sequence: SegmentedSequence, objective: Objective, rng: StepRan
     return torch.cat([before, first, segment, last], dim=1).to(sequence.latents)
 
 
-def _denoised(objective: Objective) -> tuple[int, ...]:
-    """The index of the segment of every group of the batch."""
+def denoised_segments(objective: Objective) -> tuple[int, ...]:
+    """The index of the segment of every group of the batch: noise sample and segment."""
     unroll = objective.unroll
     return objective.noise.num_noise_samples * (*range(unroll.first_denoised, unroll.num_segments),)

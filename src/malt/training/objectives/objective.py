@@ -144,6 +144,18 @@ class BaselineConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class DistillationConfig:
+    """How a student's steps are practised, where there is a teacher."""
+
+    student_steps: int = 4  # of a segment, all of which are practised in turn
+    own_state_prob: float = 0.5  # of a video that a step is practised where the student's own steps before it have led
+
+    def __post_init__(self) -> None:
+        _check_counts(self, ("student_steps",))
+        _check_probabilities(self, ("own_state_prob",))
+
+
+@dataclass(frozen=True, kw_only=True)
 class Objective:
     """What is learned in a training step."""
 
@@ -153,6 +165,7 @@ class Objective:
     dropout: DropoutConfig = DropoutConfig()
     self_forcing: SelfForcingConfig = SelfForcingConfig()
     baseline: BaselineConfig = BaselineConfig()
+    distillation: DistillationConfig = DistillationConfig()
 
     def __post_init__(self) -> None:
         _check_counts(self, ("batch_size",))

@@ -1,5 +1,6 @@
 """The memory, unrolled over a video's segments in turn, as generation writes it (truncated BPTT)."""
 
+from collections.abc import Callable
 from contextlib import nullcontext
 from typing import NamedTuple
 
@@ -13,7 +14,7 @@ from malt.memory.regularisation import memory_regularisation
 from malt.memory.state import Memory, State, forget, join, without_places
 from malt.models.video_model import VideoModel
 from malt.training.objectives.autocast import no_gradients
-from malt.training.objectives.objective import NoiseConfig, Objective
+from malt.training.objectives.objective import NoiseConfig, Objective, SelfForcingConfig
 from malt.training.objectives.rng import StepRandom
 from malt.training.objectives.segments import SegmentedSequence
 from malt.training.objectives.self_forcing import SelfForcing
@@ -33,14 +34,18 @@ class UnrolledMemory(NamedTuple):
 
 
 def unroll_memory(
-    model: VideoModel, sequence: SegmentedSequence, objective: Objective, rng: StepRandom
+    model: VideoModel,
+    sequence: SegmentedSequence,
+    objective: Objective,
+    rng: StepRandom,
+    forcing: Callable[[VideoModel, SelfForcingConfig, StepRandom], SelfForcing] = SelfForcing,
 ) -> UnrolledMemory:
     """Write all segments but the last; only the last `bptt_segments` writes carry gradients.
 
-    At any time there are the memories that will be needed, and one more.
+    At any time there are the memories that will be needed, and one more. `forcing` makes the model's own segments.
     """
     unroll, seen = objective.unroll, sequence.latents[:, : sequence.context_frames]
-    own = SelfForcing(model, objective.self_forcing, rng) if objective.self_forcing.prob else None
+    own = forcing(model, objective.self_forcing, rng) if objective.self_forcing.prob else None
     remembers = unroll.num_segments > 1 and model.remembers
     memory, before, penalties = _empty(model, sequence, 1, remembers), [], []
     for index in range(unroll.num_segments - 1):

@@ -1,0 +1,144 @@
+"""A student of few steps, as what a run trains: it begins as its teacher, and shares all but the transformer with it."""
+
+import json
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from malt.errors import UsageError
+from malt.models.transformer import MaltTransformer3DModel
+from malt.pipelines.checkpoint_check import check_checkpoint
+from malt.pipelines.loading import load_pipeline
+from malt.pipelines.malt import MaltPipeline
+from malt.training.config import Experiment, Sampling, TransformerSize
+from malt.training.objectives.denoising import CaptionedModel, CaptionedTransformer
+from malt.training.objectives.distillation import StudentConfig, Teacher
+from malt.training.options import from_json
+from malt.training.pipeline_export import write_pipeline
+
+
+@dataclass(frozen=True, kw_only=True)
+class DistilledTransformer:
+    """A `ModelSpec`: the teacher's transformer, told of its steps and their guidance; the text encoder stays as it is."""
+
+    teacher: Path
+    size: TransformerSize
+    student: StudentConfig
+    num_steps: tuple[int, ...]  # that are practised
+    actions: tuple[str, ...]
+    sampling: Sampling
+    seed: int
+    result: str = "pipeline"
+
+    @property
+    def segment_frames(self) -> int:
+        """The teacher's."""
+        return self.size.segment_frames
+
+    @property
+    def context_frames(self) -> int:
+        """The teacher's."""
+        return self.size.context_frames
+
+    @property
+    def patch_size(self) -> int:
+        """The teacher's."""
+        return self.size.patch_size
+
+    def build(self, words: tuple[str, ...], autoencoder: nn.Module) -> CaptionedModel:
+        """The teacher with weights for what a step is told, which change nothing yet.
+
+        Raises:
+            CheckpointError: there is no such teacher.
+            UsageError: it was distilled itself, or is of another size than the run.
+        """
+        pipe, transformer = self._loaded()
+        check_size(transformer, self.size)
+        torch.manual_seed(self.seed)
+        own = {name: value for name, value in transformer.config.items() if not name.startswith("_")}
+        student = MaltTransformer3DModel(**own | {"distilled": self._distilled})
+        student.load_state_dict(transformer.state_dict(), strict=False)
+        return CaptionedTransformer(student.train(), pipe.text_encoder.requires_grad_(False), pipe.tokenizer)
+
+    def load_teacher(self, device: str) -> Teacher:
+        """What teaches, on a device.
+
+        Raises:
+            CheckpointError: there is no such teacher.
+        """
+        _, transformer = self._loaded()
+        model = transformer.requires_grad_(False).to(device)
+        scales = self.sampling.guidance_scale, self.sampling.memory_guidance_scale
+        return Teacher(model, *scales, self.sampling.shift)
+
+    def _loaded(self) -> tuple[MaltPipeline, MaltTransformer3DModel]:
+        pipe = load_pipeline(self.teacher)
+        assert isinstance(pipe.transformer, MaltTransformer3DModel)
+        return pipe, pipe.transformer
+
+    def write(self, model: CaptionedModel, autoencoder: nn.Module, out: Path) -> None:
+        """A `MaltPipeline` directory."""
+        write_pipeline(model, autoencoder, out, self.sampling, self.actions)
+
+    @property
+    def _distilled(self) -> dict[str, list[float]]:
+        """What a student notes of what it was made for."""
+        return {
+            "guidance_scale": list(self.student.guidance_scales),
+            "memory_guidance_scale": list(self.student.memory_guidance_scales),
+            "num_inference_steps": list(self.num_steps),
+        }
+
+
+def check_size(teacher: MaltTransformer3DModel, size: TransformerSize) -> None:
+    """Refuse a teacher that was distilled, or that a run is not made for.
+
+    Raises:
+        UsageError: it is one.
+    """
+    if teacher.distilled:
+        raise UsageError(
+            "the teacher was distilled itself, so its steps are few and its guidance is told; give the model that taught it"
+        )
+    for name, value in vars(_size_of(teacher.config)).items():
+        if value != getattr(size, name):
+            option = f"--transformer.{name.replace('_', '-')}"
+            raise UsageError(f"a student has the {name.replace('_', ' ')} of its teacher, {value}; leave {option} out")
+
+
+def with_teacher(experiment: Experiment, teacher: Path) -> Experiment:
+    """An experiment that teaches a student what this pipeline does: sizes, pictures, actions and guidance are the teacher's.
+
+    Raises:
+        CheckpointError: there is no whole pipeline in the folder.
+    """
+    teacher = teacher.resolve()
+    check_checkpoint(teacher)
+    index, config, vae, scheduler = (
+        json.loads((teacher / name).read_text(encoding="utf-8"))
+        for name in (
+            "model_index.json",
+            "transformer/config.json",
+            "vae/config.json",
+            "scheduler/scheduler_config.json",
+        )
+    )
+    names = ("guidance_scale", "memory_guidance_scale", "context_noise")
+    shift = float(scheduler.get("shift", experiment.sampling.shift))
+    return replace(
+        experiment,
+        teacher=str(teacher),
+        transformer=_size_of(config),
+        frame_size=tuple(vae.get("frame_size") or experiment.frame_size),
+        frame_rate=float(vae.get("frame_rate", experiment.frame_rate)),
+        actions=tuple(index.get("action_names") or ()),
+        sampling=replace(experiment.sampling, shift=shift, **{name: index[name] for name in names if name in index}),
+    )
+
+
+def _size_of(config: Any) -> TransformerSize:
+    """The size of a transformer by its settings."""
+    return from_json(TransformerSize, {f.name: config[f.name] for f in fields(TransformerSize) if f.name in config})

@@ -1,0 +1,116 @@
+"""Passes over one batch of segments at the noise levels of several steps, and a teacher's guidance made of three of them."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import NamedTuple
+
+import torch
+from einops import repeat
+from jaxtyping import Float
+from torch import Tensor
+
+from malt.diffusion.caption import Caption
+from malt.memory.state import KVCache, Memory, forget, join
+from malt.models.step_conditioning import NEXT, SCALES
+from malt.models.video_model import VideoModel
+
+
+class Before(NamedTuple):
+    """What a batch of segments is denoised behind: the context's frames, their noise levels, and what is done.
+
+    actions: in the context and in the segment; None for models that take none.
+    """
+
+    context: Float[Tensor, "b c c h w"]
+    levels: Float[Tensor, "b c"]
+    actions: Float[Tensor, "b s a"] | None
+
+    def repeat(self, count: int) -> "Before":
+        """Of `count` such batches, one behind the other."""
+        actions = None if self.actions is None else self.actions.repeat(count, 1, 1)
+        return Before(self.context.repeat(count, 1, 1, 1, 1), self.levels.repeat(count, 1), actions)
+
+
+class Scales(NamedTuple):
+    """The guidance of every video of a batch."""
+
+    text: Float[Tensor, " b"]
+    memory: Float[Tensor, " b"]
+
+
+class SegmentPasses:
+    """Passes by one model behind the same context, memory and caption: keys and values are made in the first."""
+
+    def __init__(self, model: VideoModel, memory: Memory, caption: Caption, before: Before) -> None:
+        self.model, self.memory, self.caption, self.before = model, memory, caption, before
+        self.cache: KVCache | None = None
+
+    def velocity(
+        self, noisy: Float[Tensor, "b n c h w"], level: float, added: Mapping[str, Tensor] | None = None
+    ) -> Float[Tensor, "b n c h w"]:
+        """That of the segments' frames, all at one noise level; `added` is what a student's step is told."""
+        count = self.before.context.shape[1]
+        found = self.model(
+            torch.cat([self.before.context, noisy], dim=1),
+            torch.cat([self.before.levels, noisy.new_full(noisy.shape[:2], level)], dim=1),
+            self.memory,
+            **replace(self.caption, added=added or {}).arguments,
+            actions=self.before.actions,
+            num_context_frames=count,
+            cache=self.cache,
+            update_memory=False,
+        )
+        self.cache = found.cache
+        return found.velocity[:, count:].float()
+
+
+class StudentPasses:
+    """A student's steps over a batch of segments, one pass each."""
+
+    def __init__(self, passes: SegmentPasses, scales: Scales) -> None:
+        self.passes, self.scales = passes, scales
+
+    def velocity(self, noisy: Float[Tensor, "b n c h w"], level: float, following: float) -> Float[Tensor, "b n c h w"]:
+        """The mean velocity from one noise level to the following."""
+        ends = torch.full_like(self.scales.text, following)
+        told = dict(zip((NEXT, *SCALES), (ends, *self.scales), strict=True))
+        return self.passes.velocity(noisy, level, told)
+
+
+class TeacherPasses:
+    """A teacher's guided velocity over a batch of segments, each video by scales of its own; see `Guidance`.
+
+    A pass whose weight is nothing for every scale that a student was asked for is left out.
+    """
+
+    def __init__(
+        self,
+        model: VideoModel,
+        memory: Memory,
+        captions: tuple[Caption, Caption],
+        before: Before,
+        scales: Scales,
+        *,
+        heeds_text: bool,
+        heeds_memory: bool,
+    ) -> None:
+        caption, uncaptioned = captions
+        other = uncaptioned if heeds_text else caption
+        memories, told, text, remembered = [memory], [caption], scales.text, scales.memory
+        self.weights = [text if heeds_text else remembered]
+        if heeds_text:
+            memories, told = [*memories, memory], [*told, other]
+            self.weights.append(remembered - text)
+        if heeds_memory:
+            nothing = torch.ones(len(memory[0].valid), dtype=torch.bool, device=memory[0].valid.device)
+            memories, told = [*memories, forget(memory, nothing)], [*told, other]
+            self.weights.append(1 - remembered)
+        count = len(memories)
+        self.passes = SegmentPasses(model, join(memories), Caption.join(told), before.repeat(count))
+
+    def velocity(self, noisy: Float[Tensor, "b n c h w"], level: float) -> Float[Tensor, "b n c h w"]:
+        """The weighted sum of the velocities of all passes."""
+        count = len(self.weights)
+        parts = self.passes.velocity(noisy.repeat(count, 1, 1, 1, 1), level).chunk(count)
+        weighted = [repeat(weight, "b -> b 1 1 1 1") * part for weight, part in zip(self.weights, parts, strict=True)]
+        return torch.stack(weighted).sum(dim=0)
