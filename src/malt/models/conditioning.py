@@ -24,7 +24,7 @@ class FrameConditioning(nn.Module):
         self,
         timestep: Float[Tensor, "b s"],
         actions: Float[Tensor, "b s a"] | None = None,
-        step: Float[Tensor, "b d"] | None = None,
+        step: Float[Tensor, "b e"] | None = None,
     ) -> Float[Tensor, "b s 6 d"]:
         """Shift, scale and gate of attention and of the feed-forward layer, for every frame.
 

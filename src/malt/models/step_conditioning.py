@@ -34,7 +34,7 @@ class StepConditioning(nn.Module):
         nn.init.zeros_(self.to_hidden.weight)
         nn.init.zeros_(self.to_hidden.bias)
 
-    def forward(self, added: Mapping[str, Float[Tensor, " b"]]) -> Float[Tensor, "b d"]:
+    def forward(self, added: Mapping[str, Float[Tensor, " b"]]) -> Float[Tensor, "b e"]:
         """What is added to the embedding of every frame's noise level.
 
         Raises:

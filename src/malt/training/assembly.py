@@ -10,7 +10,7 @@ from malt.precision import describe_precision
 from malt.training.adapted_base import AdaptedBase, patch_side
 from malt.training.autoencoder_stage import AutoencoderStage, keep_autoencoder, ready_autoencoder
 from malt.training.config import Experiment
-from malt.training.distilled_transformer import DistilledTransformer
+from malt.training.distilled_transformer import DistilledTransformer, check_teacher
 from malt.training.engine.parallel import DistributedContext, agreed_precision, by_the_first
 from malt.training.model_spec import ModelSpec, NewTransformer
 from malt.training.run_folder import read_words, write_words
@@ -120,6 +120,7 @@ def model_spec(experiment: Experiment, precision: torch.dtype, device: str) -> M
             shards=Path(experiment.data) if experiment.data else None,
         )
     if experiment.teacher:
+        check_teacher(Path(experiment.teacher), experiment.transformer)
         objectives = [objective for stage in experiment.curriculum for objective in stage.objectives]
         return DistilledTransformer(
             teacher=Path(experiment.teacher),

@@ -1,6 +1,5 @@
 """A student of few steps, as what a run trains: it begins as its teacher, and shares all but the transformer with it."""
 
-import json
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,7 @@ from torch import nn
 
 from malt.errors import UsageError
 from malt.models.transformer import MaltTransformer3DModel
-from malt.pipelines.checkpoint_check import check_checkpoint
+from malt.pipelines.checkpoint_check import check_checkpoint, read_json
 from malt.pipelines.loading import load_pipeline
 from malt.pipelines.malt import MaltPipeline
 from malt.training.config import Experiment, Sampling, TransformerSize
@@ -53,10 +52,8 @@ class DistilledTransformer:
 
         Raises:
             CheckpointError: there is no such teacher.
-            UsageError: it was distilled itself, or is of another size than the run.
         """
         pipe, transformer = self._loaded()
-        check_size(transformer, self.size)
         torch.manual_seed(self.seed)
         own = {name: value for name, value in transformer.config.items() if not name.startswith("_")}
         student = MaltTransformer3DModel(**own | {"distilled": self._distilled})
@@ -93,17 +90,20 @@ class DistilledTransformer:
         }
 
 
-def check_size(teacher: MaltTransformer3DModel, size: TransformerSize) -> None:
+def check_teacher(teacher: Path, size: TransformerSize) -> None:
     """Refuse a teacher that was distilled, or that a run is not made for.
 
     Raises:
+        CheckpointError: there is no whole pipeline in the folder.
         UsageError: it is one.
     """
-    if teacher.distilled:
+    check_checkpoint(teacher)
+    config = read_json(teacher / "transformer" / "config.json")
+    if config.get("distilled"):
         raise UsageError(
-            "the teacher was distilled itself, so its steps are few and its guidance is told; give the model that taught it"
+            f"the teacher {teacher} was distilled itself: its steps are few and its guidance is told; give what taught it"
         )
-    for name, value in vars(_size_of(teacher.config)).items():
+    for name, value in vars(_size_of(config)).items():
         if value != getattr(size, name):
             option = f"--transformer.{name.replace('_', '-')}"
             raise UsageError(f"a student has the {name.replace('_', ' ')} of its teacher, {value}; leave {option} out")
@@ -118,7 +118,7 @@ def with_teacher(experiment: Experiment, teacher: Path) -> Experiment:
     teacher = teacher.resolve()
     check_checkpoint(teacher)
     index, config, vae, scheduler = (
-        json.loads((teacher / name).read_text(encoding="utf-8"))
+        dict[str, Any](read_json(teacher / name))
         for name in (
             "model_index.json",
             "transformer/config.json",

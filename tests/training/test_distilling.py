@@ -1,0 +1,106 @@
+"""Laws of `malt distill`, by the command line: from a model of many passes to one of few."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from malt.cli import main
+from malt.pipelines.loading import load_pipeline
+from malt.training.distilled_transformer import with_teacher
+from malt.training.recipes import distill_tiny
+
+OPTIONS = ["--recipe", "distill-tiny", "--device", "cpu"]
+
+
+def distill(teacher: Path, out: Path, *options: str) -> int:
+    return main(["distill", str(teacher), "--out", str(out), *OPTIONS, *options])
+
+
+@pytest.fixture(scope="module")
+def teacher(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("teachers") / "teacher"
+    assert main(["train", "tiny", "--out", str(folder), "--device", "cpu"]) == 0
+    return folder / "pipeline"
+
+
+@pytest.fixture(scope="module")
+def finished(teacher: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("students") / "student"
+    assert distill(teacher, folder) == 0
+    return folder
+
+
+def test_a_student_is_a_pipeline_that_says_what_it_was_made_for(finished: Path, teacher: Path) -> None:
+    student, by = load_pipeline(finished / "pipeline"), load_pipeline(teacher)
+    assert student.transformer.config.distilled == {
+        "guidance_scale": [1.0, 5.0],
+        "memory_guidance_scale": [1.0, 3.0],
+        "num_inference_steps": [2],
+    }
+    names = ("guidance_scale", "memory_guidance_scale", "context_noise")
+    assert [student.config[name] for name in names] == [by.config[name] for name in names]
+    assert student.config.num_inference_steps == 2 and student.scheduler.config.shift == by.scheduler.config.shift
+    passes: list[int] = []
+    student.transformer.register_forward_pre_hook(lambda _module, given: passes.append(len(given[0])))
+    list(student.stream("a red circle passes behind a wall", 16))
+    assert passes == [1, 1, 1]
+
+
+def test_all_but_the_transformer_is_the_teachers(finished: Path, teacher: Path) -> None:
+    for part in ("vae", "text_encoder"):
+        (one,), (other,) = ((folder / part).glob("*.safetensors") for folder in (finished / "pipeline", teacher))
+        expected = load_file(other)
+        assert all(torch.equal(tensor, expected[name]) for name, tensor in load_file(one).items())
+
+
+def test_a_stopped_run_goes_on_and_its_newest_state_can_be_exported(finished: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(finished, run)
+    assert main(["distill", "--resume", "--out", str(run), "--device", "cpu"]) == 0
+    assert main(["export", str(run), "--out", str(tmp_path / "model")]) == 0
+    one, other = (load_pipeline(folder).transformer.state_dict() for folder in (run / "pipeline", tmp_path / "model"))
+    assert all(torch.equal(one[name], other[name]) for name in one)
+
+
+def test_a_run_keeps_who_taught_it_and_how_far_every_step_was_off(finished: Path, teacher: Path) -> None:
+    assert json.loads((finished / "experiment.json").read_text())["teacher"] == str(teacher.resolve())
+    (line,) = (finished / "transformer" / "journal.jsonl").read_text().splitlines()
+    assert {"2_steps_0", "2_steps_1"} <= json.loads(line).keys()
+
+
+def test_an_experiment_takes_size_pictures_and_guidance_from_its_teacher(teacher: Path) -> None:
+    experiment = with_teacher(distill_tiny(), teacher)
+    assert experiment.transformer.num_layers == 2 and experiment.frame_size == (64, 64)
+    assert experiment.sampling.num_inference_steps == 2
+
+
+def refused(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
+    assert main(["distill", *arguments]) in (1, 2)
+    error: str = capsys.readouterr().err
+    assert error.count("\n") == 1
+    return error
+
+
+def test_what_cannot_be_distilled_is_refused_in_a_sentence(
+    finished: Path, teacher: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = ["--out", str(tmp_path / "out"), *OPTIONS]
+    assert "a student has a teacher; name a model" in refused(capsys, *out)
+    assert "there is no model 'nobody'" in refused(capsys, "nobody", *out)
+    (tmp_path / "empty").mkdir()
+    assert "is not a checkpoint" in refused(capsys, str(tmp_path / "empty"), *out)
+    assert "was distilled itself: its steps are few" in refused(capsys, str(finished / "pipeline"), *out)
+    other = refused(capsys, str(teacher), *out, "--transformer.memory", "slots")
+    assert "has the memory of its teacher, recurrent; leave --transformer.memory out" in other
+    assert "a student begins as its teacher; leave base, start and codec out" in refused(
+        capsys, str(teacher), *out, "--codec", str(teacher)
+    )
+
+
+def test_a_recipe_for_students_without_a_teacher_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["train", "distill-tiny", "--out", str(tmp_path / "out")]) == 2
+    assert "name it with --teacher" in capsys.readouterr().err
