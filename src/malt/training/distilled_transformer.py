@@ -60,14 +60,14 @@ class DistilledTransformer:
         student.load_state_dict(transformer.state_dict(), strict=False)
         return CaptionedTransformer(student.train(), pipe.text_encoder.requires_grad_(False), pipe.tokenizer)
 
-    def load_teacher(self, device: str) -> Teacher:
-        """What teaches, on a device.
+    def load_teacher(self, device: str, precision: torch.dtype) -> Teacher:
+        """What teaches, on a device and in a precision: nothing of it learns, so its weights need not be exact.
 
         Raises:
             CheckpointError: there is no such teacher.
         """
         _, transformer = self._loaded()
-        model = transformer.requires_grad_(False).to(device)
+        model = transformer.requires_grad_(False).to(device, precision)
         scales = self.sampling.guidance_scale, self.sampling.memory_guidance_scale
         return Teacher(model, *scales, self.sampling.shift)
 

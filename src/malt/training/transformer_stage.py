@@ -102,7 +102,7 @@ class TransformerStage:
         given = captioned, training_data.examples, curriculum, self.seed, self.precision, context.rank_and_size
         if not isinstance(self.model, DistilledTransformer):
             return DenoisingObjective(*given)
-        teacher = self.model.load_teacher(self.device)
+        teacher = self.model.load_teacher(self.device, self.precision)
         parallelize(cast(nn.Module, teacher.model), self.parallel, self.precision, self.is_compiled)
         return DistillationObjective(*given, teacher=teacher, student=self.model.student)
 

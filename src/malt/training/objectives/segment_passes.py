@@ -25,6 +25,10 @@ class Before(NamedTuple):
     levels: Float[Tensor, "b c"]
     actions: Float[Tensor, "b s a"] | None
 
+    def to(self, dtype: torch.dtype) -> "Before":
+        """In another precision; noise levels are exact."""
+        return Before(self.context.to(dtype), self.levels, None if self.actions is None else self.actions.to(dtype))
+
     def repeat(self, count: int) -> "Before":
         """Of `count` such batches, one behind the other."""
         actions = None if self.actions is None else self.actions.repeat(count, 1, 1)
@@ -51,7 +55,7 @@ class SegmentPasses:
         """That of the segments' frames, all at one noise level; `added` is what a student's step is told."""
         count = self.before.context.shape[1]
         found = self.model(
-            torch.cat([self.before.context, noisy], dim=1),
+            torch.cat([self.before.context, noisy.to(self.before.context)], dim=1),
             torch.cat([self.before.levels, noisy.new_full(noisy.shape[:2], level)], dim=1),
             self.memory,
             **replace(self.caption, added=added or {}).arguments,
@@ -80,7 +84,8 @@ class StudentPasses:
 class TeacherPasses:
     """A teacher's guided velocity over a batch of segments, each video by scales of its own; see `Guidance`.
 
-    A pass whose weight is nothing for every scale that a student was asked for is left out.
+    A pass whose weight is nothing for every scale that a student was asked for is left out. The teacher computes in the
+    precision of its weights, whatever autocast says.
     """
 
     def __init__(
@@ -94,7 +99,8 @@ class TeacherPasses:
         heeds_text: bool,
         heeds_memory: bool,
     ) -> None:
-        caption, uncaptioned = captions
+        dtype = memory[0].tokens.dtype
+        caption, uncaptioned = (in_precision(each, dtype) for each in captions)
         other = uncaptioned if heeds_text else caption
         memories, told, text, remembered = [memory], [caption], scales.text, scales.memory
         self.weights = [text if heeds_text else remembered]
@@ -106,11 +112,17 @@ class TeacherPasses:
             memories, told = [*memories, forget(memory, nothing)], [*told, other]
             self.weights.append(1 - remembered)
         count = len(memories)
-        self.passes = SegmentPasses(model, join(memories), Caption.join(told), before.repeat(count))
+        self.passes = SegmentPasses(model, join(memories), Caption.join(told), before.to(dtype).repeat(count))
 
     def velocity(self, noisy: Float[Tensor, "b n c h w"], level: float) -> Float[Tensor, "b n c h w"]:
         """The weighted sum of the velocities of all passes."""
         count = len(self.weights)
-        parts = self.passes.velocity(noisy.repeat(count, 1, 1, 1, 1), level).chunk(count)
+        with torch.autocast(noisy.device.type, enabled=False):
+            parts = self.passes.velocity(noisy.repeat(count, 1, 1, 1, 1), level).chunk(count)
         weighted = [repeat(weight, "b -> b 1 1 1 1") * part for weight, part in zip(self.weights, parts, strict=True)]
         return torch.stack(weighted).sum(dim=0)
+
+
+def in_precision(caption: Caption, dtype: torch.dtype) -> Caption:
+    """A caption whose states are of this type; which of them count stays what it is."""
+    return caption.map(lambda tensor: tensor.to(dtype) if tensor.is_floating_point() else tensor)

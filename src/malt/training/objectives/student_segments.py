@@ -12,7 +12,7 @@ from malt.models.video_model import VideoModel
 from malt.training.objectives.denoising_loss import denoised_segments, noise_levels
 from malt.training.objectives.objective import Objective, SelfForcingConfig
 from malt.training.objectives.rng import StepRandom
-from malt.training.objectives.segment_passes import Before, Scales, SegmentPasses, StudentPasses
+from malt.training.objectives.segment_passes import Before, Scales, SegmentPasses, StudentPasses, in_precision
 from malt.training.objectives.segments import SegmentedSequence
 from malt.training.objectives.self_forcing import SelfForcing
 from malt.training.objectives.step_targets import Step
@@ -58,18 +58,18 @@ class OwnSegments(SelfForcing):
 def unroll_teacher(
     model: VideoModel, sequence: SegmentedSequence, seen: Float[Tensor, "b t c h w"], objective: Objective
 ) -> Memory:
-    """A teacher's memories of the segments in `seen`, written as generation does, before every segment that is learned."""
-    memory = model.empty_memory(len(seen), *seen.shape[-2:])
+    """A teacher's memories before every segment that is learned: of the segments in `seen`, written as generation does."""
+    count, memory = objective.unroll.num_denoised, model.empty_memory(len(seen), *seen.shape[-2:])
     if not (model.remembers and objective.unroll.num_segments > 1):
         return join([without_places(memory)] * len(denoised_segments(objective)))
-    memories = [memory]
+    dtype, memories = memory[0].tokens.dtype, [memory]
+    caption = in_precision(sequence.caption, dtype)
     for index in range(objective.unroll.num_segments - 1):
-        segment = seen[:, sequence.frames(index)]
-        clean, actions = torch.zeros_like(segment[:, :, 0, 0, 0]), sequence.actions_of(index, with_context=False)
-        memory = model(segment, clean, memory, **sequence.caption.arguments, actions=actions).memory
-        memories = (
-            [*memories[-objective.unroll.num_denoised + 1 :], memory] if objective.unroll.num_denoised > 1 else [memory]
-        )
+        segment, actions = seen[:, sequence.frames(index)].to(dtype), sequence.actions_of(index, with_context=False)
+        clean = segment.new_zeros(segment.shape[:2], dtype=torch.float32)
+        with torch.autocast(segment.device.type, enabled=False):
+            memory = model(segment, clean, memory, **caption.arguments, actions=actions).memory
+        memories = [*memories, memory][-count:]
     return join(objective.noise.num_noise_samples * memories)
 
 
