@@ -17,19 +17,12 @@ from malt.training.config import (
     TransformerSize,
     stretched,
 )
+from malt.training.distillation_recipes import distill, distill_tiny, distill_videos
 from malt.training.engine.optimizer import Optimization
 from malt.training.engine.parallel import ParallelConfig
 from malt.training.objectives.autoencoding import ReconstructionConfig
 from malt.training.objectives.curriculum import CONSTANT_MEMORY, METHOD_FRAMES, Stage, frames_curriculum, with_segments
-from malt.training.objectives.distillation import StudentConfig
-from malt.training.objectives.objective import (
-    DistillationConfig,
-    DropoutConfig,
-    NoiseConfig,
-    Objective,
-    SelfForcingConfig,
-    UnrollConfig,
-)
+from malt.training.objectives.objective import DropoutConfig, NoiseConfig, Objective, SelfForcingConfig, UnrollConfig
 from malt.training.options import override
 
 # Real pictures have no shapes before a calm background: what is weighed instead are the spectra of small patches.
@@ -185,70 +178,9 @@ def adapt_tiny() -> Experiment:
     return replace(tiny(), adapter=AdapterConfig(memory_size=2, lora_rank=2))
 
 
-def distill() -> Experiment:
-    """A student of four steps from a model of the synthetic world; one, two and eight are practised as well.
-
-    Most segments come late, where a memory is full and what was hidden comes out again. In a third of the videos the
-    segments before are the student's own.
-    """
-    noise = NoiseConfig(context_noise=0.1, memory_write_noise=0.0, memory_noise=0.0)
-    told = DropoutConfig(caption_dropout=0.1, memory_dropout=0.0, context_dropout=0.0)
-    begin = Objective(batch_size=8, unroll=UnrollConfig(first_segment_prob=0.95), noise=noise, dropout=told)
-    late = UnrollConfig(num_segments=9, denoise_segments=1, bptt_segments=1, first_segment_prob=0.2)
-    rarely_told = replace(told, caption_dropout=0.3)
-    returns = replace(begin, unroll=late, dropout=rarely_told)
-    early = replace(
-        begin,
-        batch_size=4,
-        unroll=UnrollConfig(num_segments=3, denoise_segments=2, bptt_segments=1, first_segment_prob=0.8),
-    )
-    own = replace(early, self_forcing=SelfForcingConfig(prob=0.7))
-    steps = {count: DistillationConfig(student_steps=count) for count in (1, 2, 8)}
-    turns = (
-        begin,
-        returns,
-        own,
-        replace(begin, distillation=steps[2]),
-        begin,
-        returns,
-        early,
-        replace(returns, distillation=steps[8]),
-        begin,
-        own,
-        returns,
-        replace(early, distillation=steps[1]),
-    )
-    return replace(
-        default(),
-        curriculum=(Stage(until=1200, objectives=turns),),
-        optimization=Optimization(
-            num_steps=1200, learning_rate=4e-4, muon_learning_rate=4e-4, warmup_steps=20, ema_decay=0.99
-        ),
-        monitors=MonitorConfig(validate_every=0, sample_every=200),
-        sampling=Sampling(num_inference_steps=4),
-        world_videos=1200,
-        compile=False,
-    )
-
-
-def distill_tiny() -> Experiment:
-    """A student at its smallest, of a model that was made by `tiny`: it shows in a minute that the parts fit."""
-    turns = tuple(
-        replace(objective, distillation=DistillationConfig(student_steps=2))
-        for stage in tiny().curriculum
-        for objective in stage.objectives
-    )
-    return replace(
-        tiny(),
-        curriculum=(Stage(until=4, objectives=turns),),
-        student=StudentConfig(teacher_steps=4),
-        sampling=Sampling(num_inference_steps=2),
-        monitors=MonitorConfig(validate_every=0, sample_every=4, sample_videos=2, sample_frames=20),
-    )
-
-
 RECIPES = {
     "distill": distill,
+    "distill-videos": distill_videos,
     "distill-tiny": distill_tiny,
     "default": default,
     "finetune": finetune,
