@@ -9,6 +9,7 @@ from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
+import tiny_pipeline
 import torch
 from safetensors.torch import save_file
 from torch import nn
@@ -158,6 +159,14 @@ def test_weights_that_were_not_stored_are_refused_not_left_random(
     stand_in_for_the_pipeline(monkeypatch, lambda path, **options: pipeline)
     with pytest.raises(CheckpointError, match="lacks 1 weights, such as bias"):
         load_pipeline(checkpoint)
+
+
+def test_weights_of_another_kind_of_memory_are_refused_not_left_out(tmp_path: Path) -> None:
+    tiny_pipeline.pipeline(memory="slots", memory_size=3).save_pretrained(tmp_path)
+    config = tmp_path / "transformer" / "config.json"
+    config.write_text(json.dumps({**json.loads(config.read_text()), "memory": "recurrent", "memory_size": None}))
+    with pytest.raises(CheckpointError, match=r"holds 14 weights .* has not, such as blocks\.0\.memory\.initial; use the"):
+        load_pipeline(tmp_path)
 
 
 def test_a_tensor_tied_to_a_stored_one_is_not_missing() -> None:

@@ -46,15 +46,22 @@ def missing_tensors(model: nn.Module, stored: set[str]) -> list[str]:
 
 
 def _check_complete(folder: Path, model: nn.Module) -> None:
-    """Refuse what `from_pretrained` only warns of: weights that were not stored and are random now.
+    """Refuse what `from_pretrained` only warns of: weights that were not stored and are random now, and stored ones left out.
 
     Other libraries rename weights as they load them, so only our own models can be held to their names.
     """
     if not type(model).__module__.startswith("malt."):
         return
-    missing = missing_tensors(model, tensor_names(folder))
+    stored = tensor_names(folder)
+    missing = missing_tensors(model, stored)
     if missing:
         raise CheckpointError(f"{folder} lacks {len(missing)} weights, such as {missing[0]}; copy it again, whole")
+    foreign = sorted(stored - model.state_dict().keys())
+    if foreign:
+        raise CheckpointError(
+            f"{folder} holds {len(foreign)} weights that a model of its config.json has not, such as {foreign[0]}; "
+            "use the config.json they were saved with"
+        )
 
 
 def _cannot_load(path: Path, error: Exception) -> str:
