@@ -64,6 +64,17 @@ def recalled_without_context(session: Session) -> None:
     session.recall(NAME, with_context=False)
 
 
+def recalled_without_any_picture(session: Session) -> None:
+    """The memory of A behind no picture, as where a film begins: what the memory alone says of the scene."""
+    session.recall(NAME, with_context=False)
+    _cut(session)
+
+
+def nothing_without_any_picture(session: Session) -> None:
+    """The memory of B behind no picture."""
+    _cut(session)
+
+
 def recalled_and_forgotten(session: Session) -> None:
     """The same, but it is then forgotten."""
     session.recall(NAME, with_context=False)
@@ -76,6 +87,8 @@ WAYS: tuple[Callable[[Session], None], ...] = (
     recalled_under_another_prompt,
     recalled_as_it_was_under_another_prompt,
     recalled_without_context,
+    recalled_without_any_picture,
+    nothing_without_any_picture,
     recalled_and_forgotten,
 )
 
@@ -102,6 +115,13 @@ def measure(pipe: MaltPipeline, videos: int) -> dict[str, Any]:
         means = {name: round(float(torch.cat(parts).float().mean()), 3) for name, parts in shares.items()}
         found[way.__name__] = say(way.__name__, {**means, "shapes_of_a": wilson(sum(shapes), len(shapes))})
     return {"videos": videos, "kept_bytes": max(held), "ways": found}
+
+
+def _cut(session: Session) -> None:
+    """Let the next segment see nothing of the one before."""
+    now = session.state.now
+    here = replace(now, progress=replace(now.progress, tail=None))
+    session.state = replace(session.state, snapshots=(*session.state.snapshots[:-1], here))
 
 
 def _part(session: Session, num_frames: int) -> Part:

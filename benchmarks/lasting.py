@@ -1,11 +1,14 @@
 """Do a model's memories last as long as its videos? Identity and scenery by length, recall by hidden time, and `A | B | A`.
 
     python benchmarks/lasting.py [--checkpoint DIR] [--videos 16] [--frames 4096] [--device cuda] [--json FILE]
+    python benchmarks/lasting.py --memory archive=0 num_pooled=8 --set memory_guidance_scale=1.5
 
+The second asks what the same weights do with another memory or with other settings of the pipeline.
 Videos of a batch are made together, and looked at block by block while they are made, so that their length takes no room.
 """
 
 import argparse
+import json
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -24,6 +27,8 @@ from malt.evaluation.result import summarise
 from malt.pipelines.loading import load_pipeline
 from malt.pipelines.malt import MaltPipeline
 from malt.sessions.session import Session
+from malt.sessions.snapshots import Snapshot
+from malt.worlds.base import World
 from malt.worlds.passage.captions import Caption, describe
 from malt.worlds.passage.inventory import read_ground
 from malt.worlds.passage.scenes import PLACES, WALLS, sample_scenes
@@ -84,10 +89,10 @@ class _Watched:
         return {name: wilson(round(sum(kept)), len(kept)) for name, kept in self._identity.by_name().items()}
 
 
-def recall(model: EvaluatedModel, per_span: int) -> dict:
+def recall(model: EvaluatedModel, per_span: int, world: World = LONG_WORLD) -> dict:
     """Share of shapes that come out the same after so many hidden frames, by use of the memory."""
-    oracle = oracle_of(LONG_WORLD, "recall")
-    found = summarise([Recall(world=LONG_WORLD, per_bin=per_span).run(model, seed=0)])
+    oracle = oracle_of(world, "recall")
+    found = summarise([Recall(world=world, per_bin=per_span).run(model, seed=0)])
     names = [span.name for span in oracle.spans]
     by_hidden = {
         curve["line"]: {
@@ -99,13 +104,16 @@ def recall(model: EvaluatedModel, per_span: int) -> dict:
     return {"chance": oracle.chance, "by_hidden_frames": by_hidden, "notes": found["notes"]}
 
 
-def there_and_back(pipe: MaltPipeline, videos: int, each: int) -> dict:
+def there_and_back(pipe: MaltPipeline, videos: int, each: int, cut: bool) -> dict:
     """`A | B | A`, each for so many frames: A names no scenery, B another than A showed. Is A's background back?
+
+    The picture goes on over a change of prompt, and with it the scenery. After a cut it does not: what B shows is then what B
+    names, and A's scenery can come from the memory alone.
 
     Pixels are medians over the last half of each part. By chance is what the background of another video's A keeps. Where B
     goes on in A's background there is nothing to bring back, so pixels that B did change are counted by themselves.
     """
-    pictures = [_visit(pipe, n, each) for n in range(videos)]
+    pictures = [_visit(pipe, n, each, cut) for n in range(videos)]
     grounds = [read_ground((first + 1) / 2) < len(PLACES) for first, _, _ in pictures]
     back = [_alike(first, last)[ground] for (first, _, last), ground in zip(pictures, grounds, strict=True)]
     between = [_alike(first, other)[ground] for (first, other, _), ground in zip(pictures, grounds, strict=True)]
@@ -121,6 +129,7 @@ def there_and_back(pipe: MaltPipeline, videos: int, each: int) -> dict:
     return {
         "videos": videos,
         "frames_each": each,
+        "cut": cut,
         "background_back": _mean(back),
         "background_of_a_in_b": _mean(between),
         "background_back_where_b_changed_it": _pooled(gone),
@@ -130,7 +139,7 @@ def there_and_back(pipe: MaltPipeline, videos: int, each: int) -> dict:
     }
 
 
-def _visit(pipe: MaltPipeline, n: int, each: int) -> tuple[Tensor, Tensor, Tensor]:
+def _visit(pipe: MaltPipeline, n: int, each: int, cut: bool) -> tuple[Tensor, Tensor, Tensor]:
     """What stays where it is in A, in B and in A again."""
     there, other = _captions(n)
     session = Session.begin(pipe, there.text, seed=n)
@@ -138,10 +147,20 @@ def _visit(pipe: MaltPipeline, n: int, each: int) -> tuple[Tensor, Tensor, Tenso
     ground = read_ground((first + 1) / 2).flatten()
     place, wall = (int(ground[ground >= 0].mode().values) if (ground >= 0).any() else 0), tuple(WALLS)[n % len(WALLS)]
     elsewhere = tuple(PLACES)[(place + 1) % len(PLACES)]
-    session.set_prompt(replace(other, place=elsewhere, wall=wall).text)
+    _say(session, replace(other, place=elsewhere, wall=wall).text, cut)
     between = _part(session, each)
-    session.set_prompt(there.text)
+    _say(session, there.text, cut)
     return first, between, _part(session, each)
+
+
+def _say(session: Session, prompt: str, cut: bool) -> None:
+    """A new prompt; after a cut the memory turns to it as ever, and the next segment sees nothing of the one before."""
+    session.set_prompt(prompt)
+    if cut:
+        now, rollout = session.state.now, session.pipe.rollout(prompt, **session.state.settings)
+        progress = replace(rollout.rebuild_memory(now.progress), tail=None)
+        here = Snapshot(progress, prompt=prompt)
+        session.state = replace(session.state, snapshots=(*session.state.snapshots[:-1], here))
 
 
 def _captions(n: int) -> tuple[Caption, Caption]:
@@ -178,21 +197,49 @@ def _pooled(parts: list[Tensor]) -> float | None:
     return float(pixels.float().mean()) if len(pixels) else None
 
 
+def with_settings(
+    pipe: MaltPipeline, kind: str | None, memory: dict[str, Any], settings: dict[str, Any]
+) -> MaltPipeline:
+    """The same weights with another memory that has none of its own, and other settings of the pipeline."""
+    if kind or memory:
+        own = pipe.transformer
+        kept = {} if kind else own.config.memory_config or {}
+        other = {**own.config, "memory": kind or own.config.memory, "memory_config": {**kept, **memory}}
+        pipe.register_modules(transformer=type(own).from_config(other))
+        pipe.transformer.load_state_dict(own.state_dict())
+        pipe.transformer.eval()
+    pipe.register_to_config(**settings)
+    return pipe
+
+
+def _setting(text: str) -> tuple[str, Any]:
+    """NAME=VALUE."""
+    name, _, value = text.partition("=")
+    return name, json.loads(value)
+
+
 def main() -> None:
     """Measure and write the figures."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--checkpoint", type=Path)
+    parser.add_argument("--kind", help="of memory, one without weights of its own")
+    parser.add_argument(
+        "--memory", type=_setting, nargs="+", default=[], metavar="NAME=VALUE", help="of its memory_config"
+    )
+    parser.add_argument("--set", type=_setting, nargs="+", default=[], metavar="NAME=VALUE", help="of the pipeline")
     parser.add_argument("--videos", type=int, default=16)
     parser.add_argument("--frames", type=int, default=4096)
     parser.add_argument("--batch", type=int, default=16, help="videos made at once")
     parser.add_argument("--captions", nargs="+", choices=("nothing", "some", "everything"), default=["nothing"])
     parser.add_argument("--per-span", type=int, default=16, help="occlusions for each span of hidden frames")
     parser.add_argument("--each", type=int, default=128, help="frames of A, of B and of A again")
+    parser.add_argument("--cut", action="store_true", help="the picture does not go on from A to B and from B to A")
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--json", type=Path, default=Path("docs/results/lasting.json"))
     options = parser.parse_args()
-    pipe = load_pipeline(options.checkpoint).to(options.device)
+    pipe = with_settings(load_pipeline(options.checkpoint), options.kind, dict(options.memory), dict(options.set))
+    pipe = pipe.to(options.device)
     model, figures = evaluated_model_of(pipe), dict[str, Any]()
     with timed(figures, "seconds"):
         if "identity" in options.parts:
@@ -202,7 +249,7 @@ def main() -> None:
         if "recall" in options.parts:
             figures["recall"] = say("recall", recall(model, options.per_span))
         if "aba" in options.parts:
-            figures["A | B | A"] = say("A | B | A", there_and_back(pipe, options.videos, options.each))
+            figures["A | B | A"] = say("A | B | A", there_and_back(pipe, options.videos, options.each, options.cut))
     write(options.json, figures)
 
 
