@@ -202,12 +202,12 @@ def with_settings(
 ) -> MaltPipeline:
     """The same weights with another memory that has none of its own, and other settings of the pipeline."""
     if kind or memory:
-        own = pipe.transformer
+        own: Any = pipe.transformer
         kept = {} if kind else own.config.memory_config or {}
         other = {**own.config, "memory": kind or own.config.memory, "memory_config": {**kept, **memory}}
-        pipe.register_modules(transformer=type(own).from_config(other))
-        pipe.transformer.load_state_dict(own.state_dict())
-        pipe.transformer.eval()
+        transformer = type(own).from_config(other).eval()
+        transformer.load_state_dict(own.state_dict())
+        pipe.register_modules(transformer=transformer)
     pipe.register_to_config(**settings)
     return pipe
 

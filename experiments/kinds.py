@@ -110,7 +110,12 @@ def _trained(name: str, memory: str, settings: dict[str, Setting]) -> Experiment
         default(),
         transformer=TransformerSize(memory=memory, memory_config=settings or None),
         optimization=Optimization(
-            num_steps=steps, learning_rate=7e-4, muon_learning_rate=7e-4, warmup_steps=10, decay_from=0.3, ema_decay=0.95
+            num_steps=steps,
+            learning_rate=7e-4,
+            muon_learning_rate=7e-4,
+            warmup_steps=10,
+            decay_from=0.3,
+            ema_decay=0.95,
         ),
         curriculum=(Stage(until=steps, objectives=(OFTEN, with_segments(OFTEN, 22))),),
         world_videos=300,

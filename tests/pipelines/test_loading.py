@@ -9,11 +9,11 @@ from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
-import tiny_pipeline
 import torch
 from safetensors.torch import save_file
 from torch import nn
 
+import tiny_pipeline
 from malt.errors import CheckpointError
 from malt.pipelines.checkpoint_check import COMPONENTS, MODELS, check_checkpoint
 from malt.pipelines.loading import load_pipeline, missing_tensors
@@ -165,7 +165,9 @@ def test_weights_of_another_kind_of_memory_are_refused_not_left_out(tmp_path: Pa
     tiny_pipeline.pipeline(memory="slots", memory_size=3).save_pretrained(tmp_path)
     config = tmp_path / "transformer" / "config.json"
     config.write_text(json.dumps({**json.loads(config.read_text()), "memory": "recurrent", "memory_size": None}))
-    with pytest.raises(CheckpointError, match=r"holds 14 weights .* has not, such as blocks\.0\.memory\.initial; use the"):
+    with pytest.raises(
+        CheckpointError, match=r"holds 14 weights .* has not, such as blocks\.0\.memory\.initial; use the"
+    ):
         load_pipeline(tmp_path)
 
 
