@@ -59,6 +59,7 @@ class ComfyUI:
     nodes: dict[str, Any] = field(default_factory=dict)
     progress: list[tuple[float, float, Any]] = field(default_factory=list)
     stop_after: int | None = None
+    asked: int = 0
     freed: int = 0
 
     def set_progress(self, value: float, max_value: float, preview_image: Any) -> None:
@@ -66,7 +67,8 @@ class ComfyUI:
         self.progress.append((value, max_value, preview_image))
 
     def stop_if_told(self) -> None:
-        """Raise where the stop button was pressed."""
+        """Raise where the stop button was pressed; keep how often that was asked."""
+        self.asked += 1
         if self.stop_after == len(self.progress):
             raise Stopped
 
@@ -129,7 +131,8 @@ def load(folder: Path, patch: pytest.MonkeyPatch) -> ComfyUI:
 def prepare(folder: Path, patch: pytest.MonkeyPatch) -> ComfyUI:
     """Put the stand-in where the pack looks for ComfyUI."""
     host = ComfyUI(folder)
-    kinds = {name.title(): slots(name) for name in ("INT", "FLOAT", "STRING", "COMBO", "IMAGE")}
+    names = ("INT", "FLOAT", "STRING", "COMBO", "IMAGE", "MODEL", "LATENT", "CONDITIONING")
+    kinds = {name.title(): slots(name) for name in names}
     io = SimpleNamespace(
         Custom=slots, Schema=SimpleNamespace, ComfyNode=type("ComfyNode", (), {}), NodeOutput=NodeOutput, **kinds
     )

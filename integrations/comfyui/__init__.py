@@ -5,6 +5,7 @@ from importlib.util import find_spec
 from comfy_api.latest import ComfyExtension, io
 
 from .model_nodes import ApplyMaltMemory, LoadMalt, LoadMaltMemory
+from .native_nodes import ApplyMaltMemoryToModel, RememberMaltSegment
 from .prompt_node import MaltPromptOverTime
 from .session_nodes import BeginMaltSession, BranchMaltSession, RewindMaltSession, SetMaltPrompt, StreamMaltSegments
 from .storage_nodes import LoadMaltSession, SaveMaltSession
@@ -13,6 +14,8 @@ NODES = [
     LoadMalt,
     LoadMaltMemory,
     ApplyMaltMemory,
+    ApplyMaltMemoryToModel,
+    RememberMaltSegment,
     MaltPromptOverTime,
     BeginMaltSession,
     StreamMaltSegments,

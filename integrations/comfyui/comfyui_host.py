@@ -55,15 +55,19 @@ def place(parts: Iterable[object]) -> torch.device:
     return device
 
 
-def show(segment: Segment, made: int, wanted: int) -> None:
-    """Move the node's progress bar on and show the segment's last frame.
+def stop_if_told() -> None:
+    """Give up what is being made where the stop button was pressed.
 
     Raises:
-        InterruptProcessingException: of ComfyUI, when its stop button was pressed.
+        InterruptProcessingException: of ComfyUI.
     """
+    model_management.throw_exception_if_processing_interrupted()
+
+
+def show(segment: Segment, made: int, wanted: int) -> None:
+    """Move the node's progress bar on and show the segment's last frame."""
     last = Image.fromarray(to_pixels(segment.frames[0, -1:])[0])
     ComfyAPISync().execution.set_progress(made, wanted, preview_image=last)
-    model_management.throw_exception_if_processing_interrupted()
 
 
 def to_images(frames: Tensor) -> Tensor:

@@ -133,10 +133,11 @@ class StreamMaltSegments(io.ComfyNode):
         """
         import torch
 
-        from .comfyui_host import show, to_images
+        from .comfyui_host import show, stop_if_told, to_images
 
         _check_size(session, before)
         going, policy, segment = session.go_on(), _policy(session, driver), None
+        going.hear(stop_if_told)
         images = [] if before is None else [before]
         for n in range(segments):
             segment = going.advance(None if policy is None else policy(segment, going.frames_ahead)[0])

@@ -134,6 +134,16 @@ def test_the_stop_button_ends_a_stream_and_harms_no_session(host: ComfyUI, pipe:
     assert torch.equal(stream(host, past)[1], stream(host, begin(host, pipe))[1])
 
 
+def test_the_stop_button_is_heard_between_denoising_steps(host: ComfyUI, pipe: Any) -> None:
+    past, host.asked = begin(host, pipe, steps=3), 0
+    stream(host, past, segments=2)
+    assert host.asked == 2 * 3
+    host.stop_after, host.asked, shown = len(host.progress), 0, len(host.progress)
+    with pytest.raises(Stopped):
+        stream(host, past, segments=2)
+    assert (host.asked, len(host.progress)) == (1, shown)
+
+
 def test_a_video_begins_with_given_images(host: ComfyUI, pipe: Any) -> None:
     images = tiny_pipeline.video(SEGMENT + 4).movedim(1, -1) / 2 + 0.5
     session = begin(host, pipe, images=images)
@@ -278,6 +288,8 @@ def test_every_example_workflow_runs(
     def small(folder: str) -> Any:
         return acting if Path(folder).name == "drive" else pipe
 
+    if name == "memory_on_a_model":
+        pytest.skip("its nodes need ComfyUI's own models: see test_comfyui_native.py")
     monkeypatch.setattr("malt.pipelines.loading.load_pipeline", small)
     host.run("SaveMaltSession", session=begin(host, pipe), name="prompts")
     flow = workflows()[name]

@@ -113,13 +113,24 @@ def read_adapter(folder: str | Path) -> AdapterDescription:
         raise CheckpointError(f"{file} is damaged; copy the adapter again, whole") from error
 
 
+def check_files(folder: str | Path) -> None:
+    """Refuse a folder that is no whole adapter.
+
+    Raises:
+        CheckpointError: for such a folder.
+    """
+    described = read_adapter(folder)
+    for name in (WEIGHTS, LORA) if described.adapter.get("lora_rank") else (WEIGHTS,):
+        read_tensors(Path(folder), name)
+
+
 def load_weights(folder: str | Path, adapter: MemoryAdapter) -> None:
     """Read an adapter's weights into it.
 
     Raises:
         CheckpointError: where the file is missing, pickled, damaged or of other sizes.
     """
-    tensors = _read_tensors(Path(folder), WEIGHTS)
+    tensors = read_tensors(Path(folder), WEIGHTS)
     expected = adapter.state_dict()
     wrong = list(expected.keys() ^ tensors.keys())
     wrong += [name for name in expected.keys() & tensors.keys() if expected[name].shape != tensors[name].shape]
@@ -138,7 +149,7 @@ def load_lora(folder: str | Path, base: Any) -> None:
     """
     from peft import get_peft_model_state_dict, set_peft_model_state_dict
 
-    tensors = _read_tensors(Path(folder), LORA)
+    tensors = read_tensors(Path(folder), LORA)
     expected = get_peft_model_state_dict(base, adapter_name=NAME)
     if {n: t.shape for n, t in expected.items()} != {n: t.shape for n, t in tensors.items()}:
         raise CheckpointError(f"{Path(folder) / LORA} does not fit its {DESCRIPTION}; copy both again")
@@ -155,7 +166,12 @@ def check_base(description: AdapterDescription, base: Any) -> None:
         logger.warning(remark)
 
 
-def _read_tensors(folder: Path, name: str) -> dict[str, Tensor]:
+def read_tensors(folder: Path, name: str) -> dict[str, Tensor]:
+    """The weights in one of an adapter's files, `WEIGHTS` or `LORA`.
+
+    Raises:
+        CheckpointError: where the file is missing, pickled or damaged.
+    """
     file = folder / name
     if not file.is_file():
         pickled = sorted(other.name for other in folder.iterdir() if other.suffix in PICKLED)

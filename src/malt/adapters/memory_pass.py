@@ -5,7 +5,7 @@ bound to the pass, which hands the block its layer's memory inside the rotary ar
 the base stay what they were, and without a pass the base does what it always did.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -88,8 +88,21 @@ class MemoryPass:
             yield partial(self._run, self.begun - 1, block)
 
     def _run(self, number: int, block: nn.Module, *given: Any, **named: Any) -> Any:
+        def call(attended: AttendedMemory | None) -> Any:
+            carried = {name: _carrying(x, attended) for name, x in named.items()}
+            return block(*(_carrying(x, attended) for x in given), **carried)
+
+        return self.around(number, given[0] if given else named["hidden_states"], call)
+
+    def around(self, number: int, like: Tensor, call: Callable[[AttendedMemory | None], Any]) -> Any:
+        """What a block gives with its memory read, and written where this pass writes.
+
+        Args:
+            number: of the block.
+            like: the tokens that it is given.
+            call: runs it, and lets its self-attention see what is remembered beside these tokens; None for nothing.
+        """
         layer, state = self.layers[number], self.memory[number]
-        like = given[0] if given else named["hidden_states"]
         known = self.cache[number].memory if self.cache is not None else None
         found = layer.context(state, self.conditions) if self._is_read(number) and known is None else None
         if layer.added is not None:
@@ -97,9 +110,7 @@ class MemoryPass:
             known = self._added(number, layer.added, found) if found is not None else known
         else:
             attended = self._attended(number, found, known, like)
-        made = block(
-            *(_carrying(x, attended) for x in given), **{name: _carrying(x, attended) for name, x in named.items()}
-        )
+        made = call(attended)
         tokens, *others = made if isinstance(made, tuple) else (made,)
         tokens = layer.read(tokens, state, self.conditions, known)
         if self.update_memory:

@@ -1,6 +1,6 @@
 """Makes the segments of a session: the next one, and once more, exactly, those that were made."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 from jaxtyping import Float
@@ -9,6 +9,7 @@ from torch import Tensor
 from malt.codecs.device import execution_device
 from malt.errors import UsageError
 from malt.rollouts.base import Rollout, Segment
+from malt.rollouts.malt import MaltRollout
 from malt.sessions.kept_memories import edit_all, is_cut_off
 from malt.sessions.pipeline import SessionPipeline
 from malt.sessions.session_state import SessionState, build
@@ -16,10 +17,14 @@ from malt.sessions.snapshots import Snapshot
 
 
 class SegmentMaker:
-    """Goes from one snapshot of a session's state to the next; the rollout of the last prompt is kept ready."""
+    """Goes from one snapshot of a session's state to the next; the rollout of the last prompt is kept ready.
+
+    on_step: called behind every denoising step; what it raises gives the segment up.
+    """
 
     def __init__(self, pipe: SessionPipeline) -> None:
         self._pipe = pipe
+        self.on_step: Callable[[], None] | None = None
         self._ready: tuple[str, Rollout] | None = None
 
     def make(
@@ -62,13 +67,23 @@ class SegmentMaker:
 
     def take(self, prompt: str, rollout: Rollout) -> None:
         """Keep a rollout ready that was made for a prompt already."""
-        self._ready = prompt, rollout
+        self._ready = prompt, self._heard(rollout)
 
     def rollout(self, state: SessionState, prompt: str) -> Rollout:
         """The way in which a prompt becomes video."""
         if self._ready is None or self._ready[0] != prompt:
-            self._ready = prompt, build(state.rollout, self._pipe.rollout(prompt, **state.settings))
+            self.take(prompt, build(state.rollout, self._pipe.rollout(prompt, **state.settings)))
+        assert self._ready is not None
         return self._ready[1]
+
+    def _heard(self, rollout: Rollout) -> Rollout:
+        """The same rollout, between whose denoising steps `on_step` is called."""
+        return replace(rollout, on_step_end=self._end_step) if isinstance(rollout, MaltRollout) else rollout
+
+    def _end_step(self, index: int, timestep: Tensor, latents: Tensor) -> Tensor:
+        if self.on_step is not None:
+            self.on_step()
+        return latents
 
     def _again(self, state: SessionState, here: Snapshot) -> tuple[Segment, Snapshot]:
         """The segment that once followed `here`."""

@@ -5,7 +5,7 @@ number of sessions share it.
 """
 
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Unpack
@@ -83,6 +83,10 @@ class Session:
         session._maker.take(prompts.at(0), built)  # a prompt is not encoded twice
         return session
 
+    def hear(self, on_step: Callable[[], None] | None) -> None:
+        """Call this behind every denoising step; what it raises gives the segment up, and the session stands where it stood."""
+        self._maker.on_step = on_step
+
     @property
     def num_frames(self) -> int:
         """How many frames have been made so far, given ones included."""
@@ -152,8 +156,7 @@ class Session:
         """
         segment = None
         while num_frames is None or self.num_frames < num_frames:
-            actions = None if driver is None else driver(segment, self.frames_ahead)[0]
-            segment = self.advance(actions)
+            segment = self.advance(None if driver is None else driver(segment, self.frames_ahead)[0])
             yield segment
 
     def prefill(
@@ -167,7 +170,7 @@ class Session:
         return self.prefill_pieces([(frames, actions)])
 
     def prefill_pieces(self, pieces: Iterable[tuple[Tensor, Tensor | None]]) -> Iterator[Segment]:
-        """What `absorb` does, for frames and actions that come piece by piece, each cut where a segment ends."""
+        """What `prefill` does, for frames and actions that come piece by piece, each cut where a segment ends."""
         if self.num_frames:
             raise UsageError(f"{self.num_frames} frames have been made; give first frames to a session that has none")
         progress, prompt = self.state.now.progress, self.state.prompts.at(0)

@@ -1,0 +1,172 @@
+"""A MODEL of ComfyUI that remembers: what it holds, what that does in a step, and how a segment gets into it."""
+
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+
+import torch
+from comfy import model_management
+from comfy.patcher_extension import WrappersMP
+from torch import Tensor
+
+from malt.adapters.adapter import MemoryAdapter
+from malt.adapters.memory_pass import MemoryPass
+from malt.errors import UsageError
+from malt.memory.protocol import Conditions, Layout
+from malt.memory.state import Memory, in_half, join, move
+
+from .wan_attention import ComfyUIWan, with_blocks
+
+KEY = "malt"  # of what is malt's on a MODEL
+
+
+@dataclass(frozen=True)
+class NativeMemory:
+    """What a MODEL remembers, a value: a MODEL that remembers something else is another MODEL.
+
+    memory: of the videos whose segments were finished; None before the first. tail: their last latents (b, c, s, h, w), as the
+    network sees them, on the CPU. index: how many segments there were.
+    """
+
+    adapter: MemoryAdapter
+    context_noise: float
+    memory: Memory | None = None
+    tail: Tensor | None = None
+    index: int = 0
+
+    def before(self, latents: Tensor) -> Tensor:
+        """The latents that a segment sees before its own, for all passes of guidance; the same in every step."""
+        count = self.adapter.config.context_frames
+        if self.tail is None or not count:
+            return latents[:, :, :0]
+        known = self.tail[:, :, -count:]
+        noise = torch.randn(known.shape, generator=torch.Generator().manual_seed(self.index))
+        known = (1 - self.context_noise) * known + self.context_noise * noise
+        return known.repeat(len(latents) // len(known), 1, 1, 1, 1).to(latents)
+
+    def memories(self, latents: Tensor, layout: Layout) -> Memory:
+        """What is remembered, for all passes of guidance, where the network computes."""
+        if self.memory is None:
+            return in_half(self.adapter.empty(len(latents), layout, latents.float()))
+        times = len(latents) // len(self.memory[0].valid)
+        return move(join([self.memory] * times), latents.device)
+
+    def check(self, latents: Tensor) -> None:
+        """Refuse latents that are no next segment of these videos.
+
+        Raises:
+            UsageError: there are more or fewer frames or videos, or they are of another size.
+        """
+        count, frames = self.adapter.config.segment_frames, latents.shape[2]
+        if frames != count:
+            raise UsageError(
+                f"this memory works in segments of {count} latent frames, not {frames}; "
+                f"give the sampler an empty video of length {_length(count)}"
+            )
+        if self.tail is None:
+            return
+        videos, *_, height, width = self.tail.shape
+        if latents.shape[3:] != (height, width) or len(latents) % videos:
+            raise UsageError(
+                f"the segments before are {videos} of {width}x{height} latents, this is {len(latents)} of "
+                f"{latents.shape[4]}x{latents.shape[3]}; keep batch and size, or begin with the MODEL of Apply Memory to MODEL"
+            )
+
+
+def segment_length(model: Any) -> int:
+    """The `length` of an empty latent video for a segment of a MODEL that `attach` gave."""
+    return _length(model.get_attachment(KEY).adapter.config.segment_frames)
+
+
+def attach(model: Any, remembered: NativeMemory) -> Any:
+    """Another MODEL with the same weights, which remembers this."""
+    model = model.clone()
+    model.remove_wrappers_with_key(WrappersMP.DIFFUSION_MODEL, KEY)
+    model.add_wrapper_with_key(WrappersMP.DIFFUSION_MODEL, KEY, partial(_denoise, remembered))
+    model.set_attachments(KEY, remembered)
+    return model
+
+
+def remember(model: Any, segment: Tensor, caption: Tensor) -> Any:
+    """Another MODEL, which remembers a finished segment too.
+
+    Args:
+        model: one that `attach` gave.
+        segment: latents (b, c, s, h, w) as ComfyUI's samplers give them.
+        caption: states (1 or b, n, e) of the text encoder.
+
+    Raises:
+        UsageError: the MODEL has no memory, or the latents are no next segment.
+    """
+    remembered = model.get_attachment(KEY)
+    if not isinstance(remembered, NativeMemory):
+        raise UsageError("this MODEL has no memory; put Apply Memory to MODEL before it")
+    remembered.check(segment)
+    model_management.load_models_gpu([model], model.memory_required(segment.shape))
+    latents = model.model.process_latent_in(segment.to(model.load_device))
+    made: list[Memory] = []
+    options = model.model_options["transformer_options"]
+    write = {WrappersMP.DIFFUSION_MODEL: {KEY: [partial(_write, remembered, made)]}}
+    model.model.apply_model(
+        latents,
+        latents.new_zeros(len(latents)),
+        c_crossattn=caption.expand(len(latents), -1, -1),
+        transformer_options={**options, "wrappers": write},
+    )
+    memory = move(in_half(made[0]), torch.device("cpu"))
+    return attach(model, replace(remembered, memory=memory, tail=latents.cpu(), index=remembered.index + 1))
+
+
+def _denoise(
+    remembered: NativeMemory,
+    run_network: Any,
+    latents: Tensor,
+    timestep: Tensor,
+    context: Tensor,
+    *images: Any,
+    **more: Any,
+) -> Tensor:
+    """A step of a sampler: the network's velocity of a segment, which sees the memory and the latents before it."""
+    remembered.check(latents)
+    before = remembered.before(latents)
+    count = before.shape[2]
+    if count:
+        levels = timestep.reshape(len(latents), -1).expand(-1, latents.shape[2])
+        known = levels.new_full((len(latents), count), 1000 * remembered.context_noise)
+        latents, timestep = torch.cat([before, latents], dim=2), torch.cat([known, levels], dim=1)
+    run = _pass(remembered, run_network.class_obj, latents, context, count, update_memory=False)
+    return _through(run, run_network, latents, timestep, context, *images, **more)[:, :, count:]
+
+
+def _write(
+    remembered: NativeMemory, made: list[Memory], run_network: Any, latents: Tensor, *given: Any, **more: Any
+) -> Tensor:
+    """The pass without noise behind a segment; what is remembered after it is put into `made`."""
+    timestep, context, *images = given
+    run = _pass(remembered, run_network.class_obj, latents, context, 0, update_memory=True)
+    velocity = _through(run, run_network, latents, timestep, context, *images, **more)
+    made.append(tuple(result.state for result in run.finished()))
+    return velocity
+
+
+def _pass(
+    remembered: NativeMemory, base: Any, latents: Tensor, context: Tensor, count: int, *, update_memory: bool
+) -> MemoryPass:
+    _, rows, columns = base.patch_size
+    layout = Layout(latents.shape[2], -(-latents.shape[3] // rows), -(-latents.shape[4] // columns), count)
+    conditions = Conditions(layout, context, context.any(dim=-1))  # padding is zeros
+    memory = remembered.memories(latents, layout)
+    adapter = remembered.adapter.to(latents.device)
+    return MemoryPass(base, adapter, ComfyUIWan(), memory, conditions, None, update_memory)
+
+
+def _length(latent_frames: int) -> int:
+    """Frames that Wan's autoencoder makes of so many latents that nothing precedes."""
+    return 4 * latent_frames - 3
+
+
+def _through(run: MemoryPass, run_network: Any, *given: Any, **more: Any) -> Tensor:
+    """The network's own forward, whose blocks are handed to the pass."""
+    *tensors, options = given
+    velocity: Tensor = run_network(*tensors, with_blocks(options, run), **more)
+    return velocity
