@@ -12,6 +12,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
+import pytest
+from huggingface_hub import constants
+
 REVISION = "a" * 40
 Repository = dict[str, bytes]
 
@@ -23,11 +26,15 @@ def oid(file: bytes) -> str:
 
 @dataclass
 class Hub:
-    """What was uploaded, by repository and name, and how often a commit was made; `forbidden` refuses every writer."""
+    """What was uploaded, by repository and name, and how often a commit was made; `forbidden` refuses every writer.
+
+    created: what was said of each repository that was to be made.
+    """
 
     address: str = ""
     repositories: dict[str, Repository] = field(default_factory=dict)
     commits: list[str] = field(default_factory=list)
+    created: list[dict[str, Any]] = field(default_factory=list)
     forbidden: bool = False
 
     def commit(self, name: str, lines: list[dict[str, Any]]) -> None:
@@ -46,6 +53,7 @@ class Hub:
             return 403, {"error": "no"}
         if path == "/api/repos/create":
             wanted = json.loads(body)
+            self.created.append(wanted)
             name = "/".join(part for part in (wanted.get("organization"), wanted["name"]) if part)
             self.repositories.setdefault(name, {})
             return 200, {"url": f"{self.address}/{name}"}
@@ -77,6 +85,18 @@ class Hub:
             names = [{"rfilename": name} for name in self.repositories[about[1]]]
             return 200, {"id": about[1], "sha": REVISION, "siblings": names, "private": False, "tags": []}
         return 404, {"error": "EntryNotFound" if file and file[1] in self.repositories else "RepoNotFound"}
+
+
+@contextmanager
+def reached(patch: pytest.MonkeyPatch) -> Iterator[Hub]:
+    """A hub that the real client takes for the one there is."""
+    with hub() as running:
+        template = running.address + "/{repo_id}/resolve/{revision}/{filename}"
+        patch.setattr(constants, "ENDPOINT", running.address)
+        patch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
+        patch.setattr(constants, "HF_HUB_OFFLINE", False)
+        patch.setenv("HF_TOKEN", "hf_stand_in")
+        yield running
 
 
 @contextmanager

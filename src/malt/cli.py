@@ -31,6 +31,7 @@ VERBS = {
     "distill": "train a model of few steps from one of many, which stays as it is",
     "adapt": "train a memory for a pretrained video model, which stays as it is",
     "export": "write the model of a training run that is not finished yet",
+    "push": "upload a model or an adapter to the Hugging Face hub",
     "evaluate": "measure how well long videos hold up, in figures and on a page",
     "world": "look at a synthetic world",
 }

@@ -4,12 +4,14 @@ from pathlib import Path
 
 from huggingface_hub import CommitOperationAdd, HfApi
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, OfflineModeIsEnabled
+from huggingface_hub.utils._validators import validate_repo_id
 
 from malt.errors import MaltError, UsageError
 from malt.hub.model_card import FILE, HERE
 from malt.hub.unreachable import UNREACHABLE, reason
 
-INDEXES = ("model_index.json", "adapter.json")  # what says that a folder is a pipeline, or an adapter
+# What says that a folder is a pipeline, an adapter, or one for a base of two transformers.
+INDEXES = ("model_index.json", "adapter.json", "transformer/adapter.json")
 WEIGHTS_AND_SETTINGS = {".jinja", ".json", ".md", ".model", ".py", ".safetensors", ".txt"}
 PICTURES = {".gif", ".jpg", ".mp4", ".png", ".webm", ".webp"}  # for the card
 
@@ -37,10 +39,11 @@ def publish(
         Where it can be seen.
 
     Raises:
-        UsageError: the folder holds no pipeline and no adapter, or things that do not belong on the hub.
+        UsageError: the folder holds no pipeline and no adapter, or things that do not belong on the hub, or the name is none.
         MaltError: the hub could not be reached, or refused; what went wrong, and what to do.
     """
-    files = _files(folder)
+    check_name(repo_id)
+    files = published_files(folder)
     api = HfApi(token=token)
     try:
         repo_id = api.create_repo(repo_id, private=private, exist_ok=True).repo_id
@@ -50,10 +53,6 @@ def publish(
         commit = api.create_commit(
             repo_id, operations, commit_message=commit_message or f"Upload {folder.name}", create_pr=create_pr
         )
-    except HFValidationError as error:
-        raise UsageError(
-            f"the hub takes no repository called {repo_id!r}; give a name such as somebody/walks"
-        ) from error
     except OfflineModeIsEnabled as error:
         raise MaltError(
             "the hub is switched off here (HF_HUB_OFFLINE); unset that, or upload the folder later"
@@ -65,14 +64,33 @@ def publish(
     return str(commit.pr_url or commit.repo_url)
 
 
-def _files(folder: Path) -> dict[str, Path]:
+def check_name(repo_id: str) -> None:
+    """Refuse what no repository can be called.
+
+    Raises:
+        UsageError: for such a name.
+    """
+    try:
+        validate_repo_id(repo_id)
+    except HFValidationError as error:
+        raise UsageError(
+            f"the hub takes no repository called {repo_id!r}; give a name such as somebody/walks"
+        ) from error
+
+
+def holds_model(folder: Path) -> bool:
+    """Whether a folder says that it is a pipeline or an adapter."""
+    return any((folder / index).is_file() for index in INDEXES)
+
+
+def published_files(folder: Path) -> dict[str, Path]:
     """What is to be uploaded, by its name there.
 
     Raises:
         UsageError: the folder is none of ours, or holds a file of a kind that a model does not need.
     """
-    if not any((folder / index).is_file() for index in INDEXES):
-        raise UsageError(f"{folder} holds no pipeline and no adapter; give a folder with {' or '.join(INDEXES)}")
+    if not holds_model(folder):
+        raise UsageError(f"{folder} holds no pipeline and no adapter; give a folder with {' or '.join(INDEXES[:2])}")
     files = {path.relative_to(folder).as_posix(): path for path in sorted(folder.rglob("*")) if path.is_file()}
     files = {name: path for name, path in files.items() if not name.startswith(".")}
     odd = [name for name, path in files.items() if path.suffix not in WEIGHTS_AND_SETTINGS | PICTURES]
