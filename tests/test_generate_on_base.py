@@ -55,15 +55,21 @@ def test_a_base_makes_a_video_that_is_resumed_branched_and_rewound(
     assert said(capsys, "rewind", whole, "--to", 33)[0] == 0
     assert main(["inspect", str(whole)]) == 0
     assert "model      wan (" in capsys.readouterr().out
+    code, line = said(capsys, "inspect", whole, "--picture", tmp_path / "picture.png")
+    assert code == 2 and line.endswith("do not say where they look; --picture is for malt's own models")
 
 
-def test_an_adapter_alone_says_which_base_it_goes_with(
-    adapter: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_an_adapter_for_a_base_in_a_folder_says_which_and_goes_on_with_it(
+    base: Path, adapter: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "walk.mp4"
-    assert (
-        said(capsys, "generate", PROMPT, "--adapter", adapter, "--frames", 13, "--out", out, "--device", "cpu")[0] == 0
+    arguments = [PROMPT, "--adapter", adapter, "--frames", 13, "--out", out, "--device", "cpu"]
+    code, line = said(capsys, "generate", *arguments)
+    assert (code, line) == (
+        2,
+        "malt: the adapter was made for the base wan, which lies in a folder; say where, with --base",
     )
+    assert said(capsys, "generate", *arguments, "--base", base)[0] == 0
     assert said(capsys, "resume", out, "--frames", 21)[0] == 0
     assert count_frames(out, 16) == 21
 
@@ -122,6 +128,18 @@ def test_a_base_of_an_unknown_family_is_refused_and_the_known_ones_listed(
     code, line = said(capsys, "generate", PROMPT, "--base", other, "--out", tmp_path / "walk.mp4")
     assert code == 2
     assert line.startswith("malt: malt does not know how a AudioLDM2Pipeline makes video; it knows WanPipeline, ")
+
+
+def test_a_base_whose_autoencoder_has_no_codec_is_refused_before_it_is_loaded(
+    base: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = tmp_path / "other"
+    shutil.copytree(base, other)
+    config = other / "vae" / "config.json"
+    config.write_text(config.read_text().replace("AutoencoderKLWan", "AutoencoderDC"))
+    code, line = said(capsys, "generate", PROMPT, "--base", other, "--out", tmp_path / "walk.mp4")
+    assert code == 2
+    assert "is a AutoencoderDC, for which there is no codec; give a base with one of AutoencoderMalt, " in line
 
 
 @pytest.mark.parametrize(

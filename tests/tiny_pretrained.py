@@ -13,6 +13,7 @@ from diffusers import (
     FlowMatchEulerDiscreteScheduler,
     HunyuanVideoPipeline,
     LTXPipeline,
+    SkyReelsV2DiffusionForcingPipeline,
     UniPCMultistepScheduler,
     WanPipeline,
 )
@@ -20,6 +21,7 @@ from diffusers.models import (
     CogVideoXTransformer3DModel,
     HunyuanVideoTransformer3DModel,
     LTXVideoTransformer3DModel,
+    SkyReelsV2Transformer3DModel,
     WanTransformer3DModel,
 )
 from transformers import (
@@ -47,8 +49,8 @@ def t5(kind: type[T5EncoderModel | UMT5EncoderModel] = T5EncoderModel) -> Any:
     return tiny.randomised(kind(config).eval())
 
 
-def wan(folder: Path, **settings: Any) -> Path:
-    """Wan 2.1's pipeline, with latents 4x in time and in space."""
+def wan_autoencoder() -> AutoencoderKLWan:
+    """Latents 4x in time and in space."""
     autoencoder = AutoencoderKLWan(
         base_dim=4,
         z_dim=4,
@@ -57,16 +59,38 @@ def wan(folder: Path, **settings: Any) -> Path:
         temperal_downsample=[True, True],
         latents_mean=[0.1, -0.2, 0.0, 0.3],
         latents_std=[0.5, 1.0, 2.0, 1.5],
+        scale_factor_spatial=4,
     )
-    return _saved(
+    return tiny.randomised(autoencoder.eval())
+
+
+def wan(folder: Path, **settings: Any) -> Path:
+    """Wan 2.1's pipeline."""
+    return saved(
         WanPipeline(
             tokenizer=TOKENIZER,
             text_encoder=t5(UMT5EncoderModel),
-            vae=tiny.randomised(autoencoder.eval()),
+            vae=wan_autoencoder(),
             transformer=WanTransformer3DModel(
                 in_channels=4, out_channels=4, text_dim=8, freq_dim=16, ffn_dim=16, **HEADS | settings
             ),
             scheduler=UniPCMultistepScheduler(prediction_type="flow_prediction", use_flow_sigmas=True),
+        ),
+        folder,
+    )
+
+
+def skyreels(folder: Path) -> Path:
+    """SkyReels-V2's pipeline of diffusion forcing, whose transformer is told the frame rate."""
+    return saved(
+        SkyReelsV2DiffusionForcingPipeline(
+            tokenizer=TOKENIZER,
+            text_encoder=t5(UMT5EncoderModel),
+            vae=wan_autoencoder(),
+            transformer=SkyReelsV2Transformer3DModel(
+                in_channels=4, out_channels=4, text_dim=8, freq_dim=16, ffn_dim=16, inject_sample_info=True, **HEADS
+            ),
+            scheduler=UniPCMultistepScheduler(prediction_type="flow_prediction", use_flow_sigmas=True, flow_shift=8.0),
         ),
         folder,
     )
@@ -88,7 +112,7 @@ def ltx(folder: Path) -> Path:
         upsample_residual=(False,) * 2,
         upsample_factor=(1, 1),
     )
-    return _saved(
+    return saved(
         LTXPipeline(
             scheduler=FlowMatchEulerDiscreteScheduler(),
             vae=tiny.randomised(autoencoder.eval()),
@@ -113,7 +137,7 @@ def cogvideox(folder: Path) -> Path:
         up_block_types=("CogVideoXUpBlock3D",) * 2,
         temporal_compression_ratio=2,
     )
-    return _saved(
+    return saved(
         CogVideoXPipeline(
             tokenizer=TOKENIZER,
             text_encoder=t5(),
@@ -136,7 +160,7 @@ def hunyuan(folder: Path) -> Path:
     )
     width = {"hidden_size": 8, "intermediate_size": 8, "num_attention_heads": 2, "vocab_size": len(TOKENIZER)}
     clip = CLIPTextConfig(num_hidden_layers=1, eos_token_id=2, bos_token_id=1, pad_token_id=0, **width)
-    return _saved(
+    return saved(
         HunyuanVideoPipeline(
             text_encoder=tiny.randomised(LlamaModel(LlamaConfig(num_hidden_layers=3, **width)).eval()),
             tokenizer=TOKENIZER,
@@ -159,6 +183,6 @@ def hunyuan(folder: Path) -> Path:
     )
 
 
-def _saved(pipeline: Any, folder: Path) -> Path:
+def saved(pipeline: Any, folder: Path) -> Path:
     pipeline.save_pretrained(folder)
     return folder

@@ -14,6 +14,7 @@ from diffusers import (
     AutoencoderKLHunyuanVideo15,
     AutoencoderKLLTX2Video,
     AutoencoderKLLTXVideo,
+    AutoencoderKLMochi,
     AutoencoderKLWan,
     AutoencoderTiny,
 )
@@ -21,6 +22,7 @@ from torch import Tensor, nn
 
 from malt.codecs.base import Codec, most_latents
 from malt.codecs.cogvideox import CogVideoXCodec
+from malt.codecs.mochi import MochiCodec
 from malt.codecs.overlap import OverlapCodec
 from malt.codecs.registry import codec_of
 from malt.models.autoencoder import AutoencoderMalt
@@ -118,8 +120,17 @@ def hunyuan_15() -> AutoencoderKLHunyuanVideo15:
     return AutoencoderKLHunyuanVideo15(block_out_channels=(8,) * 5, latent_channels=2, layers_per_block=1)
 
 
+def mochi() -> AutoencoderKLMochi:
+    widths = {"encoder_block_out_channels": (32, 32), "decoder_block_out_channels": (32, 32), "latent_channels": 4}
+    layers = {"layers_per_block": (1, 1, 1), "temporal_expansions": (3,), "spatial_expansions": (2,)}
+    statistics = {"latents_mean": (0.1, -0.2, 0.0, 0.3), "latents_std": (0.5, 1.0, 2.0, 1.5)}
+    return AutoencoderKLMochi(
+        **widths | layers | statistics, add_attention_block=(False, True, True), scaling_factor=0.7
+    )
+
+
 EXACT = [malt, image, tiny, wan, wan_2_2, cogvideox]
-AUTOENCODERS = [*EXACT, ltx, ltx_noisy, ltx_2, hunyuan, hunyuan_15]
+AUTOENCODERS = [*EXACT, ltx, ltx_noisy, ltx_2, hunyuan, hunyuan_15, mochi]
 
 
 @pytest.fixture(params=AUTOENCODERS, ids=lambda build: build.__name__)
@@ -344,6 +355,35 @@ def test_frames_fill_as_many_latents_as_come_in_pairs(frames: int, first: bool, 
 )
 def test_frames_fill_as_many_latents_as_a_causal_codec_makes_of_them(frames: int, first: bool, most: int) -> None:
     assert most_latents(codec_of(wan()), frames, first) == most
+
+
+def test_mochi_gives_what_the_library_gives_and_leaves_its_autoencoder_what_it_was() -> None:
+    module, codec = randomised(mochi), codec_of(randomised(mochi))
+    video = video_of(codec, batch=2)
+    latents, _ = codec.encode(video)
+    frames, _ = codec.decode(latents)
+    mean, std = (torch.tensor(x)[:, None, None, None] for x in (module.config.latents_mean, module.config.latents_std))
+    with torch.no_grad():
+        whole = module.encode(video.transpose(1, 2)).latent_dist.mode()
+        torch.testing.assert_close(latents.transpose(1, 2), (whole - mean) / std * 0.7, rtol=0, atol=1e-5)
+        decoded = module.decode(whole).sample
+        torch.testing.assert_close(frames.transpose(1, 2), decoded.clamp(-1, 1), rtol=0, atol=1e-5)
+        codec_of(module)
+        assert torch.equal(module.decode(whole).sample, decoded)
+
+
+def test_mochi_is_decoded_bit_for_bit_whatever_the_segments_and_from_the_latents_alone() -> None:
+    codec = codec_of(randomised(mochi))
+    assert isinstance(codec, MochiCodec)
+    latents = torch.randn(1, codec.reach + 6, 4, 4, 4)
+    whole, after = codec.decode(latents)
+    kept = rested = None
+    for index, piece in enumerate(latents.split((1, 3, *[1] * (codec.reach + 2)), dim=1)):
+        frames, kept = codec.decode(piece, kept)
+        again, rested = codec.decode(piece, rested if rested is None or index % 5 else rested.at_rest())
+        assert torch.equal(frames, again) and torch.equal(frames, whole[:, : frames.shape[1]])
+        whole = whole[:, frames.shape[1] :]
+    assert rested is not None and rested.latents.shape[1] == codec.reach == after.latents.shape[1]
 
 
 @pytest.mark.parametrize("build", [ltx, ltx_noisy, ltx_2, hunyuan, hunyuan_15])

@@ -1,5 +1,6 @@
 """A pipeline's folder says what it is, loads by diffusers alone, and goes to the hub whole or not at all."""
 
+import json
 import os
 import re
 import shlex
@@ -22,6 +23,7 @@ from malt.adapters import add_memory, read_adapter, save_adapter
 from malt.cli import main
 from malt.commands.generate import GenerateCommand
 from malt.errors import CheckpointError, MaltError, UsageError
+from malt.hub.base_names import public_name
 from malt.hub.fetching import fetch
 from malt.hub.model_card import HERE, adapter_card, pipeline_card, write_card
 from malt.hub.publishing import publish
@@ -208,6 +210,43 @@ def test_an_adapter_goes_to_the_hub_with_the_name_of_its_base(hub: Hub, tmp_path
     folder = fetch("somebody/memory", cache_dir=tmp_path / "cache")
     assert read_adapter(folder).base.name == "somebody/base"
     add_memory(TINY_BASES["wan"].base(), folder)
+
+
+def test_an_adapter_says_nothing_of_where_its_base_lay(hub: Hub, tmp_path: Path) -> None:
+    adapted = TINY_BASES["wan"].adapted(memory="slots", memory_size=4, lora_rank=2)
+    save_adapter(adapted, tmp_path / "adapter", str(tmp_path / "bases" / "wan"))
+    assert all(str(tmp_path).encode() not in path.read_bytes() for path in (tmp_path / "adapter").iterdir())
+    described = json.loads((tmp_path / "adapter" / "adapter.json").read_text())
+    assert described["base"]["name"] == "wan"
+    described["base"]["name"] = str(tmp_path / "bases" / "wan")  # as earlier versions wrote it
+    (tmp_path / "adapter" / "adapter.json").write_text(json.dumps(described))
+    publish(tmp_path / "adapter", "somebody/memory")
+    uploaded = hub.repositories["somebody/memory"]
+    assert json.loads(uploaded["adapter.json"])["base"]["name"] == "wan"
+    assert all(str(tmp_path).encode() not in content for content in uploaded.values())
+
+
+def test_a_pipeline_says_nothing_of_where_it_lay(hub: Hub, folder: Path, tmp_path: Path) -> None:
+    MaltPipeline.from_pretrained(folder).save_pretrained(tmp_path / "again")
+    publish(tmp_path / "again", "somebody/walks")
+    uploaded = hub.repositories["somebody/walks"]
+    assert all(str(tmp_path).encode() not in content for content in uploaded.values())
+
+
+@pytest.mark.parametrize(
+    ("place", "name"),
+    [
+        ("/home/me/bases/wan/transformer", "wan"),
+        ("/home/me/bases/wan/", "wan"),
+        (
+            "~/.cache/huggingface/hub/models--Wan-AI--Wan2.1-T2V-1.3B-Diffusers/snapshots/0f",
+            "Wan-AI/Wan2.1-T2V-1.3B-Diffusers",
+        ),
+        ("Wan-AI/Wan2.1-T2V-1.3B-Diffusers", "Wan-AI/Wan2.1-T2V-1.3B-Diffusers"),
+    ],
+)
+def test_strangers_know_a_base_by_its_name(place: str, name: str) -> None:
+    assert public_name(place) == name
 
 
 def test_the_card_of_an_adapter_for_a_folder_tells_nothing_of_its_place(tmp_path: Path) -> None:

@@ -9,13 +9,14 @@ from diffusers import DiffusionPipeline
 from torch import Tensor
 
 import tiny_pretrained
+import tiny_pretrained_behind
 from malt.errors import UsageError
 from malt.pipelines.adapted import AdaptedPipeline
 from malt.pipelines.adapted_loading import load_adapted
 from malt.sessions.session import Session
 
 RED = "a red circle passes behind a wall"
-BASES = [tiny_pretrained.wan, tiny_pretrained.ltx, tiny_pretrained.cogvideox]
+BASES = [tiny_pretrained.wan, tiny_pretrained.ltx, tiny_pretrained.cogvideox, tiny_pretrained_behind.mochi]
 MEMORY = {"memory": "hierarchical", "memory_size": 2, "segment_frames": 2, "context_frames": 0}
 
 

@@ -56,7 +56,7 @@ def test_a_base_that_was_told_fewer_tokens_says_so_in_its_index(wan: Path, tmp_p
     assert given.shape[1] == 20
     torch.testing.assert_close(CaptionEncoder(folder)([RED]).states, given, rtol=1e-5, atol=1e-5)
     torch.testing.assert_close(
-        load_adapted(folder, dtype=torch.float32).parts.encode([RED], None, 1)[0].states, given, rtol=1e-5, atol=1e-5
+        load_adapted(folder, dtype=torch.float32).parts.encode([RED], None)[0].states, given, rtol=1e-5, atol=1e-5
     )
     assert identify_text(folder).digest != identify_text(wan).digest
     for wrong in (0, "20", True):

@@ -1,44 +1,23 @@
 """Laws of a base that goes on from an image: its own pipeline's clip from that image, and from each last frame on."""
 
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from diffusers import WanImageToVideoPipeline, WanTransformer3DModel
 from PIL import Image
 from torch import Tensor
-from transformers import CLIPImageProcessor, CLIPVisionConfig, CLIPVisionModel
 
-import tiny_base_pipelines as tiny
 from malt.errors import UsageError
 from malt.pipelines.adapted import AdaptedPipeline
 from malt.pipelines.bases.wan_image_parts import WanImageParts
 from malt.rollouts.registry import build_rollout
 from malt.sessions.session import Session
 from tiny_base_pipelines import PROMPT, SIDE, USE
-from tiny_bases import TINY_BASES, wan_sizes
+from tiny_image_bases import base
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (SIDE, SIDE, 3), dtype=np.uint8)
-
-
-def clip_model() -> CLIPVisionModel:
-    torch.manual_seed(3)
-    sizes = {"hidden_size": 8, "intermediate_size": 8, "num_hidden_layers": 2, "num_attention_heads": 2}
-    return CLIPVisionModel(CLIPVisionConfig(image_size=32, patch_size=16, **sizes)).eval()
-
-
-def base(kind: str) -> WanImageToVideoPipeline:
-    parts: dict[str, Any] = {"tokenizer": tiny.tokenizer(), "text_encoder": tiny.umt5(), "vae": tiny.wan_vae()}
-    parts["scheduler"] = tiny.unipc()
-    if kind == "5B":
-        return WanImageToVideoPipeline(transformer=TINY_BASES["wan"].base(), expand_timesteps=True, **parts)
-    if kind == "2.2":
-        torch.manual_seed(0)
-        return WanImageToVideoPipeline(transformer=WanTransformer3DModel(**wan_sizes(in_channels=36)).eval(), **parts)
-    parts |= {"image_encoder": clip_model(), "image_processor": CLIPImageProcessor(size=32, crop_size=32)}
-    return WanImageToVideoPipeline(transformer=TINY_BASES["wan-i2v"].base(), **parts)
 
 
 @pytest.fixture(params=["2.1", "2.2", "5B"])
@@ -82,5 +61,32 @@ def test_without_an_image_a_sentence_says_what_to_give(monkeypatch: pytest.Monke
         rollout.advance(rollout.begin(0))
     with pytest.raises(UsageError, match="goes on from an image does so in one way; leave the rollout full out"):
         build_rollout("full", rollout)
-    with pytest.raises(UsageError, match="a base that goes on from an image takes no memory; leave the adapter out"):
-        AdaptedPipeline(base("2.2"), {"memory": "slots"})
+
+
+@pytest.mark.parametrize("kind", ["2.1", "2.2"])
+def test_with_an_adapter_it_goes_on_from_its_last_frame_and_from_what_it_remembers(kind: str, tmp_path: Path) -> None:
+    torch.manual_seed(6)
+    settings = {"memory": "hierarchical", "memory_size": 2, "segment_frames": 2}
+    pipe = AdaptedPipeline(base(kind), settings, USE | {"guidance_scale": 4.0})
+    session = Session.begin(pipe, PROMPT, seed=1)
+    list(session.prefill(given()[0]))
+    first, second = session.advance(), session.advance()
+    assert first.frames.shape[1] == 8 and second.memory_bytes > 0
+    session.save(tmp_path / "session")
+    third = session.advance().frames
+    assert torch.equal(Session.load(tmp_path / "session", pipe).advance().frames, third)
+    session.rewind(session.num_frames - third.shape[1])
+    session.set_prompt("blue square")
+    assert not torch.equal(session.advance().frames, third)
+
+
+def test_a_memory_of_what_an_image_became_changes_the_next_segment_and_nothing_else_does() -> None:
+    pipe = AdaptedPipeline(base("2.1"), {"memory": "hierarchical", "memory_size": 2, "segment_frames": 2}, USE)
+    rollout = pipe.rollout(PROMPT)
+    ((_, state),) = rollout.prefill(rollout.begin(3), given())
+    _, after = rollout.advance(state)
+    remembered, _ = rollout.advance(after)
+    emptied, _ = rollout.advance(replace(after, memory=state.memory))
+    again, _ = rollout.advance(after)
+    assert torch.equal(remembered.latents, again.latents)
+    assert not torch.equal(remembered.latents, emptied.latents)

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from malt.adapters.offloading import is_offloaded
 from malt.errors import UsageError
+from malt.hub.base_names import public_name
 
 SAMPLED = 16  # values of each weight
 NOT_ITS_OWN = {"quantization_config"}
@@ -18,7 +19,11 @@ NOT_ITS_OWN = {"quantization_config"}
 
 @dataclass(frozen=True, kw_only=True)
 class BaseIdentity:
-    """name: a folder or an identifier of the hub. weights_sample: None where weights are quantised, sharded, offloaded."""
+    """What is known of a base.
+
+    name: an identifier of the hub, or the last part of a folder. weights_sample: None where weights are quantised, sharded,
+    offloaded.
+    """
 
     name: str
     class_name: str
@@ -56,7 +61,7 @@ def identity_of(base: nn.Module, name: str | None = None) -> BaseIdentity:
     config = _config(base)
     text = json.dumps(config, sort_keys=True).encode()
     return BaseIdentity(
-        name=name or str(getattr(base, "config", {}).get("_name_or_path") or type(base).__name__),
+        name=public_name(name or str(getattr(base, "config", {}).get("_name_or_path") or type(base).__name__)),
         class_name=type(base).__name__.removeprefix("FSDP"),
         config=config,
         config_sha256=hashlib.sha256(text).hexdigest(),

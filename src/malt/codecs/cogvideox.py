@@ -1,7 +1,7 @@
 """CogVideoX's causal video autoencoder as a codec, streamed exactly in the library's own batches of two latent frames."""
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from functools import cache, cached_property
 
 import torch
@@ -13,10 +13,11 @@ from torch import Tensor
 from malt.codecs.base import check_frame_size
 from malt.codecs.device import compute_device
 from malt.codecs.latent_history import Entries, LatentHistory, finite_reach
+from malt.codecs.nested_cache import flat, nested
 from malt.codecs.normalization import LatentNormalization
 
 PAIR = 2  # latent frames that the library converts at once, as its group norms see both
-UNREAD = {"conv_y", "conv_b"}  # kernels of one moment, for which the library keeps what nobody reads
+UNREAD = frozenset({"conv_y", "conv_b"})  # kernels of one moment, for which the library keeps what nobody reads
 
 
 class CogVideoXCodec:
@@ -106,35 +107,14 @@ def _in_batches(
     inputs: Tensor, size: int, network: Callable[..., tuple[Tensor, Mapping[str, object]]], behind: Entries | None
 ) -> tuple[Tensor, Entries]:
     """What an encoder or decoder makes of (b, c, t, h, w), `size` moments at a time and one more in the first."""
-    carried: Mapping[str, object] | None = None if behind is None else _nested(behind)
+    carried: Mapping[str, object] | None = None if behind is None else nested(behind)
     head = min(size + inputs.shape[2] % size, inputs.shape[2])
     batches = [inputs[:, :, :head], *inputs[:, :, head:].split(size, dim=2)]
     outputs = []
     for batch in (batch for batch in batches if batch.shape[2]):
         output, carried = network(batch, conv_cache=carried)
         outputs.append(output)
-    return torch.cat(outputs, dim=2), tuple(_flat(carried or {}))
-
-
-def _flat(carried: Mapping[str, object], path: str = "") -> Iterator[Tensor | str]:
-    """The library's cache, a dictionary of dictionaries, as the name and the value of each entry."""
-    for name, value in carried.items():
-        if isinstance(value, Mapping):
-            yield from _flat(value, f"{path}{name}/")
-        elif isinstance(value, Tensor) and name not in UNREAD:
-            yield from (path + name, value)
-
-
-def _nested(entries: Entries) -> dict[str, object]:
-    """The inverse of `_flat`."""
-    carried: dict[str, object] = {}
-    for path, value in zip(entries[::2], entries[1::2], strict=True):
-        *parents, name = str(path).split("/")
-        inner = carried
-        for parent in parents:
-            inner = inner.setdefault(parent, {})  # type: ignore[assignment]
-        inner[name] = value
-    return carried
+    return torch.cat(outputs, dim=2), tuple(flat(carried or {}, UNREAD))
 
 
 @cache

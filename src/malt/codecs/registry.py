@@ -17,6 +17,7 @@ CODECS = {
     "AutoencoderKLLTX2Video": "malt.codecs.ltx.LTXCodec",
     "AutoencoderKLHunyuanVideo": "malt.codecs.hunyuan.HunyuanCodec",
     "AutoencoderKLHunyuanVideo15": "malt.codecs.hunyuan.HunyuanCodec",
+    "AutoencoderKLMochi": "malt.codecs.mochi.MochiCodec",
 }
 
 

@@ -166,9 +166,10 @@ class EncodeCommand:
         """Store the captions of these videos as the base's text encoders give them; returns what tells these from others."""
         from malt.data.shard_writer import compare_encoding
         from malt.data.text_fingerprint import identify_text
+        from malt.hub.base_names import public_name
         from malt.precision import choose_precision
 
-        text = identify_text(folder, self.base)
+        text = identify_text(folder, public_name(self.base))
         compare_encoding(self.out, {"text_encoder": text.digest, "size": [*size], "fps": fps})
         encode_captions(
             folder,

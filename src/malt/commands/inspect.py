@@ -12,6 +12,7 @@ from malt.commands.kept_session import VideoNotes, load_session_of, notes_of, re
 from malt.commands.model_options import ModelOptions
 from malt.commands.option import Positional
 from malt.commands.signals import interruptible
+from malt.errors import UsageError
 
 if TYPE_CHECKING:
     from malt.sessions.storage import SessionIndex
@@ -44,8 +45,10 @@ class InspectCommand(ModelOptions):
     def _draw(self, picture: Path) -> None:
         from malt.media.output_path import check_output
         from malt.sessions.attention_picture import draw
-        from malt.sessions.attention_probe import watch_memory
+        from malt.sessions.attention_probe import NO_SHARES, watch_memory
 
+        if notes_of(read_session_of(self.video)).keys() & {"base", "adapter"}:
+            raise UsageError(NO_SHARES)
         check_count("--segments", self.segments)
         check_output(picture, overwrite=self.overwrite, endings=[".png"])
         session = load_session_of(self.video, self)

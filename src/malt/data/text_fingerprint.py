@@ -30,7 +30,9 @@ def identify_text(folder: Path, base: str | None = None) -> TextIdentity:
     Raises:
         CheckpointError: there are none, or a file of theirs is damaged.
     """
-    parts = sorted(path for path in folder.iterdir() if path.name.startswith(("text_encoder", "tokenizer")))
+    parts = sorted(
+        path for path in folder.iterdir() if path.name.startswith(("text_encoder", "tokenizer", "connectors"))
+    )
     if not parts:
         raise CheckpointError(f"{folder} lacks its text encoder; copy the base again, whole")
     digest = hashlib.sha256()

@@ -8,6 +8,8 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from malt.errors import UsageError
+
 
 class CaptionArguments(TypedDict):
     """A caption as a `VideoModel` takes it, by name."""
@@ -50,6 +52,16 @@ class Caption:
     def repeat(self, count: int) -> "Caption":
         """The conditions of `count` such batches, one behind the other."""
         return self.map(lambda tensor: tensor.repeat(count, *[1] * (tensor.ndim - 1)))
+
+    def repeat_each(self, count: int) -> "Caption":
+        """The conditions of `count` videos of each, side by side.
+
+        Raises:
+            UsageError: there are to be none.
+        """
+        if count < 1:
+            raise UsageError(f"asked for {count} videos per prompt; give at least 1")
+        return self.map(lambda tensor: tensor.repeat_interleave(count, dim=0))
 
     @staticmethod
     def join(captions: Sequence["Caption"]) -> "Caption":

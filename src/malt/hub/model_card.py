@@ -1,14 +1,13 @@
 """Model cards: the README.md beside a pipeline or an adapter, which says what it is, of what licence, and how to use it."""
 
-import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from malt.hub.base_names import is_on_hub
 from malt.media.files import write_whole
 
 FILE = "README.md"
 HERE = "THIS-REPOSITORY"  # stands for the name of one until the card is published
-REPOSITORY = re.compile(r"[\w.-]+/[\w.-]+")
 TAGS = ("malt", "video-generation")
 NO_LICENCE = (
     "None is stated: without one, others may not use it. Add a line such as `license: apache-2.0` to this file's head."
@@ -95,7 +94,7 @@ def adapter_card(
     title: str, base: str, facts: Mapping[str, object], *, licence: str | None = None, prompt: str = "a red bus passes"
 ) -> str:
     """The card of an adapter of `base`, a repository's name or a folder; the rest as in `pipeline_card`."""
-    on_hub = REPOSITORY.fullmatch(base) is not None and not Path(base).exists()
+    on_hub = is_on_hub(base)
     base = base if on_hub else Path(base).name  # a folder's place says nothing to others
     about = {"library_name": "diffusers", "pipeline_tag": "text-to-video", "license": licence}
     head = _head(about | ({"base_model": base, "base_model_relation": "adapter"} if on_hub else {}), TAGS)

@@ -1,5 +1,6 @@
 """Puts the folder of a pipeline or an adapter on the Hugging Face hub, in one commit: whole, and without pickles."""
 
+import json
 from pathlib import Path
 
 from huggingface_hub import CommitOperationAdd, HfApi
@@ -7,12 +8,14 @@ from huggingface_hub.errors import HfHubHTTPError, HFValidationError, OfflineMod
 from huggingface_hub.utils._validators import validate_repo_id
 
 from malt.errors import MaltError, UsageError
+from malt.hub.base_names import public_name
 from malt.hub.model_card import FILE, HERE
 from malt.hub.unreachable import UNREACHABLE, reason
 
 # What says that a folder is a pipeline, an adapter, or one for a base of two transformers.
 INDEXES = ("model_index.json", "adapter.json", "transformer/adapter.json")
 WEIGHTS_AND_SETTINGS = {".jinja", ".json", ".md", ".model", ".py", ".safetensors", ".txt"}
+SETTINGS = {*INDEXES, "config.json"}
 PICTURES = {".gif", ".jpg", ".mp4", ".png", ".webm", ".webp"}  # for the card
 
 
@@ -102,8 +105,16 @@ def published_files(folder: Path) -> dict[str, Path]:
 
 
 def _content(path: Path, repo_id: str) -> bytes | Path:
-    """A file as it is to be there; the card names the repository."""
-    return path.read_text(encoding="utf-8").replace(HERE, repo_id).encode() if path.name == FILE else path
+    """A file as it is to be there: the card names the repository, and settings do not say where on this machine they lay."""
+    if path.name == FILE:
+        return path.read_text(encoding="utf-8").replace(HERE, repo_id).encode()
+    if path.name not in SETTINGS:
+        return path
+    said = json.loads(path.read_text(encoding="utf-8"))
+    said.pop("_name_or_path", None)
+    if path.name == "adapter.json":
+        said["base"]["name"] = public_name(said["base"]["name"])
+    return (json.dumps(said, indent=2) + "\n").encode()
 
 
 def _refused(repo_id: str, error: HfHubHTTPError) -> str:

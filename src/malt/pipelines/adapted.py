@@ -65,8 +65,6 @@ class AdaptedPipeline(VideoPipeline):
         self.vae, self.text_encoder = base.vae, base.text_encoder
         self._codec = codec_of(base.vae)
         self.is_adapted = adapter is not None
-        if self.is_adapted and self.parts.goes_on_from_frame:
-            raise UsageError("a base that goes on from an image takes no memory; leave the adapter out")
         self.experts = adapt(base, self._window() if adapter is None else adapter)
         first, *second = self.experts
         self.transformer = TwoExperts(first, second[0], boundary_of(base)) if second else first
@@ -139,8 +137,8 @@ class AdaptedPipeline(VideoPipeline):
         return torch.device(self.base.device)
 
     def remarks(self, prompt: str) -> list[str]:
-        """Nothing: the base reads any text, as far as it reads."""
-        return []
+        """What the base's own pipeline would do and this does not; it reads any text, as far as it reads."""
+        return self.parts.remarks()
 
     def rollout(self, prompt: Prompt | None = None, **settings: Unpack[RolloutSettings]) -> MaltRollout:
         """The way in which these words become a video.
@@ -162,8 +160,9 @@ class AdaptedPipeline(VideoPipeline):
         guidance = self._guidance(scale, self._setting(settings, "memory_guidance_scale", 1.0))
         negatives = _negatives(settings.get("negative_prompt"), len(texts)) if guidance.heeds_text else None
         with torch.no_grad():
-            captions = self.parts.encode(texts, negatives, settings.get("num_videos_per_prompt", 1))
-        caption, uncaptioned = (self.parts.guided(each, scale) for each in captions)
+            captions = self.parts.encode(texts, negatives)
+        times = settings.get("num_videos_per_prompt", 1)
+        caption, uncaptioned = (self.parts.guided(each.repeat_each(times), scale) for each in captions)
         height, width = settings.get("height") or self.frame_size[0], settings.get("width") or self.frame_size[1]
         size = latent_size(height, width, self.codec, self.transformer)
         num_steps = self._setting(settings, "num_inference_steps", self.parts.num_steps)

@@ -8,8 +8,9 @@ from diffusers import DiffusionPipeline
 
 from malt.adapters.folder import AdapterDescription, read_adapter
 from malt.errors import CheckpointError, UsageError
+from malt.hub.base_names import is_on_hub
 from malt.pipelines.adapted import AdaptedPipeline
-from malt.pipelines.base_check import check_base_folder, components
+from malt.pipelines.base_check import check_base_folder, components, used_components
 from malt.pipelines.base_folder import base_folder, keep_text_length, read_settings
 from malt.pipelines.checkpoint_check import WHAT_LOADING_RAISES
 
@@ -21,7 +22,7 @@ def load_adapted(
 
     Args:
         base: a folder with the `model_index.json` of a pipeline of diffusers, or its identifier on the hub, as in
-            Wan-AI/Wan2.1-T2V-1.3B-Diffusers; None for the one that the adapter was made for.
+            Wan-AI/Wan2.1-T2V-1.3B-Diffusers; None for the one on the hub that the adapter was made for.
         adapter: a folder that `malt.adapters.save_adapter` wrote; None for a base that goes on without a memory.
         dtype: of the weights, but for those of the autoencoder, which are in single precision.
 
@@ -30,14 +31,21 @@ def load_adapted(
         CheckpointError: a folder is missing, incomplete, damaged or pickled, or the base cannot be fetched.
     """
     described = None if adapter is None else describe(adapter)
-    named = described.base.name if base is None and described is not None else base
-    if named is None:
-        raise UsageError("there is no base; give a folder with a pipeline of diffusers, or its name on the hub")
-    folder = whole_base(named)
+    folder = whole_base(_named(described) if base is None else base)
     check_base_folder(folder)
     pipe = _load(folder, dtype)
     keep_text_length(pipe, folder)
     return AdaptedPipeline(pipe, adapter, {} if described is None else described.settings, folder=folder)
+
+
+def _named(described: AdapterDescription | None) -> str:
+    """The base that an adapter was made for, where its name says where it is."""
+    if described is None:
+        raise UsageError("there is no base; give a folder with a pipeline of diffusers, or its name on the hub")
+    name = described.base.name
+    if not (is_on_hub(name) or Path(name).is_dir()):
+        raise UsageError(f"the adapter was made for the base {name}, which lies in a folder; say where, with --base")
+    return name
 
 
 def describe(adapter: Path | str) -> AdapterDescription:
@@ -58,11 +66,13 @@ def whole_base(base: Path | str) -> Path:
         CheckpointError: it cannot be fetched.
     """
     folder = base_folder(str(base), ())
-    return base_folder(str(base), [*components(read_settings(folder / "model_index.json"))])
+    return base_folder(str(base), used_components(read_settings(folder / "model_index.json")))
 
 
 def _load(folder: Path, dtype: torch.dtype) -> Any:
-    kept = {"local_files_only": True, "use_safetensors": True}
+    index = read_settings(folder / "model_index.json")
+    unused = dict.fromkeys({*components(index)}.difference(used_components(index)))
+    kept = {"local_files_only": True, "use_safetensors": True, **unused}
     try:
         return DiffusionPipeline.from_pretrained(folder, dtype={"default": dtype, "vae": torch.float32}, **kept)
     except WHAT_LOADING_RAISES as error:

@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 
 from malt.media.files import write_whole
-from malt.pipelines.base_check import components
+from malt.pipelines.base_check import used_components
 from malt.pipelines.checkpoint_check import read_json, weight_files
 
 NAMED_BY_HASH = re.compile(r"[0-9a-f]{64}")  # as the hub's cache calls a large file
@@ -21,7 +21,7 @@ def folder_sha256(folder: Path) -> str:
     """
     known = _read_known()
     before, digest = dict(known), hashlib.sha256()
-    for name in sorted(components(read_json(folder / "model_index.json"))):
+    for name in sorted(used_components(read_json(folder / "model_index.json"))):
         for file in sorted({*(folder / name).glob("*.json"), *weight_files(folder / name)}):
             digest.update(f"{name}/{file.name} {_file_sha256(file, known)}\n".encode())
     if known != before:

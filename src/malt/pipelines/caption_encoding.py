@@ -17,7 +17,7 @@ from malt.pipelines.bases.parts import BaseParts
 from malt.pipelines.bases.registry import known_pipeline, parts_of
 from malt.pipelines.checkpoint_check import WHAT_LOADING_RAISES
 
-TEXT = ("text_encoder", "tokenizer")  # what the names of parts begin with that encode a caption
+TEXT = ("text_encoder", "tokenizer", "connectors")  # what the names of parts begin with that encode a caption
 ALWAYS = ("scheduler", "guider")  # and of those without weights that a pipeline may ask
 
 
@@ -36,7 +36,7 @@ class CaptionEncoder:
     @torch.no_grad()
     def __call__(self, texts: Sequence[str]) -> Caption:
         """The captions as the base was trained with them, padded to its length."""
-        return Caption.join([self.parts.encode([text], None, 1)[0] for text in texts])
+        return Caption.join([self.parts.encode([text], None)[0] for text in texts])
 
 
 def base_parts(folder: Path, loaded: Sequence[str] = ALWAYS, dtype: torch.dtype = torch.float32) -> BaseParts:

@@ -15,11 +15,15 @@ from malt.rollouts.malt import MaltRollout
 
 # (frame (b, 1, 3, H, W), latent frames of the clip that begins with it) -> conditions by name, batch first
 FromFrame = Callable[[Tensor, int], Mapping[str, Tensor]]
+KNOWN = "known_latents"  # the condition that has a latent frame for each of the clip
 
 
 @dataclass(frozen=True, kw_only=True)
 class FromFrameRollout(MaltRollout):
     """Make clips that begin with the frame shown last, of which that frame is left out.
+
+    A memory sees what is left, told of the frame before it as the clip was; the clip's first latent frame is to it the last
+    of what it remembers.
 
     from_frame: what the base is conditioned on beside the caption, of a frame.
     """
@@ -36,6 +40,13 @@ class FromFrameRollout(MaltRollout):
             last = after.start - first
             yield segment, replace(after, shown=frames[:, last - 1 : last])
 
+    @torch.no_grad()
+    def rebuild_memory(self, state: RolloutState) -> RolloutState:
+        """As any other, told of the first frame of what is remembered again."""
+        if state.tail is None:
+            return state
+        return MaltRollout.rebuild_memory(self._told(None, state.tail), state)
+
     def _denoise(self, state: RolloutState, actions: Tensor | None) -> Tensor:
         """Latents of the next segment: those of a clip from the last frame, but for its first."""
         if state.shown is None:
@@ -45,13 +56,21 @@ class FromFrameRollout(MaltRollout):
         caption, uncaptioned = (_with(each, added) for each in (self.caption, self.uncaptioned))
         guided = self.guidance.prepare(state.memory, caption, uncaptioned)
         nothing = noise[:, :0], noise.new_zeros(len(noise), 0)
-        velocity = self.velocity(guided, actions, 0)
+        velocity = self.velocity(guided, actions, int(self.transformer.remembers))
         clip = sample_part(velocity, noise, self.scheduler, self.num_steps, nothing, on_step_end=self.on_step_end)
         return clip[:, 1:]
 
     def _finish(self, state: RolloutState, latents: Tensor, actions: Tensor | None) -> tuple[Segment, RolloutState]:
-        segment, after = super()._finish(state, latents, actions)
+        told = self._told(state.shown, latents) if self._is_due(state.index, latents) else self
+        segment, after = MaltRollout._finish(told, state, latents, actions)
         return segment, replace(after, shown=segment.frames[:, -1:])
+
+    def _told(self, shown: Tensor | None, latents: Tensor) -> "FromFrameRollout":
+        """The same, whose captions say of these latents what their clip was told of them; None where nothing was shown."""
+        frame = self.codec.decode(latents[:, :1])[0][:, :1] if shown is None else shown
+        added = dict(self.from_frame(frame.to(latents.device), 1 + self.transformer.segment_frames))
+        added |= {name: known[:, 1:] for name, known in added.items() if name == KNOWN}
+        return replace(self, caption=_with(self.caption, added))
 
 
 def _with(caption: Caption, added: Mapping[str, Tensor]) -> Caption:

@@ -19,6 +19,11 @@ from malt.models.positions import Rotation
 from malt.models.transformer import MaltTransformer3DModel
 from malt.sessions.session import Session
 
+NO_SHARES = (
+    "a pretrained base attends within its library's kernels, which do not say where they look; "
+    "--picture is for malt's own models"
+)
+
 
 @dataclass(frozen=True)
 class Attended:
@@ -42,7 +47,7 @@ def watch_memory(session: Session, num_segments: int) -> list[Attended]:
     """
     transformer = session.pipe.transformer
     if not isinstance(transformer, MaltTransformer3DModel):
-        raise UsageError("the attention of a pretrained base cannot be pictured; give a model of malt's own")
+        raise UsageError(NO_SHARES)
     if not any(isinstance(memory, ContextMemory) for memory in transformer.memory_modules()):
         raise UsageError("this model's memory takes no part in its attention; there is nothing to picture")
     if not session.num_segments:

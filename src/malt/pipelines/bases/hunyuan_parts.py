@@ -14,9 +14,9 @@ class HunyuanVideoParts(BaseParts):
 
     frame_rate = 24.0
 
-    def encode(self, prompts: list[str], negatives: list[str] | None, times: int) -> tuple[Caption, Caption]:
+    def encode(self, prompts: list[str], negatives: list[str] | None) -> tuple[Caption, Caption]:
         """The prompts alone."""
-        states, pooled, mask = self.pipe.encode_prompt(prompts, num_videos_per_prompt=times)
+        states, pooled, mask = self.pipe.encode_prompt(prompts)
         caption = plain_caption(states, mask, pooled_projections=pooled)
         return caption, caption
 

@@ -4,9 +4,13 @@ from typing import Any
 
 from malt.errors import UsageError
 from malt.pipelines.bases.cogvideox_parts import CogVideoXParts
+from malt.pipelines.bases.guided_parts import HunyuanVideo15Parts, MotifVideoParts
 from malt.pipelines.bases.hunyuan_parts import HunyuanVideoParts
+from malt.pipelines.bases.ltx2_parts import LTX2Parts
 from malt.pipelines.bases.ltx_parts import LTXParts
+from malt.pipelines.bases.mochi_parts import MochiParts
 from malt.pipelines.bases.parts import BaseParts
+from malt.pipelines.bases.sana_parts import SanaVideoParts
 from malt.pipelines.bases.wan_image_parts import WanImageParts
 from malt.pipelines.bases.wan_parts import SkyReelsParts, WanParts
 
@@ -20,6 +24,14 @@ PARTS: dict[str, type[BaseParts]] = {
     "LTXConditionPipeline": LTXParts,
     "CogVideoXPipeline": CogVideoXParts,
     "HunyuanVideoPipeline": HunyuanVideoParts,
+    "HunyuanVideo15Pipeline": HunyuanVideo15Parts,
+    "LTX2Pipeline": LTX2Parts,
+    "LTX2ImageToVideoPipeline": LTX2Parts,
+    "LTX2ConditionPipeline": LTX2Parts,
+    "MochiPipeline": MochiParts,
+    "MotifVideoPipeline": MotifVideoParts,
+    "SanaVideoPipeline": SanaVideoParts,
+    "SanaImageToVideoPipeline": SanaVideoParts,
 }
 
 

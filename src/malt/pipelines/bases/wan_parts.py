@@ -48,9 +48,9 @@ class SkyReelsParts(BaseParts):
         """Of a pipeline of diffusion forcing."""
         return "DiffusionForcing" in type(self.pipe).__name__
 
-    def encode(self, prompts: list[str], negatives: list[str] | None, times: int) -> tuple[Caption, Caption]:
+    def encode(self, prompts: list[str], negatives: list[str] | None) -> tuple[Caption, Caption]:
         """As Wan's, with the number by which the model knows 24 frames a second, where it wants it."""
-        captions = super().encode(prompts, negatives, times)
+        captions = super().encode(prompts, negatives)
         if not self.pipe.transformer.config.get("inject_sample_info"):
             return captions
         first, second = (self._with_rate(caption) for caption in captions)
