@@ -39,6 +39,14 @@ def test_a_session_is_saved_gone_on_with_and_rewound_bit_for_bit(tmp_path: Path,
     assert session.num_frames == pipe.codec.frames_of(8, first=True)
 
 
+def test_a_session_keeps_the_guidance_that_a_base_was_told(tmp_path: Path) -> None:
+    pipe = load_adapted(tiny_pretrained.hunyuan(tmp_path / "base"), dtype=torch.float32)
+    session = Session.begin(pipe, RED, height=32, width=32, num_inference_steps=1)
+    assert session.state.settings["guidance_scale"] == pipe.parts.guidance_scale == 6.0
+    caption = pipe.rollout(RED, **session.state.settings).caption
+    assert torch.equal(caption.added["guidance"], torch.tensor([6000.0]))
+
+
 def test_segments_that_part_a_pair_of_latents_are_refused_in_a_sentence(tmp_path: Path) -> None:
     base = DiffusionPipeline.from_pretrained(tiny_pretrained.cogvideox(tmp_path / "base"))
     with pytest.raises(

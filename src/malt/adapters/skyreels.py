@@ -15,7 +15,7 @@ class SkyReelsMemoryAttnProcessor(WanMemoryAttnProcessor, SkyReelsV2AttnProcesso
 
 
 class SkyReelsV2(Wan):
-    """As Wan, but for how noise levels and the frame rate are told."""
+    """As Wan, but for how noise levels and the frame rate, one for all videos, are told."""
 
     name = "skyreels-v2"
     takes = Wan.takes | {"fps"}
@@ -23,8 +23,12 @@ class SkyReelsV2(Wan):
 
     def call(self, base: Any, latents: Tensor, levels: Tensor, conditions: BaseConditions) -> Tensor:
         """A timestep a frame by diffusion forcing, where frames differ."""
-        settings: dict[str, Any] = {"fps": conditions.added["fps"]} if "fps" in conditions.added else {}
         uniform = is_uniform(levels)
+        settings: dict[str, Any] = {}
+        if (rate := conditions.added.get("fps")) is not None:
+            settings["fps"] = (
+                rate if uniform else rate[:1]
+            )  # where frames differ, the library adds it to one video only
         timestep = 1000 * (levels[:, 0] if uniform else levels)
         return self.run(base, latents, timestep, conditions, enable_diffusion_forcing=not uniform, **settings)
 

@@ -22,12 +22,19 @@ class Guidance:
     v_empty sees neither caption nor memory, v_memory sees the memory, v_text sees both (classifier-free guidance,
     arXiv:2207.12598, with one more condition, as in arXiv:2211.09800). With w_text = 1 all passes see the caption: then
     v_memory is v_text, and v_empty lacks only the memory. Below the noise level `late_below` the text weighs `late_text`.
+    A model that is told its guidance, and weighs no passes for it, was told `told`.
     """
 
     text: float = 1.0
     memory: float = 1.0
     late_text: float | None = None
     late_below: float = 0.0
+    told: float | None = None
+
+    @property
+    def scale(self) -> float:
+        """How closely the prompt is followed, whichever way."""
+        return self.text if self.told is None else self.told
 
     def prepare(self, memory: Memory, caption: Caption, uncaptioned: Caption) -> "Guided":
         """Everything that stays the same while a segment is denoised: conditions of all passes as one batch."""

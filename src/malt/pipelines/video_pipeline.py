@@ -114,7 +114,7 @@ class VideoPipeline(ABC):
     @property
     def guidance_scale(self) -> float | None:
         """The guidance of the latest call; None before any."""
-        return None if self._rollout is None else self._rollout.guidance.text
+        return None if self._rollout is None else self._rollout.guidance.scale
 
     @property
     def num_timesteps(self) -> int | None:

@@ -104,7 +104,7 @@ def settle(rollout: BaseRollout, given: SessionSettings) -> KeptSettings:
         height=height,
         width=width,
         num_inference_steps=rollout.num_steps,
-        guidance_scale=rollout.guidance.text,
+        guidance_scale=rollout.guidance.scale,
         memory_guidance_scale=rollout.guidance.memory,
         memory_update_interval=rollout.memory_update_interval,
     )

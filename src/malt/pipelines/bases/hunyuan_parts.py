@@ -29,7 +29,7 @@ class HunyuanVideoParts(BaseParts):
 
     def guidance(self, scale: float, memory: float) -> Guidance:
         """One pass, but for what the memory is weighed."""
-        return Guidance(text=1.0, memory=memory)
+        return Guidance(text=1.0, memory=memory, told=scale)
 
     def schedule(self, num_latents: int, latent_size: tuple[int, int], num_steps: int) -> BaseSchedule:
         """Equal steps before the scheduler's shift."""
