@@ -38,6 +38,12 @@ LTX_095 = {
     "spatial_compression_ratio": 32,
     "temporal_compression_ratio": 8,
 }
+LTX_2 = {
+    "block_out_channels": (8, 16, 32, 64),
+    "decoder_block_out_channels": (8, 16, 32),
+    "spatial_compression_ratio": 32,
+    "temporal_compression_ratio": 8,
+}
 
 
 def thin() -> Iterator[tuple[str, nn.Module]]:
@@ -47,6 +53,7 @@ def thin() -> Iterator[tuple[str, nn.Module]]:
     yield "LTX-Video 0.9.5", diffusers.AutoencoderKLLTXVideo(latent_channels=8, **LTX_095)
     yield "HunyuanVideo", diffusers.AutoencoderKLHunyuanVideo(**wide, norm_num_groups=4)
     yield "HunyuanVideo 1.5", diffusers.AutoencoderKLHunyuanVideo15(block_out_channels=(8,) * 5, latent_channels=8)
+    yield "LTX-2", diffusers.AutoencoderKLLTX2Video(latent_channels=8, **LTX_2)
 
 
 def smooth(channels: int) -> Tensor:
