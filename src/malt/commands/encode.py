@@ -169,7 +169,7 @@ class EncodeCommand:
         from malt.hub.base_names import public_name
         from malt.precision import choose_precision
 
-        text = identify_text(folder, public_name(self.base))
+        text = identify_text(folder, None if self.base is None else public_name(self.base))
         compare_encoding(self.out, {"text_encoder": text.digest, "size": [*size], "fps": fps})
         encode_captions(
             folder,
