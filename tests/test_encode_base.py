@@ -146,10 +146,10 @@ def test_a_base_with_another_autoencoder_is_refused_with_those_there_are_codecs_
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     config = folder / "base" / "vae" / "config.json"
-    config.write_text(config.read_text().replace("AutoencoderKLWan", "AutoencoderKLMochi"))
+    config.write_text(config.read_text().replace("AutoencoderKLWan", "AutoencoderKLAllegro"))
     assert encode() == 1
     assert (
-        "holds a AutoencoderKLMochi, for which there is no codec; give one of AutoencoderMalt"
+        "holds a AutoencoderKLAllegro, for which there is no codec; give one of AutoencoderMalt"
         in capsys.readouterr().err
     )
     assert not (folder / "shards").exists()

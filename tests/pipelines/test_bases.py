@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from diffusers import DiffusionPipeline, FlowMatchEulerDiscreteScheduler
+from diffusers import DiffusionPipeline, FlowMatchEulerDiscreteScheduler, UniPCMultistepScheduler
 from einops import rearrange
 from torch import Tensor
 
@@ -65,6 +65,13 @@ def _without_sound(pipe: AdaptedPipeline) -> Any:
     return whole
 
 
+class _Apart(UniPCMultistepScheduler):
+    """Keeps what it was given, where SkyReels-V2's pipeline writes into it: each frame of a clip has a scheduler of its own."""
+
+    def step(self, model_output: Tensor, timestep: Tensor, sample: Tensor, return_dict: bool = True) -> Any:
+        return super().step(model_output, timestep, sample.clone(), return_dict)
+
+
 def _with_given_noise(pipe: AdaptedPipeline) -> Any:
     """SkyReels-V2's own pipeline, which fails where noise is given: it forgets to say that nothing comes before it."""
     prepare = pipe.base.prepare_latents
@@ -73,7 +80,7 @@ def _with_given_noise(pipe: AdaptedPipeline) -> Any:
         latents = prepare(*told, **named)
         return latents, latents.shape[2], None, 0
 
-    pipe.base.prepare_latents = prepared
+    pipe.base.prepare_latents, pipe.base.scheduler.__class__ = prepared, _Apart
     return pipe.base
 
 
