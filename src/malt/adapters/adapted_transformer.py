@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from malt.adapters.adapter import MemoryAdapter
 from malt.adapters.base_checks import check_fit, check_ready
+from malt.adapters.base_hooks import compute_dtype
 from malt.adapters.family import BaseConditions, Family
 from malt.adapters.lora import add_lora, keep_active, remove_lora
 from malt.adapters.memory_pass import Blocks, MemoryPass
@@ -39,6 +40,7 @@ class AdaptedTransformer3DModel(nn.Module):
         super().__init__()
         check_fit(base, adapter, family)
         self.base, self.adapter, self.family = base, adapter, family
+        self._modules_of_base = list(base.modules())  # a LoRA adds many, which no pass need look at
         self._learned = [parameter for parameter in base.parameters() if parameter.requires_grad]
         processors = family.processors(base)
         self._own_processors = _swap_processors(base, processors)
@@ -89,7 +91,8 @@ class AdaptedTransformer3DModel(nn.Module):
     @property
     def device(self) -> torch.device:
         """Where the adapter's weights are; where it has none, the base's."""
-        return next((weight.device for weight in self.adapter.parameters()), torch.device(self.base.device))
+        weight = next(self.adapter.parameters(), None)
+        return torch.device(self.base.device) if weight is None else weight.device
 
     @property
     def dtype(self) -> torch.dtype:
@@ -152,13 +155,14 @@ class AdaptedTransformer3DModel(nn.Module):
             UsageError: for what this base cannot be told or given.
         """
         layout = self._layout(latents.shape[1], latents.shape[3], latents.shape[4], num_context_frames)
-        told = BaseConditions(encoder_hidden_states, encoder_attention_mask, added_conditions or {})
+        dtype = compute_dtype(self.base, self._modules_of_base)
+        told = BaseConditions(encoder_hidden_states, encoder_attention_mask, added_conditions or {}, dtype)
         self._check(timestep, num_context_frames, actions, told)
         if memory is None:
             memory = self.empty_memory(len(latents), latents.shape[3], latents.shape[4])
-        check_ready(self.base, self._attentions)
+        check_ready(self._modules_of_base, self._attentions)
         keep_active(self.base)
-        if self.device != latents.device:  # the base may be offloaded, and say another device than it computes on
+        if self._is_elsewhere(latents.device):  # the base may be offloaded, and say another device than it computes on
             self.adapter.to(latents.device)
         conditions = Conditions(layout, encoder_hidden_states, encoder_attention_mask)
         run = MemoryPass(self.base, self.adapter, self.family, memory, conditions, cache, update_memory)
@@ -171,6 +175,10 @@ class AdaptedTransformer3DModel(nn.Module):
             tuple(result.state for result in results),
             tuple(result.cache for result in results) if keeps else None,
         )
+
+    def _is_elsewhere(self, device: torch.device) -> bool:
+        weight = next(self.adapter.parameters(), None)
+        return weight is not None and weight.device != device
 
     def _layout(self, frames: int, height: int, width: int, num_context: int) -> Layout:
         sizes = self.family.patch(self.base)

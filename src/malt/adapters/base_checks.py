@@ -6,9 +6,9 @@ from typing import Any
 from torch import nn
 
 from malt.adapters.adapter import MemoryAdapter
+from malt.adapters.base_hooks import hooks_of
 from malt.adapters.family import Family
 from malt.adapters.memory_pass import Blocks
-from malt.adapters.offloading import hooks_of
 from malt.errors import UsageError
 
 
@@ -33,11 +33,11 @@ def check_fit(base: Any, adapter: MemoryAdapter, family: Family) -> None:
         )
 
 
-def check_ready(base: nn.Module, attentions: Iterable[tuple[nn.Module, Any]]) -> None:
+def check_ready(modules: Iterable[nn.Module], attentions: Iterable[tuple[nn.Module, Any]]) -> None:
     """Refuse to compute where what is remembered would not be read, or results of another segment be given back.
 
     Args:
-        base: with an adapter on it.
+        modules: of a base with an adapter on it.
         attentions: its self-attentions, and the processors that the adapter gave them.
 
     Raises:
@@ -50,5 +50,5 @@ def check_ready(base: nn.Module, attentions: Iterable[tuple[nn.Module, Any]]) ->
             )
         if getattr(processor, "_parallel_config", None) is not None:
             raise UsageError("a base with a memory cannot be split over its tokens; use FSDP or offloading instead")
-    if any(hook._is_stateful for registry in hooks_of(base) for hook in registry.hooks.values()):
+    if any(hook._is_stateful for registry in hooks_of(modules) for hook in registry.hooks.values()):
         raise UsageError("a cache between steps would hide what is remembered; call disable_cache() on the base")

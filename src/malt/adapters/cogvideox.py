@@ -116,10 +116,10 @@ class CogVideoX:
         layout = Layout(latents.shape[1] // frames, latents.shape[-2] // rows, latents.shape[-1] // columns)
         known = conditions.added.get("known_latents")
         video = noisy if known is None else torch.cat([noisy, known.to(noisy)], dim=2)
-        told = {"ofs": conditions.added["ofs"].to(base.dtype)} if "ofs" in conditions.added else {}
+        told = {"ofs": conditions.added["ofs"].to(conditions.dtype)} if "ofs" in conditions.added else {}
         v = base(
-            video.to(base.dtype),
-            conditions.text.to(base.dtype),
+            video.to(conditions.dtype),
+            conditions.text.to(conditions.dtype),
             step,
             image_rotary_emb=self._own_tables(base, layout, latents.device),
             return_dict=False,

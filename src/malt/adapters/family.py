@@ -74,12 +74,13 @@ class BaseConditions(NamedTuple):
     """What a base is told beside latents and noise levels.
 
     text: states of its (first) text encoder (b, n, e). text_mask: which of them count (b, n). added: whatever else the family
-    takes, by name.
+    takes, by name. dtype: what the base computes in.
     """
 
     text: Float[Tensor, "b n e"]
     text_mask: Bool[Tensor, "b n"]
     added: Mapping[str, Tensor]
+    dtype: torch.dtype
 
 
 @runtime_checkable

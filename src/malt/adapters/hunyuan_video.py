@@ -32,12 +32,12 @@ class HunyuanVideo(ReadBehind):
         guidance = needed(self.name, conditions, "guidance") if base.config.guidance_embeds else None
         video = with_known(latents, conditions, base.config.in_channels)
         velocity: Tensor = base(
-            rearrange(video, "b s c h w -> b c s h w").to(base.dtype),
+            rearrange(video, "b s c h w -> b c s h w").to(conditions.dtype),
             1000 * levels[:, 0],
-            conditions.text.to(base.dtype),
+            conditions.text.to(conditions.dtype),
             conditions.text_mask,
-            needed(self.name, conditions, "pooled_projections").to(base.dtype),
-            guidance=None if guidance is None else guidance.to(base.dtype),
+            needed(self.name, conditions, "pooled_projections").to(conditions.dtype),
+            guidance=None if guidance is None else guidance.to(conditions.dtype),
             return_dict=False,
         )[0]
         return rearrange(velocity, "b c s h w -> b s c h w")

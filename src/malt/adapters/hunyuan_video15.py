@@ -31,13 +31,13 @@ class HunyuanVideo15(ReadBehind):
         video = with_known(latents, conditions, base.config.in_channels)
         image = conditions.added.get("image_embeds", latents.new_zeros(len(latents), 1, base.config.image_embed_dim))
         velocity: Tensor = base(
-            rearrange(video, "b s c h w -> b c s h w").to(base.dtype),
-            (1000 * levels[:, 0]).to(base.dtype),
-            conditions.text.to(base.dtype),
+            rearrange(video, "b s c h w -> b c s h w").to(conditions.dtype),
+            (1000 * levels[:, 0]).to(conditions.dtype),
+            conditions.text.to(conditions.dtype),
             conditions.text_mask,
-            encoder_hidden_states_2=needed(self.name, conditions, "encoder_hidden_states_2").to(base.dtype),
+            encoder_hidden_states_2=needed(self.name, conditions, "encoder_hidden_states_2").to(conditions.dtype),
             encoder_attention_mask_2=needed(self.name, conditions, "encoder_attention_mask_2"),
-            image_embeds=image.to(base.dtype),
+            image_embeds=image.to(conditions.dtype),
             return_dict=False,
         )[0]
         return rearrange(velocity, "b c s h w -> b s c h w")

@@ -26,7 +26,7 @@ def add_lora(base: Any, family: Family, rank: int, targets: Sequence[str]) -> No
 
 def keep_active(base: Any) -> None:
     """Let ours work beside a LoRA that was loaded after it, which PEFT would let work alone."""
-    if NAME in lora_names(base) and NAME not in (active := base.active_adapters()):
+    if NAME in lora_names(base) and NAME not in (active := _active(base)):
         _activate(base, active)
 
 
@@ -43,6 +43,13 @@ def remove_lora(base: Any) -> None:
 def lora_names(base: Any) -> list[str]:
     """Names of the LoRAs on a base."""
     return list(getattr(base, "peft_config", {}))
+
+
+def _active(base: Any) -> list[str]:
+    """As `base.active_adapters()`, which looks up the version of PEFT each time."""
+    from peft.tuners.tuners_utils import BaseTunerLayer
+
+    return next((list(layer.active_adapters) for layer in base.modules() if isinstance(layer, BaseTunerLayer)), [])
 
 
 def _activate(base: Any, others: Sequence[str]) -> None:

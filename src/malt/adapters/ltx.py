@@ -98,11 +98,11 @@ class LTXVideo:
         told = 1000 * levels[:, ::frames]
         timestep = told[:, 0] if is_uniform(levels) else repeat(told, "b s -> b (s n)", n=layout.tokens_per_frame)
         sizes = {"t": frames, "p": rows, "q": columns}
-        tokens = rearrange(latents, "b (s t) c (h p) (w q) -> b (s h w) (c t p q)", **sizes).to(base.dtype)
+        tokens = rearrange(latents, "b (s t) c (h p) (w q) -> b (s h w) (c t p q)", **sizes).to(conditions.dtype)
         scale = (COMPRESSION[0] / self.frame_rate, *COMPRESSION[1:])
         velocity: Tensor = base(
             tokens,
-            conditions.text.to(base.dtype),
+            conditions.text.to(conditions.dtype),
             timestep,
             conditions.text_mask,
             layout.frames,

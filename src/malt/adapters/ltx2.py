@@ -39,10 +39,10 @@ class LTX2(ReadBehind):
         frames, rows, columns = self.patch(base)
         grid = Layout(latents.shape[1] // frames, latents.shape[-2] // rows, latents.shape[-1] // columns)
         told = 1000 * levels[:, ::frames]
-        noisiest, text = told.amax(dim=1), conditions.text.to(base.dtype)
+        noisiest, text = told.amax(dim=1), conditions.text.to(conditions.dtype)
         sizes = {"t": frames, "p": rows, "q": columns}
         velocity: Tensor = base(
-            rearrange(latents, "b (s t) c (h p) (w q) -> b (s h w) (c t p q)", **sizes).to(base.dtype),
+            rearrange(latents, "b (s t) c (h p) (w q) -> b (s h w) (c t p q)", **sizes).to(conditions.dtype),
             text.new_zeros(len(text), 1, base.config.audio_in_channels),
             text,
             text.new_zeros(len(text), 1, _width_of_audio_text(base)),

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from typing import Any
 
 import torch
@@ -61,7 +61,6 @@ class MemoryPass:
         self.base, self.layers, self.family = base, adapter.each, family
         self.memory, self.conditions, self.cache, self.update_memory = memory, conditions, cache, update_memory
         self.learning = torch.is_grad_enabled()
-        self.counts = _counts(memory)
         self.begun = 0
         self.results: list[LayerResult | None] = [None] * len(self.layers)
 
@@ -104,7 +103,7 @@ class MemoryPass:
         """
         layer, state = self.layers[number], self.memory[number]
         known = self.cache[number].memory if self.cache is not None else None
-        found = layer.context(state, self.conditions) if self._is_read(number) and known is None else None
+        found = layer.context(state, self.conditions) if self.cache is None and self._is_read(number) else None
         if layer.added is not None:
             attended = None
             known = self._added(number, layer.added, found) if found is not None else known
@@ -118,6 +117,11 @@ class MemoryPass:
         if self.results[number] is None:  # else the layer is being computed again, for its gradient
             self.results[number] = LayerResult(state, LayerCache(known if attended is None else attended.made))
         return (tokens, *others) if isinstance(made, tuple) else tokens
+
+    @cached_property
+    def counts(self) -> list["_Counts"]:
+        """What every layer has written; not asked for where keys are kept."""
+        return _counts(self.memory)
 
     def _is_read(self, number: int) -> bool:
         """Whether there is anything to see; a layer that learns is always asked, so that all ranks have the same gradients."""

@@ -28,8 +28,8 @@ class Mochi(ReadBehind):
     def call(self, base: Any, latents: Tensor, levels: Tensor, conditions: BaseConditions) -> Tensor:
         """Told how much is video already; what it says leads there."""
         velocity: Tensor = base(
-            rearrange(latents, "b s c h w -> b c s h w").to(base.dtype),
-            conditions.text.to(base.dtype),
+            rearrange(latents, "b s c h w -> b c s h w").to(conditions.dtype),
+            conditions.text.to(conditions.dtype),
             1000 * (1 - levels[:, 0]),
             conditions.text_mask,
             return_dict=False,

@@ -32,11 +32,11 @@ class MotifVideo(ReadBehind):
         image = conditions.added.get("image_embeds")
         video = with_known(latents, conditions, base.config.in_channels)
         velocity: Tensor = base(
-            rearrange(video, "b s c h w -> b c s h w").to(base.dtype),
+            rearrange(video, "b s c h w -> b c s h w").to(conditions.dtype),
             1000 * levels[:, 0],
-            conditions.text.to(base.dtype),
+            conditions.text.to(conditions.dtype),
             conditions.text_mask,
-            image_embeds=None if image is None else image.to(base.dtype),
+            image_embeds=None if image is None else image.to(conditions.dtype),
             return_dict=False,
         )[0]
         return rearrange(velocity, "b c s h w -> b s c h w")

@@ -1,10 +1,8 @@
 """Whether a base keeps its weights elsewhere until it computes."""
 
-from collections.abc import Iterator
-from typing import Any
-
 from torch import nn
 
+from malt.adapters.base_hooks import hooks_of
 from malt.errors import UsageError
 
 
@@ -22,13 +20,6 @@ def check_here(base: nn.Module) -> None:
 
 def is_offloaded(base: nn.Module) -> bool:
     """Whether weights are put in place only while their module computes."""
-    groups = any("group_offloading" in registry.hooks for registry in hooks_of(base))
+    groups = any("group_offloading" in registry.hooks for registry in hooks_of(base.modules()))
     hooked = any(hasattr(module, "_hf_hook") for module in base.modules())
     return groups or (hooked and any(weight.is_meta for weight in base.parameters()))
-
-
-def hooks_of(base: nn.Module) -> Iterator[Any]:
-    """The hooks that diffusers has put on a base's modules."""
-    for module in base.modules():
-        if (registry := getattr(module, "_diffusers_hook", None)) is not None:
-            yield registry

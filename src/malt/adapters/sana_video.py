@@ -33,8 +33,8 @@ class SanaVideo(ReadBehind):
         cells = (latents.shape[-2] // rows) * (latents.shape[-1] // columns)
         told = 1000 * levels[:, ::frames]
         velocity: Tensor = base(
-            rearrange(latents, "b s c h w -> b c s h w").to(base.dtype),
-            conditions.text.to(base.dtype),
+            rearrange(latents, "b s c h w -> b c s h w").to(conditions.dtype),
+            conditions.text.to(conditions.dtype),
             told[:, 0] if is_uniform(levels) else repeat(told, "b s -> b (s n)", n=cells),
             encoder_attention_mask=conditions.text_mask,
             return_dict=False,

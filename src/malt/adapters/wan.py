@@ -56,7 +56,10 @@ def rotate(x: Tensor, tables: Tables) -> Tensor:
     """Wan's rotary positions: neighbouring channels turn together."""
     first, second = x.unflatten(-1, (-1, 2)).unbind(-1)
     cos, sin = tables[0][..., 0::2], tables[1][..., 1::2]
-    return torch.stack([first * cos - second * sin, first * sin + second * cos], dim=-1).flatten(-2).type_as(x)
+    turned = torch.empty_like(x)
+    turned[..., 0::2] = first * cos - second * sin
+    turned[..., 1::2] = first * sin + second * cos
+    return turned
 
 
 class Wan:
@@ -110,12 +113,12 @@ class Wan:
         text = conditions.text * conditions.text_mask[..., None].to(conditions.text.dtype)
         image = conditions.added.get("encoder_hidden_states_image")
         if image is not None:
-            settings["encoder_hidden_states_image"] = image.to(base.dtype)
+            settings["encoder_hidden_states_image"] = image.to(conditions.dtype)
             text = F.pad(
                 text, (0, 0, 0, self.text_tokens - text.shape[1])
             )  # the attention to images counts from behind
-        video = rearrange(latents, "b s c h w -> b c s h w").to(base.dtype)
-        velocity: Tensor = base(video, timestep, text.to(base.dtype), return_dict=False, **settings)[0]
+        video = rearrange(latents, "b s c h w -> b c s h w").to(conditions.dtype)
+        velocity: Tensor = base(video, timestep, text.to(conditions.dtype), return_dict=False, **settings)[0]
         return rearrange(velocity, "b c s h w -> b s c h w")
 
     @torch.no_grad()

@@ -23,8 +23,8 @@ class WanVACE(Wan):
         if control is None:
             raise UsageError("a VACE base needs a control; give control_hidden_states")
         settings: dict[str, Any] = {
-            "control_hidden_states": rearrange(control, "b s c h w -> b c s h w").to(base.dtype)
+            "control_hidden_states": rearrange(control, "b s c h w -> b c s h w").to(conditions.dtype)
         }
         if (scale := conditions.added.get("control_hidden_states_scale")) is not None:
-            settings["control_hidden_states_scale"] = scale[0].to(base.dtype)
+            settings["control_hidden_states_scale"] = scale[0].to(conditions.dtype)
         return self.run(base, latents, 1000 * levels[:, 0], conditions, **settings)
