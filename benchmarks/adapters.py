@@ -14,7 +14,7 @@ more and writes what is there. All at once, training included: experiments/adapt
 import argparse
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ from results import write
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
-from malt.adapters import AdaptedTransformer3DModel, add_memory
+from malt.adapters import AdaptedTransformer3DModel, add_memory, read_adapter
 from malt.adapters.lora import NAME
 from malt.codecs.registry import codec_of
 from malt.diffusion.guidance import Guidance
@@ -43,6 +43,7 @@ from malt.worlds.passage.passage_world import Passage
 
 ANCHORS, VIEW = 2, 8  # as in experiments/adapters.py
 ALONE: dict[str, object] = {"memory": "none", "segment_frames": 4, "context_frames": VIEW}
+SAME = "the same segment without memory"
 CAPTION = "a red circle and a blue square pass behind a wall"
 
 
@@ -125,19 +126,25 @@ def weights(model: AdaptedTransformer3DModel) -> dict[str, float]:
 
 
 def costs(folder: Path, options: argparse.Namespace, times: int = 9) -> dict[str, dict[str, float]]:
-    """Of a segment of one video with a full memory, without guidance: seconds (the median, in turns) and operations."""
+    """Of a segment of one video with a full memory, without guidance: seconds (the median, in turns) and operations.
+
+    Without a memory it is the same segment behind as much context, once at the noise levels that the adapter's has (a clean
+    context) and once at a single one, as the base learned it.
+    """
     plain = argparse.Namespace(**vars(options) | {"guidance": 1.0, "memory_guidance": 1.0})
     adapted, merged = on_base("adapted", folder, plain), on_base("merged", folder, plain)
     if merged.model.adapter.config.lora_rank:
         merged.model.base.fuse_lora(adapter_names=[NAME])
     same = ALONE | {"context_frames": adapted.model.context_frames}
     ways = {
-        "the base alone": on_base("alone", same, plain),
+        SAME: on_base("same", same, plain),
+        "at a single noise level": on_base("alone", same, plain),
         "the base as a sliding window": on_base("window", ALONE, plain),
         "with the adapter": adapted,
         "with the adapter, its LoRA merged": merged,
     }
     rollouts = {name: made.rollout([CAPTION]) for name, made in ways.items()}
+    rollouts[SAME] = replace(rollouts[SAME], context_follows=False)
     states = {name: rollout.begin(0) for name, rollout in rollouts.items()}
     taken: dict[str, list[float]] = {name: [] for name in ways}
     for _ in range(12 + times):
@@ -150,11 +157,13 @@ def costs(folder: Path, options: argparse.Namespace, times: int = 9) -> dict[str
         with FlopCounterMode(display=False) as counter:
             rollout.advance(states[name])
         found[name]["GFLOP"] = counter.get_total_flops() / 1e9
-        found[name] |= {
-            f"{what} over the base alone": value / found["the base alone"][what]
-            for what, value in [*found[name].items()]
-        }
+        found[name] |= {f"{what} over {SAME}": value / found[SAME][what] for what, value in [*found[name].items()]}
     return found
+
+
+def remembers(folder: Path) -> bool:
+    """Whether this is an adapter that has a memory."""
+    return (folder / "adapter.json").exists() and read_adapter(folder).adapter["memory"] != "none"
 
 
 def _clock(device: str) -> float:
@@ -199,6 +208,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--guidance", type=float, default=3.0)
     parser.add_argument("--memory-guidance", type=float, default=1.0)
+    parser.add_argument("--note", default="", help="kept with the figures, as where they were measured")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--folder", type=Path, default=Path("runs/adapters/figures"))
     parser.add_argument("--out", type=Path, default=Path("docs/results/adapters.json"))
@@ -222,9 +232,12 @@ def main() -> None:
         study.run(task)
     if options.only is None:
         results = study.results()
-        adapters = {name: folder for name, folder in folders.items() if folder and (folder / "adapter.json").exists()}
+        adapters = {name: folder for name, folder in folders.items() if folder and remembers(folder)}
         found = {name: costs(folder, options) for name, folder in adapters.items()}
-        write(options.out, {"recall by hidden frames": by_span(results), "a segment": found, **results})
+        write(
+            options.out,
+            {"note": options.note, "recall by hidden frames": by_span(results), "a segment": found, **results},
+        )
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
-"""The two plots of the README, drawn as SVG from figures under docs/results; nothing is measured here.
+"""Plots of the README and the results, drawn as SVG from figures under docs/results; nothing is measured here.
 
-    python benchmarks/plots.py    # docs/media/cost.svg and recall.svg
+    python benchmarks/plots.py    # docs/media/cost.svg, recall.svg and adapters.svg
 
 Text is large enough for a phone, and colours change with a light or dark page. Every figure comes from the JSON that a panel's
 last line names, which holds the command that measured it.
@@ -210,6 +210,22 @@ def _trained_alike() -> Panel:
     return _recall("Two networks of one size, trained alike, briefly", [*lines, chance], "proof-240.json")
 
 
+def adapters() -> str:
+    """What comes out as it went in, on a base that was trained without memory."""
+    subjects = _figures("adapters.json")["subjects"]
+    chosen = (
+        ("memory", "memory as it is", "adapter", BLUE),
+        ("anchor", "memory as it is", "anchors", GREEN),
+        ("context", "memory as it is", "raw context", PURPLE),
+        ("memory", "memory emptied", "emptied", ORANGE),
+        ("base", "memory as it is", "base alone", GREY),
+    )
+    lines = [
+        Line(name, colour, _curve(subjects[key]["metrics"]["recall"], "same", use)) for key, use, name, colour in chosen
+    ]
+    return svg([_recall("A frozen base with a memory beside it", lines, "adapters.json")])
+
+
 def _recall(title: str, lines: Sequence[Line], source: str) -> Panel:
     return Panel(
         title,
@@ -247,8 +263,8 @@ def _figures(name: str) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Draw both."""
-    for name, drawn in (("cost", cost()), ("recall", recall())):
+    """Draw all."""
+    for name, drawn in (("cost", cost()), ("recall", recall()), ("adapters", adapters())):
         (MEDIA / f"{name}.svg").write_text(drawn)
         print(f"written to {MEDIA / name}.svg")
 

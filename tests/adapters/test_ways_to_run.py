@@ -130,6 +130,33 @@ def test_what_learns_beside_a_quantised_base_has_gradients() -> None:
     assert all(parameter.grad is not None for parameter in model.parameters() if parameter.requires_grad)
 
 
+@pytest.mark.parametrize("bits", [8, 4])
+@pytest.mark.parametrize("tiny", ["wan", "cogvideox", "hunyuan-video"], indirect=True)
+def test_a_base_may_be_quantised_by_bitsandbytes(tiny: TinyBase, bits: int) -> None:
+    pytest.importorskip("bitsandbytes", reason="bitsandbytes is not installed; pip install bitsandbytes")
+    quantised, plain = with_and_without(tiny, partial(_few_bits, bits)), with_and_without(tiny, lambda base: None)
+    assert not torch.equal(quantised[0], quantised[1])
+    for less, all_bits in zip(quantised, plain, strict=True):
+        assert (less - all_bits).std() < 0.5 * all_bits.std()
+
+
+def _few_bits(bits: int, base: Any) -> None:
+    """As diffusers puts bitsandbytes' layers in the place of a block's linear ones, which it does on a GPU alone."""
+    from bitsandbytes import nn
+
+    for module in [module for name, module in base.named_modules() if "blocks." in name]:
+        for name, linear in module.named_children():
+            if type(linear) is not torch.nn.Linear:
+                continue
+            sizes, biased = (linear.in_features, linear.out_features), linear.bias is not None
+            eight = {"has_fp16_weights": False}
+            made = nn.Linear8bitLt(*sizes, biased, **eight) if bits == 8 else nn.Linear4bit(*sizes, biased)
+            made.bias, weight = linear.bias, linear.weight.data
+            kind = partial(nn.Int8Params, **eight) if bits == 8 else partial(nn.Params4bit, quant_type="nf4")
+            made.weight = kind(weight, requires_grad=False)
+            setattr(module, name, made.to(CPU))
+
+
 @pytest.fixture
 def backend() -> Iterator[str]:
     """A backend of attention that is not the default; diffusers makes it that of the whole process."""
