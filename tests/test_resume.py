@@ -432,3 +432,59 @@ def test_a_killed_run_goes_on_as_if_it_had_never_stopped(run: Run, models: Path,
 @pytest.mark.slow
 def test_twenty_killed_runs_go_on_as_if_they_had_never_stopped(run: Run, models: Path, whole: bytes) -> None:
     check_kills(run, models, whole, num_kills=20)
+
+
+@pytest.mark.parametrize("swapped", ["walk.mp4", "walk.session"])
+def test_a_video_and_a_session_of_another_are_not_joined(
+    walk: Path, videos: Path, run: Run, models: Path, capsys: pytest.CaptureFixture[str], swapped: str
+) -> None:
+    options = ["--checkpoint", models / "tiny", "--frames", WHOLE, "--out", "twin.mp4", "--seed", 5]
+    assert run("generate", PROMPTS, *options) == 0
+    Path(swapped).rename("away")
+    Path(swapped.replace("walk", "twin")).rename(swapped)
+    before = Path("walk.mp4").read_bytes()
+    for verb in (
+        ["resume", "--frames", WHOLE + SEGMENT],
+        ["rewind", "--to", 9],
+        ["rewind", "--to", 9, "--out", "new.mp4"],
+    ):
+        assert run(verb[0], "walk.mp4", *verb[1:]) == 1
+        assert "is not the video of its session" in capsys.readouterr().err
+    assert Path("walk.mp4").read_bytes() == before and not Path("new.mp4").exists()
+
+
+def test_a_rewound_and_a_branched_video_are_still_their_sessions(walk: Path, run: Run) -> None:
+    assert run("branch", "walk.mp4", "--at", 25, "--out", "other.mp4", "--seed", 7) == 0
+    for video in ("walk.mp4", "other.mp4"):
+        assert run("rewind", video, "--to", 20) == 0
+        assert run("resume", video, "--frames", WHOLE) == 0
+        assert run("resume", video, "--frames", WHOLE + 3) == 0
+        assert run("resume", video, "--frames", WHOLE + SEGMENT) == 0
+
+
+def test_a_lost_video_is_made_again_bit_for_bit(
+    walk: Path, run: Run, whole: bytes, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run("remake", "walk.mp4") == 2
+    assert "walk.mp4 exists" in capsys.readouterr().err
+    Path("walk.mp4").unlink()
+    assert run("remake", "walk.mp4") == 0
+    assert "made 48 frames of walk.mp4 again, bit for bit as before" in capsys.readouterr().err
+    assert Path("walk.mp4").read_bytes() == whole
+    assert run("resume", "walk.mp4", "--frames", WHOLE + 3) == 0
+    longer = Path("walk.mp4").read_bytes()
+    Path("walk.mp4").write_bytes(b"damaged")
+    assert run("remake", "walk.mp4", "--overwrite") == 0
+    assert Path("walk.mp4").read_bytes() == longer
+
+
+def test_a_damaged_snapshot_costs_itself_alone(
+    walk: Path, run: Run, whole: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    files = sorted(session_folder(walk).glob("0*.safetensors"))
+    for damaged in (files[2], files[-1]):
+        damaged.write_bytes(damaged.read_bytes()[:-9])
+        assert run("rewind", "walk.mp4", "--to", 44, "--out", f"{damaged.stem}.mp4") == 0 or damaged == files[-1]
+        assert "is damaged" in caplog.text
+    assert run("resume", "walk.mp4") == 0
+    assert Path("walk.mp4").read_bytes() == whole

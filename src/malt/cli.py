@@ -20,6 +20,7 @@ VERBS = {
     "resume": "continue a video where it stopped, or beyond its end",
     "rewind": "take a video back to an earlier frame",
     "branch": "continue a video in another way from one of its frames",
+    "remake": "make a lost video again from its session",
     "keep": "give a moment of a video a name, to recall it later",
     "recall": "let a video go on from what was kept under a name",
     "forget": "delete what was kept under a name, and what a video remembers of it",

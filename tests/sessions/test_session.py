@@ -263,3 +263,42 @@ def test_what_is_made_on_the_way_to_a_segment_is_not_counted_to_it(session: Sess
     )  # the rest is made from the beginning
     every, late = watch_memory(session, 3), watch_memory(session, 1)
     torch.testing.assert_close(late[0].remembered, every[-1].remembered)
+
+
+def test_a_prompt_that_is_set_may_change_over_time_and_times_count_from_there(session: Session) -> None:
+    until(session, 1)
+    session.set_prompt(f"{BLUE} [{SEGMENT}f] | {RED}")
+    assert session.prompt == BLUE
+    until(session, 3)
+    assert session.state.prompts.changes == ((0, RED), (SEGMENT, BLUE), (2 * SEGMENT, RED))
+    with pytest.raises(UsageError, match="cannot read the time"):
+        session.set_prompt("a circle [now]")
+
+
+def test_saving_deletes_nothing_that_it_has_not_written(session: Session, tmp_path: Path) -> None:
+    own = tmp_path / "walk.session" / "holiday.jpg"
+    own.parent.mkdir()
+    own.write_text("mine")
+    session.save(own.parent)
+    assert own.read_text() == "mine"
+
+
+@pytest.mark.parametrize("content", ["[" * 100_000, "{}", '{"session": []}'])
+def test_an_index_that_is_none_is_damaged(session: Session, tmp_path: Path, content: str) -> None:
+    session.save(tmp_path / "walk.session")
+    (tmp_path / "walk.session" / INDEX).write_text(content)
+    with pytest.raises(MaltError, match="is damaged"):
+        Session.load(tmp_path / "walk.session", session.pipe)
+
+
+def test_a_segment_is_given_up_between_two_steps_and_the_session_stands_where_it_stood(session: Session) -> None:
+    def give_up() -> None:
+        raise InterruptedError
+
+    expected = frames([Session.begin(session.pipe, RED, seed=3).advance()])
+    session.hear(give_up)
+    with pytest.raises(InterruptedError):
+        session.advance()
+    assert session.num_frames == 0
+    session.hear(None)
+    assert torch.equal(frames([session.advance()]), expected)

@@ -42,12 +42,13 @@ class GenerationRun:
                     progress.update(task, completed=self.sink.num_frames)
                 before = self.session.state
                 if self.session.num_frames and self.session.num_frames == self.sink.num_frames:
+                    before = self._bound()
                     self._save(before)
                 for segment in self.session.stream(self.end, self.driver):
                     self._write(segment)
                     # A segment of which only a part is shown is made again, whole, when the video goes on.
-                    self._save(self.session.state if self.session.num_frames == self.sink.num_frames else before)
-                    before = self.session.state
+                    before = self._bound() if self.session.num_frames == self.sink.num_frames else before
+                    self._save(before)
                     progress.update(task, completed=self.sink.num_frames)
         except KeyboardInterrupt:
             if self.end is not None or not self.sink.num_frames:
@@ -63,6 +64,13 @@ class GenerationRun:
         frames = segment.frames[0] if self.end is None else segment.frames[0, : self.end - segment.start]
         self.sink.write(to_pixels(frames))
         self.report.add_segment(num_frames=len(frames), memory_bytes=segment.memory_bytes)
+
+    def _bound(self) -> "SessionState":
+        """The session's state, which knows its video so far."""
+        from malt.sessions.video_binding import bind
+
+        self.session.state = bind(self.session.state, self.sink.sha256_at(self.sink.num_frames))
+        return self.session.state
 
     def _save(self, state: "SessionState") -> None:
         """Keep the session, behind the frames that it speaks of."""

@@ -49,6 +49,10 @@ def read_session_of(video: Path) -> "SessionIndex":
     index = read_index(session_folder(video))
     if not index["notes"].keys() >= VideoNotes.__required_keys__:
         raise UsageError(f"the session {session_folder(video)} was not kept by malt generate; go on with it in Python")
+    try:
+        Fraction(str(index["notes"]["frame_rate"]))
+    except (ValueError, ZeroDivisionError) as error:
+        raise MaltError(f"the session {session_folder(video)} is damaged (its frame rate is none)") from error
     return index
 
 
@@ -72,15 +76,22 @@ def claimed_session_of(video: Path, where: ModelOptions) -> "Iterator[Session]":
         yield load_session_of(video, where)
 
 
-def load_session_of(video: Path, where: ModelOptions) -> "Session":
+def load_session_of(video: Path, where: ModelOptions, *, may_differ: bool = False) -> "Session":
     """The session beside a video, with the model that made it: the one it was made with, unless another place is said.
+
+    Args:
+        video: an .mp4, which has to be the one that the session wrote unless it `may_differ`.
+        where: where the model is.
+        may_differ: whether the video is about to be made again, whatever lies in its place.
 
     Raises:
         UsageError: there is no session, or its model is gone.
-        MaltError: it is damaged, or the model is another.
+        MaltError: it is damaged, the model is another, or the video is another's.
     """
+    from malt.media.video_writer import end_in_video
     from malt.sessions.session import Session
     from malt.sessions.storage import session_folder
+    from malt.sessions.video_binding import check_bound
 
     check_count("--threads", where.threads)
     check_lora(where.lora)
@@ -93,7 +104,10 @@ def load_session_of(video: Path, where: ModelOptions) -> "Session":
         offload=notes.get("offload", "none") if where.offload == "none" else where.offload,
         precision=notes.get("precision", "auto") if where.precision == "auto" else where.precision,
     )
-    return Session.load(session_folder(video), pipe)
+    session = Session.load(session_folder(video), pipe)
+    if video.is_file() and not may_differ:
+        check_bound(video, notes_of(session), lambda frame: end_in_video(video, frame, **_written_as(video, session)))
+    return session
 
 
 def _place_of(notes: VideoNotes, video: Path, where: ModelOptions) -> ModelPlace:

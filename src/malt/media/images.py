@@ -44,6 +44,8 @@ def read_image(
             return fit(ImageOps.exif_transpose(image), size)
     except UsageError:
         raise
+    except Image.DecompressionBombError as error:
+        raise UsageError("it has more pixels than can be read; give a smaller picture") from error
     except UNREADABLE as error:
         if isinstance(source, Path):
             raise UsageError(f"{source} is not a picture that can be read; give a PNG, JPEG or WebP file") from error

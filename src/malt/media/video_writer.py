@@ -3,6 +3,7 @@
 Axes: t frames, h height, w width.
 """
 
+import hashlib
 import math
 import os
 from collections.abc import Iterator
@@ -55,6 +56,7 @@ ENCODINGS = {
 
 
 ENDINGS = (".mp4", *ENCODINGS)
+CHUNK = 2**20  # bytes that are read at a time
 
 
 class VideoSink:
@@ -93,7 +95,7 @@ class VideoSink:
         """
         sink = cls(path, frame_rate=frame_rate, scale=scale, overwrite=True)
         end = end_in_video(path, num_frames, frame_rate=frame_rate, scale=scale, size=size)
-        sink._encoder = _FragmentFile(path, _written_size(size, scale), sink.frame_rate, end)
+        sink._encoder = _FragmentFile(path, _written_size(size, scale), sink.frame_rate, (num_frames, end))
         sink.num_frames = num_frames
         return sink
 
@@ -125,6 +127,10 @@ class VideoSink:
     def end_in_file(self) -> int:
         """Where in an .mp4 that is gone on with the next fragment begins, in bytes."""
         return self._encoder.end if isinstance(self._encoder, _FragmentFile) else 0
+
+    def sha256_at(self, frame: int) -> str | None:
+        """SHA-256 of the .mp4 up to where a frame begins: the one that comes next, or that began the last fragment."""
+        return self._encoder.hashes.get(frame) if isinstance(self._encoder, _FragmentFile) else None
 
     def cut(self) -> None:
         """Cut off what follows in an .mp4 that is gone on with, without going on."""
@@ -203,17 +209,25 @@ def _check_size(pictures: list[UInt8[np.ndarray, "h w 3"]], size: tuple[int, int
 class _FragmentFile:
     """An open .mp4 to which whole fragments are added; one that cannot be added whole is taken back."""
 
-    def __init__(self, path: Path, size: tuple[int, int], frame_rate: Fraction, end: int = 0) -> None:
-        """Write a new file, or go on behind the first `end` bytes of one that is there."""
-        self._encoder, self.end = FragmentEncoder(size, frame_rate), end
-        self._file = os.open(path, os.O_WRONLY | os.O_CREAT | (0 if end else os.O_TRUNC), 0o666)
-        self._is_cut = not end
+    def __init__(
+        self, path: Path, size: tuple[int, int], frame_rate: Fraction, begin: tuple[int, int] | None = None
+    ) -> None:
+        """Write a new file, or go on behind the first so many frames, which are so many bytes, of one that is there."""
+        num_frames, self.end = begin or (0, 0)
+        self._encoder, self._digest = FragmentEncoder(size, frame_rate), hashlib.sha256()
+        self._file = os.open(path, os.O_RDWR | os.O_CREAT | (0 if self.end else os.O_TRUNC), 0o666)
+        self._is_cut = not self.end
+        for start in range(0, self.end, CHUNK):
+            self._digest.update(os.pread(self._file, min(CHUNK, self.end - start), start))
+        self.hashes = {num_frames: self._digest.hexdigest()}  # of the file up to its last two borders
 
     def write(self, pictures: list[UInt8[np.ndarray, "h w 3"]], first: int) -> Iterator[int]:
         """Add one fragment; yield how many frames it holds."""
         _check_size(pictures, self._encoder.size, first)
         data = self._encoder.fragment(pictures, first)
         self._add(data if self.end else self._encoder.header + data)
+        last = dict(list(self.hashes.items())[-1:])
+        self.hashes = last | {first + len(pictures): self._digest.hexdigest()}
         yield len(pictures)
 
     def cut(self) -> None:
@@ -241,6 +255,7 @@ class _FragmentFile:
             with suppress(OSError):
                 os.ftruncate(self._file, self.end)
             raise
+        self._digest.update(data)
         self.end += len(data)
 
 

@@ -38,7 +38,7 @@ class Session:
 
     def __init__(self, pipe: SessionPipeline, state: SessionState) -> None:
         self.pipe, self.state = pipe, state
-        self._new_prompt: deque[str] = deque(maxlen=1)
+        self._new_prompts: deque[Timeline[str]] = deque(maxlen=1)
         self._maker = SegmentMaker(pipe)
 
     @classmethod
@@ -100,7 +100,7 @@ class Session:
     @property
     def prompt(self) -> str:
         """What the next segment shows; setting it is `set_prompt`."""
-        return self._new_prompt[-1] if self._new_prompt else self.state.prompts.at(self.num_frames)
+        return self._new_prompts[-1].at(0) if self._new_prompts else self.state.prompts.at(self.num_frames)
 
     @prompt.setter
     def prompt(self, text: str) -> None:
@@ -111,31 +111,31 @@ class Session:
         """How many frames the next segment has: for how many actions are needed."""
         return self._maker.rollout(self.state, self.prompt).frames_ahead(self.state.now.progress)
 
-    def set_prompt(self, text: str) -> None:
-        """Change the prompt from the next segment on, in place of whatever was to come.
+    def set_prompt(self, text: str, *, frame_rate: float | None = None) -> None:
+        """Change the prompt from the next segment on, in place of whatever was to come; `one thing [4s] | another` in turn.
 
         Raises:
-            UsageError: the text is empty.
+            UsageError: the text is empty, or a time in it cannot be read.
         """
-        if not (text.strip() or self.pipe.action_names):
-            raise UsageError("the prompt is empty; say what the video shows, as in 'a red circle passes behind a wall'")
-        self._new_prompt.append(text)
+        self._new_prompts.append(_schedule(self.pipe, text, frame_rate or self.pipe.frame_rate, None))
 
     def schedule_prompts(
-        self, prompts: Prompts, *, num_frames: int | None = None, frame_rate: float | None = None
+        self,
+        prompts: Prompts,
+        *,
+        num_frames: int | None = None,
+        frame_rate: float | None = None,
+        at: int | None = None,
     ) -> None:
-        """Let these prompts, in turn, take the place of whatever was to come; `num_frames` is the length to fit into.
+        """Let these prompts, in turn, take the place of what was to come, from now or frame `at` on; `num_frames` to fit into.
 
         Raises:
             UsageError: for empty prompts, or times beyond the length.
         """
-        left = None if num_frames is None else num_frames - self.num_frames
+        left = None if num_frames is None else num_frames - (self.num_frames if at is None else at)
         to_come = _schedule(self.pipe, prompts, frame_rate or self.pipe.frame_rate, left)
-        timeline = self.state.prompts
-        for frame, text in to_come.changes:
-            timeline = timeline.then(self.num_frames + frame, text)
-        self._new_prompt.clear()
-        self.state = replace(self.state, prompts=timeline)
+        self._new_prompts.clear()
+        self.state = self.state.prompted([to_come], at)
 
     def advance(self, actions: Float[Tensor, "t a"] | None = None) -> Segment:
         """Make the next segment; `actions` says what is done in each of its frames, for models that take actions.
@@ -191,7 +191,7 @@ class Session:
             UsageError: `frame` has not been made yet, or lies within the frames that were given.
         """
         there = self._maker.reach(self.state, frame)
-        self._new_prompt.clear()
+        self._new_prompts.clear()
         self.state = self.state.rewound(there)
         return there.start
 
@@ -204,13 +204,12 @@ class Session:
 
     def branch(self, seed: int | None = None, *, at: int | None = None) -> "Session":
         """Another session that stands where this one does, or stood at frame `at`; with `seed`, of another future."""
-        other = Session(self.pipe, self.state if at is not None else self.state.prompted(self._new_prompt))
+        other = Session(self.pipe, self.state if at is not None else self.state.prompted(self._new_prompts))
         other.max_kept_bytes = self.max_kept_bytes
         if at is not None:
             other.rewind(at)
         if seed is not None:
-            seeds = other.state.seeds.then(other.num_frames, draw_seed(seed))
-            other.state = replace(other.state, seeds=seeds)
+            other.state = other.state.seeded(seed)
         return other
 
     @property
@@ -267,7 +266,7 @@ class Session:
         Raises:
             MaltError: it cannot be written, as on a full disk; what was there is kept.
         """
-        save_session(folder, self.state.prompted(self._new_prompt))
+        save_session(folder, self.state.prompted(self._new_prompts))
 
     @classmethod
     def load(cls, folder: Path, pipe: SessionPipeline) -> "Session":
@@ -281,8 +280,8 @@ class Session:
 
     def _with_new_prompt(self) -> SessionState:
         """The state with what was said since the last segment."""
-        while self._new_prompt:
-            self.state = self.state.prompted([self._new_prompt.popleft()])
+        while self._new_prompts:
+            self.state = self.state.prompted([self._new_prompts.popleft()])
         return self.state
 
     def _move(self, state: SessionState, after: Snapshot, actions: Float[Tensor, "t a"] | None) -> SessionState:
@@ -295,6 +294,6 @@ class Session:
 
 
 def _schedule(pipe: SessionPipeline, prompts: Prompts, frame_rate: float, num_frames: int | None) -> Timeline[str]:
-    if prompts == "" and pipe.action_names:
+    if isinstance(prompts, str) and not prompts.strip() and pipe.action_names:
         return Timeline.always("")
     return schedule(read_lines(prompts), frame_rate=frame_rate, num_frames=num_frames)

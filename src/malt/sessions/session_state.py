@@ -50,12 +50,18 @@ class SessionState:
         """The same with what was changed there by hand, where that is still to be done again after rewinding."""
         return edit_all(self.now, self.edits, self.kept)
 
-    def prompted(self, prompts: Iterable[str]) -> "SessionState":
-        """The state in which the last of these prompts, if there is one, takes over with the next segment."""
-        state = self
-        for prompt in prompts:
-            state = replace(state, prompts=state.prompts.then(self.now.start, prompt), edits=self.edits_so_far)
-        return state
+    def prompted(self, prompts: Iterable[Timeline[str]], at: int | None = None) -> "SessionState":
+        """The state in which the last of these timelines, if there is one, takes over with the next segment, or frame `at`."""
+        timeline, edits, start = self.prompts, self.edits, self.now.start if at is None else at
+        for to_come in prompts:
+            edits = self.edits_so_far
+            for frame, text in to_come.changes:
+                timeline = timeline.then(start + frame, text)
+        return replace(self, prompts=timeline, edits=edits)
+
+    def seeded(self, seed: int, at: int | None = None) -> "SessionState":
+        """The state whose future, or what comes from frame `at` on, starts from another seed."""
+        return replace(self, seeds=self.seeds.then(self.now.start if at is None else at, draw_seed(seed)))
 
     @property
     def edits_so_far(self) -> tuple[Edit, ...]:

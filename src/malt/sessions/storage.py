@@ -6,6 +6,8 @@ rename after them, and files that no longer count go last.
 
 import hashlib
 import json
+import logging
+import re
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NotRequired, TypedDict, cast
@@ -28,7 +30,13 @@ from malt.sessions.timeline import Timeline
 
 FORMAT = 2
 INDEX = "session.json"
-DAMAGES = (AttributeError, IndexError, KeyError, OSError, SafetensorError, TypeError, ValueError)
+DAMAGES = (AttributeError, IndexError, KeyError, OSError, RecursionError, SafetensorError, TypeError, ValueError)
+OWN = re.compile(r"(\d{8,}|actions)-[0-9a-f]+\.safetensors|\..+\.part(\..+)?")  # files that may be deleted
+log = logging.getLogger(__name__)
+
+
+class DamagedSessionError(MaltError):
+    """A session is not as it was written."""
 
 
 class SnapshotEntry(TypedDict):
@@ -86,7 +94,7 @@ def save_session(folder: Path, state: SessionState) -> None:
             write_whole(folder / actions[0], _pack({"actions": state.actions}, "actions"))
         write_whole(folder / INDEX, _index_bytes(state))
         for file in folder.iterdir():
-            if file.name not in (INDEX, *files, *actions):
+            if OWN.fullmatch(file.name) and file.name not in (*files, *actions):
                 file.unlink()
     except OSError as error:
         reason = error.strerror or str(error)
@@ -94,18 +102,18 @@ def save_session(folder: Path, state: SessionState) -> None:
 
 
 def load_session(folder: Path, pipe: SessionPipeline) -> SessionState:
-    """Read a session that `pipe` made.
+    """Read a session that `pipe` made; of damaged snapshots a warning is logged, and it stands at the last that is whole.
 
     Raises:
         UsageError: there is none.
         MaltError: it is damaged, of another version of malt, or was made by another model.
     """
     index = read_index(folder)
-    made_by, here = ModelIdentity(**index["model"]), identify(pipe)
-    if made_by.sha256 != here.sha256:
-        raise MaltError(f"the session {folder} was made by the model {made_by}, not by {here}; give it the first")
-    rollout = pipe.rollout(index["prompts"][0][1], **index["settings"])
     try:
+        made_by, here = ModelIdentity(**index["model"]), identify(pipe)
+        if made_by.sha256 != here.sha256:
+            raise MaltError(f"the session {folder} was made by the model {made_by}, not by {here}; give it the first")
+        rollout = pipe.rollout(index["prompts"][0][1], **index["settings"])
         return _state_of(index, folder, like=build(index["rollout"], rollout).begin(0))
     except DAMAGES as error:
         raise _damaged(folder, error) from error
@@ -168,21 +176,35 @@ def _file_name(snapshot: Snapshot) -> str:
 
 
 def _state_of(index: SessionIndex, folder: Path, like: RolloutState) -> SessionState:
-    snapshots = tuple(_read_snapshot(folder, entry["file"], like) for entry in index["snapshots"])
+    whole = [snapshot for entry in index["snapshots"] if (snapshot := _whole_snapshot(folder, entry, like))]
+    if not whole:
+        raise ValueError("no snapshot of it is whole")
+    moments = [(each["name"], _whole_snapshot(folder, each, like)) for each in index.get("kept", [])]
     origin, actions = index["origin"], index["actions"]
-    return SessionState(
+    state = SessionState(
         model=ModelIdentity(**index["model"]),
         rollout=index["rollout"],
         settings=index["settings"],
         prompts=Timeline(tuple((frame, text) for frame, text in index["prompts"])),
         seeds=Timeline(tuple((frame, seed) for frame, seed in index["seeds"])),
-        snapshots=snapshots,
-        origin=None if origin is None else _read_snapshot(folder, origin["file"], like),
-        actions=None if actions is None else _unpack(folder / actions)[0]["actions"],
+        snapshots=tuple(whole),
+        origin=None if origin is None else _whole_snapshot(folder, origin, like) or whole[0],
+        actions=None if actions is None else _unpack(folder / Path(actions).name)[0]["actions"],
         notes=index["notes"],
-        kept=tuple(Moment(each["name"], _read_snapshot(folder, each["file"], like)) for each in index.get("kept", [])),
+        kept=tuple(Moment(name, snapshot) for name, snapshot in moments if snapshot),
         edits=tuple(Edit(**each) for each in index.get("edits", [])),
     )
+    return state if whole[-1].start == index["num_frames"] else state.rewound(whole[-1])
+
+
+def _whole_snapshot(folder: Path, entry: SnapshotEntry, like: RolloutState) -> Snapshot | None:
+    """A snapshot; None, and a warning, where it is damaged."""
+    try:
+        return _read_snapshot(folder, entry["file"], like)
+    except DAMAGES as error:
+        reason = str(error).split("\n")[0]
+        log.warning("the snapshot of %s at frame %s is damaged (%s) and left out", folder.name, entry["start"], reason)
+        return None
 
 
 def _snapshot_bytes(snapshot: Snapshot) -> bytes:
@@ -223,4 +245,6 @@ def _digest(content: object) -> str:
 
 def _damaged(folder: Path, error: Exception) -> MaltError:
     reason = str(error).split("\n")[0]
-    return MaltError(f"the session {folder} is damaged ({reason}); the video is whole, but cannot be gone on with")
+    return DamagedSessionError(
+        f"the session {folder} is damaged ({reason}); the video is whole, but cannot be gone on with"
+    )
