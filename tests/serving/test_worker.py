@@ -3,9 +3,9 @@
 import asyncio
 import gc
 import threading
+import time
 import weakref
-from collections.abc import AsyncIterator, Iterator
-from functools import partial
+from collections.abc import AsyncIterator, Callable, Iterator
 
 import pytest
 import torch
@@ -14,7 +14,10 @@ import tiny_pipeline
 from malt.errors import MaltError
 from malt.rollouts.base import Segment
 from malt.serving.engine.channel import Channel
-from malt.serving.engine.worker import BusyError, JobState, Worker, run_in_fresh_thread
+from malt.serving.engine.fresh_thread import run_in_fresh_thread
+from malt.serving.engine.job import Job, JobState
+from malt.serving.engine.turns import Turns
+from malt.serving.engine.worker import BusyError, Worker
 from malt.sessions.session import Session
 
 SEGMENT = tiny_pipeline.SEGMENT
@@ -28,8 +31,19 @@ def worker() -> Iterator[Worker]:
     worker.close()
 
 
-def session(seed: int = 0) -> Session:
-    return Session.begin(PIPE, tiny_pipeline.PROMPT, seed=seed)
+def session(seed: int = 0, *, steps: int | None = None, side: int | None = None) -> Session:
+    return Session.begin(PIPE, tiny_pipeline.PROMPT, seed=seed, num_inference_steps=steps, height=side, width=side)
+
+
+def until(condition: Callable[[], object]) -> None:
+    end = time.monotonic() + 120
+    while not condition():
+        assert time.monotonic() < end, "it did not happen in time"
+        time.sleep(0.002)
+
+
+def as_job(own: Session) -> Job:
+    return Job(own, iter(()), None, lambda segment: None, lambda: True, lambda job: None)
 
 
 def test_a_job_makes_what_its_session_alone_would_have_made_and_is_cut_to_its_length(worker: Worker) -> None:
@@ -41,18 +55,78 @@ def test_a_job_makes_what_its_session_alone_would_have_made_and_is_cut_to_its_le
     assert torch.equal(torch.cat([segment.frames for segment in made], dim=1), alone[:, : SEGMENT + 3])
 
 
-def test_sessions_take_turns_segment_by_segment(worker: Worker) -> None:
-    order: list[int] = []
-    gate = threading.Event()
+def test_turns_are_dealt_out_by_time_and_newcomers_begin_where_the_others_stand() -> None:
+    turns, dear, cheap = Turns(3), as_job(session()), as_job(session())
+    turns.waiting.extend([dear, cheap])
+
+    def take(count: int) -> list[Job]:
+        taken = []
+        for _ in range(count):
+            turns.settle(0.0)
+            job = turns.choose()
+            assert job is not None
+            job.spent += 5.0 if job is dear else 1.0
+            taken.append(job)
+        return taken
+
+    assert take(12).count(cheap) == 10
+    late = as_job(session())
+    turns.waiting.append(late)
+    assert take(4)[0] is late
+    assert 3 <= take(6).count(late) <= 4
+
+
+def test_a_cheap_job_has_its_turns_in_the_midst_of_a_dear_segment(worker: Worker) -> None:
+    dear = worker.start(session(steps=400))
+    until(lambda: worker._stack)
+    cheap = worker.start(session(), 3 * SEGMENT)
+    assert cheap.wait(120)
+    assert (cheap.state, dear.frames_made) == (JobState.DONE, 0)
+    alone = worker.do_soon(lambda: session(9)).result(120)  # nor does what begins a job wait
+    assert (alone.num_frames, dear.frames_made) == (0, 0)
+
+
+def test_what_was_interrupted_is_what_it_would_have_been() -> None:
+    worker, made = Worker(), list[Segment]()
+    dear = worker.start(session(3, steps=20), SEGMENT, made.append)
+    until(lambda: worker._stack)
+    cheap = [worker.start(session(n), 2 * SEGMENT) for n in range(2)]
+    assert dear.wait(120) and all(job.wait(120) for job in cheap)
+    worker.close()
+    (alone,) = session(3, steps=20).stream(SEGMENT)
+    assert torch.equal(made[0].frames, alone.frames)
+
+
+@pytest.mark.parametrize("way", ["cancel", "close"])
+def test_a_job_ends_between_two_steps(way: str) -> None:
+    worker, own = Worker(), session(steps=1000)
+    job = worker.start(own)
+    until(lambda: worker._stack)
+    worker.cancel(job) if way == "cancel" else worker.close()
+    assert job.wait(120)
+    assert (job.state, own.num_frames) == (JobState.CANCELLED if way == "cancel" else JobState.STOPPED, 0)
+    worker.close()
+
+
+def test_nothing_touches_a_session_in_the_midst_of_its_segment(worker: Worker) -> None:
+    own = session(steps=20)
+    job = worker.start(own, SEGMENT)
+    until(lambda: worker._stack)
+    assert worker.do(lambda: own.num_frames).result(120) == SEGMENT
+    assert job.wait(120)
+
+
+def test_a_worker_that_finishes_nothing_says_for_how_long() -> None:
+    now = [0.0]
+    worker, gate = Worker(clock=lambda: now[0]), threading.Event()
+    assert worker.silent_seconds == 0
     worker.do(gate.wait)
-
-    def note(number: int, segment: Segment) -> None:
-        order.append(number)
-
-    jobs = [worker.start(session(), 4 * SEGMENT, partial(note, n)) for n in range(2)]
+    now[0] = 90.0
+    assert worker.silent_seconds == 90
     gate.set()
-    assert all(job.wait(120) for job in jobs)
-    assert order == [0, 1] * 4
+    worker.do(lambda: None).result(120)
+    until(lambda: worker.silent_seconds == 0)
+    worker.close()
 
 
 def test_a_reader_without_room_holds_up_only_his_own_session(worker: Worker) -> None:
@@ -68,19 +142,35 @@ def test_a_reader_without_room_holds_up_only_his_own_session(worker: Worker) -> 
     assert slow.state == JobState.CANCELLED
 
 
-def test_those_who_find_no_room_wait_and_those_beyond_the_limit_are_refused(worker: Worker) -> None:
-    jobs = [worker.start(session(), has_room=lambda: False) for _ in range(4)]
-    with pytest.raises(BusyError, match="2 videos are being made and 2 wait"):
+def test_those_beyond_the_limit_are_refused(worker: Worker) -> None:
+    for _ in range(4):
+        worker.start(session(), has_room=lambda: False)
+    with pytest.raises(BusyError, match="videos are being made and . wait"):
         worker.start(session())
     ended: list[JobState] = []
     kept = worker.start(session(), keep=True, on_end=lambda job: ended.append(job.state))
     worker.cancel(kept)
     assert kept.wait(120)
     assert ended == [JobState.CANCELLED]
-    worker.cancel(jobs[0])
-    assert jobs[0].wait(120)
-    worker.do(lambda: None).result(120)
-    assert [job.state for job in jobs[1:]] == [JobState.RUNNING, JobState.RUNNING, JobState.WAITING]
+
+
+def test_a_job_without_room_gives_up_its_place_and_comes_back(worker: Worker) -> None:
+    room = threading.Event()
+    paused = [worker.start(session(), SEGMENT, has_room=room.is_set) for _ in range(2)]
+    others = [worker.start(session(), SEGMENT) for _ in range(2)]
+    assert all(job.wait(120) for job in others)
+    assert [job.state for job in paused] == [JobState.RUNNING] * 2
+    room.set()
+    worker.wake()
+    assert all(job.wait(120) and job.state == JobState.DONE for job in paused)
+
+
+def test_a_job_that_has_no_room_for_too_long_is_cancelled() -> None:
+    worker = Worker(max_paused=0.05)
+    job = worker.start(session(), has_room=lambda: False)
+    assert job.wait(120)
+    assert job.state == JobState.CANCELLED
+    worker.close()
 
 
 def test_what_goes_wrong_in_one_job_is_its_own_sentence_and_the_others_go_on(worker: Worker) -> None:

@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterable
 
 from malt.errors import MaltError
 from malt.rollouts.base import Segment
-from malt.serving.engine.worker import Job, JobState, Worker
+from malt.serving.engine.job import Job, JobState
+from malt.serving.engine.worker import Worker
 from malt.serving.streams import LEAD_SEGMENTS
 from malt.studio.policy import StudioPolicy
 from malt.studio.take import Take

@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 from starlette.exceptions import HTTPException
 
 from malt.errors import MaltError, UsageError
-from malt.serving.streams import StallError, deliver
+from malt.serving.deadlines import deliver
 from malt.sessions.storage import save_session
 from malt.studio.take import Take
 from malt.studio.visitor import Visitor
@@ -123,7 +123,7 @@ class _Watching:
                 listening = tasks.create_task(self._listen())
                 await self._send()
                 listening.cancel()
-        except* (WebSocketDisconnect, StallError, OSError, RuntimeError):
+        except* (WebSocketDisconnect, OSError, RuntimeError):
             pass
         finally:
             self._visit.unwatch(self._ring)

@@ -89,9 +89,9 @@ class Visitor:
             self._check(settings.num_frames)
             self._limits.check_prompt(settings.prompt)
             self._limits.check_steps(settings.num_inference_steps)
-            self.job.halt()
             self._worker.check_room()
-            session = self._worker.do(lambda: _session(model.pipe, settings)).result()
+            session = self._worker.do_soon(lambda: _session(model.pipe, settings)).result()
+            self.job.halt()
             take = Take(self._next(), session, self._place(), model=model.name, scale=self._scale)
             take.notes(settings.seed, model.place)
             if model.pipe.action_names:

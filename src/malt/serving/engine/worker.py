@@ -1,20 +1,24 @@
-"""One model and one thread that computes, shared fairly by many sessions: a segment of each in turn.
+"""One model and one thread that computes, shared fairly by many sessions: each in turn, for about the same time.
 
-Two threads: the computer makes segments and does whatever else needs the model; the planner says whose turn it is.
+The thread makes segments and does whatever else needs the model. Between any two denoising steps it hears that a job is no
+longer wanted or that the worker closes, does what must not wait, and gives cheaper jobs their turn.
 """
 
 import logging
 import threading
+import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import replace
-from enum import StrEnum
+from collections.abc import Callable, Iterable
+from concurrent.futures import Future
+from functools import partial
 from itertools import chain
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from malt.errors import MaltError
 from malt.rollouts.base import ActionPolicy, Segment
+from malt.serving.engine.errand import Errand
+from malt.serving.engine.job import GivenUp, Job, JobState
+from malt.serving.engine.turns import Turns
 from malt.sessions.session import Session
 
 Value = TypeVar("Value")
@@ -25,97 +29,56 @@ class BusyError(MaltError):
     """There is no room for another job; try again later."""
 
 
-class JobState(StrEnum):
-    """Where a job stands. The first two are under way; STOPPED is one that ended because the worker did."""
+class Worker:
+    """Runs the jobs of many sessions in turn.
 
-    WAITING = "waiting"
-    RUNNING = "running"
-    DONE = "done"
-    FAILED = "failed"
-    CANCELLED = "cancelled"
-    STOPPED = "stopped"
-
-
-class Job:
-    """A session on its way to `num_frames` frames (None: without end). `Worker.start` makes these.
-
-    error: one sentence, once the state is FAILED. frames_made: length of the video so far, given frames included.
+    A job whose reader has no room is passed over until there is some: a slow reader waits for itself alone, nothing piles
+    up, and its place goes to those who wait. At most `max_running` jobs take turns, `max_waiting` more wait for their
+    place, any beyond are refused. Everything public may be called from any thread.
     """
 
     def __init__(
         self,
-        segments: Iterator[Segment],
-        num_frames: int | None,
-        on_segment: Callable[[Segment], None],
-        has_room: Callable[[], bool],
-        on_end: Callable[["Job"], None],
+        *,
+        max_running: int = 8,
+        max_waiting: int = 32,
+        max_paused: float = float("inf"),
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.num_frames, self.has_room = num_frames, has_room
-        self.state, self.error, self.frames_made = JobState.WAITING, "", 0
-        self._segments: Iterator[Segment] | None = segments
-        self._on_segment, self._on_end = on_segment, on_end
-        self._ended = threading.Event()
-        self._wanted = True
+        """Start the thread.
 
-    @property
-    def is_over(self) -> bool:
-        """Whether nothing more will come of it."""
-        return self.state not in (JobState.WAITING, JobState.RUNNING)
-
-    def wait(self, timeout: float | None = None) -> bool:
-        """Wait until it is over and `on_end` has been called; whether it is."""
-        return self._ended.wait(timeout)
-
-    def _step(self) -> bool:
-        """Make and hand on a segment, cut to the job's length; whether there was one. On the computer's thread."""
-        if self._segments is None or not self._wanted:
-            return False
-        segment = next(self._segments, None)
-        if segment is None:
-            return False
-        if self.num_frames is not None:
-            segment = replace(segment, frames=segment.frames[:, : self.num_frames - segment.start])
-        self.frames_made = segment.start + segment.frames.shape[1]
-        self._on_segment(segment)
-        return True
-
-    def _end(self, state: JobState, error: str) -> None:
-        """Let go of everything and say so. On the computer's thread."""
-        self.state, self.error, self._segments = state, error, None
-        on_end, self._on_end, self._on_segment, self.has_room = self._on_end, _ignore, _ignore, lambda: True
-        try:
-            on_end(self)
-        finally:
-            self._ended.set()
-
-
-class Worker:
-    """Runs the jobs of many sessions in turn.
-
-    A job whose reader has no room is passed over until there is some: a slow reader waits for itself alone, and nothing
-    piles up. At most `max_running` jobs take turns, `max_waiting` more wait for their place, any beyond are refused.
-    Everything public may be called from any thread.
-    """
-
-    def __init__(self, *, max_running: int = 8, max_waiting: int = 32) -> None:
-        self.max_running, self.max_waiting = max_running, max_waiting
-        self._running: deque[Job] = deque()
-        self._waiting: deque[Job] = deque()
+        Args:
+            max_running: jobs that take turns.
+            max_waiting: jobs that wait for their place.
+            max_paused: seconds after which a job that has no room is cancelled.
+            clock: what turns are measured with.
+        """
+        self.max_running, self.max_waiting, self.max_paused = max_running, max_waiting, max_paused
+        self._clock = clock
+        self._turns = Turns(max_running)
+        self._stack: list[Job] = []  # whose segments are in the making, each between two steps of the one before it
+        self._soon, self._later = deque[Errand[Any]](), deque[Errand[Any]]()
+        self._is_away = False  # on an errand
         self._changed = threading.Condition()
-        self._closing = False
-        self._computer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="malt-computer")
-        self._planner = threading.Thread(target=self._plan, name="malt-planner", daemon=True)
-        self._planner.start()
+        self._closing, self._closed = False, False
+        self._mark = self._sign = clock()
+        self._thread = threading.Thread(target=self._run, name="malt-computer", daemon=True)
+        self._thread.start()
 
     @property
     def num_running(self) -> int:
-        """How many jobs take turns."""
-        return len(self._running)
+        """How many jobs take turns or would, had they room."""
+        return len(self._turns.running) + len(self._turns.paused)
 
     @property
     def num_waiting(self) -> int:
         """How many jobs wait for their place."""
-        return len(self._waiting)
+        return len(self._turns.waiting)
+
+    @property
+    def silent_seconds(self) -> float:
+        """For how long nothing has been finished, not even a denoising step, though there is something to do."""
+        return self._clock() - self._sign if self._is_busy else 0.0
 
     def start(
         self,
@@ -132,11 +95,11 @@ class Worker:
         """Let a session's video grow to `num_frames` frames, without end for None; the last segment is cut.
 
         Args:
-            session: what goes on; until the job is over, it belongs to this worker, except that `say` may be called.
+            session: what goes on; until the job is over, it belongs to this worker, except that `set_prompt` may be called.
             num_frames: length of the whole video.
             on_segment: called with each segment, on the computing thread: it must not wait for anybody. What it raises
                 ends the job as FAILED.
-            given: segments that come first, as `session.absorb` gives them.
+            given: segments that come first, as `session.prefill` gives them.
             driver: says what is done in the frames to come, for models that take actions.
             has_room: asked before each segment; while it says False the job pauses. Call `wake` when that changes.
             on_end: called once, on the computing thread, when it is over, whatever ended it and whether or not it began.
@@ -146,32 +109,34 @@ class Worker:
             BusyError: too many wait already, or the worker is closing.
         """
         segments = chain(given, session.stream(num_frames, driver))
-        job = Job(segments, num_frames, on_segment, has_room, on_end)
+        job = Job(session, segments, num_frames, on_segment, has_room, on_end)
         with self._changed:
             self._check_room(keep)
-            self._waiting.append(job)
+            self._turns.waiting.append(job)
             self._changed.notify_all()
         return job
 
     def do(self, work: Callable[[], Value]) -> "Future[Value]":
-        """Have something done with the model between two segments, such as `Session.begin`, `rewind` or `branch`.
+        """Have something done with a session between two segments, such as `rewind` or `branch`.
 
         Raises:
             BusyError: the worker is closing.
         """
-        try:
-            return self._computer.submit(work)
-        except RuntimeError as error:
-            raise BusyError("the server is shutting down; try again when it is back") from error
+        return self._give(self._later, work)
+
+    def do_soon(self, work: Callable[[], Value]) -> "Future[Value]":
+        """Have something short done with the model, in the midst of a segment if need be, such as `Session.begin`.
+
+        Raises:
+            BusyError: the worker is closing.
+        """
+        return self._give(self._soon, work)
 
     def cancel(self, job: Job) -> None:
-        """End a job; a segment in the making is finished and handed on first. `job.wait` waits for the end."""
+        """End a job; a segment in the making is given up behind its next step. `job.wait` waits for the end."""
         with self._changed:
-            job._wanted = False
-            waits = job in self._waiting
+            job.is_wanted = False
             self._changed.notify_all()
-        if waits:
-            self._retire(job, JobState.CANCELLED)
 
     def wake(self) -> None:
         """Have the paused jobs asked again whether there is room."""
@@ -188,86 +153,131 @@ class Worker:
             self._check_room(keep=False)
 
     def close(self) -> None:
-        """Finish the segment in the making, end all jobs as STOPPED and come to rest."""
+        """Give up the segment in the making, end all jobs as STOPPED and come to rest."""
         with self._changed:
             self._closing = True
             self._changed.notify_all()
-        self._planner.join()
-        self._computer.shutdown()
+        self._thread.join()
 
     def _check_room(self, keep: bool) -> None:
         if self._closing:
             raise BusyError("the server is shutting down; try again when it is back")
-        crowd = len(self._running) + len(self._waiting)
-        if crowd >= self.max_running + self.max_waiting and not keep:
+        if self.num_running + self.num_waiting >= self.max_running + self.max_waiting and not keep:
             raise BusyError(
-                f"{len(self._running)} videos are being made and {len(self._waiting)} wait; try again in a while"
+                f"{self.num_running} videos are being made and {self.num_waiting} wait; try again in a while"
             )
 
-    def _plan(self) -> None:
-        """What the planner does until the worker closes."""
-        while (job := self._next()) is not None:
-            going_on = self._computer.submit(job._step)
-            error = going_on.exception()
-            if error is not None:
-                self._retire(job, JobState.FAILED, _sentence(error))
-            elif not job._wanted:
-                self._retire(job, JobState.CANCELLED)
-            elif not going_on.result():
-                self._retire(job, JobState.DONE)
+    @property
+    def _is_busy(self) -> bool:
+        return bool(self._stack or self._soon or self._later or self._is_away)
+
+    def _give(self, errands: deque[Errand[Any]], work: Callable[[], Value]) -> "Future[Value]":
+        errand = Errand(work)
         with self._changed:
-            left = [*self._running, *self._waiting]
-        for job in left:
+            if self._closed or (self._closing and threading.current_thread() is not self._thread):
+                raise BusyError("the server is shutting down; try again when it is back")
+            if not self._is_busy:
+                self._sign = self._clock()
+            errands.append(errand)
+            self._changed.notify_all()
+        return errand.future
+
+    def _run(self) -> None:
+        """What the computing thread does until the worker closes."""
+        while not self._closing:
+            self._run_errands()
+            job = self._next()
+            if job is not None:
+                self._turn(job)
+        for job in list(self._turns):
             self._retire(job, JobState.STOPPED)
+        with self._changed:
+            self._closed = True
+        self._run_errands()
 
     def _next(self) -> Job | None:
-        """Wait for a job that can have a turn, and put it behind the others; None when the worker closes."""
+        """Whose turn it is, once there is somebody; None where there is something else to do first."""
+        self._let_go()
         with self._changed:
-            while not self._closing:
-                self._admit()
-                for job in self._running:
-                    if not job._wanted or job.has_room():
-                        self._running.remove(job)
-                        self._running.append(job)
-                        return job
-                self._changed.wait()
-        return None
+            if self._closing or self._soon or self._later:
+                return None
+            self._turns.settle(self._clock())
+            job = self._turns.choose()
+            if job is None and all(job.is_wanted for job in self._turns):
+                self._changed.wait(self._seconds_to_wait())
+            return job
 
-    def _admit(self) -> None:
-        """Let those who wait in where there is a place; they come before those who had a turn."""
-        num_places = max(0, self.max_running - len(self._running))
-        newcomers = [self._waiting.popleft() for _ in range(min(num_places, len(self._waiting)))]
-        for job in newcomers:
-            job.state = JobState.RUNNING
-        self._running.extendleft(reversed(newcomers))
+    def _turn(self, job: Job) -> None:
+        """Make a segment, and see what became of it."""
+        self._charge()
+        self._stack.append(job)
+        made = Errand(partial(job.step, partial(self._between_steps, job))).run()
+        self._charge()
+        self._stack.pop()
+        error = made.exception()
+        if error is not None and not isinstance(error, GivenUp):
+            self._retire(job, JobState.FAILED, _sentence(error))
+        elif not job.is_wanted:
+            self._retire(job, JobState.CANCELLED)
+        elif error is None and not made.result():
+            self._retire(job, JobState.DONE)
+
+    def _between_steps(self, job: Job) -> None:
+        """What may happen in the midst of a segment, whose session must not be touched."""
+        self._charge()
+        while not self._closing and job.is_wanted:
+            self._run_errands(later=False)
+            self._let_go()
+            with self._changed:
+                self._turns.settle(self._clock())
+                other = self._turns.choose(self._stack, below=job)
+            if other is None:
+                return
+            self._turn(other)
+        raise GivenUp
+
+    def _let_go(self) -> None:
+        """Retire whoever is no longer wanted, or has had no room for too long."""
+        now = self._clock()
+        with self._changed:
+            for job in self._turns:
+                if job.paused_at is not None and now - job.paused_at > self.max_paused:
+                    job.is_wanted = False
+            unwanted = [job for job in self._turns if not job.is_wanted and job not in self._stack]
+        for job in unwanted:
+            self._retire(job, JobState.CANCELLED)
+
+    def _seconds_to_wait(self) -> float | None:
+        since = [job.paused_at for job in self._turns if job.paused_at is not None]
+        return (
+            None
+            if not since or self.max_paused == float("inf")
+            else min(since) + self.max_paused - self._clock() + 0.01
+        )
+
+    def _run_errands(self, *, later: bool = True) -> None:
+        while errands := self._soon or (self._later if later else None):
+            with self._changed:
+                errand, self._is_away = errands.popleft(), True
+            errand.run()
+            self._mark, self._is_away = self._clock(), False
+            self._sign = self._mark
+
+    def _charge(self) -> None:
+        """Charge what has gone by since the last look to the job that is being computed."""
+        now = self._clock()
+        if self._stack:
+            self._stack[-1].spent += now - self._mark
+        self._mark = self._sign = now
 
     def _retire(self, job: Job, state: JobState, error: str = "") -> None:
-        """Take a job out, if that has not been done, and let it end on the computer's thread."""
+        """Take a job out, and let it end."""
         with self._changed:
-            jobs = self._running if job in self._running else self._waiting
-            if job not in jobs:
+            if not self._turns.remove(job):
                 return
-            jobs.remove(job)
-            self._computer.submit(job._end, state, error).add_done_callback(_log_failure)
-
-
-def run_in_fresh_thread(work: Callable[[], Value]) -> Value:
-    """Do something in a thread that ends with it, as loading a model that another thread will compute with.
-
-    Each thread that computes keeps a team of threads, and where all teams together outnumber the processors, those of GNU's
-    OpenMP no longer wait awake: a segment then takes nearly twice as long. A team goes with its thread.
-    """
-    with ThreadPoolExecutor(max_workers=1) as thread:
-        return thread.submit(work).result()
-
-
-def _ignore(what: object) -> None:
-    """What a job that is over does with anything."""
-
-
-def _log_failure(ending: "Future[None]") -> None:
-    if (error := ending.exception()) is not None:
-        log.error("what follows the end of a job failed", exc_info=error)
+        failure = Errand(partial(job.end, state, error)).run().exception()
+        if failure is not None:
+            log.error("what follows the end of a job failed", exc_info=failure)
 
 
 def _sentence(error: BaseException) -> str:

@@ -1,0 +1,79 @@
+"""Whose turn it is: the job for which least time was computed, so that a dear one waits for many cheap ones.
+
+Jobs that have no room give up their place to those who wait, and come back before them once there is room.
+"""
+
+from collections import deque
+from collections.abc import Collection, Iterator
+
+from malt.serving.engine.job import Job, JobState
+
+
+class Turns:
+    """The jobs of a worker, which holds its lock around every call.
+
+    running: those that take turns, whoever had the last one at the end. paused: those that gave up their place. waiting:
+    those that have not begun.
+    """
+
+    def __init__(self, max_running: int) -> None:
+        self._max_running = max_running
+        self.running, self.paused, self.waiting = list[Job](), deque[Job](), deque[Job]()
+        self._clock = 0.0  # seconds that the job whose turn it was last had been computed for: where newcomers begin
+
+    def __iter__(self) -> Iterator[Job]:
+        return iter([*self.running, *self.paused, *self.waiting])
+
+    def remove(self, job: Job) -> bool:
+        """Take a job out; whether it was there."""
+        for place in (self.running, self.paused, self.waiting):
+            if job in place:
+                place.remove(job)
+                return True
+        return False
+
+    def settle(self, now: float) -> None:
+        """See who has room at a moment, and let in who can be let in; newcomers come before those who had a turn."""
+        self._look(now)
+        while self._let_in():
+            self._look(now)
+
+    def choose(self, busy: Collection[Job] = (), below: Job | None = None) -> Job | None:
+        """Whose turn it is, put behind the others; None where nobody can have one.
+
+        Args:
+            busy: those whose segment is in the making.
+            below: one of them, in the midst of whose segment there is time for a cheaper one that had less time.
+        """
+        ready = [job for job in self.running if job.is_ready and job not in busy]
+        if below is not None:
+            ready = [job for job in ready if job.segment_cost < below.segment_cost and job.spent < below.spent]
+        if not ready:
+            return None
+        job = min(ready, key=lambda job: job.spent)
+        self._clock = max(self._clock, job.spent)
+        self.running.remove(job)
+        self.running.append(job)
+        return job
+
+    def _look(self, now: float) -> None:
+        for job in self:
+            is_ready = not job.is_wanted or job.has_room()
+            if is_ready and not job.is_ready:
+                job.spent = max(job.spent, self._clock)
+            job.is_ready = is_ready
+            job.paused_at = None if is_ready or job in self.waiting else (job.paused_at or now)
+
+    def _let_in(self) -> bool:
+        """Give the places of those without room to others; whether there were any."""
+        if not self.waiting and not any(job.is_ready for job in self.paused):
+            return False
+        self.paused.extend(job for job in self.running if not job.is_ready)
+        self.running = [job for job in self.running if job.is_ready]
+        others = [job for job in self.paused if job.is_ready] + list(self.waiting)
+        newcomers = others[: max(0, self._max_running - len(self.running))]
+        for job in newcomers:
+            self.remove(job)
+            job.state = JobState.RUNNING
+        self.running = newcomers + self.running
+        return bool(newcomers)
