@@ -14,6 +14,8 @@ from malt.serving.limits import Limits
 
 LIMITS = {
     "frames": 256,
+    "work": 1e9,
+    "pixels": 512 * 512,
     "running": 2,
     "waiting": 3,
     "upload_bytes": 2**20,
@@ -34,9 +36,11 @@ def served(of: Service) -> Iterator[str]:
     """The server on a port of its own; gives its address."""
     import uvicorn
 
+    from malt.serving.patient_protocol import PatientProtocol
     from malt.serving.uvicorn_runner import Server
 
-    server = Server(uvicorn.Config(create_app(of), port=0, log_level="warning", timeout_graceful_shutdown=5), of)
+    settings: dict[str, Any] = {"port": 0, "log_level": "warning", "timeout_graceful_shutdown": 5}
+    server = Server(uvicorn.Config(create_app(of), http=PatientProtocol, **settings), of)
     thread = threading.Thread(target=server.run)
     thread.start()
     try:

@@ -69,6 +69,6 @@ NO_USE = [
     (said_to_last(36_000), "lasts 36000 s"),
     (many_in_few(30_000, (8, 8)), "lasts 3000 s"),
     (many_in_few(100, (500, 500)), "hold as much as may be"),
-    (many_in_few(1, (65_535, 65_535)), "damaged"),
+    (many_in_few(1, (65_535, 65_535)), "pixels"),
     (film(1), "has 1 frames"),
 ]

@@ -17,9 +17,49 @@ def validator(**limits: int) -> RequestValidator:
 
 
 def test_frames_of_the_models_own_size_are_always_granted() -> None:
-    assert validator(pixels=1).validate(REQUEST).size == (tiny_pipeline.SIDE, tiny_pipeline.SIDE)
-    with pytest.raises(UsageError, match="asked for frames of 64x64; this server makes up to 1024 pixels"):
-        validator(pixels=1).validate(VideoRequest(prompt=tiny_pipeline.PROMPT, size="64x64"))
+    own = validator().validate(REQUEST)
+    assert (own.size, own.remarks) == ((tiny_pipeline.SIDE, tiny_pipeline.SIDE), ())
+
+
+@pytest.mark.parametrize(
+    ("size", "pixels", "made"),
+    [
+        ("64x64", 1, "32x32"),
+        ("64x64", 4096, "64x64"),
+        ("1280x720", 1, "32x16"),
+        ("1280x720", 512 * 512, "672x384"),
+        ("99999x1", 1, "64x16"),
+        ("1x99999", 4096, "16x256"),
+        ("30x40", 4096, "16x32"),
+    ],
+)
+def test_other_frames_become_the_nearest_of_their_shape_and_that_is_told(size: str, pixels: int, made: str) -> None:
+    generation = validator(pixels=pixels).validate(VideoRequest(prompt=tiny_pipeline.PROMPT, size=size))
+    assert generation.size_text == made
+    assert generation.size[0] * generation.size[1] <= max(pixels, tiny_pipeline.SIDE**2)
+    assert any(f"{size} are not made here" in remark for remark in generation.remarks) == (size != made)
+
+
+def test_work_is_bounded_by_what_it_costs() -> None:
+    of = validator(frames=100, pixels=64 * 64)
+    for asked, most in [
+        ({}, 100),
+        ({"num_inference_steps": 1}, 100),
+        ({"num_inference_steps": 8}, 25),
+        ({"size": "64x64"}, 25),
+    ]:
+        prompt = tiny_pipeline.PROMPT
+        assert of.validate(VideoRequest(prompt=prompt, num_frames=most, **asked)).num_frames == most
+        with pytest.raises(
+            UsageError, match=f"asked for {most + 1} frames; this server makes 1 to {most} of this size"
+        ):
+            of.validate(VideoRequest(prompt=prompt, num_frames=most + 1, **asked))
+
+
+def test_what_was_settled_is_settled_in_the_same_way_again() -> None:
+    first = validator().validate(VideoRequest(prompt=tiny_pipeline.PROMPT, size="1280x720", model=None, mood="merry"))
+    again = validator().validate(VideoRequest(**first.kept))
+    assert (again.size, again.num_frames, again.seed, again.remarks) == (first.size, first.num_frames, first.seed, ())
 
 
 def test_a_session_of_more_bytes_than_are_granted_is_refused() -> None:

@@ -1,12 +1,20 @@
 """What the verbs that serve others share: who may reach them, the libraries they need, and the socket."""
 
+import logging
+import os
 import socket
 from collections.abc import Sequence
 from importlib.util import find_spec
+from urllib.parse import urlsplit
 
 from malt.errors import MaltError, UsageError
 
 TOKEN = "MALT_TOKEN"  # the variable that holds what visitors have to show
+
+
+def read_token() -> str | None:
+    """What visitors have to show: without the newline that a file may have added; None where there is nothing."""
+    return os.environ.get(TOKEN, "").strip() or None
 
 
 def check_libraries(names: Sequence[str], what: str, *, extra: str) -> None:
@@ -26,6 +34,25 @@ def check_openness(host: str, port: int, *, public: bool, token: str | None) -> 
         raise UsageError(f"others can reach {host}; pass --public if that is meant, or leave --host out")
     if public and token is None:
         raise UsageError(f"with --public everybody could come in; put a long random token into {TOKEN}")
+
+
+def check_origins(origins: Sequence[str], *, token: str | None) -> None:
+    """Raise a `UsageError` for what is no origin of a page, and for letting in any page where there is no token."""
+    for origin in origins:
+        parts = urlsplit(origin)
+        if origin not in ("*", "null") and (not parts.netloc or origin != f"{parts.scheme}://{parts.netloc}"):
+            raise UsageError(f"{origin} is not the origin of a page; give one such as http://localhost:3000")
+    if "*" in origins and token is None:
+        raise UsageError(f"any page could use this server; name those that may, or put a token into {TOKEN}")
+
+
+def log_access() -> None:
+    """Print a line for each request, without what it asked for."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("malt: %(asctime)s %(message)s", "%Y-%m-%d %H:%M:%S"))
+    access = logging.getLogger("malt.access")
+    access.handlers, access.propagate = [handler], False
+    access.setLevel(logging.INFO)
 
 
 def listen(host: str, port: int) -> socket.socket:

@@ -1,13 +1,14 @@
 """`malt serve`: videos over HTTP, as jobs and as streams that play while they are made."""
 
+import math
 import os
 import socket
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from malt.commands.checks import check_count
+from malt.commands.checks import check_above_zero, check_count
 from malt.commands.model_options import BaseOptions, find_place, load_model
-from malt.commands.network import TOKEN, check_libraries, check_openness, listen
+from malt.commands.network import check_libraries, check_openness, check_origins, listen, log_access, read_token
 from malt.commands.signals import interruptible
 
 LIBRARIES = ("fastapi", "uvicorn", "websockets", "python_multipart", "prometheus_client")
@@ -37,14 +38,28 @@ class ServeCommand(BaseOptions):
     """Folder of the model, with its model_index.json; the default model by default."""
     scale: int | None = None
     """Write each pixel this many times in both directions; by default what makes a small video visible."""
+    alias: tuple[str, ...] = ()
+    """Other names by which clients may ask for the model, such as sora-2; * for any."""
+    allow_origin: tuple[str, ...] = ()
+    """Pages of other sites that may use the server, such as http://localhost:3000."""
+    access_log: bool = True
+    """Print a line for each request."""
     max_frames: int = 4096
-    """How many frames a video may have."""
+    """How many frames a video of the model's own size and steps may have; dearer ones may have fewer."""
+    max_pixels: int | None = None
+    """How many pixels a frame may have; by default, and at least, as many as the model's own."""
+    max_steps: int = 100
+    """How many denoising steps a segment may take."""
     max_running: int = 8
     """How many videos and streams are generated in turns."""
     max_waiting: int = 32
     """How many more may wait; requests beyond are refused."""
     max_stored: int = 1000
     """How many videos are kept."""
+    max_disk: float = 64.0
+    """How many GB of the disk they may take; requests beyond are refused."""
+    keep_days: float | None = None
+    """Delete finished videos after so many days; by default they stay."""
     device: str = "auto"
     """Device to compute on: auto, cpu, cuda, cuda:1 or mps."""
     threads: int | None = None
@@ -57,7 +72,7 @@ class ServeCommand(BaseOptions):
             UsageError: the options do not fit, or the libraries of a server are not installed.
             MaltError: the port is taken, or the folder cannot be made.
         """
-        token = os.environ.get(TOKEN) or None
+        token = read_token()
         self._check(token)
         try:
             with interruptible(), listen(self.host, self.port) as listener:
@@ -66,22 +81,43 @@ class ServeCommand(BaseOptions):
             return
 
     def _check(self, token: str | None) -> None:
-        for option in ("scale", "max_frames", "max_running", "max_waiting", "max_stored", "threads"):
+        for option in (
+            "scale",
+            "max_frames",
+            "max_pixels",
+            "max_steps",
+            "max_running",
+            "max_waiting",
+            "max_stored",
+            "threads",
+        ):
             check_count(f"--{option.replace('_', '-')}", getattr(self, option))
+        check_above_zero("--max-disk", self.max_disk)
+        check_above_zero("--keep-days", self.keep_days)
+        check_origins(self.allow_origin, token=token)
         check_libraries(LIBRARIES, "a server", extra="serve")
         check_openness(self.host, self.port, public=self.public, token=token)
 
     def _serve(self, listener: socket.socket, token: str | None) -> None:
         from malt.media.frame_scale import choose_scale
         from malt.serving.app import Service, create_app
-        from malt.serving.engine.worker import run_in_fresh_thread
+        from malt.serving.engine.fresh_thread import run_in_fresh_thread
         from malt.serving.limits import Limits
         from malt.serving.uvicorn_runner import serve
 
         place = find_place(self.model, self.checkpoint, self)
         limits = Limits(
-            frames=self.max_frames, running=self.max_running, waiting=self.max_waiting, stored=self.max_stored
+            frames=self.max_frames,
+            pixels=self.max_pixels or 1,
+            steps=self.max_steps,
+            running=self.max_running,
+            waiting=self.max_waiting,
+            stored=self.max_stored,
+            disk_bytes=round(self.max_disk * 1e9),
+            keep_seconds=math.inf if self.keep_days is None else self.keep_days * 24 * 3600,
         )
+        if self.access_log:
+            log_access()
         pipe = run_in_fresh_thread(
             lambda: load_model(
                 place, device=self.device, threads=self.threads, offload=self.offload, precision=self.precision
@@ -96,5 +132,7 @@ class ServeCommand(BaseOptions):
             loopback_only=not self.public,
             scale=choose_scale(pipe.frame_size, self.scale),
             notes={**place.notes(), "precision": self.precision, "offload": self.offload},
+            aliases=self.alias,
+            origins=self.allow_origin,
         )
         serve(create_app(service), service, listener)

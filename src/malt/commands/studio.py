@@ -1,6 +1,5 @@
 """`malt studio`: a page on which videos are made, watched, changed, rewound and branched."""
 
-import os
 import socket
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from malt.commands.checks import check_count
 from malt.commands.model_options import BaseOptions, find_place, load_model
-from malt.commands.network import TOKEN, check_libraries, check_openness, listen
+from malt.commands.network import check_libraries, check_openness, listen, read_token
 from malt.commands.signals import interruptible
 from malt.errors import MaltError
 from malt.pipelines.model_place import ModelPlace
@@ -30,7 +29,7 @@ class StudioCommand(BaseOptions):
     port: int = 7860
     """Port to listen at; 0 takes a free one."""
     public: bool = False
-    """Let other machines in; needs a token in MALT_TOKEN, which browsers ask for as a password."""
+    """Let other machines in; needs a token in MALT_TOKEN, which a sign-in page asks for."""
     data: Path | None = None
     """Folder for the visitors' videos; a temporary one by default."""
     model: str | None = None
@@ -59,7 +58,7 @@ class StudioCommand(BaseOptions):
             UsageError: the options do not fit, or the libraries of a studio are not installed.
             MaltError: the port is taken, or the folder cannot be made.
         """
-        token = os.environ.get(TOKEN) or None
+        token = read_token()
         for option in ("scale", "max_frames", "max_running", "max_waiting", "max_visitors", "threads"):
             check_count(f"--{option.replace('_', '-')}", getattr(self, option))
         check_libraries(LIBRARIES, "a studio", extra="studio")
@@ -80,7 +79,7 @@ class StudioCommand(BaseOptions):
 
     def _serve(self, listener: socket.socket, token: str | None, folder: Path) -> None:
         chosen = find_place(self.model, self.checkpoint, self)
-        from malt.serving.engine.worker import run_in_fresh_thread
+        from malt.serving.engine.fresh_thread import run_in_fresh_thread
         from malt.serving.limits import Limits
         from malt.serving.uvicorn_runner import serve
         from malt.studio.models import Models

@@ -1,21 +1,30 @@
 """The server: video jobs, a stream of video as it is made, and a WebSocket to steer one, on one model."""
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+import time
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fastapi import FastAPI, Request, WebSocket
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse, PlainTextResponse
+from fastapi.responses import HTMLResponse, JSONResponse, PlainTextResponse, RedirectResponse
 from starlette.exceptions import HTTPException
+from starlette.middleware.cors import CORSMiddleware
+from starlette.requests import ClientDisconnect
 
 import malt
-from malt.errors import MaltError, UsageError
+from malt.errors import MaltError
+from malt.serving.access_log import AccessLog
+from malt.serving.api_page import api_page
 from malt.serving.auth import AccessMiddleware
-from malt.serving.engine.worker import BusyError, Worker
+from malt.serving.continuing_routes import continuing_routes
+from malt.serving.deadlines import DeadlineMiddleware
+from malt.serving.engine.worker import Worker
+from malt.serving.errors import MissingError, error_answer, status_of
+from malt.serving.head_requests import HeadMiddleware
 from malt.serving.job_store import JobStore
 from malt.serving.jobs import VideoJobs
 from malt.serving.limits import Limits
@@ -23,8 +32,9 @@ from malt.serving.metrics import Metrics
 from malt.serving.realtime import RealtimeConnection
 from malt.serving.request_body import BodyReader
 from malt.serving.requests import RequestValidator
-from malt.serving.routes import stream_routes, video_routes
-from malt.serving.schemas import ErrorAnswer, ErrorBody, Health
+from malt.serving.routes import answers, video_routes
+from malt.serving.schemas import Health, ModelList, ServedModel
+from malt.serving.stream_routes import stream_routes
 from malt.serving.streams import StreamOpener
 
 if TYPE_CHECKING:
@@ -37,6 +47,7 @@ ABOUT = """Videos of any length from a sentence.
 `{"type": "action", "actions": {"steering": -1}}` for models that act, `{"type": "ping"}`, `{"type": "stop"}`; it answers
 with `started`, `segment` (and behind it a binary piece of fragmented MP4), `done`, `pong` and `error`.
 """
+SWEEP_SECONDS = 600.0
 
 
 @dataclass(kw_only=True)
@@ -44,7 +55,8 @@ class Service:
     """All that one server is made of.
 
     name: what the model is called. data: folder of the videos. token: what visitors have to show; None lets everybody in.
-    scale: every pixel is written this many times each way. notes: what is kept with every session.
+    scale: every pixel is written this many times each way. notes: what is kept with every session. aliases: other names of
+    the model. origins: of pages on other sites that may use the server.
     """
 
     pipe: "VideoPipeline"
@@ -55,13 +67,16 @@ class Service:
     loopback_only: bool = True
     scale: int = 4
     notes: dict[str, object] = field(default_factory=lambda: {"checkpoint": None})
+    aliases: Sequence[str] = ()
+    origins: Sequence[str] = ()
 
     def __post_init__(self) -> None:
         """Put the parts together and start the computing thread."""
-        store, limits = JobStore(self.data), self.limits
-        self.worker = Worker(max_running=limits.running, max_waiting=limits.waiting)
-        self.validator, self.metrics = RequestValidator(self.pipe, self.name, limits), Metrics(self.worker)
-        self.jobs = VideoJobs(self.worker, self.validator, store, self.metrics, scale=self.scale, notes=self.notes)
+        self.store, limits, self.begun = JobStore(self.data), self.limits, int(time.time())
+        self.worker = Worker(max_running=limits.running, max_waiting=limits.waiting, max_paused=limits.pause_seconds)
+        self.metrics = Metrics(self.worker)
+        self.validator = RequestValidator(self.pipe, self.name, limits, self.aliases)
+        self.jobs = VideoJobs(self.worker, self.validator, self.store, self.metrics, scale=self.scale, notes=self.notes)
         self.stream_opener = StreamOpener(self.worker, self.validator, self.metrics, scale=self.scale)
         self.connections: set[RealtimeConnection] = set()
 
@@ -71,6 +86,12 @@ class Service:
             f"serving {self.name} at {address} (API at {address}/docs)\n"
             f"videos are kept in {self.data}; Ctrl-C stops, and what is unfinished goes on at the next start"
         )
+
+    async def keep_swept(self) -> None:
+        """Delete, now and then, what has been kept for long enough."""
+        while True:
+            await asyncio.sleep(SWEEP_SECONDS)
+            await asyncio.to_thread(self.jobs.sweep)
 
     async def rest(self, seconds: float) -> None:
         """End all work; then wait, at most so long, until those who talk to us have been told so."""
@@ -85,34 +106,81 @@ def create_app(service: Service) -> FastAPI:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         await asyncio.wrap_future(service.worker.do(service.jobs.recover))
+        sweeping = asyncio.create_task(service.keep_swept())
         try:
             yield
         finally:
+            sweeping.cancel()
+            with suppress(asyncio.CancelledError):
+                await sweeping
             await asyncio.to_thread(service.worker.close)
+            service.store.close()
 
-    app = FastAPI(title="malt", version=malt.__version__, description=ABOUT, lifespan=lifespan)
-    app.add_middleware(AccessMiddleware, token=service.token, loopback_only=service.loopback_only)
-    app.include_router(
-        video_routes(service.jobs, service.worker, BodyReader(service.validator), service.token is not None)
-    )
+    about = {"title": "malt", "version": malt.__version__, "description": ABOUT}
+    app = FastAPI(**about, lifespan=lifespan, docs_url=None, redoc_url=None)
+    _add_layers(app, service)
+    parts = service.jobs, service.worker, BodyReader(service.limits), service.token is not None
+    app.include_router(continuing_routes(*parts))  # before videos of any id
+    app.include_router(video_routes(*parts))
     app.include_router(stream_routes(service.stream_opener, service.token is not None))
     _add_watching(app, service)
-    _add_error_handlers(app, service.metrics)
+    _add_pages(app, service)
+    _add_error_handlers(app)
     return app
+
+
+def _add_layers(app: FastAPI, service: Service) -> None:
+    """What every request passes through, the innermost first."""
+    app.add_middleware(HeadMiddleware)
+    app.add_middleware(DeadlineMiddleware, seconds=service.limits.stall_seconds)
+    app.add_middleware(
+        AccessMiddleware, token=service.token, loopback_only=service.loopback_only, origins=service.origins
+    )
+    if service.origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=list(service.origins),
+            allow_methods=["*"],
+            allow_headers=["*"],
+            allow_credentials="*" not in service.origins,
+        )
+    app.add_middleware(AccessLog, metrics=service.metrics)
 
 
 def _add_watching(app: FastAPI, service: Service) -> None:
     worker = service.worker
 
-    @app.get("/healthz", tags=["watching"])
-    async def health() -> Health:
-        """Whether the server works, and how busy it is; needs no token."""
-        return Health(model=service.name, running=worker.num_running, waiting=worker.num_waiting)
+    @app.get("/healthz", tags=["watching"], responses={503: {"model": Health}})
+    async def health() -> JSONResponse:
+        """Whether the server works, and how busy it is; needs no token. 503 where nothing has been finished for too long."""
+        silent = worker.silent_seconds
+        is_well = silent < service.limits.quiet_seconds
+        told = Health(
+            status="ok" if is_well else "degraded",
+            model=service.name,
+            running=worker.num_running,
+            waiting=worker.num_waiting,
+            silent_seconds=round(silent, 1),
+        )
+        return JSONResponse(told.model_dump(), 200 if is_well else 503)
 
     @app.get("/metrics", tags=["watching"], response_class=PlainTextResponse)
-    async def metrics() -> PlainTextResponse:
+    def metrics() -> PlainTextResponse:
         """Figures for Prometheus."""
         return PlainTextResponse(service.metrics.text(), media_type="text/plain; version=0.0.4")
+
+    @app.get("/v1/models", tags=["models"], responses=answers())
+    async def list_models() -> ModelList:
+        """The model that is served, by each of its names."""
+        names = [service.name, *(alias for alias in service.aliases if alias != "*")]
+        return ModelList(data=[ServedModel(id=name, created=service.begun) for name in names])
+
+    @app.get("/v1/models/{name:path}", tags=["models"], responses=answers(404))
+    async def get_model(name: str) -> ServedModel:
+        """A model by one of its names."""
+        if name not in (service.name, *service.aliases) and "*" not in service.aliases:
+            raise MissingError(f"there is no model {name!r} here; this server has {service.name}")
+        return ServedModel(id=name, created=service.begun)
 
     @app.websocket("/v1/realtime/video")
     async def realtime(socket: WebSocket) -> None:
@@ -124,30 +192,34 @@ def _add_watching(app: FastAPI, service: Service) -> None:
             service.connections.discard(connection)
 
 
-def _add_error_handlers(app: FastAPI, metrics: Metrics) -> None:
-    """Every answer that is not a success has one shape and one sentence."""
+def _add_pages(app: FastAPI, service: Service) -> None:
+    @app.get("/docs", include_in_schema=False)
+    async def docs() -> HTMLResponse:
+        return HTMLResponse(api_page(app.openapi()))
 
-    def answer(status: int, message: str, kind: str, headers: Mapping[str, str] | None = None) -> JSONResponse:
-        metrics.refused(status)
-        content = ErrorAnswer(error=ErrorBody(message=message, type=kind, code=status))
-        return JSONResponse(content.model_dump(), status, headers)
+    @app.get("/", include_in_schema=False)
+    async def front() -> RedirectResponse:
+        return RedirectResponse("/docs")
+
+
+def _add_error_handlers(app: FastAPI) -> None:
+    """Every answer that is not a success has one shape and one sentence."""
 
     @app.exception_handler(MaltError)
     async def tell(request: Request, error: MaltError) -> JSONResponse:
-        if isinstance(error, BusyError):
-            return answer(429, str(error), "busy", {"Retry-After": "10"})
-        return (
-            answer(400, str(error), "bad_request")
-            if isinstance(error, UsageError)
-            else answer(500, str(error), "failed")
-        )
+        status = status_of(error)
+        return JSONResponse(error_answer(status, str(error)), status, {"Retry-After": "10"} if status == 429 else None)
 
     @app.exception_handler(RequestValidationError)
     async def tell_form(request: Request, error: RequestValidationError) -> JSONResponse:
         first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"]) or "the request"
-        return answer(422, f"{where}: {first['msg']}", "bad_request")
+        where = ".".join(str(part) for part in first["loc"])
+        return JSONResponse(error_answer(422, f"{where or 'the request'}: {first['msg']}", where or None), 422)
 
     @app.exception_handler(HTTPException)
     async def tell_http(request: Request, error: HTTPException) -> JSONResponse:
-        return answer(error.status_code, str(error.detail), "bad_request", error.headers)
+        return JSONResponse(error_answer(error.status_code, str(error.detail)), error.status_code, error.headers)
+
+    @app.exception_handler(ClientDisconnect)
+    async def tell_nobody(request: Request, error: ClientDisconnect) -> JSONResponse:
+        return JSONResponse(error_answer(400, "the request broke off"), 400)

@@ -4,48 +4,94 @@ import base64
 import binascii
 import hmac
 import ipaddress
-import json
+from collections.abc import Sequence
 from urllib.parse import urlsplit
 
-from starlette.datastructures import Headers
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.responses import JSONResponse, Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from malt.serving.errors import error_answer
+from malt.serving.sign_in import PATH, has_cookie, sign_in, sign_in_page, wants_page
 
 OPEN_PATHS = {"/healthz"}
+ANY = "*"
+# Of every answer that says nothing else: no other site's page may frame it, and nothing is taken for what it is not.
+SAFE = {"Content-Security-Policy": "frame-ancestors 'self'", "X-Content-Type-Options": "nosniff"}
 
 
 class AccessMiddleware:
     """Refuses, before anything else is looked at, a request without the token or from another site's page.
 
-    The token comes as `Authorization: Bearer TOKEN`, or as the password of HTTP's basic authentication, which a <video>
-    element and ffplay can send. On a loopback server the host has to be a loopback name: a page elsewhere whose name is
-    made to point here is refused.
+    The token comes as `Authorization: Bearer TOKEN`, as the password of HTTP's basic authentication, which ffplay can send,
+    or by the cookie that browsers have from the sign-in page. On a loopback server the host has to be a loopback name: a
+    page elsewhere whose name is made to point here is refused. Pages of the `origins` may use the server.
     """
 
-    def __init__(self, app: ASGIApp, token: str | None = None, loopback_only: bool = True) -> None:
-        self._app, self._token, self._loopback_only = app, token, loopback_only
+    def __init__(
+        self, app: ASGIApp, token: str | None = None, loopback_only: bool = True, origins: Sequence[str] = ()
+    ) -> None:
+        self._app, self._token, self._loopback_only, self._origins = app, token, loopback_only, tuple(origins)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Let the request through, or answer it here."""
-        refusal = self._refusal(scope) if scope["type"] in ("http", "websocket") else None
-        if refusal is None:
+        if scope["type"] not in ("http", "websocket"):
             await self._app(scope, receive, send)
-        elif scope["type"] == "websocket":
-            await send({"type": "websocket.close", "code": 1008, "reason": refusal[1]})
-        else:
-            await _refuse(send, *refusal)
-
-    def _refusal(self, scope: Scope) -> tuple[int, str] | None:
+            return
         headers = Headers(scope=scope)
+        refusal = self._refusal(scope, headers)
+        if scope["type"] == "websocket":
+            if refusal is None:
+                await self._app(scope, receive, send)
+            else:
+                await send({"type": "websocket.close", "code": 1008, "reason": refusal[1]})
+            return
+        app = self._app if refusal is None else await self._answer(refusal, scope, receive, headers)
+        await app(scope, receive, _safely(send))
+
+    async def _answer(self, refusal: tuple[int, str], scope: Scope, receive: Receive, headers: Headers) -> Response:
+        status, message = refusal
+        if status == 401 and self._token is not None:
+            if scope["path"] == PATH and scope["method"] == "POST":
+                return await sign_in(scope, receive, self._token)
+            if wants_page(scope, headers):
+                query = scope.get("query_string", b"").decode("latin-1")
+                path = "/" if scope["path"] == PATH else scope["path"]
+                return sign_in_page(path + (f"?{query}" if query else ""))
+        answer = JSONResponse(error_answer(status, message), status)
+        if status == 401:
+            answer.headers["WWW-Authenticate"] = 'Bearer realm="malt"'
+            if "sec-fetch-mode" not in headers:  # a browser would open a dialog in the midst of a page
+                answer.headers.append("WWW-Authenticate", 'Basic realm="malt"')
+        return answer
+
+    def _refusal(self, scope: Scope, headers: Headers) -> tuple[int, str] | None:
         host = headers.get("host", "")
         if self._loopback_only and not _is_loopback(host):
             return 403, f"the host {host!r} is not this machine; start with --public to be reached by others"
         origin = headers.get("origin")
+        is_known = ANY in self._origins or origin in self._origins
         is_foreign = origin is not None and urlsplit(origin).netloc != host
-        if is_foreign or (headers.get("sec-fetch-site") == "cross-site" and scope["path"].startswith("/v1")):
-            return 403, "a page of another site may not use this server"
-        if self._token is None or scope["path"] in OPEN_PATHS or _has_token(headers, self._token):
+        if not is_known and (
+            is_foreign or (headers.get("sec-fetch-site") == "cross-site" and scope["path"].startswith("/v1"))
+        ):
+            return 403, "a page of another site may not use this server; let it with --allow-origin"
+        if self._token is None or scope["path"] in OPEN_PATHS:
+            return None
+        if _has_token(headers, self._token) or has_cookie(headers, self._token):
             return None
         return 401, "give the server's token, as Authorization: Bearer TOKEN"
+
+
+def _safely(send: Send) -> Send:
+    async def send_safely(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            headers = MutableHeaders(scope=message)
+            for name, value in SAFE.items():
+                headers.setdefault(name, value)
+        await send(message)
+
+    return send_safely
 
 
 def is_loopback_address(host: str) -> bool:
@@ -65,20 +111,12 @@ def _is_loopback(host: str) -> bool:
 
 def _has_token(headers: Headers, token: str) -> bool:
     kind, _, given = headers.get("authorization", "").partition(" ")
+    sent = given.strip().encode("latin-1")  # as it came; clients send UTF-8
     if kind.lower() == "basic":
         try:
-            given = base64.b64decode(given, validate=True).decode().partition(":")[2]
-        except (binascii.Error, UnicodeDecodeError):
+            sent = base64.b64decode(sent, validate=True).partition(b":")[2].strip()
+        except binascii.Error:
             return False
     elif kind.lower() != "bearer":
         return False
-    return hmac.compare_digest(given.strip().encode(), token.encode())
-
-
-async def _refuse(send: Send, status: int, message: str) -> None:
-    body = json.dumps({"error": {"message": message, "type": "refused", "code": status}}).encode()
-    headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
-    if status == 401:
-        headers.append((b"www-authenticate", b'Bearer realm="malt", Basic realm="malt"'))
-    await send({"type": "http.response.start", "status": status, "headers": headers})
-    await send({"type": "http.response.body", "body": body})
+    return hmac.compare_digest(sent, token.encode())

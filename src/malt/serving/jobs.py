@@ -1,26 +1,28 @@
-"""Video jobs: they run one after another's turn, are saved after every segment, and go on after a restart."""
+"""Video jobs: they take turns, are saved after every segment, and go on after a restart."""
 
+import logging
 import threading
 import time
-from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
-from typing import cast
 
 import numpy as np
+from pydantic import ValidationError
 
 from malt.errors import MaltError, UsageError
-from malt.media.pixels import to_pixels
-from malt.media.video_writer import VideoSink
 from malt.rollouts.base import Segment
-from malt.serving.engine.worker import Job, JobState, Worker
+from malt.serving.engine.job import Job, JobState
+from malt.serving.engine.worker import BusyError, Worker
+from malt.serving.errors import FullError
 from malt.serving.job_store import JobStore, Record
+from malt.serving.limits import MEBIBYTE
 from malt.serving.metrics import Metrics
 from malt.serving.moments import KeptMoments, MemoryChange, change_memory, kept_moments
+from malt.serving.recording import PARTED, Parting, Recording, continued
 from malt.serving.requests import GenerationRequest, RequestValidator
 from malt.serving.schemas import VideoRequest
 from malt.sessions.session import Session
-from malt.sessions.storage import INDEX, session_folder
+from malt.sessions.size import session_size
 
 STATUS = {
     JobState.DONE: "completed",
@@ -28,34 +30,7 @@ STATUS = {
     JobState.CANCELLED: "cancelled",
     JobState.STOPPED: "queued",
 }
-
-
-class Recording:
-    """A session whose segments go to a file, and itself beside it."""
-
-    def __init__(
-        self, validator: RequestValidator, session: Session, sink: VideoSink, first: np.ndarray | None
-    ) -> None:
-        self._validator, self.session, self.sink, self._first = validator, session, sink, first
-        self._is_begun = first is None
-
-    def given(self) -> Iterator[Segment]:
-        """The segments that the first frames become; the session is saved behind the last of them, not before."""
-        if self._first is not None:
-            yield from self._validator.absorb(self.session, self._first)
-            self._first, self._is_begun = None, True
-            self.save()
-
-    def write(self, segment: Segment) -> None:
-        """Add a segment to the file."""
-        self.sink.write(to_pixels(segment.frames[0]))
-        self.save()
-
-    def save(self) -> None:
-        """Save the session where it stands; behind a segment that was cut, the one before it stays."""
-        if self._is_begun and self.session.num_frames == self.sink.num_frames:
-            self.sink.sync()
-            self.session.save(session_folder(self.sink.path))
+log = logging.getLogger(__name__)
 
 
 class VideoJobs:
@@ -71,52 +46,99 @@ class VideoJobs:
         scale: int,
         notes: dict[str, object],
     ) -> None:
-        self._worker, self._validator, self._store, self._metrics = worker, validator, store, metrics
+        self.validator, self.store = validator, store
+        self._worker, self._metrics = worker, metrics
         self._scale, self._notes = scale, notes
         self._records: dict[str, Record] = {}
         self._jobs: dict[str, Job] = {}
         self._recordings: dict[str, Recording] = {}
         self._lock = threading.RLock()
+        metrics.gauge("malt_videos_stored", "Videos that are kept.", lambda: len(self._records))
+        metrics.gauge("malt_disk_bytes", "What they take of the disk.", self.num_bytes)
+        metrics.gauge("malt_records_damaged", "Records that could not be read.", lambda: store.num_damaged)
 
     def recover(self) -> None:
         """Find the videos that are on disk and go on with those that were not finished."""
-        for record in self._store.records():
+        for record in self.store.records():
             self._records[record.id] = record
             if not record.is_over:
                 try:
                     self._go_on(record)
-                except MaltError as error:  # not on disk: the next start may have the model that it needs
-                    record.status, record.error = "failed", str(error)
+                except (MaltError, ValidationError) as error:  # not on disk: the next start may have what it needs
+                    record.status, record.error = "failed", str(error).split("\n")[0]
+        self.sweep()
 
-    def create(self, generation: GenerationRequest, first: np.ndarray | None = None) -> Record:
+    def check_room(self, size: tuple[int, int] | None = None) -> None:
+        """Find out whether another video of frames of a (height, width) would be taken.
+
+        Raises:
+            BusyError: it would not: too many wait, or are kept.
+            FullError: there is no room for it on the disk.
+        """
+        self._worker.check_room()
+        limits, needs = self.validator.limits, session_size(self.validator.pipe, *size).most if size else 0
+        if len(self._records) >= limits.stored:
+            raise BusyError(f"{limits.stored} videos are kept here, as many as there may be; delete some")
+        if self.num_bytes() + needs > limits.disk_bytes:
+            most = limits.disk_bytes // MEBIBYTE
+            raise FullError(f"the videos that are kept here take all of the {most} MiB that they may; delete some")
+
+    def create(
+        self, generation: GenerationRequest, first: np.ndarray | None = None, parent: str | None = None
+    ) -> Record:
         """Take a video on. On the computing thread.
 
         Raises:
             BusyError: there is no room.
-            UsageError: the model cannot make it, or too many are stored.
+            FullError: nor on the disk.
+            UsageError: the model cannot make it.
         """
-        limit = self._validator.limits.stored
-        if len(self._records) >= limit:
-            raise UsageError(f"{limit} videos are kept here, as many as there may be; delete some")
-        self._worker.check_room()
-        session = self._validator.begin(generation)
-        record = Record(
-            request=generation.request.model_dump(),
-            model=self._validator.name,
-            size=generation.size_text,
-            num_frames=generation.num_frames,
-            frame_rate=self._validator.pipe.frame_rate,
-        )
+        self.check_room(generation.size)
+        session = self.validator.begin(generation)
+        record = self.new_record(generation, parent)
         try:
             if first is not None:
-                self._store.put_first(record, first)
-            self._store.put(record)
-            self._start(record, generation, self._record(record, session, self._store.first(record)))
+                self.store.put_first(record, first)
+            self.store.put(record)
+            self._start(record, generation, self._begun(record, generation, session))
         except MaltError:
-            self._store.remove(record)
+            self.store.remove(record)
             raise
         self._records[record.id] = record
         return record
+
+    def part(self, record: Record, generation: GenerationRequest, parting: Parting) -> Record:
+        """Take a video on whose record was drawn, and whose file and session are copies of another's. On the computing thread.
+
+        Raises:
+            BusyError: there is no room.
+            MaltError: the copy is damaged.
+        """
+        record.parting = parting.model_dump()
+        try:
+            recording = continued(self.validator, generation, self.store.video(record), self._scale)
+            if recording is None:
+                raise MaltError("the video that it goes on from is damaged; take another")
+            recording.parting = parting
+            self.store.put(record)
+            self._start(record, generation, recording)
+        except MaltError:
+            self.store.remove(record)
+            raise
+        self._records[record.id] = record
+        return record
+
+    def new_record(self, generation: GenerationRequest, parent: str | None = None) -> Record:
+        """A record of its own for a request."""
+        return Record(
+            request=generation.kept,
+            model=self.validator.name,
+            size=generation.size_text,
+            num_frames=generation.num_frames,
+            frame_rate=generation.frame_rate,
+            remarks=list(generation.remarks),
+            parent=parent,
+        )
 
     def all(self) -> list[Record]:
         """All jobs, latest first."""
@@ -126,21 +148,37 @@ class VideoJobs:
         """The job of this id; LookupError if there is none."""
         return self._records[name]
 
+    def num_bytes(self) -> int:
+        """How much of the disk all videos take."""
+        return sum(self.store.num_bytes(record) for record in list(self._records.values()))
+
+    def sweep(self) -> None:
+        """Delete the videos that have been kept for long enough."""
+        oldest = time.time() - self.validator.limits.keep_seconds
+        for record in list(self._records.values()):
+            if record.is_over and (record.completed_at or record.created_at) < oldest:
+                self.remove(record)
+
     def status(self, record: Record) -> str:
         """Where a job stands."""
         job = self._jobs.get(record.id)
         return "in_progress" if job is not None and job.state == JobState.RUNNING else record.status
 
+    def is_going(self, record: Record) -> bool:
+        """Whether a job waits or is being made."""
+        return record.id in self._jobs
+
     def video(self, record: Record) -> Path:
         """Where the video of a job is."""
-        return self._store.video(record)
+        return self.store.video(record)
 
-    def cancel(self, record: Record) -> None:
+    def cancel(self, record: Record) -> Job | None:
         """End a job, if it is under way; what it has made is kept."""
         with self._lock:
             job = self._jobs.get(record.id)
         if job is not None:
             self._worker.cancel(job)
+        return job
 
     def moments(self, record: Record) -> KeptMoments:
         """What the session of a job that is under way keeps by name.
@@ -166,10 +204,10 @@ class VideoJobs:
         with self._lock:
             if self._records.pop(record.id, None) is None:
                 return
-            self._store.forget(record)
+            self.store.forget(record)
             job = self._jobs.get(record.id)
         if job is None:
-            self._store.remove(record)
+            self.store.remove(record)
         else:
             self._worker.cancel(job)
 
@@ -181,36 +219,45 @@ class VideoJobs:
 
     def _go_on(self, record: Record) -> None:
         """Take an unfinished job up where its session was saved, or from the beginning."""
-        generation = self._validator.validate(VideoRequest(**record.request))
-        video = self._store.video(record)
-        folder = session_folder(video)
-        if (folder / INDEX).is_file() and video.is_file():
-            session = Session.load(folder, self._validator.pipe)
-            rate, scale = record.frame_rate, cast(int, session.state.notes["scale"])
-            sink = VideoSink.go_on(video, session.num_frames, frame_rate=rate, scale=scale, size=generation.size)
-            record.frames_made, record.end_in_file = sink.num_frames, sink.end_in_file
-            recording = Recording(self._validator, session, sink, None)
-        else:
-            recording = self._record(record, self._validator.begin(generation), self._store.first(record))
+        if record.attempts >= self.validator.limits.attempts:
+            error = f"the server ended {record.attempts} times while it was made, before another segment was there"
+            self._settle(record, "failed", error)
+            return
+        generation = self.validator.validate(VideoRequest(**record.request))
+        recording = continued(self.validator, generation, self.store.video(record), self._scale)
+        parting = Parting(**record.parting) if record.parting else None
+        if recording is None:
+            if parting and parting.frame:
+                raise MaltError("what it goes on from is damaged; take it on again")
+            recording = self._begun(record, generation, self.validator.begin(generation))
+        elif parting and recording.session.state.notes.get(PARTED) != record.id:
+            recording.parting = parting
+        record.frames_made, record.end_in_file = recording.sink.num_frames, recording.sink.end_in_file
+        record.attempts += 1
+        self.store.put(record)
+        self._metrics.restarted()
         self._start(record, generation, recording, keep=True)
 
-    def _record(self, record: Record, session: Session, first: np.ndarray | None) -> Recording:
-        sink = VideoSink(self._store.video(record), frame_rate=record.frame_rate, scale=self._scale, overwrite=True)
+    def _begun(self, record: Record, generation: GenerationRequest, session: Session) -> Recording:
+        """The recording of a video of which there is nothing yet."""
+        recording = Recording(self.validator, generation, session, self.store.video(record), self._scale)
+        recording.first = self.store.first(record)
         session.note(
             **self._notes,
             planned=record.num_frames,
-            frame_rate=str(sink.frame_rate),
+            frame_rate=str(recording.sink.frame_rate),
             scale=self._scale,
-            seed=record.request["seed"],
+            shown=0,
+            seed=generation.seed,
             actions=None,
-            driver=record.request["driver"],
+            driver=generation.request.driver,
         )
-        return Recording(self._validator, session, sink, first)
+        return recording
 
     def _start(
         self, record: Record, generation: GenerationRequest, recording: Recording, *, keep: bool = False
     ) -> None:
-        recording.session.max_kept_bytes = self._validator.limits.kept_bytes
+        recording.session.max_kept_bytes = self.validator.limits.kept_bytes
         with self._lock:
             self._recordings[record.id] = recording
             self._jobs[record.id] = self._worker.start(
@@ -218,7 +265,7 @@ class VideoJobs:
                 generation.num_frames,
                 partial(self._write, record, recording),
                 given=recording.given(),
-                driver=self._validator.driver(generation, recording.session.num_frames),
+                driver=recording.drive if generation.request.driver else None,
                 on_end=partial(self._end, record, recording),
                 keep=keep,
             )
@@ -228,6 +275,9 @@ class VideoJobs:
         record.frames_made = recording.sink.num_frames
         record.end_in_file = recording.sink.end_in_file
         self._metrics.segment(segment)
+        if record.attempts and record.id in self._records:
+            record.attempts = 0
+            self.store.put(record)
 
     def _end(self, record: Record, recording: Recording, job: Job) -> None:
         recording.sink.close()
@@ -236,11 +286,12 @@ class VideoJobs:
             self._jobs.pop(record.id, None)
             self._recordings.pop(record.id, None)
             if record.id in self._records:
+                record.attempts = 0
                 self._settle(record, STATUS[job.state], job.error)
             else:
-                self._store.remove(record)
+                self.store.remove(record)
 
     def _settle(self, record: Record, status: str, error: str) -> None:
         record.status, record.error = status, error
         record.completed_at = time.time() if status == "completed" else None
-        self._store.put(record)
+        self.store.put(record)

@@ -1,5 +1,6 @@
 """What one server grants its visitors: how long, how large, how many; beyond it they are refused in a sentence."""
 
+import math
 from dataclasses import dataclass, fields
 
 from malt.errors import UsageError
@@ -13,42 +14,52 @@ class Limits:
     """Bounds, all above 0.
 
     session_bytes: of what a session keeps of its video. frames: of a video, given ones included. stream_frames: of a stream
-    that is sent as it is made. pixels: of a frame that is made, where the model's own size has fewer. steps: denoising
+    that is sent as it is made. work: of a video or stream, in frames of the model's own size and steps; None for as many as
+    it may have frames. pixels: of a frame that is made, where the model's own size has fewer. steps: denoising
     steps. prompt_length: characters. running, waiting: videos and streams that take turns, and that wait for their place.
-    stored: videos kept on disk. upload_bytes, upload_pixels (of a frame), upload_seconds, upload_frames, upload_decoded
-    (pixels of all frames together): of a first image or video. first_bytes: of the frames that it becomes. kept_bytes:
-    of the moments that a video keeps by name. stall_seconds: how long a reader may take nothing.
+    stored, disk_bytes, keep_seconds: videos kept on disk, their bytes, and for how long. upload_bytes, upload_pixels (of a
+    frame), upload_seconds, upload_frames, upload_decoded (pixels of all frames together), upload_reading (seconds that it
+    takes to decode): of a first image or video. first_bytes: of the frames that it becomes. kept_bytes: of the moments
+    that a video keeps by name. stall_seconds: how long a reader may take nothing, and a sender send next to nothing.
+    pause_seconds: how long a viewer may want no more of a video that waits for him. quiet_seconds: after how long without
+    a finished denoising step the server calls itself degraded. attempts: how often a video is begun or gone on with, where
+    the server ends before it has made another segment.
     """
 
     session_bytes: int = 4 * 1024 * MEBIBYTE
     frames: int = 4096
     stream_frames: int = 100_000
-    pixels: int = 512 * 512
+    work: float | None = None
+    pixels: int = 1
     steps: int = 100
     prompt_length: int = 4000
     running: int = 8
     waiting: int = 32
     stored: int = 1000
+    disk_bytes: int = 64 * 1024 * MEBIBYTE
+    keep_seconds: float = math.inf
     upload_bytes: int = 64 * MEBIBYTE
     upload_pixels: int = 4096 * 4096
     upload_seconds: float = 600.0
     upload_frames: int = 20_000
     upload_decoded: int = 2**33
+    upload_reading: float = 20.0
     first_bytes: int = 64 * MEBIBYTE
     kept_bytes: int = 64 * MEBIBYTE
     stall_seconds: float = 60.0
+    pause_seconds: float = 600.0
+    quiet_seconds: float = 60.0
+    attempts: int = 3
 
     def __post_init__(self) -> None:
         """Refuse limits that let nothing through."""
         for each in fields(self):
-            if not getattr(self, each.name) > 0:
+            if getattr(self, each.name) is not None and not getattr(self, each.name) > 0:
                 raise UsageError(f"the limit {each.name} is {getattr(self, each.name)}; give a number above 0")
 
-    def check_size(self, width: int, height: int, own: tuple[int, int] = (0, 0)) -> None:
-        """Raise a `UsageError` for frames that are larger than is granted, and than the model's own (height, width)."""
-        most = max(self.pixels, own[0] * own[1])
-        if width * height > most:
-            raise UsageError(f"asked for frames of {width}x{height}; this server makes up to {most} pixels")
+    def largest(self, own: tuple[int, int]) -> int:
+        """How many pixels a frame may have, where the model's own size is (height, width)."""
+        return max(self.pixels, own[0] * own[1])
 
     def check_session(self, size: SessionSize) -> None:
         """Raise a `UsageError` for a session that would keep more than is granted."""
@@ -68,7 +79,14 @@ class Limits:
         if len(prompt) > self.prompt_length:
             raise UsageError(f"the prompt has {len(prompt)} characters; give at most {self.prompt_length}")
 
+    def most_frames(self, streams: bool, cost: float) -> int:
+        """How many frames a video may have; `cost` is what one costs, measured in frames of the model's own size and steps."""
+        frames = self.stream_frames if streams else self.frames
+        return max(1, int(min(frames, (self.work or frames) / max(1.0, cost))))
+
     def check_frames(self, num_frames: int, most: int) -> None:
         """Raise a `UsageError` unless there are 1 to `most` frames."""
         if not 1 <= num_frames <= most:
-            raise UsageError(f"asked for {num_frames} frames; this server makes 1 to {most}")
+            raise UsageError(
+                f"asked for {num_frames} frames; this server makes 1 to {most} of this size and so many steps"
+            )

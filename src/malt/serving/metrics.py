@@ -1,9 +1,12 @@
 """The server's figures, as Prometheus reads them."""
 
+from collections.abc import Callable
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
 
 from malt.rollouts.base import Segment
-from malt.serving.engine.worker import Job, Worker
+from malt.serving.engine.job import Job
+from malt.serving.engine.worker import Worker
 
 SECONDS = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0)
 
@@ -33,6 +36,22 @@ class Metrics:
         waiting = Gauge("malt_jobs_waiting", "Videos and streams that wait.", registry=self._registry)
         running.set_function(lambda: worker.num_running)
         waiting.set_function(lambda: worker.num_waiting)
+        self.gauge(
+            "malt_silent_seconds",
+            "For how long nothing has been finished, though there is work.",
+            lambda: worker.silent_seconds,
+        )
+        self._restarts = Counter(
+            "malt_restarts", "Videos that were gone on with after a start.", registry=self._registry
+        )
+
+    def gauge(self, name: str, about: str, read: Callable[[], float]) -> None:
+        """Have a figure read whenever somebody looks."""
+        Gauge(name, about, registry=self._registry).set_function(read)
+
+    def restarted(self) -> None:
+        """Count a video that was unfinished when the server began."""
+        self._restarts.inc()
 
     def segment(self, segment: Segment) -> None:
         """Count a segment."""

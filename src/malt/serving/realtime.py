@@ -13,11 +13,12 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 from starlette.types import Message
 
 from malt.errors import MaltError, UsageError
-from malt.serving.engine.worker import JobState
+from malt.serving.deadlines import StallError, deliver
+from malt.serving.engine.job import JobState
 from malt.serving.moments import MemoryChange
 from malt.serving.mp4_stream import Fragment
 from malt.serving.schemas import VideoRequest
-from malt.serving.streams import LiveStream, StallError, StreamOpener
+from malt.serving.streams import LiveStream, StreamOpener
 
 IDLE_SECONDS = 600.0  # without a video and without a word
 TOO_SLOW = 1008  # RFC 6455: the server's rules were not kept
@@ -28,6 +29,7 @@ MAX_REASON = 120  # bytes; RFC 6455 has room for 123
 class Start(VideoRequest):
     """Begin a video; without num_frames or seconds it goes on until it is stopped."""
 
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
     type: Literal["start"]
 
 
@@ -55,7 +57,7 @@ class Remember(MemoryChange):
 
 
 class Signal(BaseModel):
-    """`ping` is answered by `pong`, `stop` ends the video behind the segment in the making."""
+    """`ping` is answered by `pong`, `stop` ends the video at once."""
 
     model_config = ConfigDict(extra="forbid")
     type: Literal["ping", "stop"]
@@ -82,11 +84,11 @@ class RealtimeConnection:
         try:
             async with asyncio.TaskGroup() as self._tasks:
                 await self._listen()
-        except* (WebSocketDisconnect, OSError):
-            pass
         except* StallError as errors:
             with suppress(RuntimeError, WebSocketDisconnect):
                 await self._socket.close(TOO_SLOW, str(errors.exceptions[0])[:MAX_REASON])
+        except* (WebSocketDisconnect, OSError):
+            pass
         finally:
             if self._live is not None:
                 self._live.close()
@@ -152,7 +154,9 @@ class RealtimeConnection:
             type="started",
             model=validator.name,
             size=generation.size_text,
-            frame_rate=validator.pipe.frame_rate,
+            frame_rate=generation.frame_rate,
+            seed=generation.seed,
+            remarks=list(generation.remarks),
             actions=list(validator.pipe.action_names),
             num_frames=generation.num_frames,
             state=self._live.job.state.value,
@@ -174,12 +178,9 @@ class RealtimeConnection:
     async def _send(self, fragment: Fragment | None = None, **event: object) -> None:
         """Send an event, and the fragment that it speaks of."""
         async with self._turn:
-            try:
-                await asyncio.wait_for(self._socket.send_json(event), self._stall_seconds)
-                if fragment is not None:
-                    await asyncio.wait_for(self._socket.send_bytes(fragment.data), self._stall_seconds)
-            except TimeoutError as error:
-                raise StallError(f"nothing was read for {self._stall_seconds:g} s") from error
+            await deliver(self._socket.send_json, event, self._stall_seconds)
+            if fragment is not None:
+                await deliver(self._socket.send_bytes, fragment.data, self._stall_seconds)
 
 
 def _read_event(text: str) -> AnyEvent:

@@ -1,78 +1,127 @@
 """The body of a request for a video: JSON, or a form with an optional first image or video; bounded while it arrives."""
 
 import asyncio
-from dataclasses import dataclass
+import base64
+import binascii
+import io
+import json
+from contextlib import AsyncExitStack
+from typing import IO, Any, TypeVar
 
 import numpy as np
 from fastapi.exceptions import RequestValidationError
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.types import Message
 
 from malt.errors import UsageError
-from malt.serving.requests import GenerationRequest, RequestValidator
-from malt.serving.schemas import VideoRequest
-from malt.serving.uploads import read_upload
+from malt.serving.errors import FullError
+from malt.serving.limits import Limits
+from malt.serving.uploads import Wanted, read_upload
 
 FILES = ("input_reference", "image", "video")  # what a first image or video may be called
-MOST_FIELDS = 20
-ROOM_FOR_FIELDS = 256 * 1024  # bytes
-
-
-@dataclass(frozen=True)
-class Incoming:
-    """What is to be generated, and the frames that its video is to begin with."""
-
-    generation: GenerationRequest
-    first: np.ndarray | None
+REFERENCES = ("input_reference", "image_reference", "video_reference")  # objects that hold one, or say where one is
+MOST_FIELDS = 50
+ROOM_FOR_FIELDS = 256 * 1024  # bytes of a form's fields
+ROOM_FOR_JSON = 8 * 1024 * 1024  # bytes, as an image may be among them
+FORMS = ("multipart/form-data", "application/x-www-form-urlencoded")
+Asked = TypeVar("Asked", bound=BaseModel)
 
 
 class BodyReader:
-    """Reads requests, few of the large ones at a time."""
+    """Reads requests, and decodes few files at a time; what is slow to arrive is for `deadlines` to cut."""
 
-    def __init__(self, validator: RequestValidator, at_once: int = 2) -> None:
-        self._validator, self._limits, self._places = validator, validator.limits, asyncio.Semaphore(at_once)
+    def __init__(self, limits: Limits, at_once: int = 2) -> None:
+        self._limits, self._places = limits, asyncio.Semaphore(at_once)
 
-    async def read(self, request: Request) -> Incoming:
-        """What a request asks for.
+    async def read(self, request: Request, kind: type[Asked], files: AsyncExitStack) -> tuple[Asked, IO[bytes] | None]:
+        """What a request asks for, and the file that it holds, which is open as long as `files`.
 
         Raises:
-            UsageError: it cannot be met.
+            UsageError: it holds a file of another name, or says where on the network one is.
             RequestValidationError: it does not have the form that it should have.
             HTTPException: it is of another type (415) or too large (413).
         """
-        kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-        if kind == "application/json":
-            body = await _bounded(request, ROOM_FOR_FIELDS).body()
-            return Incoming(self._validator.validate(_validated(body)), None)
-        if kind in ("multipart/form-data", "application/x-www-form-urlencoded"):
-            async with self._places:
-                return await self._read_form(_bounded(request, self._limits.upload_bytes + ROOM_FOR_FIELDS))
-        raise HTTPException(415, "send JSON, or a form (multipart/form-data)")
+        media = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+        if media == "application/json":
+            content, file = _read_json(await _bounded(request, ROOM_FOR_JSON).body()), None
+        elif media in FORMS:
+            content, file = await self._read_form(_bounded(request, self._limits.upload_bytes + ROOM_FOR_FIELDS), files)
+        else:
+            raise HTTPException(415, "send JSON, or a form (multipart/form-data)")
+        if isinstance(content, dict):
+            file = file or _embedded(content)
+        try:
+            return kind.model_validate(content), file
+        except ValidationError as error:
+            raise RequestValidationError(error.errors(include_url=False, include_context=False)) from error
 
-    async def _read_form(self, request: Request) -> Incoming:
-        async with request.form(max_files=1, max_fields=MOST_FIELDS, max_part_size=ROOM_FOR_FIELDS) as form:
-            files = {name: value for name, value in form.multi_items() if isinstance(value, UploadFile)}
-            words = {name: value for name, value in form.multi_items() if isinstance(value, str) and value != ""}
-            generation = self._validator.validate(_validated(words))
-            if not files:
-                return Incoming(generation, None)
-            (name, file), *_ = files.items()
-            if name not in FILES:
-                raise UsageError(f"a file was sent as {name!r}; send it as one of {', '.join(FILES)}")
-            wanted = self._validator.wanted(generation)
-            return Incoming(generation, await asyncio.to_thread(read_upload, file.file, wanted, self._limits))
+    async def decode(self, file: IO[bytes], wanted: Wanted) -> np.ndarray:
+        """The frames in a file.
+
+        Raises:
+            UsageError: it holds none that can be used.
+        """
+        async with self._places:
+            return await asyncio.to_thread(read_upload, file, wanted, self._limits)
+
+    async def _read_form(self, request: Request, files: AsyncExitStack) -> tuple[dict[str, Any], IO[bytes] | None]:
+        try:
+            arriving = request.form(max_files=1, max_fields=MOST_FIELDS, max_part_size=ROOM_FOR_FIELDS)
+            form = await files.enter_async_context(arriving)
+        except OSError as error:
+            raise FullError(f"the file that was sent could not be kept ({error.strerror}); make room") from error
+        content: dict[str, Any] = {}
+        file = None
+        for name, value in form.multi_items():
+            if isinstance(value, UploadFile):
+                if name not in FILES:
+                    raise UsageError(f"a file was sent as {name!r}; send it as one of {', '.join(FILES)}")
+                file = value.file
+            elif value != "":
+                _put(content, name, value)
+        return content, file
 
 
-def _validated(content: bytes | dict[str, str]) -> VideoRequest:
+def _put(content: dict[str, Any], name: str, value: str) -> None:
+    """Add a field of a form; `video[id]` is the id in the object video."""
+    outer, bracket, inner = name.partition("[")
+    if bracket and isinstance(content.setdefault(outer, {}), dict):
+        content[outer][inner.removesuffix("]")] = value
+    else:
+        content[name] = value
+
+
+def _read_json(body: bytes) -> Any:
     try:
-        if isinstance(content, bytes):
-            return VideoRequest.model_validate_json(content)
-        return VideoRequest.model_validate(content)
-    except ValidationError as error:
-        raise RequestValidationError(error.errors(include_url=False, include_context=False)) from error
+        return json.loads(body)
+    except (RecursionError, ValueError) as error:
+        told = {"type": "json_invalid", "loc": (), "msg": f"the body is not JSON ({str(error)[:200]})", "input": None}
+        raise RequestValidationError([told]) from error
+
+
+def _embedded(content: dict[str, Any]) -> IO[bytes] | None:
+    """The image or video that a field holds as a data URL, taken out of the fields."""
+    for name in REFERENCES:
+        held = content.pop(name, None)
+        if isinstance(held, str) and held.startswith("{"):
+            held = _read_json(held.encode())
+        if isinstance(held, dict):
+            held = held.get("image_url") or held.get("video_url") or ""
+        if held is None:
+            continue
+        head, comma, data = str(held).partition(",")
+        if not (comma and head.startswith("data:") and head.endswith(";base64")):
+            raise UsageError(
+                f"{name} is no file; send the file itself, or a data URL: nothing is fetched from elsewhere"
+            )
+        try:
+            return io.BytesIO(base64.b64decode(data, validate=True))
+        except (binascii.Error, ValueError) as error:
+            raise UsageError(f"{name} holds a data URL that is damaged ({error})") from error
+    return None
 
 
 def _bounded(request: Request, most: int) -> Request:

@@ -1,11 +1,14 @@
 """What a visitor asks for, checked against the model and the limits, and the session that begins with it."""
 
-from collections.abc import Iterator
+import math
+import secrets
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 from jaxtyping import UInt8
+from pydantic import BaseModel
 
 from malt.errors import UsageError
 from malt.media.pixels import to_tensor
@@ -23,27 +26,44 @@ if TYPE_CHECKING:
 
 DEFAULT_NUM_FRAMES = 256
 MOST_SECONDS = 1e9
+DRAWN_SEEDS = 2**31
 
 
 @dataclass(frozen=True)
 class GenerationRequest:
-    """A request that can be met: size is (height, width) of the frames."""
+    """A request that can be met, with nothing left to chance or to the model's own.
+
+    size: (height, width) of the frames. frame_rate: frames a second of the file. remarks: what its visitor is told.
+    """
 
     request: VideoRequest
     size: tuple[int, int]
     num_frames: int
+    frame_rate: float
+    seed: int
+    remarks: tuple[str, ...] = ()
 
     @property
     def size_text(self) -> str:
         """Width x height, as the requests say it."""
         return f"{self.size[1]}x{self.size[0]}"
 
+    @property
+    def kept(self) -> dict[str, object]:
+        """The request as it is kept, to be met in the same way once more."""
+        settled = {"size": self.size_text, "width": None, "height": None, "model": None, "seed": self.seed}
+        unknown = set(self.request.model_extra or {})
+        return self.request.model_copy(update=settled).model_dump(exclude=unknown)
+
 
 class RequestValidator:
-    """Checks what is asked of one model, and begins it."""
+    """Checks what is asked of one model, and begins it.
 
-    def __init__(self, pipe: "VideoPipeline", name: str, limits: Limits) -> None:
-        self.pipe, self.name, self.limits = pipe, name, limits
+    aliases: names by which the model may be asked for besides its own; "*" is any.
+    """
+
+    def __init__(self, pipe: "VideoPipeline", name: str, limits: Limits, aliases: Sequence[str] = ()) -> None:
+        self.pipe, self.name, self.limits, self.aliases = pipe, name, limits, tuple(aliases)
 
     def validate(self, request: VideoRequest, *, streams: bool = False, steered: bool = False) -> GenerationRequest:
         """What a request amounts to; `streams` is for one that is sent as it is made, `steered` by hand.
@@ -51,15 +71,35 @@ class RequestValidator:
         Raises:
             UsageError: it cannot be met.
         """
-        if request.model not in (None, self.name):
+        if request.model not in (None, self.name, *self.aliases) and "*" not in self.aliases:
             raise UsageError(f"there is no model {request.model!r} here; this server has {self.name}")
-        self.limits.check_prompt(request.prompt)
+        for text in (request.prompt, request.negative_prompt or ""):
+            self.limits.check_prompt(text)
         self.limits.check_steps(request.num_inference_steps)
-        size = self.pipe.frame_size if request.size is None else _read_size(request.size)
-        self.limits.check_size(size[1], size[0], self.pipe.frame_size)
+        wanted = self._wanted_size(request)
+        size = self._fitting(wanted)
         self.limits.check_session(session_size(self.pipe, *size))
         self._check_driver(request, steered)
-        return GenerationRequest(request, size, self._num_frames(request, streams))
+        frame_rate = request.fps or self.pipe.frame_rate
+        remarks = [*unknown_fields(request), *self.remarks(request.prompt)]
+        if size != wanted:
+            remarks.append(
+                f"frames of {wanted[1]}x{wanted[0]} are not made here; this video has the nearest, {size[1]}x{size[0]}"
+            )
+        seed = secrets.randbelow(DRAWN_SEEDS) if request.seed is None else request.seed
+        num_frames = self._num_frames(request, size, frame_rate, streams)
+        return GenerationRequest(request, size, num_frames, frame_rate, seed, tuple(remarks))
+
+    def remarks(self, prompt: str) -> list[str]:
+        """What is worth knowing of prompts before they become a video."""
+        lines = read_lines(prompt) if prompt.strip() else ()
+        return list(dict.fromkeys(remark for line in lines for remark in self.pipe.remarks(line.text)))
+
+    def most_frames(self, size: tuple[int, int], num_steps: int | None, *, streams: bool = False) -> int:
+        """How many frames of a size and so many denoising steps may be asked for."""
+        own, steps = self.pipe.frame_size, self.pipe.config.num_inference_steps
+        cost = size[0] * size[1] / (own[0] * own[1]) * ((num_steps or steps) / steps)
+        return self.limits.most_frames(streams, cost)
 
     def begin(self, generation: GenerationRequest) -> Session:
         """A session in which nothing has been made. It uses the model: have it done on the computing thread.
@@ -71,25 +111,27 @@ class RequestValidator:
         return Session.begin(
             self.pipe,
             request.prompt if request.prompt.strip() or not self.pipe.action_names else "",
-            seed=request.seed,
+            seed=generation.seed,
             num_frames=generation.num_frames,
+            frame_rate=generation.frame_rate,
             height=generation.size[0],
             width=generation.size[1],
             num_inference_steps=request.num_inference_steps,
             guidance_scale=request.guidance_scale,
+            negative_prompt=request.negative_prompt or None,
         )
 
     def driver(self, generation: GenerationRequest, start: int = 0) -> ActionPolicy | None:
         """What acts from frame `start` on; None for models that take no actions."""
         if generation.request.driver is None:
             return None
-        names, rate, seed = self.pipe.action_names, self.pipe.frame_rate, generation.request.seed
+        names, rate, seed = self.pipe.action_names, self.pipe.frame_rate, generation.seed
         return build_policy(generation.request.driver, names, frame_rate=rate, seed=seed, start=start)
 
     def wanted(self, generation: GenerationRequest) -> Wanted:
         """How the first frames of a video have to be."""
         fewest = self.pipe.codec.frames_of(1, first=True)
-        return Wanted(generation.size, self.pipe.frame_rate, fewest, max(fewest, generation.num_frames))
+        return Wanted(generation.size, generation.frame_rate, fewest, max(fewest, generation.num_frames))
 
     def absorb(self, session: Session, frames: UInt8[np.ndarray, "t h w 3"]) -> Iterator[Segment]:
         """The segments that given frames become."""
@@ -97,18 +139,35 @@ class RequestValidator:
         done = given.new_zeros(len(given), len(self.pipe.action_names)) if self.pipe.action_names else None
         return session.prefill(given, done)
 
-    def _num_frames(self, request: VideoRequest, streams: bool) -> int:
-        most = self.limits.stream_frames if streams else self.limits.frames
+    def _num_frames(self, request: VideoRequest, size: tuple[int, int], frame_rate: float, streams: bool) -> int:
+        most = self.most_frames(size, request.num_inference_steps, streams=streams)
         if request.num_frames is not None and request.seconds is not None:
             raise UsageError("both num_frames and seconds were given; give one of them")
         lines = read_lines(request.prompt) if request.prompt.strip() else ()
-        num_frames = request.num_frames or (total_frames(lines, self.pipe.frame_rate) if lines else None)
+        num_frames = request.num_frames or (total_frames(lines, frame_rate) if lines else None)
         if request.seconds is not None:
-            num_frames = max(1, round(min(request.seconds, MOST_SECONDS) * self.pipe.frame_rate))
+            num_frames = frames_in(request.seconds, frame_rate)
         if num_frames is None:
             num_frames = most if streams else min(most, DEFAULT_NUM_FRAMES)
         self.limits.check_frames(num_frames, most)
         return num_frames
+
+    def _wanted_size(self, request: VideoRequest) -> tuple[int, int]:
+        if (request.width is None) != (request.height is None) or (request.size and request.width):
+            raise UsageError("give size, or both width and height")
+        if request.width and request.height:
+            return request.height, request.width
+        return self.pipe.frame_size if request.size is None else _read_size(request.size)
+
+    def _fitting(self, wanted: tuple[int, int]) -> tuple[int, int]:
+        """The nearest size of about the same shape that the model can make and this server grants."""
+        unit = self.pipe.codec.space_compression
+        rows, columns = (unit * patch for patch in self.pipe.transformer.patch_size)
+        most = self.limits.largest(self.pipe.frame_size)
+        scale = min(1.0, math.sqrt(most / (wanted[0] * wanted[1])))
+        height = max(rows, int(min(wanted[0] * scale, most // columns)) // rows * rows)
+        width = max(columns, int(min(wanted[1] * scale, most // height)) // columns * columns)
+        return height, width
 
     def _check_driver(self, request: VideoRequest, steered: bool) -> None:
         names = self.pipe.action_names
@@ -117,7 +176,18 @@ class RequestValidator:
         if request.driver is not None and not names:
             raise UsageError("this model takes no actions; leave driver out")
         if request.driver is not None:
-            build_policy(request.driver, names, frame_rate=self.pipe.frame_rate, seed=request.seed, start=0)
+            build_policy(request.driver, names, frame_rate=self.pipe.frame_rate, seed=0, start=0)
+
+
+def frames_in(seconds: float, frame_rate: float) -> int:
+    """How many frames last so long, at least one."""
+    return max(1, round(min(seconds, MOST_SECONDS) * frame_rate))
+
+
+def unknown_fields(request: BaseModel) -> list[str]:
+    """Names the fields of a request that mean nothing here."""
+    unknown = ", ".join(sorted(request.model_extra or {}))
+    return [f"this server does not know the fields {unknown}; they were left out"] if unknown else []
 
 
 def _read_size(size: str) -> tuple[int, int]:

@@ -6,12 +6,13 @@ from collections.abc import Mapping
 from contextlib import suppress
 
 from starlette.responses import StreamingResponse
-from starlette.types import Message, Receive, Scope, Send
+from starlette.types import Receive, Scope, Send
 
 from malt.errors import UsageError
 from malt.rollouts.base import Segment
 from malt.serving.engine.channel import Channel
-from malt.serving.engine.worker import Job, Worker
+from malt.serving.engine.job import Job
+from malt.serving.engine.worker import Worker
 from malt.serving.metrics import Metrics
 from malt.serving.moments import KeptMoments, MemoryChange, change_memory
 from malt.serving.mp4_stream import Fragment, FragmentMaker
@@ -38,7 +39,7 @@ class LiveStream:
         self._worker, self._metrics, self._limits = worker, metrics, validator.limits
         session.max_kept_bytes = self._limits.kept_bytes
         self._pieces = Channel[Fragment](worker.wake)
-        self._maker = FragmentMaker(validator.pipe.frame_rate, scale)
+        self._maker = FragmentMaker(generation.frame_rate, scale)
         self._asked = time.monotonic()
         self._seen: int | None = None
         self._ahead = 0  # frames that the last segment had
@@ -60,7 +61,7 @@ class LiveStream:
             UsageError: the prompt is empty or too long.
         """
         self._limits.check_prompt(prompt)
-        self._session.set_prompt(prompt)
+        self._session.set_prompt(prompt, frame_rate=self.generation.frame_rate)
 
     async def change_memory(self, asked: MemoryChange) -> KeptMoments:
         """Keep, recall or forget a moment between two segments.
@@ -87,7 +88,7 @@ class LiveStream:
         return await self._pieces.take()
 
     def stop(self) -> None:
-        """End the video behind the segment in the making, which is still sent."""
+        """End the video; the segment in the making is given up."""
         self._worker.cancel(self.job)
 
     def close(self) -> None:
@@ -125,32 +126,16 @@ class StreamOpener:
             UsageError: the model cannot make it.
         """
         self._worker.check_room()
-        session = await asyncio.wrap_future(self._worker.do(lambda: self.validator.begin(generation)))
+        session = await asyncio.wrap_future(self._worker.do_soon(lambda: self.validator.begin(generation)))
         return LiveStream(self._worker, self.validator, self._metrics, session, generation, self._scale)
-
-
-class StallError(UsageError):
-    """A reader has taken nothing for too long."""
-
-
-async def deliver(send: Send, message: Message, stall_seconds: float) -> None:
-    """Send something to a reader.
-
-    Raises:
-        StallError: it was not taken in time.
-    """
-    try:
-        await asyncio.wait_for(send(message), stall_seconds)
-    except TimeoutError as error:
-        raise StallError(f"nothing was read for {stall_seconds:g} s; the stream has ended") from error
 
 
 class LiveResponse(StreamingResponse):
     """An HTTP answer that grows with the video: an MP4 without end, or until the frames that were asked for."""
 
-    def __init__(self, live: LiveStream, stall_seconds: float) -> None:
+    def __init__(self, live: LiveStream) -> None:
         super().__init__(iter(()), headers={"Cache-Control": "no-store"}, media_type="video/mp4")
-        self._live, self._stall_seconds = live, stall_seconds
+        self._live = live
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send fragments until there are no more or the reader is gone."""
@@ -162,15 +147,14 @@ class LiveResponse(StreamingResponse):
             self._live.close()
             for task in (sending, leaving):
                 task.cancel()
-            with suppress(asyncio.CancelledError, StallError, OSError):
+            with suppress(asyncio.CancelledError, OSError):
                 await sending
 
     async def _send_all(self, send: Send) -> None:
         begin = {"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers}
-        await deliver(send, begin, self._stall_seconds)
+        await send(begin)
         while (fragment := await self._live.take()) is not None:
-            message = {"type": "http.response.body", "body": fragment.data, "more_body": True}
-            await deliver(send, message, self._stall_seconds)
+            await send({"type": "http.response.body", "body": fragment.data, "more_body": True})
         if not self._live.job.error:  # a broken video ends as a broken answer
             await send({"type": "http.response.body", "body": b""})
 

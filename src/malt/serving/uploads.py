@@ -1,5 +1,6 @@
 """Reads a first image or video that somebody sent: told by what it holds, never by its name, and bounded in every way."""
 
+import time
 from typing import IO, NamedTuple
 
 import numpy as np
@@ -91,7 +92,7 @@ def _read_picture(file: IO[bytes], kind: str, wanted: Wanted, limits: Limits) ->
 def _read_video(file: IO[bytes], kind: str, wanted: Wanted, limits: Limits) -> UInt8[np.ndarray, "t h w 3"]:
     height, width = wanted.size
     room, frames = limits.first_bytes // (3 * height * width), list[np.ndarray]()
-    bounds = decode_limits(limits)
+    bounds, end = decode_limits(limits), time.monotonic() + limits.upload_reading
     try:
         for batch in read_video(file, wanted.size, batch=BATCH, limits=bounds, fps=wanted.frame_rate, kind=kind):
             frames += list(batch.pixels[: wanted.most - len(frames)])
@@ -99,6 +100,10 @@ def _read_video(file: IO[bytes], kind: str, wanted: Wanted, limits: Limits) -> U
                 raise UsageError(f"it becomes more than {room} frames of {width}x{height}; send a shorter one")
             if len(frames) == wanted.most:
                 break
+            if time.monotonic() > end:
+                raise UsageError(
+                    f"it takes more than {limits.upload_reading:g} s to read; send fewer or smaller frames"
+                )
     except BrokenVideoError as error:
         raise UsageError(f"the video that was sent is damaged after {len(frames)} frames; {READABLE}") from error
     except UsageError as error:

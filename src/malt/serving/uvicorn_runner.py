@@ -7,6 +7,8 @@ from typing import Any, Protocol
 import uvicorn
 from fastapi import FastAPI
 
+from malt.serving.patient_protocol import PatientProtocol
+
 MOST_CONNECTIONS = 512
 MOST_EVENT_BYTES = 64 * 1024
 GRACE_SECONDS = 10
@@ -49,6 +51,7 @@ class Server(uvicorn.Server):
 def serve(app: FastAPI, host: Host, listener: socket.socket) -> None:
     """Serve on an open socket until SIGINT or SIGTERM."""
     settings: dict[str, Any] = {
+        "http": PatientProtocol,
         "log_level": "warning",
         "limit_concurrency": MOST_CONNECTIONS,
         "ws_max_size": MOST_EVENT_BYTES,
