@@ -2,6 +2,7 @@
 
 import io
 import struct
+import zlib
 
 import av
 import numpy as np
@@ -54,6 +55,13 @@ def many_in_few(length: int, size: tuple[int, int]) -> bytes:
     return head + (control + b"\x2c\0\0\0\0" + shape + b"\0" + b"\x02\x02\x4c\x01\0") * length + b";"
 
 
+def said_to_measure(width: int, height: int) -> bytes:
+    """A PNG that holds next to nothing, whatever its header says."""
+    chunks = [(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)), (b"IDAT", zlib.compress(bytes(100)))]
+    data = b"".join(struct.pack(">I", len(c)) + k + c + struct.pack(">I", zlib.crc32(k + c)) for k, c in chunks)
+    return b"\x89PNG\r\n\x1a\n" + data
+
+
 # What is refused, and in which words, by limits of 512 x 512 pixels a frame, 2**22 in all, and the usual ones.
 NO_USE = [
     (b"", "is empty"),
@@ -69,6 +77,7 @@ NO_USE = [
     (said_to_last(36_000), "lasts 36000 s"),
     (many_in_few(30_000, (8, 8)), "lasts 3000 s"),
     (many_in_few(100, (500, 500)), "hold as much as may be"),
-    (many_in_few(1, (65_535, 65_535)), "pixels"),
+    (many_in_few(1, (65_535, 65_535)), "damaged"),
+    (said_to_measure(60_000, 60_000), "more pixels than can be read"),
     (film(1), "has 1 frames"),
 ]

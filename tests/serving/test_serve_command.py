@@ -20,6 +20,11 @@ from malt.errors import MaltError, UsageError
         ({"port": 70_000}, "port 70000"),
         ({"max_running": 0}, "0 as --max-running"),
         ({"scale": 0}, "0 as --scale"),
+        ({"max_pixels": 0}, "0 as --max-pixels"),
+        ({"keep_days": 0.0}, "--keep-days"),
+        ({"allow_origin": "localhost:3000"}, "is not the origin of a page"),
+        ({"allow_origin": "http://localhost:3000, https://a.example/path"}, "https://a.example/path is not the origin"),
+        ({"allow_origin": "*"}, "any page could use this server"),
     ],
 )
 def test_a_server_that_should_not_be_is_refused(

@@ -19,6 +19,7 @@ from websockets.typing import Origin
 import tiny_pipeline
 from malt.serving.app import Service
 from malt.serving.streams import LEAD_SEGMENTS, LiveStream, StreamOpener
+from malt.sessions.action_policies import LivePolicy
 from malt.sessions.session import Session
 from tiny_server import served, service, wait_until
 
@@ -205,8 +206,8 @@ def next_segment(socket: ClientConnection) -> dict[str, Any]:
 
 def test_a_video_is_steered_while_it_is_made_and_waits_for_what_is_seen(acting: tuple[Service, str]) -> None:
     of, place = acting
-    idle = Session.begin(of.pipe)
-    others = [of.worker.start(idle, has_room=lambda: False) for _ in range(of.limits.running)]
+    hands = [LivePolicy(of.pipe.action_names) for _ in range(of.limits.running)]
+    others = [of.worker.start(Session.begin(of.pipe), driver=hand) for hand in hands]
     with connect(place, max_size=None) as socket:
         say(socket, type="start")
         assert hear(socket)["actions"] == ["steering", "throttle"]

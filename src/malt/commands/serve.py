@@ -38,10 +38,10 @@ class ServeCommand(BaseOptions):
     """Folder of the model, with its model_index.json; the default model by default."""
     scale: int | None = None
     """Write each pixel this many times in both directions; by default what makes a small video visible."""
-    alias: tuple[str, ...] = ()
-    """Other names by which clients may ask for the model, such as sora-2; * for any."""
-    allow_origin: tuple[str, ...] = ()
-    """Pages of other sites that may use the server, such as http://localhost:3000."""
+    alias: str | None = None
+    """Other names by which clients may ask for the model, such as sora-2,sora-2-pro; * for any."""
+    allow_origin: str | None = None
+    """Pages of other sites that may use the server, such as http://localhost:3000; several with commas between them."""
     access_log: bool = True
     """Print a line for each request."""
     max_frames: int = 4096
@@ -94,7 +94,7 @@ class ServeCommand(BaseOptions):
             check_count(f"--{option.replace('_', '-')}", getattr(self, option))
         check_above_zero("--max-disk", self.max_disk)
         check_above_zero("--keep-days", self.keep_days)
-        check_origins(self.allow_origin, token=token)
+        check_origins(_parts(self.allow_origin), token=token)
         check_libraries(LIBRARIES, "a server", extra="serve")
         check_openness(self.host, self.port, public=self.public, token=token)
 
@@ -132,7 +132,11 @@ class ServeCommand(BaseOptions):
             loopback_only=not self.public,
             scale=choose_scale(pipe.frame_size, self.scale),
             notes={**place.notes(), "precision": self.precision, "offload": self.offload},
-            aliases=self.alias,
-            origins=self.allow_origin,
+            aliases=_parts(self.alias),
+            origins=_parts(self.allow_origin),
         )
         serve(create_app(service), service, listener)
+
+
+def _parts(names: str | None) -> tuple[str, ...]:
+    return tuple(name.strip() for name in (names or "").split(",") if name.strip())

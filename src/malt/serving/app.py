@@ -116,8 +116,9 @@ def create_app(service: Service) -> FastAPI:
             await asyncio.to_thread(service.worker.close)
             service.store.close()
 
-    about = {"title": "malt", "version": malt.__version__, "description": ABOUT}
-    app = FastAPI(**about, lifespan=lifespan, docs_url=None, redoc_url=None)
+    app = FastAPI(
+        title="malt", version=malt.__version__, description=ABOUT, lifespan=lifespan, docs_url=None, redoc_url=None
+    )
     _add_layers(app, service)
     parts = service.jobs, service.worker, BodyReader(service.limits), service.token is not None
     app.include_router(continuing_routes(*parts))  # before videos of any id
@@ -132,7 +133,6 @@ def create_app(service: Service) -> FastAPI:
 def _add_layers(app: FastAPI, service: Service) -> None:
     """What every request passes through, the innermost first."""
     app.add_middleware(HeadMiddleware)
-    app.add_middleware(DeadlineMiddleware, seconds=service.limits.stall_seconds)
     app.add_middleware(
         AccessMiddleware, token=service.token, loopback_only=service.loopback_only, origins=service.origins
     )
@@ -144,6 +144,7 @@ def _add_layers(app: FastAPI, service: Service) -> None:
             allow_headers=["*"],
             allow_credentials="*" not in service.origins,
         )
+    app.add_middleware(DeadlineMiddleware, seconds=service.limits.stall_seconds)
     app.add_middleware(AccessLog, metrics=service.metrics)
 
 

@@ -46,18 +46,16 @@ class AccessMiddleware:
             else:
                 await send({"type": "websocket.close", "code": 1008, "reason": refusal[1]})
             return
-        app = self._app if refusal is None else await self._answer(refusal, scope, receive, headers)
+        app = self._app if refusal is None else self._answer(refusal, scope, headers)
+        if self._token is not None and scope["path"] == PATH and (refusal is None or refusal[0] == 401):
+            app = await sign_in(scope, receive, self._token) if scope["method"] == "POST" else sign_in_page("/")
         await app(scope, receive, _safely(send))
 
-    async def _answer(self, refusal: tuple[int, str], scope: Scope, receive: Receive, headers: Headers) -> Response:
+    def _answer(self, refusal: tuple[int, str], scope: Scope, headers: Headers) -> Response:
         status, message = refusal
-        if status == 401 and self._token is not None:
-            if scope["path"] == PATH and scope["method"] == "POST":
-                return await sign_in(scope, receive, self._token)
-            if wants_page(scope, headers):
-                query = scope.get("query_string", b"").decode("latin-1")
-                path = "/" if scope["path"] == PATH else scope["path"]
-                return sign_in_page(path + (f"?{query}" if query else ""))
+        if status == 401 and wants_page(scope, headers):
+            query = scope.get("query_string", b"").decode("latin-1")
+            return sign_in_page(scope["path"] + (f"?{query}" if query else ""))
         answer = JSONResponse(error_answer(status, message), status)
         if status == 401:
             answer.headers["WWW-Authenticate"] = 'Bearer realm="malt"'

@@ -70,8 +70,7 @@ async def _uploaded(
     jobs: VideoJobs, body_reader: BodyReader, asked: ExtendRequest | EditRequest, file: IO[bytes]
 ) -> tuple[GenerationRequest, np.ndarray]:
     """What makes a video of one that was sent: a request and the frames that it begins with."""
-    fields = {"prompt": asked.prompt, "seed": asked.seed}
-    some = jobs.validator.validate(VideoRequest(**fields, num_frames=1))
+    some = jobs.validator.validate(VideoRequest(prompt=asked.prompt, seed=asked.seed, num_frames=1))
     wanted = jobs.validator.wanted(some)
     most = jobs.validator.most_frames(some.size, None)
     frames = await body_reader.decode(file, wanted._replace(most=most))
@@ -81,5 +80,5 @@ async def _uploaded(
         num_frames, frames = len(frames), frames[: asked.frame]
         if len(frames) < wanted.fewest:
             raise UsageError(f"say at which frame the video becomes another, {wanted.fewest} or later")
-    generation = jobs.validator.validate(VideoRequest(**fields, num_frames=num_frames))
-    return generation, frames
+    whole = VideoRequest(prompt=asked.prompt, seed=some.seed, num_frames=num_frames)
+    return jobs.validator.validate(whole), frames

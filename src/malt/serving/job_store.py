@@ -153,6 +153,7 @@ class JobStore:
             shutil.copytree(session_folder(self.video(source)), session_folder(self.video(record)))
             shutil.copyfile(self.video(source), self.video(record))
         except OSError as error:
+            shutil.rmtree(self.folder / record.id, ignore_errors=True)
             raise FullError(f"could not copy the video {source.id} ({error.strerror}); make room") from error
 
     def num_bytes(self, record: Record) -> int:

@@ -42,7 +42,7 @@ def _pictures(video: Path, most: int) -> list[Image.Image]:
         for time in sorted({times[place] for place in places}):
             container.seek(time, stream=stream)
             frame = next(frame for frame in container.decode(stream) if frame.pts is not None and frame.pts >= time)
-            pictures.append(frame.to_image())
+            pictures.append(Image.fromarray(frame.to_ndarray(format="rgb24")))
         return pictures
 
 

@@ -45,7 +45,7 @@ class Recording:
         self._video, self._scale = video, scale
         self.first: UInt8[np.ndarray, "t h w 3"] | None = None
         self.parting: Parting | None = None
-        self.sink = VideoSink(video, frame_rate=generation.frame_rate, scale=scale, overwrite=True)
+        self.sink = self._new_sink()
         self._driver: ActionPolicy | None = None
 
     def go_on(self) -> None:
@@ -92,6 +92,9 @@ class Recording:
             self.session.state = bind(self.session.state, self.sink.sha256_at(self.sink.num_frames))
             self.session.save(session_folder(self._video))
 
+    def _new_sink(self) -> VideoSink:
+        return VideoSink(self._video, frame_rate=self._generation.frame_rate, scale=self._scale, overwrite=True)
+
     def _part(self, parting: Parting) -> None:
         session = self.session
         session.rewind(min(parting.frame, session.num_frames))
@@ -102,11 +105,13 @@ class Recording:
         if parting.seed is not None:
             session.state = session.state.seeded(parting.seed, starts)
         session.note(**{PARTED: self._video.parent.name})
+        self.sink.close()
         if session.num_frames:
             self.go_on()
             self.sink.cut()
         else:
             self._video.unlink(missing_ok=True)
+            self.sink = self._new_sink()
         self.parting = None
         self.save()
 

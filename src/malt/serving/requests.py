@@ -4,7 +4,7 @@ import math
 import secrets
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 from jaxtyping import UInt8
@@ -97,8 +97,8 @@ class RequestValidator:
 
     def most_frames(self, size: tuple[int, int], num_steps: int | None, *, streams: bool = False) -> int:
         """How many frames of a size and so many denoising steps may be asked for."""
-        own, steps = self.pipe.frame_size, self.pipe.config.num_inference_steps
-        cost = size[0] * size[1] / (own[0] * own[1]) * ((num_steps or steps) / steps)
+        own, steps = self.pipe.frame_size, cast(int, self.pipe.config.get("num_inference_steps") or num_steps or 1)
+        cost = size[0] * size[1] / (own[0] * own[1]) * (num_steps or steps) / steps
         return self.limits.most_frames(streams, cost)
 
     def begin(self, generation: GenerationRequest) -> Session:

@@ -8,6 +8,7 @@ from http.cookies import CookieError, SimpleCookie
 from urllib.parse import parse_qs
 
 from starlette.datastructures import Headers
+from starlette.exceptions import HTTPException
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.types import Receive, Scope
 
@@ -89,7 +90,10 @@ def _own_path(path: str) -> str:
 async def _body(receive: Receive) -> bytes:
     body, goes_on = b"", True
     while goes_on and len(body) <= MOST_BYTES:
-        message = await receive()
+        try:
+            message = await receive()
+        except HTTPException:  # it did not arrive in time
+            return b""
         body += message.get("body", b"")
         goes_on = message.get("more_body", False)
     return body[:MOST_BYTES]

@@ -12,6 +12,7 @@ import gradio as gr
 from fastapi import FastAPI
 
 from malt.serving.auth import AccessMiddleware
+from malt.serving.deadlines import DeadlineMiddleware
 from malt.studio.page import build_page, theme
 from malt.studio.page_routes import studio_routes
 from malt.studio.visitors import Studio
@@ -41,6 +42,7 @@ def create_app(studio: Studio) -> FastAPI:
 
     app = FastAPI(title="malt studio", lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None)
     app.add_middleware(AccessMiddleware, token=studio.token, loopback_only=studio.loopback_only)
+    app.add_middleware(DeadlineMiddleware, seconds=studio.limits.stall_seconds)
     app.include_router(studio_routes(studio))
 
     @app.get("/healthz")

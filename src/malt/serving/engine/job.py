@@ -44,8 +44,8 @@ class Job:
         self.num_frames, self.has_room = num_frames, has_room
         self.state, self.error, self.frames_made = JobState.WAITING, "", session.num_frames
         self.segment_cost, self.spent = segment_cost(session), 0.0
-        self.is_wanted, self.is_ready, self.paused_at = True, False, None
-        self.paused_at: float | None
+        self.is_wanted, self.is_ready = True, False
+        self.paused_at: float | None = None
         self._session: Session | None = session
         self._segments: Iterator[Segment] | None = segments
         self._on_segment, self._on_end = on_segment, on_end
