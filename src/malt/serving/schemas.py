@@ -17,25 +17,27 @@ class VideoRequest(BaseModel):
 
     model_config = ConfigDict(extra="allow", allow_inf_nan=False)
 
-    prompt: str = Field("", description='What the video shows, or "one thing [4s] | then another" in turn.')
-    model: str | None = Field(None, description="Name of the model; the one that is served if left out.")
-    num_frames: int | None = Field(None, ge=1, description="How many frames the video has.")
-    seconds: float | None = Field(None, gt=0, description="How long it lasts, instead of num_frames.")
-    fps: float | None = Field(None, ge=1, le=120, description="Frames a second; the model's own by default.")
+    prompt: str = Field(default="", description='What the video shows, or "one thing [4s] | then another" in turn.')
+    model: str | None = Field(default=None, description="Name of the model; the one that is served if left out.")
+    num_frames: int | None = Field(default=None, ge=1, description="How many frames the video has.")
+    seconds: float | None = Field(default=None, gt=0, description="How long it lasts, instead of num_frames.")
+    fps: float | None = Field(default=None, ge=1, le=120, description="Frames a second; the model's own by default.")
     seed: int | None = Field(
         None, ge=0, le=MAX_SEED, description="The same seed makes the same video; drawn by default."
     )
     size: str | None = Field(
-        None,
+        default=None,
         pattern=r"^[1-9][0-9]{0,4}x[1-9][0-9]{0,4}$",
         description='Width x height: "64x64"; where that cannot be made, the nearest of its shape that can.',
     )
-    width: int | None = Field(None, ge=1, le=MAX_SIDE, description="Instead of size, together with height.")
-    height: int | None = Field(None, ge=1, le=MAX_SIDE, description="Instead of size, together with width.")
-    num_inference_steps: int | None = Field(None, ge=1, description="Denoising steps; the model's own by default.")
-    guidance_scale: float | None = Field(None, description="How hard the prompt is obeyed.")
-    negative_prompt: str | None = Field(None, description="What the video is led away from.")
-    driver: str | None = Field(None, description="What acts, for models that take actions: cruise or weave.")
+    width: int | None = Field(default=None, ge=1, le=MAX_SIDE, description="Instead of size, together with height.")
+    height: int | None = Field(default=None, ge=1, le=MAX_SIDE, description="Instead of size, together with width.")
+    num_inference_steps: int | None = Field(
+        default=None, ge=1, description="Denoising steps; the model's own by default."
+    )
+    guidance_scale: float | None = Field(default=None, description="How hard the prompt is obeyed.")
+    negative_prompt: str | None = Field(default=None, description="What the video is led away from.")
+    driver: str | None = Field(default=None, description="What acts, for models that take actions: cruise or weave.")
 
 
 class Reference(BaseModel):
@@ -49,16 +51,18 @@ class ContinuedRequest(BaseModel):
 
     model_config = ConfigDict(extra="allow", allow_inf_nan=False)
 
-    prompt: str = Field("", description="What it shows from there on, in place of what was to come.")
-    video: Reference | None = Field(None, description="The other video; a form may hold a file instead.")
-    seed: int | None = Field(None, ge=0, le=MAX_SEED, description="Of what comes; that of the other video by default.")
+    prompt: str = Field(default="", description="What it shows from there on, in place of what was to come.")
+    video: Reference | None = Field(default=None, description="The other video; a form may hold a file instead.")
+    seed: int | None = Field(
+        default=None, ge=0, le=MAX_SEED, description="Of what comes; that of the other video by default."
+    )
 
 
 class ExtendRequest(ContinuedRequest):
     """A whole video, and so much more."""
 
-    seconds: float | None = Field(None, gt=0, description="How much longer it is.")
-    num_frames: int | None = Field(None, ge=1, description="How many more frames it has, instead of seconds.")
+    seconds: float | None = Field(default=None, gt=0, description="How much longer it is.")
+    num_frames: int | None = Field(default=None, ge=1, description="How many more frames it has, instead of seconds.")
 
 
 class EditRequest(ContinuedRequest):
@@ -100,9 +104,13 @@ class Video(BaseModel):
     seed: int
     created_at: int = Field(description="Unix time.")
     completed_at: int | None = None
-    expires_at: int | None = Field(None, description="When it is deleted; never, if the server keeps videos for good.")
+    expires_at: int | None = Field(
+        default=None, description="When it is deleted; never, if the server keeps videos for good."
+    )
     error: VideoError | None = None
-    remixed_from_video_id: str | None = Field(None, description="The video that it goes on from, or is another of.")
+    remixed_from_video_id: str | None = Field(
+        default=None, description="The video that it goes on from, or is another of."
+    )
     remarks: list[str] = Field(
         [], description="What is worth knowing: words and fields that are not known, another size."
     )
@@ -149,7 +157,9 @@ class Health(BaseModel):
     model: str
     running: int
     waiting: int
-    silent_seconds: float = Field(0.0, description="For how long nothing has been finished, though there is work.")
+    silent_seconds: float = Field(
+        default=0.0, description="For how long nothing has been finished, though there is work."
+    )
 
 
 class ErrorBody(BaseModel):
