@@ -3,9 +3,9 @@
 import asyncio
 import base64
 import binascii
-import io
 import json
 from contextlib import AsyncExitStack
+from tempfile import SpooledTemporaryFile
 from typing import IO, Any, TypeVar
 
 import numpy as np
@@ -117,10 +117,13 @@ def _embedded(content: dict[str, Any]) -> IO[bytes] | None:
             raise UsageError(
                 f"{name} is no file; send the file itself, or a data URL: nothing is fetched from elsewhere"
             )
+        file = SpooledTemporaryFile(max_size=ROOM_FOR_FIELDS)
         try:
-            return io.BytesIO(base64.b64decode(data, validate=True))
+            file.write(base64.b64decode(data, validate=True))
         except (binascii.Error, ValueError) as error:
             raise UsageError(f"{name} holds a data URL that is damaged ({error})") from error
+        file.seek(0)
+        return file
     return None
 
 
