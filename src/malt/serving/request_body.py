@@ -52,7 +52,7 @@ class BodyReader:
         else:
             raise HTTPException(415, "send JSON, or a form (multipart/form-data)")
         if isinstance(content, dict):
-            file = file or _embedded(content)
+            file = file or _embedded(content, files)
         try:
             return kind.model_validate(content), file
         except ValidationError as error:
@@ -102,7 +102,7 @@ def _read_json(body: bytes) -> Any:
         raise RequestValidationError([told]) from error
 
 
-def _embedded(content: dict[str, Any]) -> IO[bytes] | None:
+def _embedded(content: dict[str, Any], files: AsyncExitStack) -> IO[bytes] | None:
     """The image or video that a field holds as a data URL, taken out of the fields."""
     for name in REFERENCES:
         held = content.pop(name, None)
@@ -117,7 +117,7 @@ def _embedded(content: dict[str, Any]) -> IO[bytes] | None:
             raise UsageError(
                 f"{name} is no file; send the file itself, or a data URL: nothing is fetched from elsewhere"
             )
-        file = SpooledTemporaryFile(max_size=ROOM_FOR_FIELDS)
+        file = files.enter_context(SpooledTemporaryFile(max_size=ROOM_FOR_FIELDS))
         try:
             file.write(base64.b64decode(data, validate=True))
         except (binascii.Error, ValueError) as error:
