@@ -117,7 +117,7 @@ def _embedded(content: dict[str, Any], files: AsyncExitStack) -> IO[bytes] | Non
             raise UsageError(
                 f"{name} is no file; send the file itself, or a data URL: nothing is fetched from elsewhere"
             )
-        file = files.enter_context(SpooledTemporaryFile(max_size=ROOM_FOR_FIELDS))
+        file = files.enter_context(SpooledTemporaryFile(max_size=ROOM_FOR_FIELDS))  # noqa: SIM115 -- the stack closes it
         try:
             file.write(base64.b64decode(data, validate=True))
         except (binascii.Error, ValueError) as error:
