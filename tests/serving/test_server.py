@@ -15,7 +15,7 @@ from fastapi.testclient import TestClient
 import tiny_pipeline
 from malt.media.pixels import to_pixels
 from malt.media.video_writer import VideoSink
-from malt.serving.errors import without_folders
+from malt.serving.refusals import without_folders
 from malt.sessions.session import Session
 from tiny_server import service, wait_until
 from tiny_uploads import NO_USE, film, picture

@@ -3,11 +3,8 @@
 Axes: t frames, h height, w width.
 """
 
-import hashlib
 import math
-import os
 from collections.abc import Iterator
-from contextlib import suppress
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
@@ -18,6 +15,7 @@ import numpy as np
 from jaxtyping import UInt8
 
 from malt.errors import MaltError, UsageError
+from malt.media.fragment_file import FragmentFile, check_size
 from malt.media.frame_scale import MAX_SIDE, fit_to_encoding
 from malt.media.gif_palette import FramePalette
 from malt.media.mp4_fragments import FragmentEncoder, end_of_frame, name_colours
@@ -56,7 +54,6 @@ ENCODINGS = {
 
 
 ENDINGS = (".mp4", *ENCODINGS)
-CHUNK = 2**20  # bytes that are read at a time
 
 
 class VideoSink:
@@ -81,7 +78,7 @@ class VideoSink:
         self.frame_rate = _rate(frame_rate)
         self.num_frames = 0
         self.scale = scale
-        self._encoder: _Encoder | _FragmentFile | None = None
+        self._encoder: _Encoder | FragmentFile | None = None
 
     @classmethod
     def go_on(cls, path: Path, num_frames: int, *, frame_rate: float, scale: int, size: tuple[int, int]) -> "VideoSink":
@@ -95,7 +92,7 @@ class VideoSink:
         """
         sink = cls(path, frame_rate=frame_rate, scale=scale, overwrite=True)
         end = end_in_video(path, num_frames, frame_rate=frame_rate, scale=scale, size=size)
-        sink._encoder = _FragmentFile(path, _written_size(size, scale), sink.frame_rate, (num_frames, end))
+        sink._encoder = FragmentFile(path, _written_size(size, scale), sink.frame_rate, (num_frames, end))
         sink.num_frames = num_frames
         return sink
 
@@ -126,21 +123,21 @@ class VideoSink:
     @property
     def end_in_file(self) -> int:
         """Where in an .mp4 that is gone on with the next fragment begins, in bytes."""
-        return self._encoder.end if isinstance(self._encoder, _FragmentFile) else 0
+        return self._encoder.end if isinstance(self._encoder, FragmentFile) else 0
 
     def sha256_at(self, frame: int) -> str | None:
         """SHA-256 of the .mp4 up to where a frame begins: the one that comes next, or that began the last fragment."""
-        return self._encoder.hashes.get(frame) if isinstance(self._encoder, _FragmentFile) else None
+        return self._encoder.hashes.get(frame) if isinstance(self._encoder, FragmentFile) else None
 
     def cut(self) -> None:
         """Cut off what follows in an .mp4 that is gone on with, without going on."""
-        if isinstance(self._encoder, _FragmentFile):
+        if isinstance(self._encoder, FragmentFile):
             self._encoder.cut()
 
     def sync(self) -> None:
         """Have what was written on the disk itself, so that a power cut cannot take it; for .mp4 alone."""
         try:
-            if isinstance(self._encoder, _FragmentFile):
+            if isinstance(self._encoder, FragmentFile):
                 self._encoder.sync()
         except OSError as error:
             raise self._broken(error) from error
@@ -196,67 +193,8 @@ def _rate(frame_rate: float) -> Fraction:
 
 def _open(
     path: Path, encoding: VideoEncoding | None, size: tuple[int, int], frame_rate: Fraction
-) -> "_Encoder | _FragmentFile":
-    return _FragmentFile(path, size, frame_rate) if encoding is None else _Encoder(path, encoding, size, frame_rate)
-
-
-def _check_size(pictures: list[UInt8[np.ndarray, "h w 3"]], size: tuple[int, int], first: int) -> None:
-    for index, picture in enumerate(pictures):
-        if picture.shape[:2] != size:
-            raise ValueError(f"frame {first + index} is {picture.shape[:2]}, those before it {size}; give one size")
-
-
-class _FragmentFile:
-    """An open .mp4 to which whole fragments are added; one that cannot be added whole is taken back."""
-
-    def __init__(
-        self, path: Path, size: tuple[int, int], frame_rate: Fraction, begin: tuple[int, int] | None = None
-    ) -> None:
-        """Write a new file, or go on behind the first so many frames, which are so many bytes, of one that is there."""
-        num_frames, self.end = begin or (0, 0)
-        self._encoder, self._digest = FragmentEncoder(size, frame_rate), hashlib.sha256()
-        self._file = os.open(path, os.O_RDWR | os.O_CREAT | (0 if self.end else os.O_TRUNC), 0o666)
-        self._is_cut = not self.end
-        for start in range(0, self.end, CHUNK):
-            self._digest.update(os.pread(self._file, min(CHUNK, self.end - start), start))
-        self.hashes = {num_frames: self._digest.hexdigest()}  # of the file up to its last two borders
-
-    def write(self, pictures: list[UInt8[np.ndarray, "h w 3"]], first: int) -> Iterator[int]:
-        """Add one fragment; yield how many frames it holds."""
-        _check_size(pictures, self._encoder.size, first)
-        data = self._encoder.fragment(pictures, first)
-        self._add(data if self.end else self._encoder.header + data)
-        last = dict(list(self.hashes.items())[-1:])
-        self.hashes = last | {first + len(pictures): self._digest.hexdigest()}
-        yield len(pictures)
-
-    def cut(self) -> None:
-        """Cut off what follows, once."""
-        if not self._is_cut:
-            os.ftruncate(self._file, self.end)
-            self._is_cut = True
-
-    def sync(self) -> None:
-        os.fsync(self._file)
-
-    def finish(self) -> None:
-        os.close(self._file)
-
-    def abandon(self) -> None:
-        os.close(self._file)
-
-    def _add(self, data: bytes) -> None:
-        self.cut()
-        try:
-            written = 0
-            while written < len(data):
-                written += os.pwrite(self._file, data[written:], self.end + written)
-        except BaseException:
-            with suppress(OSError):
-                os.ftruncate(self._file, self.end)
-            raise
-        self._digest.update(data)
-        self.end += len(data)
+) -> "_Encoder | FragmentFile":
+    return FragmentFile(path, size, frame_rate) if encoding is None else _Encoder(path, encoding, size, frame_rate)
 
 
 class _Encoder:
@@ -280,7 +218,7 @@ class _Encoder:
 
     def write(self, pictures: list[UInt8[np.ndarray, "h w 3"]], first: int) -> Iterator[int]:
         """Encode frame by frame; yield 1 after each."""
-        _check_size(pictures, self._size, first)
+        check_size(pictures, self._size, first)
         for index, picture in enumerate(pictures):
             frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
             frame.pts = first + index

@@ -23,13 +23,13 @@ from malt.serving.auth import AccessMiddleware
 from malt.serving.continuing_routes import continuing_routes
 from malt.serving.deadlines import DeadlineMiddleware
 from malt.serving.engine.worker import Worker
-from malt.serving.errors import MissingError, error_answer, status_of
 from malt.serving.head_requests import HeadMiddleware
 from malt.serving.job_store import JobStore
 from malt.serving.jobs import VideoJobs
 from malt.serving.limits import Limits
 from malt.serving.metrics import Metrics
 from malt.serving.realtime import RealtimeConnection
+from malt.serving.refusals import MissingError, error_answer, status_of
 from malt.serving.request_body import BodyReader
 from malt.serving.requests import RequestValidator
 from malt.serving.routes import answers, video_routes

@@ -11,7 +11,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from malt.serving.errors import error_answer
+from malt.serving.refusals import error_answer
 from malt.serving.sign_in import PATH, has_cookie, sign_in, sign_in_page, wants_page
 
 OPEN_PATHS = {"/healthz"}

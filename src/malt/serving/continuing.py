@@ -6,10 +6,10 @@ All are exact: what two have in common is the same to the bit, and what comes is
 import numpy as np
 
 from malt.errors import UsageError
-from malt.serving.errors import MissingError, NotReadyError
 from malt.serving.job_store import Record
 from malt.serving.jobs import VideoJobs
 from malt.serving.recording import Parting
+from malt.serving.refusals import MissingError, NotReadyError
 from malt.serving.requests import GenerationRequest, frames_in
 from malt.serving.schemas import ContinuedRequest, EditRequest, ExtendRequest, RemixRequest, VideoRequest
 from malt.sessions.storage import INDEX, read_index, session_folder

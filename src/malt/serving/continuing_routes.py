@@ -10,9 +10,9 @@ from fastapi import APIRouter, Request
 from malt.errors import UsageError
 from malt.serving.continuing import copy_source, extra_frames, remixed, source_of
 from malt.serving.engine.worker import Worker
-from malt.serving.errors import MissingError
 from malt.serving.job_store import Record
 from malt.serving.jobs import VideoJobs
+from malt.serving.refusals import MissingError
 from malt.serving.request_body import BodyReader
 from malt.serving.requests import GenerationRequest
 from malt.serving.routes import answers, body_of, describe, router_of

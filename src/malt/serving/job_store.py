@@ -20,7 +20,7 @@ from pydantic import TypeAdapter
 
 from malt.errors import MaltError
 from malt.media.files import locked, write_whole
-from malt.serving.errors import FullError
+from malt.serving.refusals import FullError
 from malt.sessions.storage import session_folder
 
 RECORD, VIDEO, FIRST = "record.json", "video.mp4", "first.npy"

@@ -13,12 +13,12 @@ from malt.errors import MaltError, UsageError
 from malt.rollouts.base import Segment
 from malt.serving.engine.job import Job, JobState
 from malt.serving.engine.worker import BusyError, Worker
-from malt.serving.errors import FullError
 from malt.serving.job_store import JobStore, Record
 from malt.serving.limits import MEBIBYTE
 from malt.serving.metrics import Metrics
 from malt.serving.moments import KeptMoments, MemoryChange, change_memory, kept_moments
 from malt.serving.recording import PARTED, Parting, Recording, continued
+from malt.serving.refusals import FullError
 from malt.serving.requests import GenerationRequest, RequestValidator
 from malt.serving.schemas import VideoRequest
 from malt.sessions.session import Session

@@ -17,8 +17,8 @@ from starlette.requests import Request
 from starlette.types import Message
 
 from malt.errors import UsageError
-from malt.serving.errors import FullError
 from malt.serving.limits import Limits
+from malt.serving.refusals import FullError
 from malt.serving.uploads import Wanted, read_upload
 
 FILES = ("input_reference", "image", "video")  # what a first image or video may be called

@@ -13,11 +13,11 @@ from starlette.background import BackgroundTask
 
 from malt.errors import MaltError
 from malt.serving.engine.worker import Worker
-from malt.serving.errors import MissingError, NotReadyError, without_folders
 from malt.serving.job_store import Record
 from malt.serving.jobs import VideoJobs
 from malt.serving.moments import KeptMoments, MemoryChange
 from malt.serving.previews import spritesheet, thumbnail
+from malt.serving.refusals import MissingError, NotReadyError, without_folders
 from malt.serving.request_body import FILES, BodyReader
 from malt.serving.schemas import ErrorAnswer, Video, VideoDeleted, VideoError, VideoList, VideoRequest
 
