@@ -70,7 +70,7 @@ def test_what_is_kept_is_read_at_one_time_however_old_it_is(kind: str, settings:
     times = memory.context(state, CONDITIONS).times
     assert times is not None
     count = len(times) - 3
-    assert times.tolist() == [-count - 1.0] * 3 + [float(n) for n in range(-count, 0)]
+    assert times == (-count - 1,) * 3 + tuple(range(-count, 0))
 
 
 def test_an_adaptive_memory_takes_as_many_places_as_the_content_needs() -> None:

@@ -7,7 +7,7 @@ import tiny
 from malt.memory.hierarchical import HierarchicalConfig, HierarchicalMemory, coarsen
 from malt.memory.protocol import Conditions, Layout, SegmentRecord
 from malt.memory.state import State, num_bytes
-from malt.models.positions import rotation_at
+from malt.models.positions import rotation
 
 WIDTH = 8
 
@@ -31,7 +31,7 @@ def test_pooled_frames_take_a_place_for_every_four(rows: int, columns: int, coar
     assert state.valid.all() and state.valid.shape == (1, 3 * rows * columns + 2 * coarse)
     found = memory.context(state, conditions(layout))
     older, last = found.grids(layout)
-    assert (older.times.tolist(), last.times.tolist()) == ([-5, -4], [-3, -2, -1])  # type: ignore[union-attr]
+    assert (older.times, last.times) == ((-5, -4), (-3, -2, -1))
     assert torch.equal(torch.cat([older.tokens, last.tokens], dim=1), state.tokens)
 
 
@@ -44,10 +44,12 @@ def test_a_coarse_token_is_the_mean_of_what_is_known_of_its_places() -> None:
 
 
 def test_a_coarse_token_stands_in_the_middle_of_its_places() -> None:
-    cos, sin = rotation_at(torch.zeros(1), 1, 1, 8, side=2)
-    angle = torch.atan2(sin, cos)
-    fine = torch.atan2(*reversed(rotation_at(torch.zeros(1), 2, 2, 8)))
-    assert torch.allclose(angle[0], fine.mean(dim=0), atol=1e-6)
+    here = torch.device("cpu")
+    coarse, fine = (
+        torch.atan2(*table.flip(-1).unbind(-1))
+        for table in (rotation((0,), 1, 1, 8, here, 2), rotation((0,), 2, 2, 8, here))
+    )
+    assert torch.allclose(coarse[0], fine.mean(dim=0), atol=1e-6)
 
 
 @pytest.mark.parametrize("window", [None, (2, 4)])

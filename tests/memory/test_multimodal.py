@@ -79,7 +79,7 @@ def test_the_last_entries_roll_on_at_times_of_their_own_and_the_others_are_at_on
     found = kind.context(state, under)
     pooled = [unit_rms(unit_rms(scene(n)).unflatten(1, (2, CELLS)).mean(dim=1)) for n in (10, 11, 11, 11)]
     assert found.times is not None
-    assert found.times.tolist() == [-5, -5, -4, -3, -2, -1]
+    assert found.times == (-5, -5, -4, -3, -2, -1)
     for place, frame in enumerate(pooled):
         torch.testing.assert_close(found.tokens[:, place * CELLS :][:, :CELLS], frame, rtol=1e-4, atol=1e-5)
 

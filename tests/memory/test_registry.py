@@ -312,7 +312,7 @@ def test_what_is_in_the_sink_stands_at_the_same_time_however_long_ago_it_was() -
     for state in (sunk(6)[-1], sunk(40)[-1]):
         found = memory.context(state, CONDITIONS)
         assert found.times is not None
-        assert found.times.tolist() == [-7, -6, -5, -4, -3, -2, -1]
+        assert found.times == (-7, -6, -5, -4, -3, -2, -1)
         assert torch.equal(found.tokens[:, : 2 * CELLS], sunk(6)[-1].tokens[:, : 2 * CELLS])
 
 

@@ -22,8 +22,7 @@ def tokens(count: int, head_dim: int, seed: int) -> Tensor:
 
 def corner(tables: Rotation, frames: slice, rows: slice, columns: slice) -> Rotation:
     """The rotation of a part of a grid of 4 x 4 x 4 tokens."""
-    cos, sin = (rearrange(t, "(s h w) d -> s h w d", s=4, h=4)[frames, rows, columns].flatten(0, 2) for t in tables)
-    return cos, sin
+    return rearrange(tables, "(s h w) c p -> s h w c p", s=4, h=4)[frames, rows, columns].flatten(0, 2)
 
 
 @pytest.mark.parametrize("head_dim", HEAD_DIMS)
@@ -42,23 +41,23 @@ def test_heads_that_cannot_turn_are_refused_in_a_sentence(head_dim: int) -> None
 @pytest.mark.parametrize("head_dim", HEAD_DIMS)
 def test_a_turn_keeps_lengths(head_dim: int) -> None:
     x = tokens(24, head_dim, 0)
-    turned = rotate(x, rotation(-1, 2, 3, 4, head_dim, CPU))
+    turned = rotate(x, rotation((-1, 0), 3, 4, head_dim, CPU))
     assert not torch.allclose(turned, x)
     torch.testing.assert_close(turned.norm(dim=-1), x.norm(dim=-1))
 
 
 def test_only_differences_in_time_count() -> None:
     query, key = tokens(8, 16, 0), tokens(8, 16, 1)
-    early = scores(query, key, rotation(0, 2, 2, 2, 16, CPU), rotation(-2, 2, 2, 2, 16, CPU))
-    late = scores(query, key, rotation(50, 2, 2, 2, 16, CPU), rotation(48, 2, 2, 2, 16, CPU))
-    other = scores(query, key, rotation(0, 2, 2, 2, 16, CPU), rotation(-3, 2, 2, 2, 16, CPU))
+    early = scores(query, key, rotation((0, 1), 2, 2, 16, CPU), rotation((-2, -1), 2, 2, 16, CPU))
+    late = scores(query, key, rotation((50, 51), 2, 2, 16, CPU), rotation((48, 49), 2, 2, 16, CPU))
+    other = scores(query, key, rotation((0, 1), 2, 2, 16, CPU), rotation((-3, -2), 2, 2, 16, CPU))
     torch.testing.assert_close(early, late, rtol=0, atol=1e-4)
     assert (early - other).abs().max() > 0.1
 
 
 @pytest.mark.parametrize("axis", [0, 1, 2])
 def test_only_differences_count_in_time_height_and_width(axis: int) -> None:
-    tables = rotation(0, 4, 4, 4, 16, CPU)
+    tables = rotation((0, 1, 2, 3), 4, 4, 16, CPU)
     query, key = tokens(8, 16, 0), tokens(8, 16, 1)
     near, far = slice(0, 2), slice(2, 4)
     here = corner(tables, near, near, near)
@@ -68,9 +67,17 @@ def test_only_differences_count_in_time_height_and_width(axis: int) -> None:
 
 
 def test_the_order_of_positions_is_that_of_the_tokens() -> None:
-    cos, _ = rotation(0, 4, 4, 4, 16, CPU)
-    time, height, _ = split_axes(16)
-    grid = rearrange(cos, "(s h w) d -> s h w d", s=4, h=4)
-    assert (grid[..., :time] == grid[:, :1, :1, :time]).all()
-    assert (grid[..., time : time + height] == grid[:1, :, :1, time : time + height]).all()
-    assert (grid[..., time + height :] == grid[:1, :1, :, time + height :]).all()
+    tables = rotation((0, 1, 2, 3), 4, 4, 16, CPU)
+    time, height = (channels // 2 for channels in split_axes(16)[:2])
+    grid = rearrange(tables, "(s h w) c p -> s h w c p", s=4, h=4)
+    assert (grid[..., :time, :] == grid[:, :1, :1, :time]).all()
+    assert (grid[..., time : time + height, :] == grid[:1, :, :1, time : time + height]).all()
+    assert (grid[..., time + height :, :] == grid[:1, :1, :, time + height :]).all()
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_a_turn_is_a_turn_in_the_plane_of_two_channels_by_either_formula(dtype: torch.dtype) -> None:
+    x, rope = tokens(8, 16, 0).to(dtype), rotation((1, 2), 2, 2, 16, CPU)
+    (first, second), (cos, sin) = x.unflatten(-1, (-1, 2)).unbind(-1), rope[None, :, None].unbind(-1)
+    expected = torch.stack([first * cos - second * sin, first * sin + second * cos], dim=-1).flatten(-2)
+    torch.testing.assert_close(rotate(x, rope), expected)

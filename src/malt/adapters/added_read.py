@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from malt.errors import UsageError
 from malt.memory.protocol import ContextTokens, Layout, unit_rms
 from malt.memory.state import KeysValues
-from malt.models.positions import Rotation, rotate, rotation_at
+from malt.models.positions import Rotation, rotate, rotation
 
 
 class AddedRead(nn.Module):
@@ -62,10 +62,8 @@ class AddedRead(nn.Module):
         for grid in found.grids(layout):
             assert grid.times is not None
             rows, columns = layout.coarse(grid.side).rows, layout.coarse(grid.side).columns
-            parts.append(rotation_at(grid.times.to(like.device), rows, columns, self.head_dim, grid.side))
-        cos, sin = (torch.cat(tables) for tables in zip(*parts, strict=True))
-        return cos, sin
+            parts.append(rotation(grid.times, rows, columns, self.head_dim, like.device, grid.side))
+        return torch.cat(parts)
 
     def _own_positions(self, layout: Layout, like: Tensor) -> Rotation:
-        times = torch.arange(-layout.num_context, layout.frames - layout.num_context, device=like.device).float()
-        return rotation_at(times, layout.rows, layout.columns, self.head_dim)
+        return rotation(layout.times, layout.rows, layout.columns, self.head_dim, like.device)

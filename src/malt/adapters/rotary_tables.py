@@ -31,7 +31,8 @@ def _grid_tables(grid: ContextTokens, layout: Layout, family: Family, base: Any,
     assert grid.times is not None
     coarse, middle = layout.coarse(grid.side), (grid.side - 1) / 2
     rows, columns = (torch.arange(n, device=device) * grid.side + middle for n in (coarse.rows, coarse.columns))
-    return family.tables(base, layout, grid.times.to(device) + layout.num_context, rows, columns)
+    times = torch.tensor(grid.times, device=device, dtype=torch.float32) + layout.num_context
+    return family.tables(base, layout, times, rows, columns)
 
 
 def _token_axis(table: Tensor) -> int:

@@ -31,6 +31,11 @@ class Layout:
         """Tokens in a latent frame."""
         return self.rows * self.columns
 
+    @property
+    def times(self) -> tuple[int, ...]:
+        """The time of each frame, counted from the first that is no context."""
+        return tuple(range(-self.num_context, self.frames - self.num_context))
+
     def coarse(self, side: int) -> "Layout":
         """The same with one token for every `side` x `side` of these; those at the edge may stand for fewer."""
         return replace(self, rows=-(-self.rows // side), columns=-(-self.columns // side))
@@ -73,7 +78,7 @@ class ContextTokens(NamedTuple):
 
     tokens: Float[Tensor, "b m d"]
     valid: Bool[Tensor, "b m"]
-    times: Float[Tensor, " f"] | None = None
+    times: tuple[int, ...] | None = None
     num_coarse: int = 0
     side: int = 1
 
@@ -156,9 +161,8 @@ def frames_before(
     """
     coarse = num_coarse * layout.coarse(side).tokens_per_frame
     count = num_coarse + (state.tokens.shape[1] - coarse) // layout.tokens_per_frame
-    times = torch.arange(-count, 0, dtype=torch.float32, device=state.tokens.device)
-    times = times.clamp(min=num_timeless - 1 - count) if num_timeless else times
-    return ContextTokens(*state, times, num_coarse, side)
+    first = num_timeless - 1 - count if num_timeless else -count
+    return ContextTokens(*state, tuple(max(time, first) for time in range(-count, 0)), num_coarse, side)
 
 
 def with_segment(state: State, record: SegmentRecord) -> State:

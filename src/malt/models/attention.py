@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 import torch
+import torch.nn.functional as F
 from diffusers.models.attention import AttentionModuleMixin
 from diffusers.models.attention_dispatch import dispatch_attention_fn
 from jaxtyping import Bool, Float
@@ -22,7 +23,7 @@ class HeadNorm(nn.Module):
 
     def forward(self, x: Float[Tensor, "b n k d"]) -> Float[Tensor, "b n k d"]:
         """Scale to unit root mean square, then by the learned weight."""
-        return x * torch.rsqrt(x.square().mean(dim=-1, keepdim=True) + 1e-6) * self.weight.float()
+        return F.rms_norm(x, self.weight.shape, self.weight.float(), eps=1e-6)
 
 
 class MaltAttnProcessor:

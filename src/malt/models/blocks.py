@@ -19,7 +19,7 @@ from malt.memory.protocol import (
 )
 from malt.memory.state import KeysValues, LayerCache, State
 from malt.models.attention import MaltAttention, join_keys_values
-from malt.models.positions import Rotation, rotation, rotation_at, split_axes
+from malt.models.positions import Rotation, rotation, split_axes
 from malt.models.windows import Windows
 
 SQRT_2_OVER_PI = 0.7978845608028654
@@ -116,7 +116,7 @@ class MaltBlock(nn.Module):
         tokens = spread(found.tokens.to(self.memory_embedding.dtype) + self.memory_embedding)
         valid, rope = spread(found.valid[..., None])[..., 0], None
         if found.times is not None:
-            rope = windows.rope(rotation_at(found.times, layout.rows, layout.columns, self.head_dim, found.side))
+            rope = windows.rope(self._rotation(found.times, layout, tokens, found.side))
         return self.attn1.keys_values(tokens, rope, valid)
 
     def _attend(self, normed: Tensor, remembered: KeysValues | None, layout: Layout) -> Tensor:
@@ -124,16 +124,16 @@ class MaltBlock(nn.Module):
         if not self.over_time:
             return self._within_frames(normed, layout)
         windows = Windows(layout, self.window)
-        rope = windows.rope(self._rotation(-layout.num_context, layout.frames, layout, normed))
+        rope = windows.rope(self._rotation(layout.times, layout, normed))
         own = windows.cut(normed)
         before = [] if remembered is None else [remembered]
         return windows.paste(self.attn1(own, [*before, self.attn1.keys_values(own, rope)], rope))
 
-    def _rotation(self, start: int, frames: int, layout: Layout, like: Tensor) -> Rotation:
-        return rotation(start, frames, layout.rows, layout.columns, self.head_dim, like.device)
+    def _rotation(self, times: tuple[int, ...], layout: Layout, like: Tensor, side: int = 1) -> Rotation:
+        return rotation(times, layout.rows, layout.columns, self.head_dim, like.device, side)
 
     def _within_frames(self, normed: Tensor, layout: Layout) -> Tensor:
-        rope = self._rotation(0, 1, layout, normed)
+        rope = self._rotation((0,), layout, normed)
         tokens = rearrange(normed, "b (s n) d -> (b s) n d", s=layout.frames)
         mixed = self.attn1(tokens, [self.attn1.keys_values(tokens, rope)], rope)
         joined: Tensor = rearrange(mixed, "(b s) n d -> b (s n) d", s=layout.frames)
@@ -145,9 +145,11 @@ class Gelu(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """x (1 + tanh u) / 2, which is x sigmoid(2u), for u = sqrt(2 / pi) (x + 0.044715 x^3)."""
-        if x.device.type != "cpu" or x.dtype != torch.float32:
+        if x.device.type != "cpu":
             return F.gelu(x, approximate="tanh")
-        return x * torch.sigmoid(x * (2 * SQRT_2_OVER_PI + 2 * SQRT_2_OVER_PI * 0.044715 * x.square()))
+        exact = x.float()
+        slope = torch.addcmul(exact.new_tensor(2 * SQRT_2_OVER_PI), exact, exact, value=2 * SQRT_2_OVER_PI * 0.044715)
+        return (exact * torch.sigmoid(exact * slope)).to(x.dtype)
 
 
 def _modulate(x: Float[Tensor, "b n d"], scale: Float[Tensor, "b s d"], base: Tensor) -> Float[Tensor, "b n d"]:

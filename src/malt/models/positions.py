@@ -3,11 +3,10 @@
 from functools import lru_cache
 
 import torch
-from einops import repeat
 from jaxtyping import Float
 from torch import Tensor
 
-Rotation = tuple[Tensor, Tensor]  # cosines, and sines of which every other one is negated, (n, head_dim)
+Rotation = Float[Tensor, "_ pairs 2"]  # of every token and pair of a head's channels, cosine and sine
 
 
 def split_axes(head_dim: int) -> tuple[int, int, int]:
@@ -26,33 +25,36 @@ def split_axes(head_dim: int) -> tuple[int, int, int]:
 
 
 @lru_cache(maxsize=64)  # every layer of every pass asks for the same few
-def rotation(start: int, num_frames: int, height: int, width: int, head_dim: int, device: torch.device) -> Rotation:
-    """Cosines and sines for tokens (frame, row, column), flattened in this order; the first frame's time is `start`."""
-    return rotation_at(torch.arange(start, start + num_frames, device=device).float(), height, width, head_dim)
-
-
-def rotation_at(times: Float[Tensor, " f"], height: int, width: int, head_dim: int, side: int = 1) -> Rotation:
+def rotation(
+    times: tuple[int, ...], rows: int, columns: int, head_dim: int, device: torch.device, side: int = 1
+) -> Rotation:
     """Cosines and sines for the tokens (row, column) of frames at these times, one frame behind the other.
 
     Each token stands in the middle of `side` x `side` places.
     """
-    device = times.device
-    rows, columns = (torch.arange(n, device=device).float() * side + (side - 1) / 2 for n in (height, width))
-    grids = torch.meshgrid(times, rows, columns, indexing="ij")
-    angles = [
-        grid.flatten()[:, None] * _frequencies(n, device) for grid, n in zip(grids, split_axes(head_dim), strict=True)
-    ]
-    angle = repeat(torch.cat(angles, dim=1), "n f -> n (f pair)", pair=2)
-    sign = 2 * torch.arange(angle.shape[1], device=device).remainder(2) - 1  # of every other one negative
-    return angle.cos(), angle.sin() * sign
+    time = torch.tensor(times, device=device, dtype=torch.float32)
+    row, column = (torch.arange(n, device=device).float() * side + (side - 1) / 2 for n in (rows, columns))
+    grids = torch.meshgrid(time, row, column, indexing="ij")
+    angle = torch.cat(
+        [
+            grid.flatten()[:, None] * _frequencies(n, device)
+            for grid, n in zip(grids, split_axes(head_dim), strict=True)
+        ],
+        dim=1,
+    )
+    return torch.stack([angle.cos(), angle.sin()], dim=-1)
 
 
 def rotate(x: Float[Tensor, "b n k d"], rope: Rotation) -> Float[Tensor, "b n k d"]:
-    """Turn every pair of neighbouring channels by its token's angle."""
-    cos, sin = (table[None, :, None].to(x.dtype) for table in rope)
-    neighbour = x.unflatten(-1, (-1, 2)).flip(-1).flatten(-2)
-    turned: Tensor = x * cos + neighbour * sin
-    return turned
+    """Turn every pair of neighbouring channels by its token's angle: a product of complex numbers, where there are such."""
+    pairs, angles = x.unflatten(-1, (-1, 2)), rope[None, :, None]
+    if x.dtype == torch.float32 and not torch.compiler.is_compiling():
+        turned = torch.view_as_real(torch.view_as_complex(pairs) * torch.view_as_complex(angles))
+    else:
+        cos, sin = angles.to(x.dtype).unbind(dim=-1)
+        turned = pairs * cos[..., None] + pairs.flip(-1) * torch.stack([-sin, sin], dim=-1)
+    flat: Tensor = turned.flatten(-2)
+    return flat
 
 
 def _frequencies(channels: int, device: torch.device) -> Tensor:

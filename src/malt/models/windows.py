@@ -33,5 +33,5 @@ class Windows:
 
     def rope(self, tables: Rotation) -> Rotation:
         """Positions of the tokens of each window; attention sees only differences, so those of the first do for all."""
-        cos, sin = (self.cut(table[None])[0] for table in tables)
-        return cos, sin
+        cut: Rotation = self.cut(tables.flatten(1)[None])[0].unflatten(1, (-1, 2))
+        return cut
