@@ -5,8 +5,11 @@ from pathlib import Path
 import pytest
 import torch
 
+import tiny_pipeline
 from malt import precision
+from malt.commands.model_options import compute_in
 from malt.precision import choose_precision, cpu_features, describe_precision, has_bfloat16
+from malt.sessions.session import Session
 
 
 def a_cpu_with(monkeypatch: pytest.MonkeyPatch, *features: str) -> None:
@@ -70,3 +73,11 @@ def test_a_slow_choice_is_called_slow(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_another_word_is_refused_in_a_sentence() -> None:
     with pytest.raises(ValueError, match="precision is 'half'; choose auto, float32 or bfloat16"):
         choose_precision("half", "cpu")
+
+
+def test_a_model_of_ours_computes_in_the_numbers_that_were_asked_for() -> None:
+    exact, half = tiny_pipeline.pipeline(), tiny_pipeline.pipeline()
+    compute_in(half, "bfloat16")
+    assert {half.transformer.dtype, half.vae.dtype} == {torch.bfloat16} and half.text_encoder.dtype == torch.float32
+    expected, made = (Session.begin(pipe, tiny_pipeline.PROMPT).advance().frames for pipe in (exact, half))
+    assert made.dtype == torch.float32 and 0 < (made - expected).abs().mean() < 0.05

@@ -11,6 +11,7 @@ from malt.threads import use_threads
 
 if TYPE_CHECKING:
     from malt.pipelines.adapted import AdaptedPipeline
+    from malt.pipelines.malt import MaltPipeline
     from malt.pipelines.video_pipeline import VideoPipeline
 
 OFFLOADS = ("none", "model", "group")
@@ -29,7 +30,7 @@ class BaseOptions:
     offload: str = "none"
     """What of the base waits in main memory: none, model (what is not at work), or group (the blocks not at work, too)."""
     precision: str = "auto"
-    """Numbers the base computes with: bfloat16, float16 or float32; bfloat16 on a GPU by default, else float32."""
+    """Numbers the model computes with: bfloat16, float16 or float32 (the default, but for a base on a GPU: bfloat16)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,7 +127,17 @@ def load_model(
     if lora is not None:
         pipe.load_lora_weights(lora)
     pipe.to(where)
+    if precision != "auto":
+        compute_in(pipe, precision)
     return pipe
+
+
+def compute_in(pipe: "MaltPipeline", precision: str) -> None:
+    """Let a model's own networks compute in other numbers; what reads the prompt stays as it is."""
+    import torch
+
+    for name in ("transformer", "vae"):
+        pipe.components[name].to(getattr(torch, precision))
 
 
 def _load_base(place: ModelPlace, lora: Path | None, device: str, offload: str, precision: str) -> "AdaptedPipeline":
