@@ -15,13 +15,13 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from statistics import median
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import torch
 from lasting import identity, recall
 from results import wilson, write
 
-from malt.evaluation.evaluated_model import EvaluatedModel, Request, evaluated_model_of
+from malt.evaluation.evaluated_model import EvaluatedModel, Request, RolloutModel, evaluated_model_of
 from malt.evaluation.metrics.frechet import Frechet
 from malt.pipelines.loading import load_pipeline
 from malt.threads import use_threads
@@ -88,14 +88,16 @@ def model_of(run: Run, device: str) -> EvaluatedModel:
 
 def measure(run: Run, model: EvaluatedModel, options: argparse.Namespace) -> None:
     """Measure what was not yet, each part in a file of its own."""
+    as_it_is = replace(cast(RolloutModel, model), has_memory=False)  # so that no other is measured
     parts: dict[str, Callable[[], dict[str, Any]]] = {
-        "recall": lambda: recall(model, options.per_span, WORLD),
+        "recall": lambda: recall(model if options.emptied else as_it_is, options.per_span, WORLD),
         "identity": lambda: identity(model, options.videos, options.frames, 16, "nothing"),
         "frechet": lambda: dict(Frechet(world=Passage(), num_videos=options.frechet).run(model, seed=0).whole),
     }
     for name, part in parts.items():
         path = run.folder / f"{name}.json"
-        if not path.exists() and (name != "frechet" or options.frechet):
+        wished = {"identity": options.videos, "frechet": options.frechet}.get(name, True)
+        if wished and not path.exists():
             began = time.process_time()
             found = part()
             path.write_text(json.dumps(found, indent=1) + "\n")
@@ -134,7 +136,7 @@ def table(runs: list[Run], cost: dict[str, dict[str, float]]) -> dict[str, Any]:
     for kind in dict.fromkeys(run.kind for run in runs):
         own = [run for run in runs if run.kind == kind]
         memory = [_read(run, "recall")["by_hidden_frames"] for run in own]
-        lengths = [_read(run, "identity")["by_frame"] for run in own]
+        lengths = [_read(run, "identity")["by_frame"] for run in own if (run.folder / "identity.json").exists()]
         found[kind] = {
             "seeds": [run.seed for run in own],
             "steps": read_experiment(own[0].folder).experiment.optimization.num_steps,
@@ -143,7 +145,10 @@ def table(runs: list[Run], cost: dict[str, dict[str, float]]) -> dict[str, Any]:
                 use: {span: pooled([each[use][span] for each in memory]) for span in memory[0][use]}
                 for use in memory[0]
             },
-            "identity kept": {n: pooled([each[n]["identity kept"] for each in lengths]) for n in lengths[0]},
+            "identity kept": {
+                n: pooled([each[n]["identity kept"] for each in lengths])
+                for n in dict.fromkeys(n for e in lengths for n in e)
+            },
             "frechet": [_read(run, "frechet") for run in own if (run.folder / "frechet.json").exists()],
         }
     return found
@@ -162,7 +167,8 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--kinds", nargs="+", default=KINDS)
     parser.add_argument("--per-span", type=int, default=16, help="occlusions for each span of hidden frames")
-    parser.add_argument("--videos", type=int, default=16, help="whose identity is watched")
+    parser.add_argument("--emptied", action="store_true", help="also with memories emptied, and those of other videos")
+    parser.add_argument("--videos", type=int, default=16, help="whose identity is watched; 0 for none")
     parser.add_argument("--frames", type=int, default=1024)
     parser.add_argument("--frechet", type=int, default=64, help="videos of 128 frames; 0 for none")
     parser.add_argument("--device", default="cpu")
