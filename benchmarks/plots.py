@@ -1,6 +1,6 @@
 """Plots of the README and the results, drawn as SVG from figures under docs/results; nothing is measured here.
 
-    python benchmarks/plots.py    # docs/media/cost.svg, recall.svg and adapters.svg
+    python benchmarks/plots.py    # docs/media/cost.svg, recall.svg, adapters.svg and kinds.svg
 
 Text is large enough for a phone, and colours change with a light or dark page. Every figure comes from the JSON that a panel's
 last line names, which holds the command that measured it.
@@ -226,6 +226,40 @@ def adapters() -> str:
     return svg([_recall("A frozen base with a memory beside it", lines, "adapters.json")])
 
 
+def kinds() -> str:
+    """Every kind of memory at equal bytes and equal training: recall by hidden time."""
+    chosen = (
+        ("archive", "archive", BLUE),
+        ("adaptive", "adaptive", GREEN),
+        ("multimodal", "multimodal", PURPLE),
+        ("hierarchical", "hierarchical", ORANGE),
+        ("context", "20 raw segments", GREY),
+    )
+    figures = _figures("kinds.json")
+    lines = [
+        Line(name, colour, [_of_span(*each) for each in figures[key]["recall"]["memory as it is"].items()])
+        for key, name, colour in chosen
+    ]
+    return svg(
+        [
+            Panel(
+                "Kinds of memory: what was hidden comes out again",
+                "frames hidden",
+                "share of the same kind and colour, of 16 each",
+                lines,
+                {96.0: "64-127", 192.0: "128-255", 384.5: "256-512"},
+                {0: "0", 0.25: "25 %", 0.5: "50 %", 0.75: "75 %", 1: "100 %"},
+                "docs/results/kinds.json",
+            )
+        ]
+    )
+
+
+def _of_span(name: str, share: dict[str, float]) -> Point:
+    first, last = map(int, name.split("-"))
+    return Point((first + last + 1) / 2, share["share"])
+
+
 def _recall(title: str, lines: Sequence[Line], source: str) -> Panel:
     return Panel(
         title,
@@ -264,7 +298,8 @@ def _figures(name: str) -> dict[str, Any]:
 
 def main() -> None:
     """Draw all."""
-    for name, drawn in (("cost", cost()), ("recall", recall()), ("adapters", adapters())):
+    plots = {"cost": cost(), "recall": recall(), "adapters": adapters(), "kinds": kinds()}
+    for name, drawn in plots.items():
         (MEDIA / f"{name}.svg").write_text(drawn)
         print(f"written to {MEDIA / name}.svg")
 
