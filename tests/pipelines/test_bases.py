@@ -3,11 +3,18 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
-from diffusers import DiffusionPipeline, FlowMatchEulerDiscreteScheduler, UniPCMultistepScheduler
+from diffusers import (
+    AdaptiveProjectedGuidance,
+    ClassifierFreeGuidance,
+    DiffusionPipeline,
+    FlowMatchEulerDiscreteScheduler,
+    UniPCMultistepScheduler,
+)
 from einops import rearrange
 from torch import Tensor
 
@@ -16,6 +23,8 @@ import tiny_pretrained_behind as behind
 from malt.errors import UsageError
 from malt.pipelines.adapted import AdaptedPipeline
 from malt.pipelines.adapted_loading import load_adapted
+from malt.pipelines.bases.guided_parts import MotifVideoParts
+from malt.pipelines.bases.ltx2_parts import LTX2Parts
 from malt.pipelines.bases.parts import BaseParts, shifted_by_tokens
 from malt.pipelines.bases.registry import PARTS
 
@@ -148,6 +157,19 @@ def test_a_schedule_that_ends_above_nothing_takes_two_steps() -> None:
     scheduler = FlowMatchEulerDiscreteScheduler(use_dynamic_shifting=True, shift_terminal=0.1)
     with pytest.raises(UsageError, match="asked for 1 denoising steps; this base's scheduler takes at least 2"):
         shifted_by_tokens(scheduler, 1, 100, (1024, 4096), (0.95, 2.05))
+
+
+def test_what_the_base_would_do_beside_is_said_in_a_sentence() -> None:
+    assert LTX2Parts(None).remarks() == [
+        "this base makes sound as well; only the picture is made, by guidance of the text alone"
+    ]
+    guiders = [ClassifierFreeGuidance(), ClassifierFreeGuidance(guidance_rescale=0.7), AdaptiveProjectedGuidance()]
+    remarks = [MotifVideoParts(SimpleNamespace(guider=guider)).remarks() for guider in guiders]
+    assert remarks[0] == []
+    assert remarks[2] == [
+        "this base comes with AdaptiveProjectedGuidance; it is guided by the plain classifier-free guidance here"
+    ]
+    assert len(remarks[1]) == 1
 
 
 def test_several_videos_of_several_prompts_are_each_of_its_own(pipe: AdaptedPipeline) -> None:
