@@ -53,7 +53,7 @@ class GreyPipeline:
     space_compression, time_compression, latent_size = 8, 4, (1, 1)
     latent_channels = latent_group = 1
     num_steps, memory_update_interval = 2, 1
-    guidance = SimpleNamespace(text=1.0, memory=1.0)
+    guidance = SimpleNamespace(scale=1.0, text=1.0, memory=1.0)
 
     def __init__(self) -> None:
         self.asked: dict[str, Any] = {}

@@ -54,8 +54,7 @@ def test_the_code_on_a_page_runs(page: Path, elsewhere: Path, monkeypatch: pytes
 
 
 def test_the_program_on_the_page_of_the_server_talks_to_it(elsewhere: Path) -> None:
-    (code,) = python_blocks(SERVER)
-    assert ADDRESS in code
+    (code,) = [block for block in python_blocks(SERVER) if ADDRESS in block]
     with served(service(elsewhere / "data")) as address:
         exec(
             compile(code.replace(ADDRESS, address.replace("http", "ws")), str(SERVER), "exec"), {"__name__": "__page__"}

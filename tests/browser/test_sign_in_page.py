@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -9,7 +10,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from test_studio_page import CHROMIUM, PATIENCE, PICTURES, pytestmark  # noqa: F401
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+PICTURES = os.environ.get("MALT_SCREENSHOTS")  # a folder for pictures of the page
+PATIENCE = 60_000  # milliseconds: machines that test may be slow
+
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium; make test-browser installs it"),
+]
 
 TOKEN = "a long random token"
 VIDEO = """async () => {
