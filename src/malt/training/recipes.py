@@ -179,9 +179,6 @@ def adapt_tiny() -> Experiment:
 
 
 RECIPES = {
-    "distill": distill,
-    "distill-videos": distill_videos,
-    "distill-tiny": distill_tiny,
     "default": default,
     "finetune": finetune,
     "videos": videos,
@@ -189,6 +186,9 @@ RECIPES = {
     "tiny": tiny,
     "adapt": adapt,
     "adapt-tiny": adapt_tiny,
+    "distill": distill,
+    "distill-videos": distill_videos,
+    "distill-tiny": distill_tiny,
     "ucf101": ucf101,
     "kinetics600": kinetics600,
 }
