@@ -64,7 +64,9 @@ def test_a_whole_checkpoint_is_loaded_without_a_network_and_without_pickles(
     assert asked == {"path": checkpoint, "dtype": torch.float32, "variant": None, **safely}
 
 
-@pytest.mark.parametrize(("name", "folder"), [(None, "default"), ("default", "default"), ("drive", "drive")])
+@pytest.mark.parametrize(
+    ("name", "folder"), [(None, "default"), ("default", "default"), ("drive", "drive"), ("fast", "fast")]
+)
 def test_the_packaged_models_are_loaded_by_their_names(
     name: str | None, folder: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -33,7 +33,7 @@ class ServeCommand(BaseOptions):
     data: Path = field(default_factory=default_data)
     """Folder to keep videos in; unfinished ones in it go on."""
     model: str | None = None
-    """A model that comes with the package, by its name (default, drive), or the folder of one."""
+    """A model that comes with the package, by its name (default, fast, drive), or the folder of one."""
     checkpoint: Path | None = None
     """Folder of the model, with its model_index.json; the default model by default."""
     scale: int | None = None

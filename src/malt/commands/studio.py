@@ -33,7 +33,7 @@ class StudioCommand(BaseOptions):
     data: Path | None = None
     """Folder for the visitors' videos; a temporary one by default."""
     model: str | None = None
-    """The model to begin with, by its name (default, drive), or its folder; the page offers the others."""
+    """The model to begin with, by its name (default, fast, drive), or its folder; the page offers the others."""
     checkpoint: Path | None = None
     """Folder of the model to begin with, with its model_index.json; the default model by default."""
     scale: int | None = None
