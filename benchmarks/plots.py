@@ -9,7 +9,7 @@ last line names, which holds the command that measured it.
 
 import json
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
@@ -279,35 +279,15 @@ def _chance(share: float) -> Line:
 
 def few_steps() -> str:
     """What fewer passes cost: of a student that makes one a step, and of its teacher that makes three."""
-    return svg([_captions_by_passes(), _distance_by_passes()])
-
-
-def _captions_by_passes() -> Panel:
-    return _by_passes(
-        "Captions obeyed",
-        "share of named kinds and colours in 64 videos",
-        lambda figures: figures["captions"]["obeyed"],
-        {0.5: "50 %", 0.75: "75 %", 1: "100 %"},
-    )
-
-
-def _distance_by_passes() -> Panel:
-    return _by_passes(
-        "Frechet distance of 64 videos of 128 frames",
-        "to the world's own, in windows of 16 frames; lower is better",
-        lambda figures: figures["frechet"]["world, 16-frame windows"],
-        {0: "0", 50: "50", 100: "100", 150: "150"},
-    )
-
-
-def _by_passes(title: str, y_name: str, of: Callable[[dict[str, Any]], float], y_ticks: dict[float, str]) -> Panel:
     found, lines = _figures("few-steps.json"), []
     for name, each, colour in (("student", 1, BLUE), ("teacher", 3, ORANGE)):
         steps = {int(key.split(", ")[1].split()[0]): value for key, value in found.items() if key.startswith(name)}
-        points = [Point(1 + each * count, of(figures)) for count, figures in sorted(steps.items())]
+        points = [Point(1 + each * count, figures["captions"]["obeyed"]) for count, figures in sorted(steps.items())]
         lines.append(Line(name, colour, points))
     ticks = {float(count): str(count) for count in (2, 3, 5, 9, 13, 37)}
-    return Panel(title, "passes of a segment", y_name, lines, ticks, y_ticks, "docs/results/few-steps.json")
+    title, y_name = "Captions obeyed", "share of named kinds and colours in 64 videos"
+    y_ticks = {0.5: "50 %", 0.75: "75 %", 1: "100 %"}
+    return svg([Panel(title, "passes of a segment", y_name, lines, ticks, y_ticks, "docs/results/few-steps.json")])
 
 
 def _curve(metric: dict[str, Any], chart: str, name: str = "") -> list[Point]:
