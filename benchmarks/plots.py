@@ -312,9 +312,8 @@ def _figures(name: str) -> dict[str, Any]:
 
 def main() -> None:
     """Draw all."""
-    plots = {"cost": cost(), "recall": recall(), "adapters": adapters(), "kinds": kinds()}
+    plots = {"cost": cost(), "recall": recall(), "adapters": adapters(), "kinds": kinds(), "few-steps": few_steps()}
     for name, drawn in plots.items():
-    for name, drawn in (("cost", cost()), ("recall", recall()), ("adapters", adapters()), ("few-steps", few_steps())):
         (MEDIA / f"{name}.svg").write_text(drawn)
         print(f"written to {MEDIA / name}.svg")
 
