@@ -1,7 +1,6 @@
 """Plots of the README and the results, drawn as SVG from figures under docs/results; nothing is measured here.
 
-    python benchmarks/plots.py    # docs/media/cost.svg, recall.svg, adapters.svg and kinds.svg
-    python benchmarks/plots.py    # docs/media/cost.svg, recall.svg, adapters.svg and few-steps.svg
+    python benchmarks/plots.py    # docs/media/cost.svg, recall.svg, adapters.svg, kinds.svg and few-steps.svg
 
 Text is large enough for a phone, and colours change with a light or dark page. Every figure comes from the JSON that a panel's
 last line names, which holds the command that measured it.
