@@ -52,7 +52,7 @@ def videos(pipe: MaltPipeline, count: int, num_frames: int) -> tuple[torch.Tenso
 def passes(pipe: MaltPipeline, runs: int = 5) -> dict[str, float]:
     """Passes of a segment whose memory is full, one of several conditions counted once for each, and its processor time."""
     counted: list[int] = []
-    handle = pipe.transformer.register_forward_pre_hook(lambda _module, given: counted.append(len(given[0])))  # type: ignore[attr-defined]
+    handle = pipe.transformer.register_forward_pre_hook(lambda _module, given: counted.append(len(given[0])))
     rollout = pipe.rollout("a red circle passes behind a wall")
     state, seconds = rollout.begin(0), []
     for _ in range(6 + runs):

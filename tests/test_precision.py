@@ -78,6 +78,8 @@ def test_another_word_is_refused_in_a_sentence() -> None:
 def test_a_model_of_ours_computes_in_the_numbers_that_were_asked_for() -> None:
     exact, half = tiny_pipeline.pipeline(), tiny_pipeline.pipeline()
     compute_in(half, "bfloat16")
-    assert {half.transformer.dtype, half.vae.dtype} == {torch.bfloat16} and half.text_encoder.dtype == torch.float32
+    assert {half.components["transformer"].dtype, half.vae.dtype} == {
+        torch.bfloat16
+    } and half.text_encoder.dtype == torch.float32
     expected, made = (Session.begin(pipe, tiny_pipeline.PROMPT).advance().frames for pipe in (exact, half))
     assert made.dtype == torch.float32 and 0 < (made - expected).abs().mean() < 0.05

@@ -176,7 +176,7 @@ def _is_malt(folder: Path) -> bool:
 
 
 def _check(name: str) -> None:
-    from malt.hub.model_card import REPOSITORY
+    from malt.hub.base_names import REPOSITORY
     from malt.pipelines.base_check import check_base_folder
     from malt.pipelines.checkpoint_check import check_checkpoint
 

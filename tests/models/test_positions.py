@@ -81,3 +81,11 @@ def test_a_turn_is_a_turn_in_the_plane_of_two_channels_by_either_formula(dtype: 
     (first, second), (cos, sin) = x.unflatten(-1, (-1, 2)).unbind(-1), rope[None, :, None].unbind(-1)
     expected = torch.stack([first * cos - second * sin, first * sin + second * cos], dim=-1).flatten(-2)
     torch.testing.assert_close(rotate(x, rope), expected)
+
+
+def test_a_table_first_asked_for_in_inference_serves_training() -> None:
+    with torch.inference_mode():
+        rotation((0, 1, 2, 5), 3, 2, 16, torch.device("cpu"))
+    states = torch.randn(1, 24, 2, 16, requires_grad=True)
+    rotate(states, rotation((0, 1, 2, 5), 3, 2, 16, torch.device("cpu"))).sum().backward()
+    assert states.grad is not None

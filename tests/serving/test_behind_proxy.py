@@ -43,7 +43,7 @@ def proxy(tmp_path: Path) -> Iterator[str]:
     with served(service(tmp_path / "data", pipe=PIPE, token="secret", loopback_only=False)) as upstream:
         with socket.create_server(("127.0.0.1", 0)) as free:
             port = free.getsockname()[1]
-        files = ["-keyout", tmp_path / "key.pem", "-out", tmp_path / "cert.pem"]
+        files = ["-keyout", str(tmp_path / "key.pem"), "-out", str(tmp_path / "cert.pem")]
         asked = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=video.example.org", *files]
         subprocess.run(asked, check=True, capture_output=True)
         (tmp_path / "nginx.conf").write_text(configuration(tmp_path, port, upstream))

@@ -4,7 +4,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 from fastapi.testclient import TestClient
 
@@ -24,7 +23,7 @@ def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
         yield client
 
 
-def finished(client: TestClient, answer: httpx.Response) -> dict[str, Any]:
+def finished(client: TestClient, answer: Any) -> dict[str, Any]:
     assert answer.status_code == 200, answer.text
     place = f"/v1/videos/{answer.json()['id']}"
     wait_until(lambda: client.get(place).json()["status"] not in ("queued", "in_progress"))

@@ -8,6 +8,7 @@ import pytest
 
 from malt.training.config import Experiment
 from malt.training.engine.parallel import ParallelConfig
+from malt.training.objectives.objective import DistillationConfig
 from malt.training.options import from_json
 from malt.training.recipes import default, resolve, tiny
 from malt.training.renamed import current_name, with_current_names
@@ -52,6 +53,7 @@ def test_no_value_of_an_earlier_run_is_lost(tmp_path: Path) -> None:
     now = json.loads(json.dumps(asdict(found.curriculum[0].objectives[0])))
     assert now["unroll"].pop("far_segments") == 0  # there were none then
     assert not now["unroll"].pop("begins_alone") and now["baseline"].pop("num_anchor_frames") == 0
+    assert now.pop("distillation") == asdict(DistillationConfig())  # nor were there students
     assert sorted(map(str, leaves(now))) == sorted(map(str, leaves(EARLIER)))
     assert (found.curriculum[0].objectives[0].unroll.first_segment_prob, now["noise"]["logit_mean"]) == (0.1, 0.9)
 

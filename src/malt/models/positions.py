@@ -25,6 +25,7 @@ def split_axes(head_dim: int) -> tuple[int, int, int]:
 
 
 @lru_cache(maxsize=64)  # every layer of every pass asks for the same few
+@torch.inference_mode(False)  # what is kept serves training, too, whoever asked first
 def rotation(
     times: tuple[int, ...], rows: int, columns: int, head_dim: int, device: torch.device, side: int = 1
 ) -> Rotation:

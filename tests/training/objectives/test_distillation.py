@@ -110,7 +110,7 @@ def test_a_distillation_that_goes_on_is_the_same_to_the_bit(tmp_path: Path) -> N
                     raise KeyboardInterrupt
                 return loss(step)
 
-            learning.loss = stopping  # type: ignore[method-assign]
+            learning.loss = stopping
             try:
                 fit(learning, plan, folder, save_seconds=1e-9)
             except KeyboardInterrupt:
@@ -167,14 +167,14 @@ def test_a_step_leads_where_the_teachers_steps_lead() -> None:
 
 def test_the_teacher_makes_three_passes_a_step_in_one_batch_and_the_student_one() -> None:
     module, by = student(), teacher()
-    students, teachers = passes_of(module.transformer), passes_of(by.model)  # type: ignore[arg-type]
+    students, teachers = passes_of(module.transformer), passes_of(by.model)
     distillation(module, {"teacher_steps": 4}, by, student_steps=2, num_segments=1).loss(0)
     assert teachers == [(9, False)] * 4 and students == [(3, False)] * 2
 
 
 def test_a_pass_that_never_counts_is_left_out() -> None:
     module, by = student(), teacher((1.0, 1.0))
-    teachers = passes_of(by.model)  # type: ignore[arg-type]
+    teachers = passes_of(by.model)
     distillation(module, UNGUIDED | {"teacher_steps": 2}, by, student_steps=2, num_segments=1).loss(0)
     assert teachers == [(3, False)] * 2
 
@@ -195,10 +195,10 @@ def test_where_the_students_own_steps_lead_is_practised_where_that_is_asked_for(
 
 def test_the_teacher_stays_as_it_is(tmp_path: Path) -> None:
     by = teacher()
-    before = copy.deepcopy(by.model.state_dict())  # type: ignore[attr-defined]
+    before = copy.deepcopy(by.model.state_dict())
     learning = distillation(None, {"teacher_steps": 2}, by, student_steps=1)
     fit(learning, Optimization(num_steps=2), tmp_path)
-    assert all(torch.equal(before[name], tensor) for name, tensor in by.model.state_dict().items())  # type: ignore[attr-defined]
+    assert all(torch.equal(before[name], tensor) for name, tensor in by.model.state_dict().items())
 
 
 @pytest.mark.parametrize(
