@@ -104,6 +104,7 @@ class Lamp:
     frame_size: tuple[int, int] = (SIDE, SIDE)
     frame_rate: float = 8.0
     action_names: tuple[str, ...] = ("rest", "push")
+    pose_names: tuple[str, ...] = ("frame",)
     words: tuple[str, ...] = ("a", "blue", "green", "lamp", "red")
     plain_caption: str = "a lamp"
     oracle: LampOracle | None = LampOracle()

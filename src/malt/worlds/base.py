@@ -21,8 +21,8 @@ Thing = Mapping[str, str]  # what something is, attribute by attribute: {"kind":
 class RenderedClip(NamedTuple):
     """A stretch of videos: frames in [-1, 1], and of every frame what is done in it and where the camera stands.
 
-    actions: one number for each of the world's `action_names`. poses: as the world has them, such as x, y and heading.
-    None where nobody acts, or the camera stands still.
+    actions: one number for each of the world's `action_names`. poses: one number for each of its `pose_names`. None where
+    nobody acts, or the camera stands still.
     """
 
     frames: Float[Tensor, "b t 3 h w"]
@@ -192,6 +192,11 @@ class World(Protocol):
         ...
 
     @property
+    def pose_names(self) -> tuple[str, ...]:
+        """What says where the camera stands, such as x, y and heading; empty where it stands still."""
+        ...
+
+    @property
     def words(self) -> tuple[str, ...]:
         """Every word that a caption can hold, sorted."""
         ...
@@ -214,4 +219,22 @@ class World(Protocol):
 
     def captions(self, seeds: Sequence[int], draws: Sequence[int]) -> list[str]:
         """A caption of each video; `draws` are the seeds of what is said of it and what is left open."""
+        ...
+
+
+@runtime_checkable
+class ActingWorld(World, Protocol):
+    """A world in which somebody acts, in ways that have names: its policies."""
+
+    @property
+    def policies(self) -> tuple[str, ...]:
+        """Their names."""
+        ...
+
+    def under(self, policy: str) -> World:
+        """The same world, with nothing but this policy in its videos.
+
+        Raises:
+            UsageError: there is no such policy.
+        """
         ...

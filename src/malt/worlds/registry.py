@@ -5,7 +5,7 @@ from functools import cache
 from importlib import import_module
 
 from malt.errors import UsageError
-from malt.worlds.base import Oracle, World
+from malt.worlds.base import ActingWorld, Oracle, World
 
 # The class is named, not imported: a world's modules load when it is first used.
 WORLDS = {
@@ -15,18 +15,27 @@ WORLDS = {
 DEFAULT_WORLD = "passage"
 
 
-def open_world(name: str | None = None) -> World:
+def open_world(name: str | None = None, policy: str | None = None) -> World:
     """The world of this name; without one, the world that the default model learned.
 
+    Args:
+        name: what the world is called on the command line.
+        policy: how somebody acts in its videos; None for the world's own way or ways.
+
     Raises:
-        UsageError: there is none; the nearest is suggested.
+        UsageError: there is no such world (the nearest is suggested), or nobody acts so in it.
     """
     name = name or DEFAULT_WORLD
     if name not in WORLDS:
         close = get_close_matches(name, WORLDS, n=1)
         hint = f"did you mean {close[0]!r}" if close else f"choose from {', '.join(WORLDS)}"
         raise UsageError(f"there is no world {name!r}; {hint}")
-    return _made(WORLDS[name])
+    world = _made(WORLDS[name])
+    if policy is None:
+        return world
+    if not isinstance(world, ActingWorld):
+        raise UsageError(f"nobody acts in the world {name}, so it has no policy {policy!r}; leave --policy out")
+    return world.under(policy)
 
 
 def oracle_of(world: World, purpose: str) -> Oracle:

@@ -81,6 +81,7 @@ class Passage:
     frame_size: tuple[int, int] = (SIZE, SIZE)
     frame_rate: float = FRAME_RATE
     action_names: tuple[str, ...] = ()
+    pose_names: tuple[str, ...] = ()
     plain_caption: str = "two shapes pass behind a wall"
     draw: Draw = scenes_of
     oracle: PassageOracle = PassageOracle()
