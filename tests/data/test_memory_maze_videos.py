@@ -1,0 +1,52 @@
+import importlib
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import pytest
+
+from malt.media.actions_csv import read_actions
+from malt.media.video_reader import read_video
+
+BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
+LEFT, FORWARD_RIGHT = 2, 5
+
+
+@pytest.fixture
+def benchmark(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    return importlib.import_module("memory_maze_prediction")
+
+
+@pytest.fixture
+def trajectory(tmp_path: Path) -> Path:
+    """A folder with a trajectory of 9 grey frames, as published: nothing was done before the first."""
+    path = tmp_path / "trajectories" / "000007.npz"
+    path.parent.mkdir()
+    pictures = np.broadcast_to(np.arange(0, 180, 20, dtype=np.uint8)[:, None, None, None], (9, 64, 64, 3))
+    action = np.zeros((9, 6), bool)
+    action[1, LEFT] = action[2, FORWARD_RIGHT] = True
+    np.savez(path, image=pictures, action=action)
+    return path.parent
+
+
+def test_a_trajectory_becomes_a_video_with_what_was_done_before_each_frame(
+    benchmark: ModuleType, trajectory: Path, tmp_path: Path
+) -> None:
+    benchmark.write_videos(trajectory, tmp_path / "videos")
+    names, values = read_actions(tmp_path / "videos" / "000007.actions.csv")
+    assert names == ("turn", "walk")
+    assert values[:4].tolist() == [[0, 0], [1, 0], [-1, 1], [0, 0]]
+    frames = np.concatenate([part.pixels for part in read_video(tmp_path / "videos" / "000007.mp4", (64, 64))])
+    assert np.abs(frames.mean(axis=(1, 2, 3)) - np.arange(0, 180, 20)).max() < 3
+
+
+def test_a_video_that_is_there_is_kept(benchmark: ModuleType, trajectory: Path, tmp_path: Path) -> None:
+    (tmp_path / "000007.mp4").write_bytes(b"whole")
+    benchmark.write_videos(trajectory, tmp_path)
+    assert (tmp_path / "000007.mp4").read_bytes() == b"whole"
+
+
+def test_a_folder_without_trajectories_is_refused_in_a_sentence(benchmark: ModuleType, tmp_path: Path) -> None:
+    with pytest.raises(SystemExit, match=r"holds no \.npz files; record some"):
+        benchmark.write_videos(tmp_path, tmp_path / "videos")
