@@ -45,6 +45,15 @@ MAY_IMPORT = {
         "threads",
         "unicode",
     },
+    "env": {
+        "codecs",
+        "errors",
+        "media",
+        "pipelines",
+        "rollouts",
+        "sessions",
+        "worlds",
+    },  # a model or its world, acted in
     "data": {"codecs", "diffusion", "errors", "media", "models", "precision", "worlds"},  # captions are stored, encoded
     "evaluation": {"errors", "media", "memory", "pipelines", "rollouts", "sessions", "worlds"},
     "training": {

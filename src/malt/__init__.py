@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING
 from malt.threads import prepare_openmp
 
 if TYPE_CHECKING:
+    from malt.env.environment import Environment as Environment
+    from malt.env.making import make as make
     from malt.errors import MaltError as MaltError
     from malt.errors import UsageError as UsageError
     from malt.media.pixels import to_pixels as to_pixels
@@ -45,6 +47,7 @@ prepare_openmp()
 _HOMES = {
     "AutoencoderMalt": "malt.models.autoencoder",
     "DiffusionForcingRollout": "malt.rollouts.diffusion_forcing",
+    "Environment": "malt.env.environment",
     "FullRollout": "malt.rollouts.full",
     "KeyframesRollout": "malt.rollouts.keyframes",
     "MaltError": "malt.errors",
@@ -63,6 +66,7 @@ _HOMES = {
     "build_policy": "malt.sessions.action_policies",
     "build_rollout": "malt.rollouts.registry",
     "load_pipeline": "malt.pipelines.loading",
+    "make": "malt.env.making",
     "open_world": "malt.worlds.registry",
     "packaged_models": "malt.pipelines.packaged",
     "to_pixels": "malt.media.pixels",
@@ -73,6 +77,7 @@ __all__ = [
     "WORLDS",
     "AutoencoderMalt",
     "DiffusionForcingRollout",
+    "Environment",
     "FullRollout",
     "KeyframesRollout",
     "MaltError",
@@ -90,6 +95,7 @@ __all__ = [
     "build_policy",
     "build_rollout",
     "load_pipeline",
+    "make",
     "open_world",
     "packaged_models",
     "to_pixels",

@@ -58,7 +58,7 @@ class LivePolicy:
 
     def __init__(self, names: Sequence[str]) -> None:
         self.names = tuple(names)
-        self._wanted = {name: THROTTLE if name == "throttle" else 0.0 for name in names}
+        self._wanted = dict(zip(names, neutral_action(names), strict=True))
         self._held = self._wanted
 
     def hold(self, actions: Mapping[str, float]) -> None:
@@ -77,6 +77,11 @@ class LivePolicy:
         held, self._held = self._held, self._wanted
         columns = [held[name] + share * (self._held[name] - held[name]) for name in self.names]
         return torch.stack(columns, dim=1)[None]
+
+
+def neutral_action(names: Sequence[str]) -> list[float]:
+    """What is done where nobody does anything: a car goes on straight, whoever walks stands still."""
+    return [THROTTLE if name == "throttle" else 0.0 for name in names]
 
 
 def cruise(seed: int) -> Callable[[Tensor], Tensor]:

@@ -4,7 +4,6 @@ A snapshot's file is written once and never changed; `session.json`, which names
 rename after them, and files that no longer count go last.
 """
 
-import hashlib
 import json
 import logging
 import re
@@ -12,16 +11,16 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NotRequired, TypedDict, cast
 
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
+from safetensors import SafetensorError
 from torch import Tensor
 
 import malt
 from malt.errors import MaltError, UsageError
 from malt.media.files import write_whole
 from malt.rollouts.base import RolloutState
-from malt.sessions.fingerprint import ModelIdentity, identify, tensor_bytes
+from malt.sessions.fingerprint import ModelIdentity, identify
 from malt.sessions.kept_memories import Edit, Moment
+from malt.sessions.packing import digest, pack, unpack
 from malt.sessions.pipeline import KeptSettings, SessionPipeline
 from malt.sessions.serialization import put_together, take_apart
 from malt.sessions.session_state import SessionState, build
@@ -91,7 +90,7 @@ def save_session(folder: Path, state: SessionState) -> None:
                 write_whole(folder / name, _snapshot_bytes(snapshot))
         actions = [] if state.actions is None else [f"actions-{state.now.name}.safetensors"]
         if state.actions is not None:
-            write_whole(folder / actions[0], _pack({"actions": state.actions}, "actions"))
+            write_whole(folder / actions[0], pack({"actions": state.actions}, "actions"))
         write_whole(folder / INDEX, _index_bytes(state))
         for file in folder.iterdir():
             if OWN.fullmatch(file.name) and file.name not in (*files, *actions):
@@ -135,7 +134,7 @@ def read_index(folder: Path) -> SessionIndex:
         content: SessionIndex = stored["session"]
         if stored["format"] != FORMAT:
             raise MaltError(f"the session {folder} is of another version of malt ({stored['malt']}); use that")
-        if stored["sha256"] != _digest(content):
+        if stored["sha256"] != digest(content):
             raise ValueError(f"{INDEX} is not as it was written")
     except DAMAGES as error:
         raise _damaged(folder, error) from error
@@ -163,7 +162,7 @@ def _index_bytes(state: SessionState) -> bytes:
         "edits": [asdict(edit) for edit in state.edits],
     }
     content = json.loads(json.dumps(content))  # what is hashed is what will be read
-    stored = {"format": FORMAT, "malt": malt.__version__, "sha256": _digest(content), "session": content}
+    stored = {"format": FORMAT, "malt": malt.__version__, "sha256": digest(content), "session": content}
     return (json.dumps(stored, indent=1) + "\n").encode()
 
 
@@ -189,7 +188,7 @@ def _state_of(index: SessionIndex, folder: Path, like: RolloutState) -> SessionS
         seeds=Timeline(tuple((frame, seed) for frame, seed in index["seeds"])),
         snapshots=tuple(whole),
         origin=None if origin is None else _whole_snapshot(folder, origin, like) or whole[0],
-        actions=None if actions is None else _unpack(folder / Path(actions).name)[0]["actions"],
+        actions=None if actions is None else _read(folder / Path(actions).name)[0]["actions"],
         notes=index["notes"],
         kept=tuple(Moment(name, snapshot) for name, snapshot in moments if snapshot),
         edits=tuple(Edit(**each) for each in index.get("edits", [])),
@@ -210,37 +209,19 @@ def _whole_snapshot(folder: Path, entry: SnapshotEntry, like: RolloutState) -> S
 def _snapshot_bytes(snapshot: Snapshot) -> bytes:
     tensors: list[Tensor] = []
     described = {"told": snapshot.prompt, "progress": take_apart(snapshot.at_rest().progress, tensors)}
-    return _pack({str(n): tensor for n, tensor in enumerate(tensors)}, json.dumps(described))
+    return pack({str(n): tensor for n, tensor in enumerate(tensors)}, json.dumps(described))
 
 
 def _read_snapshot(folder: Path, name: str, like: RolloutState) -> Snapshot:
-    tensors, text = _unpack(folder / Path(name).name)
+    tensors, text = _read(folder / Path(name).name)
     described = json.loads(text)
     in_order = [tensors[str(n)] for n in range(len(tensors))]
     progress = cast(RolloutState, put_together(described["progress"], in_order, like))
     return Snapshot(progress, described["told"], Path(name).stem.split("-")[1])
 
 
-def _pack(tensors: dict[str, Tensor], text: str) -> bytes:
-    """Tensors and a text as one safetensors file that holds its own hash."""
-    own = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
-    return save(own, metadata={"text": text, "sha256": _digest([text, _hashes(own)])})
-
-
-def _unpack(file: Path) -> tuple[dict[str, Tensor], str]:
-    with safe_open(file, framework="pt") as opened:
-        tensors, metadata = {name: opened.get_tensor(name) for name in opened.keys()}, opened.metadata()  # noqa: SIM118
-    if metadata["sha256"] != _digest([metadata["text"], _hashes(tensors)]):
-        raise ValueError(f"{file.name} is not as it was written")
-    return tensors, metadata["text"]
-
-
-def _hashes(tensors: dict[str, Tensor]) -> dict[str, str]:
-    return {name: hashlib.sha256(tensor_bytes(tensors[name])).hexdigest() for name in sorted(tensors)}
-
-
-def _digest(content: object) -> str:
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+def _read(file: Path) -> tuple[dict[str, Tensor], str]:
+    return unpack(file.read_bytes(), file.name)
 
 
 def _damaged(folder: Path, error: Exception) -> MaltError:
