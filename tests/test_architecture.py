@@ -92,7 +92,7 @@ MAY_IMPORT = {
         "training.base_text",
     },
     "training.newest_model": {"errors", "pipelines", "training", "training.assembly"},
-    "training.autoencoder_stage": {"codecs", "models", "pipelines", "training"},
+    "training.autoencoder_stage": {"codecs", "errors", "models", "pipelines", "training"},
     "training.distilled_transformer": {"errors", "models", "pipelines", "training", "training.pipeline_export"},
     "training.transformer_stage": {
         "errors",

@@ -126,8 +126,8 @@ def test_a_forgotten_memory_reads_and_writes_as_an_empty_one(kind: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "kind", [kind for kind in REMEMBERING if kind != "state_space"]
-)  # rows of a matrix are no tokens
+    "kind", [kind for kind in REMEMBERING if kind not in ("state_space", "places")]
+)  # rows of a matrix and poses are no tokens
 def test_remembered_tokens_have_unit_root_mean_square(kind: str) -> None:
     for state in written(kind, 3):
         sizes = state.tokens.square().mean(dim=-1)[state.valid]

@@ -45,13 +45,15 @@ class Conditions(NamedTuple):
     """What is known of a pass beside its latents.
 
     layout: how its tokens lie. caption: the text encoder's states. caption_mask: which of them count. actions: what is
-    done in every latent frame, for models that take actions.
+    done in every latent frame, for models that take actions. motion: the pose at the end of every latent frame, as seen from the
+    end of the context (`malt.memory.poses`), for models that know how their actions move them.
     """
 
     layout: Layout
     caption: Float[Tensor, "b c e"]
     caption_mask: Bool[Tensor, "b c"]
     actions: Float[Tensor, "b s a"] | None = None
+    motion: Float[Tensor, "b s 4"] | None = None
 
 
 class SegmentRecord(NamedTuple):

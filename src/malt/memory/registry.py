@@ -12,6 +12,7 @@ from malt.memory.context import ContextConfig, LongContextMemory
 from malt.memory.hierarchical import HierarchicalConfig, HierarchicalMemory
 from malt.memory.multimodal import MultimodalConfig, MultimodalMemory
 from malt.memory.none import NoConfig, NoMemory
+from malt.memory.places import PlacesConfig, PlacesMemory
 from malt.memory.protocol import LayerMemory
 from malt.memory.recurrent import RecurrentConfig, RecurrentMemory
 from malt.memory.slots import SlotConfig, SlotMemory
@@ -46,6 +47,7 @@ KINDS = {
     "state_space": MemoryKind(StateSpaceConfig, StateSpaceMemory, size="state_size"),
     "slots": MemoryKind(SlotConfig, SlotMemory, size="num_slots"),
     "bank": MemoryKind(BankConfig, BankMemory, size="size"),
+    "places": MemoryKind(PlacesConfig, PlacesMemory, size="num_views"),
     "none": MemoryKind(NoConfig, NoMemory),
 }
 

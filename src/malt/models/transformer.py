@@ -17,6 +17,7 @@ from einops import rearrange
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
+from malt.memory.poses import dead_reckoning
 from malt.memory.protocol import Conditions, LayerMemory, Layout
 from malt.memory.registry import Setting, build_memory
 from malt.memory.state import KVCache, LayerCache, Memory, State, num_bytes
@@ -44,6 +45,7 @@ class MaltTransformer3DModel(ModelMixin, ConfigMixin, PeftAdapterMixin, CacheMix
         action_dim: length of a latent frame's action vector, None for a model that takes no actions.
         attention: kind of each layer's attention, repeated to `num_layers`: `space_time` or `space`.
         window_size: (rows, columns) of tokens to which space-time attention is confined; None for the whole frame.
+        motion: of a model whose actions are a turn and a step: radians of a turn of 1, and units of length of a step of 1.
         distilled: the scales and the numbers of steps that a model of few steps was made for; None for one that is guided by
             passes of its own.
     """
@@ -73,15 +75,17 @@ class MaltTransformer3DModel(ModelMixin, ConfigMixin, PeftAdapterMixin, CacheMix
         window_size: Sequence[int] | None = None,
         memory_config: Mapping[str, Setting] | None = None,
         distilled: Distilled | None = None,
+        motion: Sequence[float] | None = None,
     ) -> None:
         super().__init__()
         width = num_attention_heads * attention_head_dim
         self.segment_frames, self.context_frames = segment_frames, context_frames
         self.patch_size = patch_size, patch_size
         self.action_dim, self.remembers, self.distilled = action_dim, memory != "none", distilled
+        self.motion = (motion[0], motion[1]) if motion else None
         over_time = [_is_over_time(attention[layer % len(attention)]) for layer in range(num_layers)]
         self.patch_embed = nn.Linear(in_channels * patch_size**2, width)
-        self.conditioning = FrameConditioning(width, modulation_dim, action_dim)
+        self.conditioning = FrameConditioning(width, modulation_dim, action_dim, is_moving=bool(motion))
         self.blocks = nn.ModuleList(
             MaltBlock(
                 width,
@@ -150,9 +154,12 @@ class MaltTransformer3DModel(ModelMixin, ConfigMixin, PeftAdapterMixin, CacheMix
         step = self._step(added_conditions) if added_conditions else None
         batch, frames, _, height, width = latents.shape
         layout = self._layout(frames, height, width, num_context_frames)
-        conditions = Conditions(layout, encoder_hidden_states, encoder_attention_mask, actions)
+        motion = (
+            None if self.motion is None or actions is None else dead_reckoning(actions, self.motion, num_context_frames)
+        )
+        conditions = Conditions(layout, encoder_hidden_states, encoder_attention_mask, actions, motion)
         memory = self.empty_memory(batch, height, width) if memory is None else memory
-        modulation = self.conditioning(timestep, actions, step)
+        modulation = self.conditioning(timestep, actions, step, motion)
         hidden = self._embed(latents)
         states: list[State] = []
         caches: list[LayerCache | None] = []

@@ -75,6 +75,7 @@ def assemble(experiment: Experiment, out: Path, device: str, context: Distribute
         is_compiled=experiment.compile,
         device=device,
         folder=out / "autoencoder",
+        start=Path(experiment.autoencoder_start) if experiment.autoencoder_start else None,
     )
     transformer_stage = TransformerStage(
         model=model,

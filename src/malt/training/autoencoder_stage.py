@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from malt.codecs.registry import codec_of
+from malt.errors import CheckpointError
 from malt.models.autoencoder import AutoencoderMalt
 from malt.pipelines.autoencoder_loading import load_autoencoder
 from malt.training.config import AutoencoderSize, CheckpointConfig
@@ -34,6 +35,7 @@ class AutoencoderStage:
     is_compiled: bool
     device: str
     folder: Path
+    start: Path | None = None  # an autoencoder, or a model that has one, whose weights it begins with
 
     def check(self, context: DistributedContext) -> None:
         """Refuse a batch that the processes cannot share equally, before hours are spent on what comes first.
@@ -48,6 +50,8 @@ class AutoencoderStage:
         clips = by_the_first(context, lambda: source.clips(self.device))
         torch.manual_seed(self.seed)
         model: AutoencoderMalt = AutoencoderMalt(**vars(self.size)).to(self.device)
+        if self.start:
+            _load_weights(model, self.start)
         log(f"autoencoder: {self.optimization.num_steps} steps")
         task = ReconstructionObjective(
             model, clips.clips, self.objective, self.seed, self.precision, context.rank_and_size
@@ -75,6 +79,18 @@ class AutoencoderStage:
             figures = reconstruction(codec_of(model), held_out.split(4))
             (self.folder / "reconstruction.json").write_text(json.dumps(figures))
             log(f"autoencoder: {figures['psnr']:.1f} dB PSNR and {figures['ssim']:.3f} SSIM on held-out clips")
+
+
+def _load_weights(model: AutoencoderMalt, start: Path) -> None:
+    """Begin with the weights of another autoencoder of this size.
+
+    Raises:
+        CheckpointError: it is of another size, or of another kind.
+    """
+    try:
+        model.load_state_dict(load_autoencoder(start).state_dict())
+    except RuntimeError as error:
+        raise CheckpointError(f"cannot start from the autoencoder of {start}: it is of another shape") from error
 
 
 def ready_autoencoder(folder: Path, given: Path | None, source: DataSource, device: str) -> nn.Module | None:

@@ -52,6 +52,9 @@ class TransformerSize:
     context_frames: int = 1
     attention: tuple[str, ...] = ("space_time",)
     window_size: tuple[int, int] | None = None
+    motion: tuple[float, float] | None = (
+        None  # where actions are a turn and a step: radians and units of length of each
+    )
 
     def __post_init__(self) -> None:
         if not self.attention or not set(self.attention) <= {"space_time", "space"}:
@@ -60,6 +63,8 @@ class TransformerSize:
             least = 0 if name == "context_frames" else 1
             if isinstance(value, int) and value < least:
                 raise ValueError(f"{name} is {value}; give at least {least}")
+        if self.memory == "places" and not self.motion:
+            raise ValueError("a memory of places is read by where one is; give motion, what a turn and a step of 1 are")
         split_axes(self.attention_head_dim)
         with torch.device("meta"):  # refuses a size that does not suit the kind
             heads = self.num_attention_heads
@@ -171,6 +176,7 @@ class Experiment:
     autoencoder_optimization: Optimization = Optimization(
         num_steps=4000, learning_rate=1.5e-3, muon_learning_rate=1.5e-3, ema_decay=0.998, decay_from=0.5
     )
+    autoencoder_start: str | None = None  # folder of an autoencoder or pipeline whose weights a new one begins with
     clip_frames: int = 12
     transformer: TransformerSize = TransformerSize()
     optimization: Optimization = Optimization(

@@ -13,6 +13,8 @@ from malt.training.config import Sampling, TransformerSize
 from malt.training.objectives.denoising import CaptionedModel
 from malt.training.pipeline_export import build_captioned, write_pipeline
 
+MAY_BEGIN = "conditioning.embed_motion."  # what may begin untrained beside a memory
+
 
 @runtime_checkable
 class ModelSpec(Protocol):
@@ -107,5 +109,7 @@ def load_start(captioned: CaptionedModel, pipeline: Path, text_encoder: bool = T
             missing, others = getattr(captioned, name).load_state_dict(load_file(path), strict=False)
         except (OSError, RuntimeError) as error:
             raise CheckpointError(f"cannot start from {pipeline}: its {name} is missing or of another shape") from error
-        if name == "transformer" and (others or not all(".memory." in weight for weight in missing)):
+        if name == "transformer" and (
+            others or not all(weight.startswith(MAY_BEGIN) or ".memory." in weight for weight in missing)
+        ):
             raise CheckpointError(f"cannot start from {pipeline}: its {name} is of another shape, or of another memory")

@@ -11,6 +11,7 @@ from malt.worlds.base import ActingWorld, Oracle, World
 WORLDS = {
     "passage": "malt.worlds.passage.passage_world:Passage",
     "passage-long": "malt.worlds.passage.passage_world:passage_long",
+    "maze": "malt.worlds.maze.maze_world:Maze",
 }
 DEFAULT_WORLD = "passage"
 

@@ -98,8 +98,10 @@ def _write(
 def _as_met(before: list[Memory], objective: Objective, rng: StepRandom) -> Memory:
     """The memories before the denoised segments as one batch, noisy, and some of them lost."""
     groups, device = len(before), before[0][0].tokens.device
-    scale = (objective.noise.memory_noise * rng.uniform(groups)).to(device)
-    noisy = tuple(_noisy(state, scale, groups, rng) for state in join(before))
+    noisy = join(before)
+    if objective.noise.memory_noise:
+        scale = (objective.noise.memory_noise * rng.uniform(groups)).to(device)
+        noisy = tuple(_noisy(state, scale, groups, rng) for state in noisy)
     return forget(noisy, (rng.uniform(groups) < objective.dropout.memory_dropout).to(device))
 
 

@@ -1,0 +1,130 @@
+"""Ways to walk through a maze, by name: where to go next from a room, and whether to look around there first.
+
+All of them come back to places, sooner or later; none bumps into a wall. A policy is a generator of rooms (the next one,
+which is behind a door of this one) and of looks around (radians to turn through, back to the heading before in sum).
+"""
+
+import math
+import random
+from collections.abc import Callable, Iterator
+
+from malt.worlds.maze.floor_plan import FloorPlan, Room
+
+Leg = Room | float  # the room to walk to, or radians to turn through
+FULL_TURN = 2 * math.pi
+AWAY_ROOMS = 14  # that `return` passes before it comes back: each takes at least 20 frames
+
+
+def explore(plan: FloorPlan, draw: random.Random) -> Iterator[Leg]:
+    """To the nearest room not seen yet, looking around in new ones; when all are seen, all over again."""
+    room, seen = plan.start, set[Room]()
+    while True:
+        if room not in seen:
+            yield from _look(draw, 0.6)
+            seen.add(room)
+        if len(seen) == len(plan.looks):
+            seen = {room}
+        new = sorted(set(plan.looks) - seen)
+        draw.shuffle(new)
+        for room in min((_way(plan, room, target) for target in new), key=len):
+            yield room
+            seen |= {room} if draw.random() < 0.5 else set()
+
+
+def replay(plan: FloorPlan, draw: random.Random) -> Iterator[Leg]:
+    """Out and back the same way, again and again; seldom twice the same."""
+    room = plan.start
+    while True:
+        out = [room]
+        for _ in range(draw.randint(1, 4)):
+            onward = [other for other in plan.neighbours(out[-1]) if other not in out]
+            if not onward:
+                break
+            out.append(draw.choice(onward))
+        yield from _look(draw, 0.4)
+        yield from out[1:]
+        yield from _look(draw, 0.3)
+        yield from out[-2::-1]
+
+
+def loop(plan: FloorPlan, draw: random.Random) -> Iterator[Leg]:
+    """Round and round, by a way round that the maze has, now and then the other way about."""
+    ways = _rounds(plan)
+    way = draw.choice(ways)
+    yield from _way(plan, plan.start, way[0])
+    while True:
+        yield from _look(draw, 0.3)
+        yield from [*way[1:], way[0]]
+        if draw.random() < 0.3:
+            way = [way[0], *way[:0:-1]]
+
+
+def come_back(plan: FloorPlan, draw: random.Random) -> Iterator[Leg]:
+    """Look around, go away through many rooms for a long time, come back and look around: `return`."""
+    room = plan.start
+    while True:
+        yield _full_turn(draw)
+        home, before = room, room
+        for _ in range(AWAY_ROOMS):
+            onward = [other for other in plan.neighbours(room) if other not in (home, before)]
+            onward = onward or [other for other in plan.neighbours(room) if other != home] or plan.neighbours(room)
+            before, room = room, draw.choice(onward)
+            yield room
+            yield from _look(draw, 0.1)
+        yield from _way(plan, room, home)
+        yield _full_turn(draw)
+        room = home
+        yield (room := draw.choice(plan.neighbours(room)))
+
+
+Policy = Callable[[FloorPlan, random.Random], Iterator[Leg]]
+POLICIES: dict[str, Policy] = {"explore": explore, "replay": replay, "loop": loop, "return": come_back}
+
+
+def _full_turn(draw: random.Random) -> float:
+    return FULL_TURN * draw.choice((-1, 1))
+
+
+def _look(draw: random.Random, probability: float) -> Iterator[Leg]:
+    """Sometimes a full turn, or a look to one side and back."""
+    if draw.random() >= probability:
+        return
+    if draw.random() < 0.5:
+        yield _full_turn(draw)
+        return
+    side = draw.choice((-1, 1)) * draw.uniform(0.2, 0.4) * math.pi
+    yield side
+    yield -side
+
+
+def _way(plan: FloorPlan, start: Room, end: Room) -> list[Room]:
+    """The shortest way, without its first room."""
+    ways, seen = [[start]], {start}
+    while ways[0][-1] != end:
+        way = ways.pop(0)
+        onward = [room for room in plan.neighbours(way[-1]) if room not in seen]
+        seen.update(onward)
+        ways += [[*way, room] for room in onward]
+    return ways[0][1:]
+
+
+def _rounds(plan: FloorPlan) -> list[list[Room]]:
+    """The shortest way round through every door that has one."""
+    found = []
+    for door in sorted(plan.doors, key=sorted):
+        first, second = sorted(door)
+        without = FloorPlan(
+            looks=plan.looks, doors=plan.doors - {door}, objects=(), start=plan.start, heading=plan.heading
+        )
+        if _joined(without, first, second):
+            found.append([first, *_way(without, first, second)])
+    return found
+
+
+def _joined(plan: FloorPlan, start: Room, end: Room) -> bool:
+    seen, waiting = {start}, [start]
+    while waiting:
+        onward = [room for room in plan.neighbours(waiting.pop()) if room not in seen]
+        seen.update(onward)
+        waiting += onward
+    return end in seen

@@ -1,0 +1,84 @@
+"""A policy's way as frames: turns and steps at a pace that changes from leg to leg, and the poses they lead to."""
+
+import math
+import random
+from collections.abc import Iterator
+from functools import lru_cache
+from itertools import islice
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from malt.worlds.maze.floor_plan import STEPS, FloorPlan, Room, floor_plan, middle
+from malt.worlds.maze.maze_policies import POLICIES
+from malt.worlds.maze.motion import TURN, WALK
+
+SLOWEST = 0.6  # the pace of a leg, as a share of the fastest
+PAUSE = 0.15  # how often one stands still for a moment before a leg
+Frame = tuple[float, float, float, float, float]  # turn and walk, then x, y and heading
+
+
+class Walk:
+    """The frames of one walk, made as they are asked for and kept."""
+
+    def __init__(self, seed: int, policy: str) -> None:
+        self._frames = _frames(floor_plan(seed), policy, random.Random(f"{policy} {seed}"))
+        self._made: list[Frame] = []
+
+    def frames(self, start: int, count: int) -> Float[Tensor, "t 5"]:
+        """Turn, walk, x, y and heading of these frames."""
+        self._made += islice(self._frames, max(0, start + count - len(self._made)))
+        return torch.tensor(self._made[start : start + count], dtype=torch.float64).float()
+
+
+@lru_cache(maxsize=4096)
+def walk(seed: int, policy: str) -> Walk:
+    """The walk of a seed under a policy."""
+    return Walk(seed, policy)
+
+
+def _frames(plan: FloorPlan, policy: str, draw: random.Random) -> Iterator[Frame]:
+    """Frame 0 is where one begins: nothing was done yet."""
+    room, heading = plan.start, plan.heading * math.pi / 2
+    yield 0.0, 0.0, *middle(room), heading
+    for leg in POLICIES[policy](plan, draw):
+        if draw.random() < PAUSE:
+            yield from [(0.0, 0.0, *middle(room), heading)] * draw.randint(2, 6)
+        if isinstance(leg, float):
+            yield from _turn(room, heading, leg, draw)
+            heading += leg
+            continue
+        turn = _turn_towards(room, leg, heading, draw)
+        yield from _turn(room, heading, turn, draw)
+        heading += turn
+        yield from _go(room, leg, heading, draw)
+        room = leg
+
+
+def _turn_towards(room: Room, other: Room, heading: float, draw: random.Random) -> float:
+    """The shorter turn towards a room beside this one; for a half turn either way."""
+    wanted = STEPS.index((other[0] - room[0], other[1] - room[1])) * math.pi / 2
+    turn = math.remainder(wanted - heading, 2 * math.pi)
+    return turn * draw.choice((-1, 1)) if abs(turn) > math.pi - 1e-6 else turn
+
+
+def _turn(room: Room, heading: float, angle: float, draw: random.Random) -> Iterator[Frame]:
+    x, y = middle(room)
+    for share, before in _paces(abs(angle), TURN * draw.uniform(SLOWEST, 1)):
+        yield math.copysign(share / TURN, angle), 0.0, x, y, heading + math.copysign(before + share, angle)
+
+
+def _go(room: Room, other: Room, heading: float, draw: random.Random) -> Iterator[Frame]:
+    (x, y), (to_x, to_y) = middle(room), middle(other)
+    length = math.hypot(to_x - x, to_y - y)
+    for share, before in _paces(length, WALK * draw.uniform(SLOWEST, 1)):
+        part = (before + share) / length
+        yield 0.0, share / WALK, x + part * (to_x - x), y + part * (to_y - y), heading
+
+
+def _paces(length: float, pace: float) -> Iterator[tuple[float, float]]:
+    """What is done of a length in every frame, and what was before: equal parts, none longer than the pace."""
+    count = math.ceil(length / pace - 1e-9)
+    for number in range(count):
+        yield length / count, number * length / count

@@ -1,0 +1,90 @@
+"""`maze`: rooms that differ, seen by who turns and walks through them; turn round, and the room must be the same."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from malt.errors import UsageError
+from malt.worlds.base import RenderedClip
+from malt.worlds.maze.floor_plan import floor_plan
+from malt.worlds.maze.maze_oracle import MazeOracle
+from malt.worlds.maze.maze_policies import POLICIES
+from malt.worlds.maze.maze_walks import walk
+from malt.worlds.maze.motion import ACTIONS, walk_with_walls
+from malt.worlds.maze.ray_casting import paint
+from malt.worlds.maze.scene_tables import scene_tables
+
+FRAME_RATE = 16.0
+
+
+@dataclass(frozen=True)
+class Maze:
+    """The world `maze`: 64x64 pixels or more, 16 frames a second.
+
+    policy: how one walks in its videos; None for each of the policies in turn, by the seed.
+    """
+
+    name: str = "maze"
+    frame_size: tuple[int, int] = (64, 64)
+    frame_rate: float = FRAME_RATE
+    action_names: tuple[str, ...] = ACTIONS
+    pose_names: tuple[str, ...] = ("x", "y", "heading")
+    words: tuple[str, ...] = ()
+    plain_caption: str = ""
+    policy: str | None = None
+    policies: tuple[str, ...] = tuple(POLICIES)
+
+    @property
+    def oracle(self) -> MazeOracle:
+        """Who knows what stands where."""
+        return MazeOracle(self.path)
+
+    def under(self, policy: str) -> "Maze":
+        """The same mazes, walked through by this policy.
+
+        Raises:
+            UsageError: there is no such policy.
+        """
+        if policy not in POLICIES:
+            raise UsageError(f"the world maze has no policy {policy!r}; choose one of {', '.join(POLICIES)}")
+        return replace(self, policy=policy)
+
+    def path(self, seed: int, start: int, num_frames: int) -> tuple[Float[Tensor, "t 2"], Float[Tensor, "t 3"]]:
+        """Actions and poses of a stretch of a video."""
+        frames = walk(seed, self.policy or self.policies[seed % len(self.policies)]).frames(start, num_frames)
+        return frames[:, :2], frames[:, 2:]
+
+    def render(
+        self, seeds: Sequence[int], start: int, num_frames: int, device: torch.device | str = "cpu"
+    ) -> RenderedClip:
+        """What is seen on the walks of these seeds."""
+        paths = [self.path(seed, start, num_frames) for seed in seeds]
+        actions, poses = (torch.stack(each) for each in zip(*paths, strict=True))
+        return RenderedClip(self.look(seeds, poses, device), actions.to(device), poses.to(device))
+
+    def begin(self, seeds: Sequence[int]) -> Float[Tensor, "b 3"]:
+        """The poses in which these mazes are entered."""
+        return torch.stack([self.path(seed, 0, 1)[1][0] for seed in seeds])
+
+    def act(
+        self, seeds: Sequence[int], pose: Float[Tensor, "b 3"], actions: Float[Tensor, "b t 2"]
+    ) -> tuple[Float[Tensor, "b t 3"], Float[Tensor, "b t 2"]]:
+        """The poses that actions lead to, and what of the actions was done: walls stop a step."""
+        walls = scene_tables([floor_plan(seed) for seed in seeds]).walls
+        return walk_with_walls(pose, actions.clamp(-1, 1), walls)
+
+    def look(
+        self, seeds: Sequence[int], poses: Float[Tensor, "b t 3"], device: torch.device | str = "cpu"
+    ) -> Float[Tensor, "b t 3 h w"]:
+        """What is seen in these mazes from these poses."""
+        tables = scene_tables([floor_plan(seed) for seed in seeds]).to(device)
+        maze = torch.arange(len(seeds), device=device).repeat_interleave(poses.shape[1])
+        frames = paint(tables, maze, poses.to(device).flatten(0, 1), self.frame_size)
+        return torch.stack(frames.chunk(len(seeds)))
+
+    def captions(self, seeds: Sequence[int], draws: Sequence[int]) -> list[str]:
+        """Nothing is said of a maze."""
+        return [""] * len(seeds)
