@@ -30,13 +30,16 @@ def trajectory(tmp_path: Path) -> Path:
     return path.parent
 
 
-def test_a_trajectory_becomes_a_video_with_what_was_done_before_each_frame(
+def test_a_trajectory_becomes_a_video_with_what_a_rolling_ball_does_of_its_commands(
     benchmark: ModuleType, trajectory: Path, tmp_path: Path
 ) -> None:
     benchmark.write_videos(trajectory, tmp_path / "videos")
     names, values = read_actions(tmp_path / "videos" / "000007.actions.csv")
     assert names == ("turn", "walk")
-    assert values[:4].tolist() == [[0, 0], [1, 0], [-1, 1], [0, 0]]
+    assert np.allclose(values.sum(axis=0), [0, 1], atol=1e-6)  # in the end all of it: left, right, and forward once
+    assert values[0].tolist() == [0, 0]  # before the first command
+    assert values[1, 0] > 0.5 > 0 > values[2, 0] and abs(values[4:, 0]).max() == 0
+    assert values[2, 1] > values[3, 1] > values[4, 1] > 0
     frames = np.concatenate([part.pixels for part in read_video(tmp_path / "videos" / "000007.mp4", (64, 64))])
     assert np.abs(frames.mean(axis=(1, 2, 3)) - np.arange(0, 180, 20)).max() < 3
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from malt.commands.checks import check_count, check_seed
 from malt.commands.option import Positional
+from malt.commands.signals import interruptible
 from malt.errors import UsageError
 
 if TYPE_CHECKING:
@@ -67,7 +68,8 @@ class WorldCommand:
             self._sheet().save(self.out)
             print(f"malt: wrote {self.scenes} scenes to {self.out}")
         else:
-            self._record(self.record)
+            with interruptible():
+                self._record(self.record)
 
     def _record(self, folder: Path) -> None:
         from malt.data.world_recording import record_world

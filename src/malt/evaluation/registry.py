@@ -59,7 +59,7 @@ def _fvd(extent: Extent) -> Fvd:
 
 def _recall(extent: Extent) -> Recall:
     num_spans = len(oracle_of(extent.world, "recall").spans)
-    return Recall(world=extent.world, per_bin=-(-extent.videos(64, 16) // num_spans))
+    return Recall(world=extent.world, per_bin=-(-extent.videos(64, 16) // max(1, num_spans)))
 
 
 def _prediction(extent: Extent) -> Prediction:

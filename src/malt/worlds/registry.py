@@ -12,6 +12,7 @@ WORLDS = {
     "passage": "malt.worlds.passage.passage_world:Passage",
     "passage-long": "malt.worlds.passage.passage_world:passage_long",
     "maze": "malt.worlds.maze.maze_world:Maze",
+    "doom": "malt.worlds.doom.doom_world:Doom",
 }
 DEFAULT_WORLD = "passage"
 

@@ -7,6 +7,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from malt.errors import UsageError
 from malt.evaluation.evaluated_model import EvaluatedModel, MemoryUse, Request, collect
 from malt.evaluation.metrics.base import Axes, FigureSpec, batches
 from malt.evaluation.reference import acts_in, first_seed, in_size, true_actions
@@ -31,7 +32,10 @@ class Recall:
 
     def __post_init__(self) -> None:
         """Refuse a world in which nobody can tell what comes out."""
-        oracle_of(self.world, "recall")
+        if not self.oracle.spans:
+            raise UsageError(
+                f"recall needs an oracle that reads pictures, and that of the world {self.world.name} reads none; leave it out"
+            )
 
     @property
     def oracle(self) -> Oracle:

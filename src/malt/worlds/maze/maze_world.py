@@ -49,7 +49,7 @@ class Maze:
             UsageError: there is no such policy.
         """
         if policy not in POLICIES:
-            raise UsageError(f"the world maze has no policy {policy!r}; choose one of {', '.join(POLICIES)}")
+            raise UsageError(f"the world {self.name} has no policy {policy!r}; choose one of {', '.join(POLICIES)}")
         return replace(self, policy=policy)
 
     def path(self, seed: int, start: int, num_frames: int) -> tuple[Float[Tensor, "t 2"], Float[Tensor, "t 3"]]:
