@@ -82,6 +82,7 @@ MAY_IMPORT = {
     "training.pipeline_export": {"codecs", "models", "pipelines", "training"},
     "training.model_spec": {"codecs", "errors", "training", "training.pipeline_export"},
     "training.base_text": {"data", "diffusion", "pipelines"},
+    "training.base_settings": {"adapters", "errors", "pipelines", "training"},
     "training.adapted_base": {
         "adapters",
         "codecs",
@@ -89,6 +90,7 @@ MAY_IMPORT = {
         "errors",
         "pipelines",
         "training",
+        "training.base_settings",
         "training.base_text",
     },
     "training.newest_model": {"errors", "pipelines", "training", "training.assembly"},
@@ -102,7 +104,13 @@ MAY_IMPORT = {
         "training.model_spec",
         "training.monitors.schedule",
     },
-    "training.planning.adapted_plan": {"diffusion", "errors", "training", "training.adapted_base"},
+    "training.planning.adapted_plan": {
+        "adapters",
+        "diffusion",
+        "training",
+        "training.adapted_base",
+        "training.base_settings",
+    },
     "training.planning.transformer_plan": {"adapters", "data", "memory", "models", "training"},
     "training.planning.run_plan": {
         "codecs",
@@ -120,6 +128,7 @@ MAY_IMPORT = {
         "training",
         "training.adapted_base",
         "training.autoencoder_stage",
+        "training.base_settings",
         "training.distilled_transformer",
         "training.model_spec",
         "training.transformer_stage",

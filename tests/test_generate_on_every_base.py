@@ -1,7 +1,5 @@
 """The command line on a base of every family: generate, resume, branch, with a memory and without, bit for bit."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import av
@@ -10,48 +8,12 @@ import pytest
 import torch
 from PIL import Image
 
-import tiny_image_bases
-import tiny_pretrained
-import tiny_pretrained_behind as behind
 from malt.adapters import add_memory, save_adapter
 from malt.cli import main
 from malt.pipelines.adapted_loading import load_adapted
-from malt.pipelines.bases.parts import BaseParts
-from malt.pipelines.bases.registry import PARTS
+from tiny_families import BASES, PROMPT, Tiny, image_base, shorten_clips
 
 pytestmark = pytest.mark.slow
-# Long, as some pipelines leave out the beginning of what they read, as many tokens as their template has for their tokenizer.
-PROMPT = " ".join(["a red circle passes behind a wall"] * 12)
-
-
-@dataclass(frozen=True)
-class Tiny:
-    """A base that is saved, the side of its frames, and the frames of a clip and of one segment more."""
-
-    save: Callable[[Path], Path]
-    side: int
-    clip: int
-    more: int
-
-
-def _image_base(folder: Path) -> Path:
-    tiny_image_bases.base("2.1").save_pretrained(folder)
-    return folder
-
-
-BASES = {
-    "wan": Tiny(tiny_pretrained.wan, 32, 17, 29),
-    "wan-i2v": Tiny(_image_base, 32, 17, 33),
-    "skyreels": Tiny(tiny_pretrained.skyreels, 32, 17, 29),
-    "ltx": Tiny(tiny_pretrained.ltx, 64, 9, 15),
-    "ltx2": Tiny(behind.ltx2, 64, 9, 15),
-    "cogvideox": Tiny(tiny_pretrained.cogvideox, 32, 9, 15),
-    "hunyuan": Tiny(tiny_pretrained.hunyuan, 32, 9, 17),
-    "hunyuan15": Tiny(behind.hunyuan15, 32, 9, 17),
-    "mochi": Tiny(behind.mochi, 32, 10, 16),
-    "motif": Tiny(behind.motif, 32, 17, 29),
-    "sana": Tiny(behind.sana, 32, 17, 29),
-}
 
 
 @pytest.fixture(scope="module", params=BASES)
@@ -67,14 +29,13 @@ def base(tiny: Tiny, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(autouse=True)
 def short_clips(tiny: Tiny, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    for parts in {BaseParts, *PARTS.values()}:
-        monkeypatch.setattr(parts, "num_frames", tiny.clip)
+    shorten_clips(tiny, monkeypatch)
 
 
 def options_of(tiny: Tiny, base: Path, tmp_path: Path) -> list[str]:
     """What `malt generate` is told of a tiny base."""
     options = ["--base", str(base), "--size", f"{tiny.side}x{tiny.side}", "--steps", "2", "--device", "cpu"]
-    if tiny.save is not _image_base:
+    if tiny.save is not image_base:
         return options
     pixels = np.random.default_rng(0).integers(0, 256, (tiny.side, tiny.side, 3), dtype=np.uint8)
     Image.fromarray(pixels).save(tmp_path / "first.png")

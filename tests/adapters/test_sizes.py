@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from malt.adapters import AdaptedTransformer3DModel, add_memory
-from malt.training.adapted_base import base_without_weights
+from malt.training.base_settings import base_without_weights
 from malt.training.recipes import adapt
 
 BASE = Path(__file__).parents[2] / "experiments" / "bases" / "wan2.1-t2v-1.3b"

@@ -11,6 +11,7 @@ from diffusers import DiffusionPipeline
 from torch import nn
 
 import tiny_pretrained
+import tiny_pretrained_behind as behind
 from malt.data.text_fingerprint import identify_text
 from malt.diffusion.caption import Caption
 from malt.errors import CheckpointError, UsageError
@@ -74,8 +75,10 @@ def test_size_and_rate_are_known_before_any_network_is_loaded(wan: Path, tmp_pat
     parts = base_parts(wan)
     assert (parts.frame_size, parts.frame_rate) == ((480, 832), 16.0)
     assert (parts.pipe.text_encoder, parts.pipe.vae) == (None, None)
-    parts = base_parts(tiny_pretrained.cogvideox(tmp_path / "base"))
-    assert (parts.frame_size, parts.frame_rate) == ((480, 720), 8.0)
+    for build in (tiny_pretrained.cogvideox, behind.hunyuan15):
+        folder = build(tmp_path / build.__name__)
+        parts, loaded = base_parts(folder), load_adapted(folder).parts
+        assert (parts.frame_size, parts.frame_rate) == (loaded.frame_size, loaded.frame_rate)
 
 
 def test_a_caption_does_not_depend_on_those_beside_it(wan: Path) -> None:

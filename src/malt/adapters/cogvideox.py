@@ -81,7 +81,7 @@ class CogVideoX:
 
     def __init__(self, scheduler: Any = None) -> None:
         own = scheduler if hasattr(scheduler, "alphas_cumprod") else _released_scheduler()
-        self.alphas: Tensor = own.alphas_cumprod.double()
+        self.alphas: list[float] = own.alphas_cumprod.double().tolist()
 
     def reads_beside(self, base: Any) -> bool:
         """All but the first 2B, whose tokens have no rotary positions."""
@@ -110,7 +110,7 @@ class CogVideoX:
         length = (level.square() + (1 - level).square()).sqrt()
         a, s = (1 - level) / length, level / length
         noisy = latents.double() / length
-        noise = (1 - self.alphas.to(latents.device)).sqrt()
+        noise = (1 - torch.tensor(self.alphas, dtype=torch.double, device=latents.device)).sqrt()
         step = (noise - s.flatten()[:, None]).abs().argmin(dim=1)
         frames, rows, columns = self.patch(base)
         layout = Layout(latents.shape[1] // frames, latents.shape[-2] // rows, latents.shape[-1] // columns)
@@ -175,13 +175,14 @@ class CogVideoX:
 
 
 def _released_scheduler() -> Any:
-    return CogVideoXDDIMScheduler(
-        beta_start=0.00085,
-        beta_end=0.012,
-        snr_shift_scale=1.0,
-        rescale_betas_zero_snr=True,
-        prediction_type="v_prediction",
-    )
+    with torch.device("cpu"):  # its numbers count, where a base is planned too
+        return CogVideoXDDIMScheduler(
+            beta_start=0.00085,
+            beta_end=0.012,
+            snr_shift_scale=1.0,
+            rescale_betas_zero_snr=True,
+            prediction_type="v_prediction",
+        )
 
 
 def _crop(base: Any, layout: Layout) -> tuple[tuple[int, int], tuple[int, int]]:

@@ -11,6 +11,7 @@ from diffusers.configuration_utils import FrozenDict
 
 from malt.diffusion.caption import Caption
 from malt.errors import CheckpointError
+from malt.pipelines.autoencoder_loading import autoencoder_without_weights
 from malt.pipelines.base_check import components
 from malt.pipelines.base_folder import check_not_pickled, keep_text_length, read_settings
 from malt.pipelines.bases.parts import BaseParts
@@ -49,11 +50,12 @@ def base_parts(folder: Path, loaded: Sequence[str] = ALWAYS, dtype: torch.dtype 
     index = read_settings(folder / "model_index.json")
     kind = getattr(diffusers, known_pipeline(str(index.get("_class_name"))))
     names = [*components(index)]
-    left_out = {name: None for name in names if not name.startswith(tuple(loaded))}
+    left_out: dict[str, Any] = {name: None for name in names if not name.startswith(tuple(loaded))}
     for name in names:
         if name not in left_out:
             check_not_pickled(folder / name)
     where = {"local_files_only": True, "use_safetensors": True}
+    left_out["vae"] = autoencoder_without_weights(folder)  # which some pipelines ask for its sizes as they begin
     try:
         pipe: Any = kind.from_pretrained(folder, dtype=dtype, **where, **left_out)
     except WHAT_LOADING_RAISES as error:
@@ -61,6 +63,7 @@ def base_parts(folder: Path, loaded: Sequence[str] = ALWAYS, dtype: torch.dtype 
         raise CheckpointError(
             f"the text encoders of {folder} cannot be loaded ({reason}); copy the base again, whole"
         ) from error
+    pipe.vae = None
     keep_text_length(pipe, folder)
     settings = FrozenDict(read_settings(folder / "transformer" / "config.json"))
     pipe.transformer = SimpleNamespace(config=settings, dtype=dtype)  # whose settings say what it wants to be told

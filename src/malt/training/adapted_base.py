@@ -1,30 +1,30 @@
 """A memory for a frozen base, as what a run trains: the base is loaded, looked at and never written."""
 
-import json
 import os
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
-import diffusers
 import torch
 from jaxtyping import Bool
 from torch import Tensor, nn
 
-from malt.adapters import AdaptedTransformer3DModel, add_memory, family_of
-from malt.adapters.choose import known_class
+from malt.adapters import AdaptedTransformer3DModel, add_memory
 from malt.adapters.folder import save_adapter
 from malt.codecs.registry import codec_of
 from malt.diffusion.caption import Caption
-from malt.errors import CheckpointError, UsageError
+from malt.errors import CheckpointError
+from malt.pipelines.caption_encoding import base_parts
 from malt.pipelines.checkpoint_check import WHAT_LOADING_RAISES
 from malt.pipelines.latent_groups import check_segment
+from malt.training.base_settings import transformer_class
 from malt.training.base_text import base_text
 from malt.training.config import AdapterConfig, Sampling
 from malt.training.engine.trainable import trainable
 from malt.training.objectives.denoising import CaptionedModel
+
+UNGUIDED = 1.0  # a base that is told its guidance learns from videos as they are
 
 
 class AdaptedModel(CaptionedModel):
@@ -83,7 +83,7 @@ class AdaptedBase:
     @property
     def context_frames(self) -> int:
         """As configured."""
-        return self.adapter.context_frames
+        return self.adapter.context_frames or 0
 
     def build(self, words: tuple[str, ...], autoencoder: nn.Module) -> CaptionedModel:
         """The base with an adapter that has learned nothing; its text encoder is not one of the model's parts.
@@ -92,9 +92,12 @@ class AdaptedBase:
             UsageError: segments end within what the autoencoder decodes at once.
         """
         check_segment(codec_of(autoencoder), self.segment_frames)
-        base = load_base_transformer(self.base, self.dtype)
+        base, parts = load_base_transformer(self.base, self.dtype), base_parts(self.base)
+        text = base_text(self.base, self.shards, self.dtype, self.device)
         torch.manual_seed(self.seed)
-        return AdaptedModel(adapt_base(base, self.adapter), base_text(self.base, self.shards, self.dtype, self.device))
+        return AdaptedModel(
+            adapt_base(base, self.adapter), lambda captions: parts.guided(text(captions), scale=UNGUIDED)
+        )
 
     def write(self, model: CaptionedModel, autoencoder: nn.Module, out: Path) -> None:
         """The adapter's weights and those of its low-rank changes."""
@@ -122,21 +125,6 @@ def adapt_base(base: nn.Module, adapter: AdapterConfig) -> AdaptedTransformer3DM
     return adapted
 
 
-def base_without_weights(base: Path, dtype: torch.dtype) -> nn.Module:
-    """The transformer of a base as its settings describe it, on the meta device: shapes, and nothing loaded.
-
-    Raises:
-        UsageError: there is no base, or one of no known family.
-    """
-    with torch.device("meta"):
-        model: nn.Module = transformer_class(base).from_config(_config(base))
-    exact = tuple(getattr(model, "_keep_in_fp32_modules", None) or ())
-    for name, weight in model.named_parameters():
-        if not any(part in name.split(".") for part in exact):
-            weight.data = weight.data.to(dtype)
-    return model
-
-
 def load_base_transformer(base: Path, dtype: torch.dtype) -> nn.Module:
     """The transformer of a base's pipeline directory, in this type where its class allows it.
 
@@ -152,35 +140,3 @@ def load_base_transformer(base: Path, dtype: torch.dtype) -> nn.Module:
     except WHAT_LOADING_RAISES as error:
         raise CheckpointError(f"the transformer of {base} cannot be loaded; copy the base again, whole") from error
     return model
-
-
-def patch_side(base: Path) -> int:
-    """Side of a token of a base in latent pixels, as its settings say.
-
-    Raises:
-        UsageError: there is no base, or one of no known family.
-    """
-    model = base_without_weights(base, torch.float32)
-    return max(family_of(model).patch(model)[1:])
-
-
-def transformer_class(base: Path) -> Any:
-    """The class of a base's transformer.
-
-    Raises:
-        CheckpointError: there is none in the folder.
-        UsageError: it is of no known family.
-    """
-    return getattr(diffusers, known_class(str(_config(base).get("_class_name"))))
-
-
-def _config(base: Path) -> dict[str, Any]:
-    path = base / "transformer" / "config.json"
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise UsageError(f"{base} holds no base; give a folder of diffusers with transformer/config.json") from error
-    except (OSError, ValueError) as error:
-        raise CheckpointError(f"{path} is damaged; copy the base again") from error
-    assert isinstance(found, dict)
-    return found

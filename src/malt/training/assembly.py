@@ -7,8 +7,9 @@ import torch
 from torch import nn
 
 from malt.precision import describe_precision
-from malt.training.adapted_base import AdaptedBase, patch_side
+from malt.training.adapted_base import AdaptedBase
 from malt.training.autoencoder_stage import AutoencoderStage, keep_autoencoder, ready_autoencoder
+from malt.training.base_settings import fitted, patch_side
 from malt.training.config import Experiment
 from malt.training.distilled_transformer import DistilledTransformer, check_teacher
 from malt.training.engine.parallel import DistributedContext, agreed_precision, by_the_first
@@ -112,7 +113,7 @@ def model_spec(experiment: Experiment, precision: torch.dtype, device: str) -> M
     if experiment.base:
         return AdaptedBase(
             base=Path(experiment.base),
-            adapter=experiment.adapter,
+            adapter=fitted(experiment.adapter, Path(experiment.base)),
             sampling=experiment.sampling,
             dtype=precision,
             device=device,

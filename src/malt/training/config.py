@@ -79,10 +79,10 @@ class AdapterConfig:
     memory_size: int | None = None
     memory_config: Mapping[str, Setting] | None = None  # settings of the kind by name; they count before memory_size
     memory_width: int | None = None  # channels of what is remembered; None for the base's own
-    read: str = "beside"  # the keys and values of self-attention; or behind each block, by an attention of its own
+    read: str | None = None  # beside the keys of self-attention, or behind each block; None: beside where the base can
     every: int = 1  # every how many layers one has a memory
     segment_frames: int = 4
-    context_frames: int = 1  # 0 for a base with one noise level for all frames
+    context_frames: int | None = None  # None: 1, and 0 for a base with one noise level for all frames
     lora_rank: int = 64  # 0: the base's layers stay as they are
     lora_targets: tuple[str, ...] = ("attention", "feed_forward")
 
@@ -93,15 +93,15 @@ class AdapterConfig:
                 raise ValueError(f"{name} is {value}; give at least {least}")
         if not self.lora_targets or not set(self.lora_targets) <= {"attention", "feed_forward"}:
             raise ValueError(f"lora_targets is {' '.join(self.lora_targets)!r}; give attention, feed_forward or both")
-        if self.read not in ("beside", "behind"):
+        if self.read not in (None, "beside", "behind"):
             raise ValueError(f"read is {self.read!r}; give beside (the keys of self-attention) or behind (each block)")
         with torch.device("meta"):  # refuses a size that does not suit the kind
             build_memory(self.memory, 12, 1, self.memory_size, self.memory_config)
 
     @property
     def settings(self) -> dict[str, object]:
-        """Those of the adapter itself."""
-        return dict(vars(self))
+        """Those of the adapter itself that are said."""
+        return {name: value for name, value in vars(self).items() if value is not None}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -46,6 +46,7 @@ RETURN = Objective(
     noise=NoiseConfig(logit_mean=0.9),
     dropout=DropoutConfig(caption_dropout=0.7, context_dropout=0.02),
 )
+BASE_WORDS, BASE_TOKENS = 10**6, 10**4  # a base has its own words, and cuts captions itself
 MOSTLY_RETURN = (RETURN, FOLLOW, RETURN, RETURN, BEGIN)
 POOLED = TransformerSize(memory="hierarchical", memory_size=8)
 
@@ -199,8 +200,8 @@ def adapt() -> Experiment:
             Stage(until=2400, objectives=(alone, with_segments(unrolled, 12), with_segments(unrolled, 12))),
             Stage(until=3000, objectives=(alone, with_segments(own, 12), with_segments(own, 24))),
         ),
-        max_words=10**6,  # a base has its own words
-        caption_tokens=10**4,
+        max_words=BASE_WORDS,
+        caption_tokens=BASE_TOKENS,
         parallel=ParallelConfig(activation_checkpointing=True),
         sampling=Sampling(num_inference_steps=30, guidance_scale=5.0, shift=5.0),
         compile=False,
@@ -209,7 +210,9 @@ def adapt() -> Experiment:
 
 def adapt_tiny() -> Experiment:
     """An adapter at its smallest, learned from the synthetic world: it shows in a minute that the parts fit."""
-    return replace(tiny(), adapter=AdapterConfig(memory_size=2, lora_rank=2))
+    return replace(
+        tiny(), adapter=AdapterConfig(memory_size=2, lora_rank=2), max_words=BASE_WORDS, caption_tokens=BASE_TOKENS
+    )
 
 
 RECIPES = {

@@ -1,14 +1,20 @@
 """Laws of the plan of an adapter: from a base's settings alone, and as large as what is trained."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
+import tiny_pretrained
+import tiny_pretrained_behind
 from malt.adapters import add_memory
 from malt.cli import main
-from malt.errors import CheckpointError
-from malt.training.adapted_base import base_without_weights, load_base_transformer
+from malt.errors import UsageError
+from malt.pipelines.caption_encoding import TEXT, base_parts
+from malt.training.adapted_base import load_base_transformer
+from malt.training.base_settings import base_without_weights, fitted
+from malt.training.config import AdapterConfig
 from malt.training.planning.adapted_plan import adapted_without_weights
 from malt.training.recipes import adapt_tiny
 from tiny_base_folder import save_base
@@ -40,8 +46,34 @@ def test_a_base_without_weights_has_the_precisions_of_one_that_is_loaded(tmp_pat
     assert shapes[0] == shapes[1]
 
 
-def test_a_base_without_the_settings_of_its_text_encoder_is_refused_in_a_sentence(tmp_path: Path) -> None:
-    base = save_base(tmp_path / "base")
-    (base / "text_encoder" / "config.json").unlink()
-    with pytest.raises(CheckpointError, match="config.json is missing or damaged; copy the settings of the base again"):
-        adapted_without_weights(base, adapt_tiny().adapter, torch.float32)
+def test_an_adapter_becomes_what_its_base_can_read(tmp_path: Path) -> None:
+    wan, mochi = save_base(tmp_path / "wan"), tiny_pretrained_behind.mochi(tmp_path / "mochi")
+    for base, read, context in ((wan, "beside", 1), (mochi, "behind", 0)):
+        made = fitted(AdapterConfig(), base)
+        assert (made.read, made.context_frames) == (read, context)
+    asked = AdapterConfig(read="behind", context_frames=0)
+    assert fitted(asked, wan) == asked
+
+
+@pytest.mark.parametrize(
+    ("asked", "sentence"),
+    [
+        ({"read": "beside"}, "cannot read a memory beside its own keys; give --adapter.read behind"),
+        ({"context_frames": 1}, "this base has one noise level for all frames; give --adapter.context-frames 0"),
+    ],
+)
+def test_an_adapter_that_its_base_cannot_have_is_refused(tmp_path: Path, asked: dict[str, Any], sentence: str) -> None:
+    base = tiny_pretrained_behind.mochi(tmp_path / "mochi")
+    with pytest.raises(UsageError, match=sentence):
+        fitted(AdapterConfig(**asked), base)
+
+
+def test_the_planned_conditions_of_a_base_are_those_that_its_pipeline_makes(tmp_path: Path) -> None:
+    base = tiny_pretrained.hunyuan(tmp_path / "base")
+    planned = adapted_without_weights(base, AdapterConfig(memory_size=2), torch.float32).text(["", ""])
+    parts = base_parts(base, TEXT)
+    caption = parts.guided(parts.encode(["", ""], None)[0], 1.0)
+    assert {name: tensor.shape for name, tensor in planned.added.items()} == {
+        name: tensor.shape for name, tensor in caption.added.items()
+    }
+    assert planned.states.shape[2] == caption.states.shape[2]

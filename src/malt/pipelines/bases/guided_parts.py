@@ -35,7 +35,9 @@ class HunyuanVideo15Parts(GuidedParts):
     def frame_size(self) -> tuple[int, int]:
         """Of 16:9, in the size that the transformer learned."""
         width, height = self.pipe.default_aspect_ratio
-        size = self.pipe.video_processor.calculate_default_height_width(height, width, self.pipe.target_size)
+        size = self.pipe.video_processor.calculate_default_height_width(
+            height, width, self.pipe.transformer.config.target_size
+        )
         return int(size[0]), int(size[1])
 
     def encode(self, prompts: list[str], negatives: list[str] | None) -> tuple[Caption, Caption]:

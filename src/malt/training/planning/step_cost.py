@@ -138,6 +138,8 @@ class _WithoutNumbers(FakeTensorMode):
         """Run an operation on shapes."""
         if func is _aten._local_scalar_dense.default:
             return False if args[0].dtype == torch.bool else 0.0 if args[0].is_floating_point() else 0
+        if func is _aten.nonzero.default:  # of a mask, all of which counts
+            return args[0].new_empty(args[0].numel(), args[0].ndim, dtype=torch.long)
         return super().__torch_dispatch__(func, types, args, kwargs or {})
 
 
