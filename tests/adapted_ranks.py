@@ -19,6 +19,8 @@ CASES = {
     "cogvideox": {"memory": "hierarchical", "memory_size": 2, "lora_rank": 2},
     "ltx-video": {"memory": "hierarchical", "memory_size": 2, "memory_width": 16, "read": "behind"},
 }
+for name in TINY_BASES:
+    CASES.setdefault(name, {"memory": "hierarchical", "memory_size": 2, "lora_rank": 2})
 CHECKPOINTED = ParallelConfig(activation_checkpointing=True)
 SHARDED = ParallelConfig(fsdp=True, activation_checkpointing=True)
 
@@ -42,9 +44,12 @@ def gradients(name: str, config: ParallelConfig) -> dict[str, Tensor]:
 
 
 def rows(given: dict[str, Any], rank_and_size: tuple[int, int]) -> dict[str, Any]:
-    """This rank's videos."""
+    """This rank's videos, of what may lie a level deeper."""
     rank, size = rank_and_size
-    return {name: value[rank::size] for name, value in given.items()}
+    return {
+        name: rows(value, rank_and_size) if isinstance(value, dict) else value[rank::size]
+        for name, value in given.items()
+    }
 
 
 def start(folder: Path) -> list[int]:

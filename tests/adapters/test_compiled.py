@@ -8,8 +8,9 @@ from tiny_bases import TINY_BASES, remember, run
 
 @pytest.mark.slow
 @torch.no_grad()
-def test_compiled_blocks_compute_the_same() -> None:
-    tiny = TINY_BASES["wan"]
+@pytest.mark.parametrize("name", TINY_BASES)
+def test_compiled_blocks_compute_the_same(name: str) -> None:
+    tiny = TINY_BASES[name]
     model, given = tiny.adapted(), tiny.given()
     memory = remember(tiny, model)
     want = [run(model, given, known).velocity for known in (None, memory)]

@@ -87,12 +87,16 @@ def test_a_base_goes_on_to_work_by_itself(tiny: TinyBase) -> None:
     assert list(base.state_dict()) == names
 
 
+@pytest.mark.parametrize("dtype", PRECISIONS, ids=str)
+@pytest.mark.parametrize("lora_rank", [0, 2])
 @torch.no_grad()
-def test_a_base_is_itself_again_when_its_adapter_is_taken_off(tiny: TinyBase) -> None:
-    base = tiny.base()
+def test_a_base_is_itself_again_when_its_adapter_is_taken_off(
+    tiny: TinyBase, dtype: torch.dtype, lora_rank: int
+) -> None:
+    base = tiny.base().to(dtype)
     alone, given = copy.deepcopy(base), tiny.given()
     learned = [name for name, parameter in base.named_parameters() if parameter.requires_grad]
-    model = tiny.adapted(base)
+    model = tiny.adapted(base, lora_rank=lora_rank)
     remember(tiny, model)
     assert remove_memory(model) is base
     assert torch.equal(tiny.alone(base, given), tiny.alone(alone, given))
