@@ -4,7 +4,15 @@ import pytest
 import torch
 
 from malt.errors import UsageError
-from malt.sessions.action_policies import COURSES, TURN_FRAMES, LivePolicy, ReplayPolicy, arrange, build_policy
+from malt.sessions.action_policies import (
+    COURSES,
+    TURN_FRAMES,
+    FunctionPolicy,
+    LivePolicy,
+    ReplayPolicy,
+    arrange,
+    build_policy,
+)
 
 NAMES = ("throttle", "steering")
 
@@ -62,3 +70,9 @@ def test_columns_are_found_by_their_names() -> None:
 def test_a_driver_that_cannot_drive_is_refused(name: str, names: tuple[str, ...], sentence: str) -> None:
     with pytest.raises(UsageError, match=sentence):
         build_policy(name, names, frame_rate=16)
+
+
+def test_a_function_says_what_is_done_from_any_frame_on() -> None:
+    policy = FunctionPolicy(lambda first, count: torch.arange(float(first), first + count)[:, None], start=3)
+    assert policy(None, 2)[0, :, 0].tolist() == [3, 4]
+    assert policy(None, 3)[0, :, 0].tolist() == [5, 6, 7]

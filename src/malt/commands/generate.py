@@ -62,7 +62,7 @@ class GenerateCommand(BaseOptions):
     memory_guidance_scale: float | None = None
     """How closely the memory is followed, 1 being without guidance; the model's own by default."""
     model: str | None = None
-    """A model that comes with the package, by its name (default, fast, drive), or the folder of one."""
+    """A model that comes with the package, by its name (default, fast, drive, maze), or the folder of one."""
     checkpoint: Path | None = None
     """Folder of the model, with its model_index.json; the default model by default."""
     lora: Path | None = None
@@ -73,6 +73,8 @@ class GenerateCommand(BaseOptions):
     """A CSV file of actions, for models that take them: a column for each action, a row for each frame."""
     driver: str | None = None
     """Who acts in place of a file: cruise (a smooth random course) or weave (from side to side)."""
+    policy: str | None = None
+    """How a walker acts in place of a file: explore, replay, loop or return, as in the world of the model."""
     image: Path | None = None
     """An image that the video begins with."""
     video: Path | None = None
@@ -113,14 +115,8 @@ class GenerateCommand(BaseOptions):
         from malt.commands.given_frames import count_given
         from malt.media.frame_scale import choose_scale
 
-        pipe = load_model(
-            self._place,
-            lora=self.lora,
-            device=self.device,
-            threads=self.threads,
-            offload=self.offload,
-            precision=self.precision,
-        )
+        names = ("lora", "device", "threads", "offload", "precision")
+        pipe = load_model(self._place, **{name: getattr(self, name) for name in names})
         say_remarks(pipe, self._lines())
         scale = choose_scale(self._size or pipe.frame_size, self.scale)
         sink = self._open_sink(self.fps or pipe.frame_rate, scale)
@@ -165,7 +161,7 @@ class GenerateCommand(BaseOptions):
         from malt.media.video_reader import read_video
 
         check_one_of(image=self.image, video=self.video)
-        check_one_of(actions=self.actions, driver=self.driver)
+        check_one_of(actions=self.actions, driver=self.driver, policy=self.policy)
         if self.prompts is not None and self.prompt.strip():
             raise UsageError("both a prompt and --prompts were given; give one of them")
         check_lora(self.lora)
@@ -225,7 +221,7 @@ class GenerateCommand(BaseOptions):
             offload=self.offload,
             lora=_whole(self.lora),
             actions=_whole(self.actions),
-            driver=self.driver,
+            driver=self.driver or self.policy,
         )
         return session
 
@@ -240,7 +236,7 @@ class GenerateCommand(BaseOptions):
         given = self._first_segments(session, num_given)
         driver = choose_policy(
             session.pipe.action_names,
-            driver=self.driver,
+            driver=self.driver or self.policy,
             actions=self.actions,
             seed=self.seed,
             frame_rate=float(sink.frame_rate),

@@ -36,6 +36,19 @@ class ReplayPolicy:
 
 
 @dataclass
+class FunctionPolicy:
+    """What a function says is done, given the first frame and their number, from frame `start` on."""
+
+    actions: Callable[[int, int], Float[Tensor, "t a"]]
+    start: int = 0
+
+    def __call__(self, segment: Segment | None, num_frames: int) -> Float[Tensor, "1 n a"]:
+        """What is done in the next frames."""
+        first, self.start = self.start, self.start + num_frames
+        return self.actions(first, num_frames)[None]
+
+
+@dataclass
 class CurvePolicy:
     """A driver whose steering is a function of time (seconds), at constant throttle; other actions stay 0."""
 

@@ -3,6 +3,7 @@
 import bisect
 import io
 import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -159,7 +160,7 @@ class Take:
             seed=seed,
             **place.notes(),
             actions=None,
-            driver="cruise" if self.session.pipe.action_names else None,
+            driver=_goes_on(self.session.pipe.action_names),
         )
 
     def remove(self) -> None:
@@ -195,3 +196,10 @@ def _side_by_side(mp4: bytes, scale: int) -> bytes:
     file = io.BytesIO()
     Image.fromarray(np.concatenate([np.asarray(picture) for picture in pictures], axis=1)).save(file, "JPEG", **JPEG)
     return file.getvalue()
+
+
+def _goes_on(action_names: Sequence[str]) -> str | None:
+    """What acts when the session goes on without anybody's hand."""
+    if not action_names:
+        return None
+    return "cruise" if "steering" in action_names else "explore"

@@ -1,6 +1,5 @@
 """Recipes: functions that return a frozen `Experiment`, by their names or from a file of one's own."""
 
-import math
 import runpy
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -21,6 +20,7 @@ from malt.training.config import (
 from malt.training.distillation_recipes import distill, distill_tiny, distill_videos
 from malt.training.engine.optimizer import Optimization
 from malt.training.engine.parallel import ParallelConfig
+from malt.training.maze_recipe import maze
 from malt.training.objectives.autoencoding import ReconstructionConfig
 from malt.training.objectives.curriculum import CONSTANT_MEMORY, METHOD_FRAMES, Stage, frames_curriculum, with_segments
 from malt.training.objectives.objective import DropoutConfig, NoiseConfig, Objective, SelfForcingConfig, UnrollConfig
@@ -116,39 +116,6 @@ def drive() -> Experiment:
         curriculum=(Stage(until=2300, objectives=(alone,)), Stage(until=3300, objectives=(alone, short, long))),
         transformer=TransformerSize(memory="hierarchical"),
         sampling=Sampling(guidance_scale=1.0),  # nothing is captioned, so there is nothing to be guided by
-    )
-
-
-def maze() -> Experiment:
-    """Walks through the world `maze`, from the weights of `drive`: turning, walking, and coming back to rooms seen before.
-
-    The memory is read by where one is, so most unrolls end where something comes into sight again.
-    """
-    noise = NoiseConfig(logit_mean=0.5, num_noise_samples=3, memory_noise=0.1)
-    alone = Objective(batch_size=32, noise=NoiseConfig(logit_mean=0.5))
-    back = Objective(
-        batch_size=8,
-        unroll=UnrollConfig(num_segments=11, denoise_segments=2, bptt_segments=2, first_segment_prob=0.1),
-        noise=noise,
-    )
-    return Experiment(
-        world="maze",
-        actions=("turn", "walk"),
-        autoencoder_objective=replace(REAL_PICTURES, latent_noise=0.2, contrast=2.0),
-        autoencoder_optimization=Optimization(
-            num_steps=3000, learning_rate=1e-3, muon_learning_rate=1e-3, ema_decay=0.99, decay_from=0.5
-        ),
-        clip_frames=8,
-        optimization=Optimization(num_steps=1600, learning_rate=1.5e-3, muon_learning_rate=1.5e-3, decay_from=0.6),
-        curriculum=(
-            Stage(until=250, objectives=(alone, alone, back)),
-            Stage(until=1600, objectives=(back, back, back, back, alone)),
-        ),
-        transformer=TransformerSize(memory="places", memory_size=32, motion=(math.radians(6.0), 0.2)),
-        world_videos=480,
-        world_frames=224,
-        world_return_share=0.8,
-        sampling=Sampling(guidance_scale=1.0),
     )
 
 

@@ -238,3 +238,12 @@ class ActingWorld(World, Protocol):
             UsageError: there is no such policy.
         """
         ...
+
+
+@runtime_checkable
+class ScriptedWorld(ActingWorld, Protocol):
+    """A world that knows what is done in its videos without rendering them."""
+
+    def actions(self, seed: int, start: int, num_frames: int) -> Float[Tensor, "t a"]:
+        """What is done in a stretch of a seed's video."""
+        ...

@@ -1,11 +1,12 @@
 """All worlds by name. A new one is a folder beside this file and a line here."""
 
+from collections.abc import Sequence
 from difflib import get_close_matches
 from functools import cache
 from importlib import import_module
 
 from malt.errors import UsageError
-from malt.worlds.base import ActingWorld, Oracle, World
+from malt.worlds.base import ActingWorld, Oracle, ScriptedWorld, World
 
 # The class is named, not imported: a world's modules load when it is first used.
 WORLDS = {
@@ -14,6 +15,7 @@ WORLDS = {
     "maze": "malt.worlds.maze.maze_world:Maze",
     "doom": "malt.worlds.doom.doom_world:Doom",
 }
+SCRIPTED = ("maze",)  # those that are `ScriptedWorld`s
 DEFAULT_WORLD = "passage"
 
 
@@ -38,6 +40,15 @@ def open_world(name: str | None = None, policy: str | None = None) -> World:
     if not isinstance(world, ActingWorld):
         raise UsageError(f"nobody acts in the world {name}, so it has no policy {policy!r}; leave --policy out")
     return world.under(policy)
+
+
+def scripted_world(action_names: Sequence[str]) -> ScriptedWorld | None:
+    """The first world that lends its policies to a model with these actions; None where there is none."""
+    for name in SCRIPTED:
+        world = open_world(name)
+        if isinstance(world, ScriptedWorld) and tuple(world.action_names) == tuple(action_names):
+            return world
+    return None
 
 
 def oracle_of(world: World, purpose: str) -> Oracle:

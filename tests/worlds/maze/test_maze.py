@@ -12,6 +12,7 @@ from malt.worlds.maze.maze_moments import room_at
 from malt.worlds.maze.maze_returns import find_returns
 from malt.worlds.maze.maze_world import Maze
 from malt.worlds.maze.motion import dead_reckoning, discrete_actions
+from malt.worlds.maze.motion_reading import DONE, MotionReader, stretches, what_is_done
 from malt.worlds.registry import oracle_of
 
 WORLD = Maze()
@@ -112,3 +113,16 @@ def test_returns_are_learnable() -> None:
 def test_a_policy_that_is_not_there_is_refused() -> None:
     with pytest.raises(UsageError, match="choose one of explore, replay, loop, return"):
         WORLD.under("fly")
+
+
+def test_what_is_done_is_read_from_true_pictures() -> None:
+    seen = WORLD.render(range(300, 306), 0, 120)
+    assert seen.actions is not None
+    features, done = stretches(seen.frames, seen.actions)
+    right = MotionReader.fit(features, done)(features) == done
+    assert float(right.float().mean()) > 0.9
+
+
+def test_a_stretch_in_which_several_things_are_done_counts_as_none() -> None:
+    actions = torch.tensor([[[0, 0], [1, 0], [1, 0]], [[0, 0], [1, 0], [0, 1]], [[1, 0], [0, 0.8], [0, 0.9]]])
+    assert what_is_done(actions).tolist() == [DONE.index("left"), -1, DONE.index("ahead")]

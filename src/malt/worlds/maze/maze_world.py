@@ -57,6 +57,10 @@ class Maze:
         frames = walk(seed, self.policy or self.policies[seed % len(self.policies)]).frames(start, num_frames)
         return frames[:, :2], frames[:, 2:]
 
+    def actions(self, seed: int, start: int, num_frames: int) -> Float[Tensor, "t 2"]:
+        """What is done in a stretch of a video."""
+        return self.path(seed, start, num_frames)[0]
+
     def render(
         self, seeds: Sequence[int], start: int, num_frames: int, device: torch.device | str = "cpu"
     ) -> RenderedClip:
