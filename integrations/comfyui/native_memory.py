@@ -15,6 +15,7 @@ from malt.errors import UsageError
 from malt.memory.protocol import Conditions, Layout
 from malt.memory.state import Memory, in_half, join, move
 
+from .segment_keys import Known, keys_of, with_keys
 from .wan_attention import ComfyUIWan, with_blocks
 
 KEY = "malt"  # of what is malt's on a MODEL
@@ -69,7 +70,8 @@ class NativeMemory:
         if latents.shape[3:] != (height, width) or len(latents) % videos:
             raise UsageError(
                 f"the segments before are {videos} of {width}x{height} latents, this is {len(latents)} of "
-                f"{latents.shape[4]}x{latents.shape[3]}; keep batch and size, or begin with the MODEL of Apply Memory to MODEL"
+                f"{latents.shape[4]}x{latents.shape[3]}; keep batch and size (for prompts of regions set masks, not areas), or "
+                "begin with the MODEL of Apply Memory to MODEL"
             )
 
 
@@ -83,6 +85,8 @@ def attach(model: Any, remembered: NativeMemory) -> Any:
     model = model.clone()
     model.remove_wrappers_with_key(WrappersMP.DIFFUSION_MODEL, KEY)
     model.add_wrapper_with_key(WrappersMP.DIFFUSION_MODEL, KEY, partial(_denoise, remembered))
+    model.remove_wrappers_with_key(WrappersMP.SAMPLER_SAMPLE, KEY)
+    model.add_wrapper_with_key(WrappersMP.SAMPLER_SAMPLE, KEY, with_keys)
     model.set_attachments(KEY, remembered)
     return model
 
@@ -127,6 +131,9 @@ def _denoise(
     **more: Any,
 ) -> Tensor:
     """A step of a sampler: the network's velocity of a segment, which sees the memory and the latents before it."""
+    options = images[-1]
+    if "context_window" in options:
+        raise UsageError("a segment is made as a whole; take Context Windows off, the memory stands in their place")
     remembered.check(latents)
     before = remembered.before(latents)
     count = before.shape[2]
@@ -134,8 +141,12 @@ def _denoise(
         levels = timestep.reshape(len(latents), -1).expand(-1, latents.shape[2])
         known = levels.new_full((len(latents), count), 1000 * remembered.context_noise)
         latents, timestep = torch.cat([before, latents], dim=2), torch.cat([known, levels], dim=1)
-    run = _pass(remembered, run_network.class_obj, latents, context, count, update_memory=False)
-    return _through(run, run_network, latents, timestep, context, *images, **more)[:, :, count:]
+    keys = keys_of(remembered.adapter, options, latents)
+    known = keys.known or (remembered.memories(latents, _layout(run_network.class_obj, latents, count)), None)
+    run = _pass(remembered, run_network.class_obj, latents, context, count, known)
+    velocity = _through(run, run_network, latents, timestep, context, *images, **more)[:, :, count:]
+    keys.known = known[0], tuple(result.cache for result in run.finished())
+    return velocity
 
 
 def _write(
@@ -143,21 +154,30 @@ def _write(
 ) -> Tensor:
     """The pass without noise behind a segment; what is remembered after it is put into `made`."""
     timestep, context, *images = given
-    run = _pass(remembered, run_network.class_obj, latents, context, 0, update_memory=True)
+    memory = remembered.memories(latents, _layout(run_network.class_obj, latents, 0))
+    run = _pass(remembered, run_network.class_obj, latents, context, 0, (memory, None), update_memory=True)
     velocity = _through(run, run_network, latents, timestep, context, *images, **more)
     made.append(tuple(result.state for result in run.finished()))
     return velocity
 
 
 def _pass(
-    remembered: NativeMemory, base: Any, latents: Tensor, context: Tensor, count: int, *, update_memory: bool
+    remembered: NativeMemory,
+    base: Any,
+    latents: Tensor,
+    context: Tensor,
+    count: int,
+    known: Known,
+    update_memory: bool = False,
 ) -> MemoryPass:
-    _, rows, columns = base.patch_size
-    layout = Layout(latents.shape[2], -(-latents.shape[3] // rows), -(-latents.shape[4] // columns), count)
-    conditions = Conditions(layout, context, context.any(dim=-1))  # padding is zeros
-    memory = remembered.memories(latents, layout)
+    conditions = Conditions(_layout(base, latents, count), context, context.any(dim=-1))  # padding is zeros
     adapter = remembered.adapter.to(latents.device)
-    return MemoryPass(base, adapter, ComfyUIWan(), memory, conditions, None, update_memory)
+    return MemoryPass(base, adapter, ComfyUIWan(), known[0], conditions, known[1], update_memory)
+
+
+def _layout(base: Any, latents: Tensor, count: int) -> Layout:
+    _, rows, columns = base.patch_size
+    return Layout(latents.shape[2], -(-latents.shape[3] // rows), -(-latents.shape[4] // columns), count)
 
 
 def _length(latent_frames: int) -> int:

@@ -59,13 +59,13 @@ class Native:
         weights = {theirs[name]: tensor.clone() for name, tensor in transformer.state_dict().items()}
         return self.sd.load_diffusion_model_state_dict(weights, model_options={"dtype": torch.float32})
 
-    def segment(self, model: Any, number: int, videos: int = 1) -> Tensor:
+    def segment(self, model: Any, number: int, videos: int = 1, shown: Any = None, frames: int = FRAMES) -> Tensor:
         """A segment by ComfyUI's Euler sampler, with guidance."""
-        empty = torch.zeros(videos, 16, FRAMES, SIDE, SIDE)
+        empty = torch.zeros(videos, 16, frames, SIDE, SIDE)
         given = {"cfg": GUIDANCE, "sampler_name": "euler", "scheduler": "simple", "sigmas": SIGMAS}
-        conditions = ([[caption(n), {}]] for n in (0, 1))
+        conditions = (shown or [[caption(0), {}]], [[caption(1), {}]])
         latents: Tensor = self.sample.sample(
-            model, noise(number, videos), 3, given.pop("cfg"), given.pop("sampler_name"), given.pop("scheduler"),
+            model, noise(number, videos, frames), 3, given.pop("cfg"), given.pop("sampler_name"), given.pop("scheduler"),
             *conditions, empty, disable_pbar=True, **given,
         )  # fmt: skip
         return latents
@@ -105,8 +105,8 @@ def adapted(native: Native, name: str, context_noise: float = 0.0) -> tuple[Adap
     return model, folder
 
 
-def noise(number: int, videos: int = 1) -> Tensor:
-    return torch.randn(videos, 16, FRAMES, SIDE, SIDE, generator=torch.Generator().manual_seed(number))
+def noise(number: int, videos: int = 1, frames: int = FRAMES) -> Tensor:
+    return torch.randn(videos, 16, frames, SIDE, SIDE, generator=torch.Generator().manual_seed(number))
 
 
 def caption(number: int) -> Tensor:
@@ -208,6 +208,52 @@ def test_the_noise_on_frames_before_is_the_same_in_every_step(native: Native) ->
     assert torch.equal(shown[0], shown[1])
     assert not torch.allclose(shown[:1], kept.tail[:, :, -1:], atol=0.1)
     assert torch.equal(native.segment(model, 1), native.segment(model, 1))
+
+
+@torch.inference_mode()
+def test_keys_of_what_is_remembered_are_made_once_a_segment(native: Native, monkeypatch: pytest.MonkeyPatch) -> None:
+    _, folder = adapted(native, "hierarchical")
+    model = native.base.with_memory(native.model(tiny()), folder)
+    model = native.memory.remember(model, native.segment(model, 0), caption(0))
+    attention, made = importlib.import_module("comfyui.wan_attention"), []
+    project = attention.keys_values
+    monkeypatch.setattr(attention, "keys_values", lambda *given: made.append(1) or project(*given))
+    shared = native.segment(model, 1)
+    layers = len(model.model.diffusion_model.blocks)
+    assert len(made) == layers
+    model.remove_wrappers_with_key("sampler_sample", "malt")
+    assert torch.equal(native.segment(model, 1), shared)
+    assert len(made) == layers + layers * (len(SIGMAS) - 1)
+
+
+@torch.inference_mode()
+def test_prompts_of_regions_are_told_by_masks(native: Native) -> None:
+    _, folder = adapted(native, "hierarchical")
+    model = native.base.with_memory(native.model(tiny()), folder)
+    model = native.memory.remember(model, native.segment(model, 0), caption(0))
+    whole = native.segment(model, 1)
+    left = torch.zeros(1, 8 * SIDE, 8 * SIDE)
+    left[..., : 4 * SIDE] = 1
+    halves = [[caption(0), {"mask": left}], [caption(0), {"mask": 1 - left}]]
+    assert torch.allclose(native.segment(model, 1, shown=halves), whole, atol=1e-4)
+    area = [[caption(0), {"area": (SIDE, SIDE // 2, 0, 0)}]]
+    with pytest.raises(UsageError, match="for prompts of regions set masks, not areas"):
+        native.segment(model, 1, shown=area)
+
+
+@torch.inference_mode()
+def test_context_windows_are_refused_in_a_sentence(native: Native) -> None:
+    windows = importlib.import_module("comfy.context_windows")
+    _, folder = adapted(native, "hierarchical")
+    model = native.base.with_memory(native.model(tiny()), folder)
+    schedule = windows.get_matching_context_schedule(windows.ContextSchedules.STATIC_STANDARD)
+    fuse = windows.get_matching_fuse_method(windows.ContextFuseMethods.PYRAMID)
+    model.model_options["context_handler"] = windows.IndexListContextHandler(
+        schedule, fuse, context_length=FRAMES, context_overlap=1, dim=2
+    )
+    windows.create_prepare_sampling_wrapper(model)
+    with pytest.raises(UsageError, match="a segment is made as a whole; take Context Windows off"):
+        native.segment(model, 0, frames=2 * FRAMES)
 
 
 @torch.inference_mode()
