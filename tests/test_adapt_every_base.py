@@ -8,11 +8,11 @@ import torch
 from safetensors.torch import load_file
 
 from malt.cli import main
-from tiny_families import BASES, PROMPT, Tiny, image_base, shorten_clips
+from tiny_families import BASES, PROMPT, Tiny, shorten_clips
 from tiny_videos import write_video
 
 pytestmark = pytest.mark.slow
-LEARNS = {name: tiny for name, tiny in BASES.items() if tiny.save is not image_base}
+LEARNS = {name: tiny for name, tiny in BASES.items() if not tiny.from_image}
 
 
 def encode(tiny: Tiny, folder: Path) -> list[str]:

@@ -11,7 +11,7 @@ from PIL import Image
 from malt.adapters import add_memory, save_adapter
 from malt.cli import main
 from malt.pipelines.adapted_loading import load_adapted
-from tiny_families import BASES, PROMPT, Tiny, image_base, shorten_clips
+from tiny_families import BASES, PROMPT, Tiny, shorten_clips
 
 pytestmark = pytest.mark.slow
 
@@ -35,7 +35,7 @@ def short_clips(tiny: Tiny, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> 
 def options_of(tiny: Tiny, base: Path, tmp_path: Path) -> list[str]:
     """What `malt generate` is told of a tiny base."""
     options = ["--base", str(base), "--size", f"{tiny.side}x{tiny.side}", "--steps", "2", "--device", "cpu"]
-    if tiny.save is not image_base:
+    if not tiny.from_image:
         return options
     pixels = np.random.default_rng(0).integers(0, 256, (tiny.side, tiny.side, 3), dtype=np.uint8)
     Image.fromarray(pixels).save(tmp_path / "first.png")

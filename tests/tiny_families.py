@@ -18,12 +18,13 @@ PROMPT = " ".join(["a red circle passes behind a wall"] * 12)
 
 @dataclass(frozen=True)
 class Tiny:
-    """A base that is saved, the side of its frames, and the frames of a clip and of one segment more."""
+    """A base that is saved, the side of its frames, and the frames of a clip and of one segment more; whether it needs an image."""
 
     save: Callable[[Path], Path]
     side: int
     clip: int
     more: int
+    from_image: bool = False
 
 
 def image_base(folder: Path) -> Path:
@@ -33,13 +34,14 @@ def image_base(folder: Path) -> Path:
 
 BASES = {
     "wan": Tiny(tiny_pretrained.wan, 32, 17, 29),
-    "wan-i2v": Tiny(image_base, 32, 17, 33),
+    "wan-i2v": Tiny(image_base, 32, 17, 33, from_image=True),
     "skyreels": Tiny(tiny_pretrained.skyreels, 32, 17, 29),
     "ltx": Tiny(tiny_pretrained.ltx, 64, 9, 15),
     "ltx2": Tiny(behind.ltx2, 64, 9, 15),
     "cogvideox": Tiny(tiny_pretrained.cogvideox, 32, 9, 15),
     "hunyuan": Tiny(tiny_pretrained.hunyuan, 32, 9, 17),
     "hunyuan15": Tiny(behind.hunyuan15, 32, 9, 17),
+    "hunyuan15-i2v": Tiny(behind.hunyuan15_image, 32, 9, 17, from_image=True),
     "mochi": Tiny(behind.mochi, 32, 10, 16),
     "motif": Tiny(behind.motif, 32, 17, 29),
     "sana": Tiny(behind.sana, 32, 17, 29),

@@ -10,6 +10,7 @@ from diffusers import (
     AutoencoderKLMochi,
     ClassifierFreeGuidance,
     FlowMatchEulerDiscreteScheduler,
+    HunyuanVideo15ImageToVideoPipeline,
     HunyuanVideo15Pipeline,
     LTX2Pipeline,
     MochiPipeline,
@@ -33,6 +34,9 @@ from transformers import (
     Gemma3ForConditionalGeneration,
     Qwen2_5_VLTextConfig,
     Qwen2_5_VLTextModel,
+    SiglipImageProcessor,
+    SiglipVisionConfig,
+    SiglipVisionModel,
     T5Config,
     T5EncoderModel,
 )
@@ -52,38 +56,50 @@ def random(module: Any) -> Any:
     return tiny.randomised(module.eval())
 
 
-def hunyuan15(folder: Path) -> Path:
-    """HunyuanVideo 1.5's, with two text encoders and a guider, and latents 4x in time and 16x in space."""
+def _hunyuan15_parts() -> dict[str, Any]:
     tokenizer = build_tokenizer(vocabulary(), max_length=1108)
     tokenizer.chat_template = "{% for message in messages %}{{ message['content'] }} {% endfor %}"
     sections = {"rope_parameters": {"rope_type": "default", "rope_theta": 1e4, "mrope_section": [1, 1]}}
     reader = Qwen2_5_VLTextConfig(**WIDTH | WORDS | sections | {"num_hidden_layers": 3, "num_key_value_heads": 2})
     glyphs = T5Config(vocab_size=384, d_model=8, d_kv=4, d_ff=8, num_layers=1, num_heads=2)
-    return saved(
-        HunyuanVideo15Pipeline(
-            text_encoder=random(Qwen2_5_VLTextModel(reader)),
-            tokenizer=tokenizer,
-            transformer=random(
-                HunyuanVideo15Transformer3DModel(
-                    in_channels=9,
-                    out_channels=4,
-                    num_refiner_layers=1,
-                    mlp_ratio=2.0,
-                    text_embed_dim=8,
-                    text_embed_2_dim=8,
-                    image_embed_dim=8,
-                    target_size=32,
-                    **ROPE | HEADS,
-                )
-            ),
-            vae=random(AutoencoderKLHunyuanVideo15(block_out_channels=(8,) * 5, latent_channels=4, layers_per_block=1)),
-            scheduler=FlowMatchEulerDiscreteScheduler(shift=5.0),
-            text_encoder_2=random(T5EncoderModel(glyphs)),
-            tokenizer_2=ByT5Tokenizer(),
-            guider=ClassifierFreeGuidance(guidance_scale=4.0),
-        ),
-        folder,
+    transformer = HunyuanVideo15Transformer3DModel(
+        in_channels=9,
+        out_channels=4,
+        num_refiner_layers=1,
+        mlp_ratio=2.0,
+        text_embed_dim=8,
+        text_embed_2_dim=8,
+        image_embed_dim=8,
+        target_size=32,
+        **ROPE | HEADS,
     )
+    return {
+        "text_encoder": random(Qwen2_5_VLTextModel(reader)),
+        "tokenizer": tokenizer,
+        "transformer": random(transformer),
+        "vae": random(AutoencoderKLHunyuanVideo15(block_out_channels=(8,) * 5, latent_channels=4, layers_per_block=1)),
+        "scheduler": FlowMatchEulerDiscreteScheduler(shift=5.0),
+        "text_encoder_2": random(T5EncoderModel(glyphs)),
+        "tokenizer_2": ByT5Tokenizer(),
+        "guider": ClassifierFreeGuidance(guidance_scale=4.0),
+    }
+
+
+def hunyuan15(folder: Path) -> Path:
+    """HunyuanVideo 1.5's, with two text encoders and a guider, and latents 4x in time and 16x in space."""
+    return saved(HunyuanVideo15Pipeline(**_hunyuan15_parts()), folder)
+
+
+def hunyuan15_image(folder: Path) -> Path:
+    """The same for video from an image, with what reads that."""
+    sees = SiglipVisionConfig(
+        hidden_size=8, intermediate_size=8, num_hidden_layers=1, num_attention_heads=2, image_size=32, patch_size=16
+    )
+    reads = {
+        "image_encoder": random(SiglipVisionModel(sees)),
+        "feature_extractor": SiglipImageProcessor(size={"height": 32, "width": 32}),
+    }
+    return saved(HunyuanVideo15ImageToVideoPipeline(**_hunyuan15_parts(), **reads), folder)
 
 
 def ltx2(folder: Path) -> Path:

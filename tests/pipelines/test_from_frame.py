@@ -11,11 +11,14 @@ from torch import Tensor
 
 from malt.errors import UsageError
 from malt.pipelines.adapted import AdaptedPipeline
+from malt.pipelines.adapted_loading import load_adapted
+from malt.pipelines.bases.guided_parts import HunyuanVideo15ImageParts
 from malt.pipelines.bases.wan_image_parts import WanImageParts
 from malt.rollouts.registry import build_rollout
 from malt.sessions.session import Session
 from tiny_base_pipelines import PROMPT, SIDE, USE
 from tiny_image_bases import base
+from tiny_pretrained_behind import hunyuan15_image
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (SIDE, SIDE, 3), dtype=np.uint8)
 
@@ -38,6 +41,26 @@ def test_what_follows_an_image_is_the_base_pipelines_own_clip(pipe: AdaptedPipel
     size = {"height": SIDE, "width": SIDE, "num_frames": 17, "num_inference_steps": 2, "guidance_scale": 4.0}
     latents = noise.transpose(1, 2).clone()
     clip = pipe.base(Image.fromarray(PIXELS), PROMPT, latents=latents, output_type="latent", **size).frames
+    own = clip.transpose(1, 2)[:, 1:]
+    torch.testing.assert_close(segment.latents, own, rtol=0, atol=1e-5 * float(own.abs().max()))
+
+
+def test_what_follows_an_image_is_the_clip_of_hunyuanvideo_of_images(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(HunyuanVideo15ImageParts, "num_frames", 9)
+    made = load_adapted(hunyuan15_image(tmp_path / "base"), dtype=torch.float32)
+    made.settings |= USE | {"guidance_scale": 4.0}
+    made.base.tokenizer_max_length = 64  # of 1000, most of which would be padding
+    prompt = " ".join([PROMPT] * 20)  # of which the template's tokens are left out
+    rollout = made.rollout(prompt)
+    ((_, state),) = rollout.prefill(rollout.begin(3), given())
+    noise = rollout.generators(state).draw(3)
+    segment, _ = rollout.advance(state)
+    latents = noise.transpose(1, 2).clone()
+    clip = made.base(
+        Image.fromarray(PIXELS), prompt, latents=latents, output_type="latent", num_frames=9, num_inference_steps=2
+    ).frames
     own = clip.transpose(1, 2)[:, 1:]
     torch.testing.assert_close(segment.latents, own, rtol=0, atol=1e-5 * float(own.abs().max()))
 

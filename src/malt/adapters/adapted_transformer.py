@@ -157,7 +157,7 @@ class AdaptedTransformer3DModel(nn.Module):
         layout = self._layout(latents.shape[1], latents.shape[3], latents.shape[4], num_context_frames)
         dtype = compute_dtype(self.base, self._modules_of_base)
         told = BaseConditions(encoder_hidden_states, encoder_attention_mask, added_conditions or {}, dtype)
-        self._check(timestep, num_context_frames, actions, told)
+        self._check(timestep, actions, told)
         if memory is None:
             memory = self.empty_memory(len(latents), latents.shape[3], latents.shape[4])
         check_ready(self._modules_of_base, self._attentions)
@@ -187,15 +187,15 @@ class AdaptedTransformer3DModel(nn.Module):
                 raise UsageError(f"this base takes {step} {what} of latents at a time, not {have}; give a multiple")
         return Layout(frames // sizes[0], height // sizes[1], width // sizes[2], num_context // sizes[0])
 
-    def _check(self, levels: Tensor, num_context: int, actions: Tensor | None, told: BaseConditions) -> None:
+    def _check(self, levels: Tensor, actions: Tensor | None, told: BaseConditions) -> None:
         if actions is not None:
             raise UsageError("a pretrained base takes no actions")
         if unknown := told.added.keys() - self.family.takes:
             known = ", ".join(sorted(self.family.takes)) or "nothing more"
             raise UsageError(f"a base of the family {self.family.name} takes no {min(unknown)}; it takes {known}")
-        if not self.family.levels_per_frame and (num_context or _differ(levels)):
+        if not self.family.levels_per_frame and _differ(levels):
             raise UsageError(
-                f"a base of the family {self.family.name} has one noise level for all frames; give it no context frames"
+                f"a base of the family {self.family.name} has one noise level for all frames; give it no clean frames of context"
             )
 
 

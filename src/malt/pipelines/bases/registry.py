@@ -4,7 +4,7 @@ from typing import Any
 
 from malt.errors import UsageError
 from malt.pipelines.bases.cogvideox_parts import CogVideoXParts
-from malt.pipelines.bases.guided_parts import HunyuanVideo15Parts, MotifVideoParts
+from malt.pipelines.bases.guided_parts import HunyuanVideo15ImageParts, HunyuanVideo15Parts, MotifVideoParts
 from malt.pipelines.bases.hunyuan_parts import HunyuanVideoParts
 from malt.pipelines.bases.ltx2_parts import LTX2Parts
 from malt.pipelines.bases.ltx_parts import LTXParts
@@ -25,6 +25,7 @@ PARTS: dict[str, type[BaseParts]] = {
     "CogVideoXPipeline": CogVideoXParts,
     "HunyuanVideoPipeline": HunyuanVideoParts,
     "HunyuanVideo15Pipeline": HunyuanVideo15Parts,
+    "HunyuanVideo15ImageToVideoPipeline": HunyuanVideo15ImageParts,
     "LTX2Pipeline": LTX2Parts,
     "LTX2ImageToVideoPipeline": LTX2Parts,
     "LTX2ConditionPipeline": LTX2Parts,
