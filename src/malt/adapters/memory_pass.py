@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from malt.adapters.adapter import MemoryAdapter
 from malt.adapters.added_read import AddedRead
-from malt.adapters.family import AttendedMemory, Family, RotaryWithMemory
+from malt.adapters.family import AttendedMemory, Family, RotaryWithMemory, Tables
 from malt.adapters.rotary_tables import at_places, tables_of
 from malt.memory.protocol import Conditions, ContextTokens
 from malt.memory.state import KeysValues, KVCache, LayerCache, Memory, State
@@ -62,6 +62,7 @@ class MemoryPass:
         self.memory, self.conditions, self.cache, self.update_memory = memory, conditions, cache, update_memory
         self.learning = torch.is_grad_enabled()
         self.begun = 0
+        self.tables: dict[tuple[object, ...], Tables | None] = {}
         self.results: list[LayerResult | None] = [None] * len(self.layers)
 
     @contextmanager
@@ -136,7 +137,7 @@ class MemoryPass:
         if found is None:
             return None
         layer, device = self.layers[number], like.device
-        tables = tables_of(found, self.conditions.layout, self.family, self.base, device)
+        tables = self._tables(found, device)
         tokens, valid = found.tokens.to(device), found.valid.to(device)
         index = self._written(number, found)
         if index is not None:
@@ -145,6 +146,13 @@ class MemoryPass:
         return AttendedMemory(
             tokens, valid if self._needs_mask(number, found) else None, tables, keeps=not self.learning
         )
+
+    def _tables(self, found: ContextTokens, device: torch.device) -> Tables | None:
+        """Rotary tables of what is remembered, which layers that remember alike share."""
+        places = (found.times, found.num_coarse, found.side, device)
+        if places not in self.tables:
+            self.tables[places] = tables_of(found, self.conditions.layout, self.family, self.base, device)
+        return self.tables[places]
 
     def _added(self, number: int, added: AddedRead, found: ContextTokens) -> KeysValues:
         """What the attention behind a block is to see of its memory."""
