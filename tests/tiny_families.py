@@ -18,7 +18,7 @@ PROMPT = " ".join(["a red circle passes behind a wall"] * 12)
 
 @dataclass(frozen=True)
 class Tiny:
-    """A base that is saved, the side of its frames, and the frames of a clip and of one segment more; whether it needs an image."""
+    """How a base is saved, the side of its frames, frames of a clip and of one segment more, and whether it needs an image."""
 
     save: Callable[[Path], Path]
     side: int
