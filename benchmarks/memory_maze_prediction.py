@@ -20,7 +20,6 @@ import torch
 from results import say, timed, write
 from torch import Tensor
 
-from malt.codecs.registry import codec_of
 from malt.evaluation.evaluated_model import EvaluatedModel, MemoryUse, Request, collect, evaluated_model_of
 from malt.evaluation.metrics.features import ImageNetFrames, imagenet_network
 from malt.evaluation.metrics.prediction import distances
@@ -102,7 +101,7 @@ def measure(options: argparse.Namespace) -> None:
     pipe = load_pipeline(options.checkpoint)
     if tuple(pipe.action_names) != ACTIONS:
         raise SystemExit(f"the model takes {', '.join(pipe.action_names) or 'no actions'}, not {' and '.join(ACTIONS)}")
-    model, codec, length = evaluated_model_of(pipe), codec_of(pipe.autoencoder), options.given + options.horizon
+    model, codec, length = evaluated_model_of(pipe), pipe.codec, options.given + options.horizon
     read_all = [read(path) for path in trajectories(options.folder)[: options.count]]
     frames = torch.stack([torch.from_numpy(pictures[:length]) for pictures, _ in read_all]).movedim(-1, 2).float()
     frames, actions = frames / 127.5 - 1, torch.stack([torch.from_numpy(done[:length]) for _, done in read_all])

@@ -1,10 +1,12 @@
 import importlib
+import json
 from pathlib import Path
 from types import ModuleType
 
 import numpy as np
 import pytest
 
+import tiny_pipeline
 from malt.media.actions_csv import read_actions
 from malt.media.video_reader import read_video
 
@@ -53,3 +55,26 @@ def test_a_video_that_is_there_is_kept(benchmark: ModuleType, trajectory: Path, 
 def test_a_folder_without_trajectories_is_refused_in_a_sentence(benchmark: ModuleType, tmp_path: Path) -> None:
     with pytest.raises(SystemExit, match=r"holds no \.npz files; record some"):
         benchmark.write_videos(tmp_path, tmp_path / "videos")
+
+
+@pytest.mark.slow
+def test_a_model_is_measured_beside_its_autoencoder_and_a_picture_that_stands_still(
+    benchmark: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    vae = tiny_pipeline.autoencoder(frame_size=(64, 64))
+    tiny_pipeline.pipeline(vae, {"action_names": ["turn", "walk"]}, action_dim=8).save_pretrained(tmp_path / "model")
+    draw = np.random.default_rng(0)
+    for number in range(2):
+        pictures, action = (
+            draw.integers(0, 255, (40, 64, 64, 3), np.uint8),
+            np.eye(6, dtype=bool)[draw.integers(0, 6, 40)],
+        )
+        np.savez(tmp_path / f"{number}.npz", image=pictures, action=action)
+    words = ["measure", str(tmp_path), "--checkpoint", str(tmp_path / "model"), "--given", "20", "--horizon", "16"]
+    monkeypatch.setattr("sys.argv", ["memory_maze_prediction.py", *words, "--out", str(tmp_path / "figures.json")])
+    benchmark.main()
+    figures = json.loads((tmp_path / "figures.json").read_text())["figures"]
+    assert figures["setting"] == {"given": 20, "horizon": 16} and figures["budget"]["trajectories measured"] == 2
+    ways = {"last true frame kept", "autoencoder alone", "as it is", "memory emptied", "another's"}
+    assert set(figures["measured"]) == ways
+    assert all(len(measures["PSNR"]["videos"]) == 2 for measures in figures["measured"].values())
