@@ -16,6 +16,7 @@ from malt.rollouts.base import Segment
 from malt.serving.engine.channel import Channel
 from malt.serving.engine.fresh_thread import run_in_fresh_thread
 from malt.serving.engine.job import Job, JobState
+from malt.serving.engine.participant import Participant
 from malt.serving.engine.turns import Turns
 from malt.serving.engine.worker import BusyError, Worker
 from malt.sessions.session import Session
@@ -59,7 +60,7 @@ def test_turns_are_dealt_out_by_time_and_newcomers_begin_where_the_others_stand(
     turns, dear, cheap = Turns(3), as_job(session()), as_job(session())
     turns.waiting.extend([dear, cheap])
 
-    def take(count: int) -> list[Job]:
+    def take(count: int) -> list[Participant]:
         taken = []
         for _ in range(count):
             turns.settle(0.0)

@@ -56,6 +56,8 @@ class ServeCommand(BaseOptions):
     """How many more may wait; requests beyond are refused."""
     max_stored: int = 1000
     """How many videos are kept."""
+    max_worlds: int = 64
+    """How many worlds there may be to act in, forks included."""
     max_disk: float = 64.0
     """How many GB of the disk they may take; requests beyond are refused."""
     keep_days: float | None = None
@@ -89,6 +91,7 @@ class ServeCommand(BaseOptions):
             "max_running",
             "max_waiting",
             "max_stored",
+            "max_worlds",
             "threads",
         ):
             check_count(f"--{option.replace('_', '-')}", getattr(self, option))
@@ -113,6 +116,7 @@ class ServeCommand(BaseOptions):
             running=self.max_running,
             waiting=self.max_waiting,
             stored=self.max_stored,
+            worlds=self.max_worlds,
             disk_bytes=round(self.max_disk * 1e9),
             keep_seconds=math.inf if self.keep_days is None else self.keep_days * 24 * 3600,
         )

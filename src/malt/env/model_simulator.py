@@ -5,7 +5,7 @@ import json
 from collections import OrderedDict, defaultdict
 from collections.abc import Callable, Hashable, Sequence
 from functools import cached_property
-from typing import Unpack
+from typing import Unpack, cast
 
 import torch
 
@@ -44,6 +44,11 @@ class ModelSimulator:
     def frames_per_step(self) -> int:
         """A segment's worth."""
         return self.pipe.codec.frames_of(self.pipe.transformer.segment_frames, first=False)
+
+    @property
+    def num_steps(self) -> int:
+        """Denoising steps of a segment."""
+        return cast(int, self.settings.get("num_inference_steps") or self.pipe.config.get("num_inference_steps") or 1)
 
     def state_bytes(self) -> int:
         """What is remembered, and the latents and decoder's cache that a session is gone on with from."""

@@ -28,7 +28,7 @@ def write_state(simulator: Simulator, sessions: Sequence[SimulatedSession]) -> b
         "sessions": [
             {
                 "prompt": session.prompt,
-                "progress": take_apart(_at_rest(session.progress), tensors),
+                "progress": take_apart(at_rest(session.progress), tensors),
                 "taken": take_apart(session.taken, tensors),
             }
             for session in sessions
@@ -72,7 +72,7 @@ def _session(simulator: Simulator, told: dict[str, object], tensors: list[Tensor
     return SimulatedSession(progress, prompt, taken)
 
 
-def _at_rest(progress: Progress) -> Progress:
+def at_rest(progress: Progress) -> Progress:
     """Without what a decoder carries where it can be made again."""
     cache = getattr(progress, "decoder_cache", None)
     return replace(progress, decoder_cache=cache.at_rest()) if isinstance(cache, LatentHistory) else progress

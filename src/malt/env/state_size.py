@@ -3,7 +3,6 @@
 import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from malt.codecs.latent_history import LatentHistory
 from malt.rollouts.base import held_bytes
 from malt.sessions.pipeline import SessionPipeline
 
@@ -20,10 +19,15 @@ def state_bytes(pipe: SessionPipeline, height: int, width: int) -> int:
 
 
 def _decoder_bytes(pipe: SessionPipeline, rows: int, columns: int) -> int:
-    """What the decoder hands on behind two segments, which it is led through with tensors that hold nothing."""
-    shape = 1, pipe.transformer.segment_frames, pipe.codec.latent_channels, rows, columns
+    """What the decoder hands on from segment to segment, at rest."""
+    codec, count = pipe.codec, pipe.transformer.segment_frames
+    pixels = 3 * rows * columns * codec.space_compression**2
+    if reach := getattr(codec, "reach", 0):  # the latents that the rest can be made from again
+        return SINGLE * int(reach) * codec.latent_channels * rows * columns
+    if overlap := getattr(codec, "overlap", 0):  # latents that are decoded again, and the last frame
+        return SINGLE * (int(overlap) * codec.latent_channels * rows * columns + pixels)
     cache: object = None
-    with FakeTensorMode(allow_non_fake_inputs=True), torch.no_grad():
+    with FakeTensorMode(allow_non_fake_inputs=True), torch.no_grad():  # tensors that have a shape and hold nothing
         for _ in range(2):
-            cache = pipe.codec.decode(torch.empty(shape), cache)[1]
-    return held_bytes(cache.at_rest() if isinstance(cache, LatentHistory) else cache)
+            cache = codec.decode(torch.empty(1, count, codec.latent_channels, rows, columns), cache)[1]
+    return held_bytes(cache)

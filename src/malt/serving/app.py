@@ -36,6 +36,8 @@ from malt.serving.routes import answers, video_routes
 from malt.serving.schemas import Health, ModelList, ServedModel
 from malt.serving.stream_routes import stream_routes
 from malt.serving.streams import StreamOpener
+from malt.serving.world_routes import world_routes
+from malt.serving.worlds import Worlds
 
 if TYPE_CHECKING:
     from malt.pipelines.video_pipeline import VideoPipeline
@@ -46,6 +48,9 @@ ABOUT = """Videos of any length from a sentence.
 `/v1/realtime/video` does the same and takes events: `{"type": "start", "prompt": ...}`, `{"type": "prompt", ...}`,
 `{"type": "action", "actions": {"steering": -1}}` for models that act, `{"type": "ping"}`, `{"type": "stop"}`; it answers
 with `started`, `segment` (and behind it a binary piece of fragmented MP4), `done`, `pong` and `error`.
+
+`/v1/worlds` are places to act in: a step takes actions and gives frames; a world can be forked, kept as bytes and restored.
+Steps that wait go through one forward pass.
 """
 SWEEP_SECONDS = 600.0
 
@@ -78,6 +83,7 @@ class Service:
         self.validator = RequestValidator(self.pipe, self.name, limits, self.aliases)
         self.jobs = VideoJobs(self.worker, self.validator, self.store, self.metrics, scale=self.scale, notes=self.notes)
         self.stream_opener = StreamOpener(self.worker, self.validator, self.metrics, scale=self.scale)
+        self.worlds = Worlds(self.worker, self.validator, self.metrics)
         self.connections: set[RealtimeConnection] = set()
 
     def greeting(self, address: str) -> str:
@@ -92,6 +98,7 @@ class Service:
         while True:
             await asyncio.sleep(SWEEP_SECONDS)
             await asyncio.to_thread(self.jobs.sweep)
+            self.worlds.sweep()
 
     async def rest(self, seconds: float) -> None:
         """End all work; then wait, at most so long, until those who talk to us have been told so."""
@@ -124,6 +131,7 @@ def create_app(service: Service) -> FastAPI:
     app.include_router(continuing_routes(*parts))  # before videos of any id
     app.include_router(video_routes(*parts))
     app.include_router(stream_routes(service.stream_opener, service.token is not None))
+    app.include_router(world_routes(service.worlds, service.worker, service.token is not None))
     _add_watching(app, service)
     _add_pages(app, service)
     _add_error_handlers(app)

@@ -20,7 +20,9 @@ class Limits:
     stored, disk_bytes, keep_seconds: videos kept on disk, their bytes, and for how long. upload_bytes, upload_pixels (of a
     frame), upload_seconds, upload_frames, upload_decoded (pixels of all frames together), upload_reading (seconds that it
     takes to decode): of a first image or video. first_bytes: of the frames that it becomes. kept_bytes: of the moments
-    that a video keeps by name. stall_seconds: how long a reader may take nothing, and a sender send next to nothing.
+    that a video keeps by name. worlds: that there may be at once, forks included, and world_bytes: of all of them. world_batch:
+    that go on in one forward pass. world_steps: of one world that may wait. world_seconds: after how long without a step a
+    world is deleted. stall_seconds: how long a reader may take nothing, and a sender send next to nothing.
     pause_seconds: how long a viewer may want no more of a video that waits for him. quiet_seconds: after how long without
     a finished denoising step the server calls itself degraded. attempts: how often a video is begun or gone on with, where
     the server ends before it has made another segment.
@@ -46,6 +48,11 @@ class Limits:
     upload_reading: float = 20.0
     first_bytes: int = 64 * MEBIBYTE
     kept_bytes: int = 64 * MEBIBYTE
+    worlds: int = 64
+    world_bytes: int = 1024 * MEBIBYTE
+    world_batch: int = 16
+    world_steps: int = 4
+    world_seconds: float = 3600.0
     stall_seconds: float = 60.0
     pause_seconds: float = 600.0
     quiet_seconds: float = 60.0

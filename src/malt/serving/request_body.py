@@ -46,9 +46,9 @@ class BodyReader:
         """
         media = request.headers.get("content-type", "").partition(";")[0].strip().lower()
         if media == "application/json":
-            content, file = _read_json(await _bounded(request, ROOM_FOR_JSON).body()), None
+            content, file = _read_json(await bounded(request, ROOM_FOR_JSON).body()), None
         elif media in FORMS:
-            content, file = await self._read_form(_bounded(request, self._limits.upload_bytes + ROOM_FOR_FIELDS), files)
+            content, file = await self._read_form(bounded(request, self._limits.upload_bytes + ROOM_FOR_FIELDS), files)
         else:
             raise HTTPException(415, "send JSON, or a form (multipart/form-data)")
         if isinstance(content, dict):
@@ -127,7 +127,7 @@ def _embedded(content: dict[str, Any], files: AsyncExitStack) -> IO[bytes] | Non
     return None
 
 
-def _bounded(request: Request, most: int) -> Request:
+def bounded(request: Request, most: int) -> Request:
     """The same request, whose body breaks off where it becomes too large."""
     left = most
 

@@ -71,8 +71,7 @@ class RequestValidator:
         Raises:
             UsageError: it cannot be met.
         """
-        if request.model not in (None, self.name, *self.aliases) and "*" not in self.aliases:
-            raise UsageError(f"there is no model {request.model!r} here; this server has {self.name}")
+        self.check_model(request.model)
         for text in (request.prompt, request.negative_prompt or ""):
             self.limits.check_prompt(text)
         self.limits.check_steps(request.num_inference_steps)
@@ -89,6 +88,11 @@ class RequestValidator:
         seed = secrets.randbelow(DRAWN_SEEDS) if request.seed is None else request.seed
         num_frames = self._num_frames(request, size, frame_rate, streams)
         return GenerationRequest(request, size, num_frames, frame_rate, seed, tuple(remarks))
+
+    def check_model(self, name: str | None) -> None:
+        """Raise a `UsageError` for a model that this server does not have."""
+        if name not in (None, self.name, *self.aliases) and "*" not in self.aliases:
+            raise UsageError(f"there is no model {name!r} here; this server has {self.name}")
 
     def remarks(self, prompt: str) -> list[str]:
         """What is worth knowing of prompts before they become a video."""

@@ -32,6 +32,8 @@ class Job:
     it, by which turns are dealt out. paused_at: since when it has had no room; None where it has.
     """
 
+    is_resident = False
+
     def __init__(
         self,
         session: Session,

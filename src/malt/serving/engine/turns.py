@@ -6,7 +6,8 @@ Jobs that have no room give up their place to those who wait, and come back befo
 from collections import deque
 from collections.abc import Collection, Iterator
 
-from malt.serving.engine.job import Job, JobState
+from malt.serving.engine.job import JobState
+from malt.serving.engine.participant import Participant
 
 
 class Turns:
@@ -18,13 +19,18 @@ class Turns:
 
     def __init__(self, max_running: int) -> None:
         self._max_running = max_running
-        self.running, self.paused, self.waiting = list[Job](), deque[Job](), deque[Job]()
+        self.running, self.paused, self.waiting = list[Participant](), deque[Participant](), deque[Participant]()
         self._clock = 0.0  # seconds that the job whose turn it was last had been computed for: where newcomers begin
 
-    def __iter__(self) -> Iterator[Job]:
+    def __iter__(self) -> Iterator[Participant]:
         return iter([*self.running, *self.paused, *self.waiting])
 
-    def remove(self, job: Job) -> bool:
+    @property
+    def num_running(self) -> int:
+        """How many places are taken by those who take turns."""
+        return sum(not job.is_resident for job in self.running)
+
+    def remove(self, job: Participant) -> bool:
         """Take a job out; whether it was there."""
         for place in (self.running, self.paused, self.waiting):
             if job in place:
@@ -38,7 +44,7 @@ class Turns:
         while self._let_in():
             self._look(now)
 
-    def choose(self, busy: Collection[Job] = (), below: Job | None = None) -> Job | None:
+    def choose(self, busy: Collection[Participant] = (), below: Participant | None = None) -> Participant | None:
         """Whose turn it is, put behind the others; None where nobody can have one.
 
         Args:
@@ -62,16 +68,16 @@ class Turns:
             if is_ready and not job.is_ready:
                 job.spent = max(job.spent, self._clock)
             job.is_ready = is_ready
-            job.paused_at = None if is_ready or job in self.waiting else (job.paused_at or now)
+            job.paused_at = None if is_ready or job.is_resident or job in self.waiting else (job.paused_at or now)
 
     def _let_in(self) -> bool:
         """Give the places of those without room to others; whether there were any."""
         if not self.waiting and not any(job.is_ready for job in self.paused):
             return False
-        self.paused.extend(job for job in self.running if not job.is_ready)
-        self.running = [job for job in self.running if job.is_ready]
+        self.paused.extend(job for job in self.running if not job.is_ready and not job.is_resident)
+        self.running = [job for job in self.running if job.is_ready or job.is_resident]
         others = [job for job in self.paused if job.is_ready] + list(self.waiting)
-        newcomers = others[: max(0, self._max_running - len(self.running))]
+        newcomers = others[: max(0, self._max_running - self.num_running)]
         for job in newcomers:
             self.remove(job)
             job.state = JobState.RUNNING

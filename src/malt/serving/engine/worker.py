@@ -18,6 +18,7 @@ from malt.errors import MaltError
 from malt.rollouts.base import ActionPolicy, Segment
 from malt.serving.engine.errand import Errand
 from malt.serving.engine.job import GivenUp, Job, JobState
+from malt.serving.engine.participant import Participant
 from malt.serving.engine.turns import Turns
 from malt.sessions.session import Session
 
@@ -56,7 +57,9 @@ class Worker:
         self.max_running, self.max_waiting, self.max_paused = max_running, max_waiting, max_paused
         self._clock = clock
         self._turns = Turns(max_running)
-        self._stack: list[Job] = []  # whose segments are in the making, each between two steps of the one before it
+        self._stack: list[
+            Participant
+        ] = []  # whose segments are in the making, each between two steps of the one before it
         self._soon, self._later = deque[Errand[Any]](), deque[Errand[Any]]()
         self._is_away = False  # on an errand
         self._changed = threading.Condition()
@@ -68,7 +71,7 @@ class Worker:
     @property
     def num_running(self) -> int:
         """How many jobs take turns or would, had they room."""
-        return len(self._turns.running) + len(self._turns.paused)
+        return self._turns.num_running + len(self._turns.paused)
 
     @property
     def num_waiting(self) -> int:
@@ -115,6 +118,12 @@ class Worker:
             self._turns.waiting.append(job)
             self._changed.notify_all()
         return job
+
+    def host(self, resident: Participant) -> None:
+        """Give turns to one that takes nobody's place, as long as the worker runs; call `wake` when it has something to do."""
+        with self._changed:
+            resident.state = JobState.RUNNING
+            self._turns.running.append(resident)
 
     def do(self, work: Callable[[], Value]) -> "Future[Value]":
         """Have something done with a session between two segments, such as `rewind` or `branch`.
@@ -195,7 +204,7 @@ class Worker:
             self._closed = True
         self._run_errands()
 
-    def _next(self) -> Job | None:
+    def _next(self) -> Participant | None:
         """Whose turn it is, once there is somebody; None where there is something else to do first."""
         self._let_go()
         with self._changed:
@@ -207,7 +216,7 @@ class Worker:
                 self._changed.wait(self._seconds_to_wait())
             return job
 
-    def _turn(self, job: Job) -> None:
+    def _turn(self, job: Participant) -> None:
         """Make a segment, and see what became of it."""
         self._charge()
         self._stack.append(job)
@@ -222,7 +231,7 @@ class Worker:
         elif error is None and not made.result():
             self._retire(job, JobState.DONE)
 
-    def _between_steps(self, job: Job) -> None:
+    def _between_steps(self, job: Participant) -> None:
         """What may happen in the midst of a segment, whose session must not be touched."""
         self._charge()
         while not self._closing and job.is_wanted:
@@ -270,7 +279,7 @@ class Worker:
             self._stack[-1].spent += now - self._mark
         self._mark = self._sign = now
 
-    def _retire(self, job: Job, state: JobState, error: str = "") -> None:
+    def _retire(self, job: Participant, state: JobState, error: str = "") -> None:
         """Take a job out, and let it end."""
         with self._changed:
             if not self._turns.remove(job):
