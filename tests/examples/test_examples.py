@@ -1,5 +1,6 @@
 """Every example runs to its end with a tiny model, and leaves what it says it leaves."""
 
+import re
 import runpy
 import sys
 from pathlib import Path
@@ -13,7 +14,7 @@ import tiny_pipeline
 import tiny_videos
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
-LONGEST = 40  # lines
+LONGEST = 60  # lines
 
 
 @pytest.fixture(autouse=True)
@@ -61,6 +62,17 @@ def test_a_video_is_streamed_into_a_file(monkeypatch: pytest.MonkeyPatch, tmp_pa
 def test_a_model_that_acts_is_steered(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, acting_model: str) -> None:
     run(monkeypatch, "steer.py", "--model", acting_model, "--frames", 16, "--out", tmp_path / "a.mp4")
     assert count_frames(tmp_path / "a.mp4") == 16
+
+
+@pytest.mark.parametrize("goal", ["motion", "red"])
+def test_a_plan_is_the_best_of_sixteen_futures(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, acting_model: str, capsys: pytest.CaptureFixture[str], goal: str
+) -> None:
+    out = tmp_path / "plan.mp4"
+    run(monkeypatch, "plan_by_forking.py", "--model", acting_model, "--goal", goal, "--steps", 2, "--out", out)
+    assert count_frames(out) == 2 * tiny_pipeline.SEGMENT
+    planned, by_chance = (float(word) for word in re.findall(r"[\d.]+(?= a step| by chance)", capsys.readouterr().out))
+    assert planned > by_chance
 
 
 def test_a_video_gets_other_futures(

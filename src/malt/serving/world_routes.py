@@ -3,6 +3,7 @@
 import asyncio
 import base64
 import io
+from collections.abc import Callable
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Request, Response
@@ -64,30 +65,33 @@ def world_routes(worlds: Worlds, worker: Worker, has_token: bool) -> APIRouter:
         forks = worlds.fork(world, asked.copies)
         return WorldList(data=[worlds.describe(fork) for fork in forks], spec=worlds.spec)
 
-    @router.post(
-        "/worlds/{world_id}/snapshot",
-        response_class=Response,
-        responses={**answers(404), 200: {"content": STATE}},
-    )
-    async def snapshot_world(world: Found) -> Response:
-        """Where a world stands, as bytes; a world of this model can be restored from them, here or elsewhere."""
-        state = await asyncio.to_thread(worlds.snapshot, world)
-        return Response(state, media_type="application/octet-stream")
-
-    @router.post("/worlds/{world_id}/restore", responses=answers(400, 404, 413, 429, 500), openapi_extra=STATE_BODY)
-    async def restore_world(world: Found, request: Request) -> World:
-        """Let a world stand where a snapshot says."""
-        state = await bounded(request, worlds.most_state_bytes).body()
-        await asyncio.wrap_future(worker.do(lambda: worlds.restore(world, state)))
-        return worlds.describe(world)
-
     @router.delete("/worlds/{world_id}", responses=answers(404))
     async def delete_world(world: Found) -> WorldDeleted:
         """Delete a world; its forks stay."""
         worlds.remove(world)
         return WorldDeleted(id=world.id)
 
+    _add_states(router, worlds, worker, found)
     return router
+
+
+def _add_states(router: APIRouter, worlds: Worlds, worker: Worker, found: Callable[[str], ServedWorld]) -> None:
+    @router.post(
+        "/worlds/{world_id}/snapshot",
+        response_class=Response,
+        responses={**answers(404), 200: {"content": STATE}},
+    )
+    async def snapshot_world(world: Annotated[ServedWorld, Depends(found)]) -> Response:
+        """Where a world stands, as bytes; a world of this model can be restored from them, here or elsewhere."""
+        state = await asyncio.to_thread(worlds.snapshot, world)
+        return Response(state, media_type="application/octet-stream")
+
+    @router.post("/worlds/{world_id}/restore", responses=answers(400, 404, 413, 429, 500), openapi_extra=STATE_BODY)
+    async def restore_world(world: Annotated[ServedWorld, Depends(found)], request: Request) -> World:
+        """Let a world stand where a snapshot says."""
+        state = await bounded(request, worlds.most_state_bytes).body()
+        await asyncio.wrap_future(worker.do(lambda: worlds.restore(world, state)))
+        return worlds.describe(world)
 
 
 def _pictures(frames: Frames) -> list[str]:
