@@ -172,7 +172,7 @@ def test_a_model_that_takes_actions_is_driven(host: ComfyUI, acting: Any, pipe: 
 def test_models_are_those_of_malt_those_of_comfyui_and_any_folder(host: ComfyUI, pipe: Any, tmp_path: Path) -> None:
     pipe.save_pretrained(tmp_path / "models" / "malt" / "mine")
     (model, _) = host.nodes["LoadMalt"].define_schema().inputs
-    assert model.options["options"] == ["default", "drive", "fast", "mine"]
+    assert model.options["options"] == ["default", "drive", "fast", "maze", "mine"]
     loaded = host.run("LoadMalt", model="mine")[0]
     assert host.freed > 0
     by_folder = host.run("LoadMalt", model="default", folder=str(tmp_path / "models" / "malt" / "mine"))[0]

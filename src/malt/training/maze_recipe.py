@@ -42,5 +42,5 @@ def maze() -> Experiment:
         world_videos=480,
         world_frames=224,
         world_return_share=0.8,
-        sampling=Sampling(guidance_scale=1.0, memory_guidance_scale=2.0),
+        sampling=Sampling(guidance_scale=1.0),
     )
