@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 SITE ?= site
-PROMPT := a red circle and a blue square pass behind a wall
+PROMPT := a red circle and a blue square pass behind a brick wall
 
 BROWSERS := chromium chromium-browser google-chrome
 

@@ -1,6 +1,6 @@
 """Does the default model obey its caption, remember what is hidden, and not wear out? Read by the oracle of `passage`.
 
-    python benchmarks/quality.py [--checkpoint DIR] [--without DIR] [--parts caption recall wear] [--out FILE]
+    python benchmarks/quality.py [--checkpoint DIR] [--without DIR] [--parts caption begun recall wear] [--out FILE]
 
 `--without` is the pipeline of the same network that was trained with memory `none` (see docs/log.md).
 """
@@ -21,14 +21,16 @@ from malt.pipelines.malt import MaltPipeline
 from malt.worlds.passage.appearances import obeyed
 from malt.worlds.passage.captions import Caption, describe
 from malt.worlds.passage.drift_signs import track_motion, well_formed
+from malt.worlds.passage.inventory import take_inventory
 from malt.worlds.passage.oracle import read_shapes
 from malt.worlds.passage.passage_world import Passage
 from malt.worlds.passage.scenes import Scenes, render, sample_scenes
 
 WORLD = Passage()
 CAPTION_SEED, WEAR_SEED = 1_000_000, 3_000_000  # scenes never trained on
-PARTS = ("caption", "recall", "wear")
+PARTS = ("caption", "begun", "recall", "wear")
 SHOWN = 4  # long videos on a sheet
+BEGUN = ("a red circle and a blue square pass behind a wall", "a red circle and a blue square pass behind a brick wall")
 
 
 def captions_obeyed(pipe: MaltPipeline, count: int) -> dict:
@@ -39,6 +41,19 @@ def captions_obeyed(pipe: MaltPipeline, count: int) -> dict:
     scores = [obeyed(read_shapes(video), caption) for video, caption in zip(videos, captions, strict=True)]
     truth = [obeyed(read_shapes(render(scenes[n : n + 1], 0, 64)[0]), caption) for n, caption in enumerate(captions)]
     return {"captions": count, "obeyed": _share(scores), "of_rendered_videos": _share(truth)}
+
+
+def walls_begun(pipe: MaltPipeline, count: int, batch: int = 32) -> dict:
+    """Of videos of a caption, how many begin with a wall, as all of the world's do; without one a video runs empty."""
+    return {caption: {"videos": count, "with_a_wall": _walls(pipe, caption, count, batch)} for caption in BEGUN}
+
+
+def _walls(pipe: MaltPipeline, caption: str, count: int, batch: int) -> int:
+    seen = 0
+    for first in range(0, count, batch):
+        request = Request(captions=[caption] * min(batch, count - first), seed=first)
+        seen += sum("wall" in take_inventory(video).scenery for video in make(evaluated_model_of(pipe), request, 33))
+    return seen
 
 
 def recall(pipe: MaltPipeline, count: int) -> dict:
@@ -122,6 +137,8 @@ def main() -> None:
     with timed(figures, "seconds"):
         if "caption" in options.parts:
             figures["caption"] = say("caption", captions_obeyed(pipe, options.count))
+        if "begun" in options.parts:
+            figures["begun"] = say("begun", walls_begun(pipe, 2 * options.count))
         if "recall" in options.parts:
             figures["recall"] = {"memory": say("recall", recall(pipe, options.count)), "chance": WORLD.oracle.chance}
             if options.without:
