@@ -20,13 +20,15 @@ from torch import Tensor
 from malt.evaluation.evaluated_model import EvaluatedModel, MemoryUse, Request, collect, evaluated_model_of
 from malt.evaluation.reference import first_seed, true_actions
 from malt.evaluation.report.contact_sheet import contact_sheet
+from malt.memory.places import PlacesMemory
 from malt.pipelines.loading import load_pipeline
 from malt.worlds.base import Occlusion
 from malt.worlds.maze.maze_moments import LEAD, SPANS
+from malt.worlds.maze.maze_world import Maze
 from malt.worlds.maze.motion_reading import DONE, MotionReader, stretches
-from malt.worlds.registry import open_world, oracle_of
+from malt.worlds.registry import oracle_of
 
-WORLD = open_world("maze")
+WORLD = Maze()
 DATA_SEED = 10_000_000  # mazes that are learned from begin here
 ORACLE = oracle_of(WORLD, "this benchmark")
 USES: tuple[MemoryUse, ...] = ("kept", "emptied", "swapped")
@@ -44,13 +46,13 @@ def watch(model: EvaluatedModel, moments: list[Occlusion], seed: int) -> dict[st
     frames = torch.cat([clip.frames for clip in clips])
     actions = true_actions(WORLD, clips, model.action_names)
     start = model.begin(Request(captions=[""] * len(moments), seed=seed, first=frames[:, :given], actions=actions))
-    made = {use: collect(start.stream(ORACLE.horizon, use)) for use in USES}
+    made: dict[str, Tensor] = {use: collect(start.stream(ORACLE.horizon, use)) for use in USES}
     return {**made, "true": frames[:, given:]}
 
 
 def figures(moments: list[Occlusion], seen: dict[str, Tensor]) -> dict[str, dict[str, Any]]:
     """By use of the memory: PSNR on return and on the way there, and how often room and object are named right."""
-    found = {}
+    found: dict[str, dict[str, Any]] = {}
     for use in USES:
         back = [psnr(made[LEAD:], true[LEAD:]) for made, true in zip(seen[use], seen["true"], strict=True)]
         way = [psnr(made[:LEAD], true[:LEAD]) for made, true in zip(seen[use], seen["true"], strict=True)]
@@ -77,8 +79,10 @@ def walks(model: EvaluatedModel, options: argparse.Namespace) -> tuple[dict[str,
     clip = world.render(seeds, 0, given + options.walk)
     actions = true_actions(world, [clip], model.action_names)
     start = model.begin(Request(captions=[""] * len(seeds), first=clip.frames[:, :given], actions=actions))
+    assert clip.actions is not None
     made, true, done = collect(start.stream(options.walk)), clip.frames[:, given:], clip.actions[:, given:]
     lesson = WORLD.render(range(DATA_SEED, DATA_SEED + 60), 0, 160)
+    assert lesson.actions is not None
     reader = MotionReader.fit(*stretches(lesson.frames, lesson.actions))
     found: dict[str, Any] = {"policy": options.policy, "walks": len(seeds), "frames": options.walk, "given": given}
     for name, frames in (("of_the_model", made), ("of_the_world", true)):
@@ -97,6 +101,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     """Every span in turn."""
     pipeline = load_pipeline(options.checkpoint)
     for memory in pipeline.transformer.memory_modules():
+        assert isinstance(memory, PlacesMemory)
         size = {"num_views": options.views, "num_read": options.read}
         memory.config = replace(memory.config, **{name: value for name, value in size.items() if value})
     asked = {"num_inference_steps": options.steps, "memory_guidance_scale": options.memory_guidance}

@@ -139,8 +139,8 @@ def _denoise(
     count = before.shape[2]
     if count:
         levels = timestep.reshape(len(latents), -1).expand(-1, latents.shape[2])
-        known = levels.new_full((len(latents), count), 1000 * remembered.context_noise)
-        latents, timestep = torch.cat([before, latents], dim=2), torch.cat([known, levels], dim=1)
+        low = levels.new_full((len(latents), count), 1000 * remembered.context_noise)
+        latents, timestep = torch.cat([before, latents], dim=2), torch.cat([low, levels], dim=1)
     keys = keys_of(remembered.adapter, options, latents)
     known = keys.known or (remembered.memories(latents, _layout(run_network.class_obj, latents, count)), None)
     run = _pass(remembered, run_network.class_obj, latents, context, count, known)

@@ -217,7 +217,12 @@ def test_keys_of_what_is_remembered_are_made_once_a_segment(native: Native, monk
     model = native.memory.remember(model, native.segment(model, 0), caption(0))
     attention, made = importlib.import_module("comfyui.wan_attention"), []
     project = attention.keys_values
-    monkeypatch.setattr(attention, "keys_values", lambda *given: made.append(1) or project(*given))
+
+    def counted(*given: object) -> object:
+        made.append(1)
+        return project(*given)
+
+    monkeypatch.setattr(attention, "keys_values", counted)
     shared = native.segment(model, 1)
     layers = len(model.model.diffusion_model.blocks)
     assert len(made) == layers
