@@ -284,9 +284,21 @@ def test_a_run_can_start_from_a_finished_model_and_keeps_its_autoencoder(tmp_pat
     assert train(tmp_path / "second", "--start", str(tmp_path / "first" / "pipeline"), "--seed", "1") == 0
     first, second = weights(tmp_path / "first"), weights(tmp_path / "second")
     assert all(torch.equal(value, second[name]) for name, value in first.items() if name.startswith("vae."))
+    given = ("--start", str(tmp_path / "first" / "pipeline"), "--codec", str(_another_autoencoder(tmp_path)))
+    assert train(tmp_path / "third", *given) == 0
+    third = weights(tmp_path / "third")
+    assert not any(torch.equal(value, third[name]) for name, value in first.items() if name.startswith("vae.decoder"))
     assert not all(torch.equal(value, second[name]) for name, value in first.items())
     config = (tmp_path / "second" / "pipeline" / "vae" / "config.json").read_text()
     assert str(tmp_path) not in config  # it says nothing of the machine that it was made on
+
+
+def _another_autoencoder(folder: Path) -> Path:
+    autoencoder = load_pipeline(folder / "first" / "pipeline").vae
+    for weight in autoencoder.parameters():
+        weight.data += 0.1
+    autoencoder.save_pretrained(folder / "vae")
+    return folder / "vae"
 
 
 def test_a_start_that_is_no_model_or_of_another_shape_is_refused_in_a_sentence(
@@ -304,7 +316,7 @@ def test_any_kind_of_memory_can_start_from_a_model_without_one_and_not_from_that
     tmp_path: Path,
 ) -> None:
     def captioned(memory: str) -> CaptionedTransformer:
-        size = replace(tiny().transformer, memory=memory)
+        size = replace(tiny().transformer, memory=memory, motion=(0.1, 0.2) if memory == "places" else None)
         return build_captioned(size, vocabulary(), MaltCodec(AutoencoderMalt(channels=(4, 8, 8))))
 
     for memory in ("none", "slots"):

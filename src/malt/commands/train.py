@@ -39,7 +39,7 @@ class TrainCommand:
     seed: int | None = None
     """What chance starts from (0 by default): the same recipe and seed give the same model on the same machine."""
     start: Path | None = None
-    """A finished model (with model_index.json) to begin from: its autoencoder is kept, its other weights go on learning."""
+    """A finished model (with model_index.json) to begin from: its autoencoder is kept, or --codec taken; the rest learns on."""
     resume: bool = False
     """Go on with the run that is in the folder, exactly as if it had never stopped; nothing need be said again."""
     list_options: bool = False

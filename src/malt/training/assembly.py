@@ -64,7 +64,7 @@ def assemble(experiment: Experiment, out: Path, device: str, context: Distribute
     log(f"computing in {describe_precision(precision, device)}")
     model = model_spec(experiment, precision, device)
     source = open_source(experiment, model, out, log)
-    given = experiment.start or experiment.base or experiment.codec or experiment.teacher
+    given = experiment.codec or experiment.start or experiment.base or experiment.teacher
     ready = ready_autoencoder(out / "autoencoder", Path(given) if given else None, source, device)
     autoencoder_stage = AutoencoderStage(
         size=experiment.autoencoder,

@@ -189,7 +189,7 @@ class Experiment:
     folder_captions: bool = False  # a video without a caption has the name of its folder for one, as CLASS/NAME.avi
     max_words: int = 500  # of the captions: the most frequent ones are learned
     caption_tokens: int = 20  # what is longer is cut off
-    start: str | None = None  # pipeline directory whose autoencoder is kept and whose other weights the run begins with
+    start: str | None = None  # pipeline directory whose weights the run begins with, but for those of `codec`
     fresh_text_encoder: bool = False  # do not keep that of `start`
     teacher: str | None = None  # pipeline directory whose many steps a student of few is taught
     student: StudentConfig = StudentConfig()
@@ -219,8 +219,6 @@ class Experiment:
         for name in ("world_videos", "world_frames", "caption_tokens"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}; give at least 1")
-        if self.start and self.codec:
-            raise ValueError("start brings its own autoencoder; leave codec out")
         if self.base and (self.start or self.codec):
             raise ValueError("a base brings its own autoencoder and its own weights; leave codec and start out")
         if self.teacher and (self.base or self.start or self.codec):

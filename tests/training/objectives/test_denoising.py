@@ -89,7 +89,8 @@ def reach_of(bptt_segments: int | None, kind: str) -> list[bool]:
     return [bool(latents.grad[:, frame].any()) for frame in (1, 3)]  # those that are no segment's context
 
 
-@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "none"])
+# Nobody moves here, so a memory of places keeps the first view alone.
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind not in ("none", "places")])
 def test_gradients_flow_through_as_many_memory_writes_as_are_asked_for(kind: str) -> None:
     assert reach_of(None, kind) == [True, True]
     assert reach_of(2, kind) == [True, True]

@@ -41,7 +41,7 @@ def plan_run(experiment: Experiment, gpus: Gpus) -> RunPlan:
         UsageError: the GPUs cannot share a batch equally.
     """
     precision = torch.float32 if experiment.precision == "float32" else torch.bfloat16
-    given, stages = experiment.start or experiment.base or experiment.codec, list[StagePlan]()
+    given, stages = experiment.codec or experiment.start or experiment.base, list[StagePlan]()
     if given is None:
         with torch.device("meta"):
             own = AutoencoderMalt(**vars(experiment.autoencoder))
