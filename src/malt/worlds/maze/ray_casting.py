@@ -5,8 +5,10 @@ cover pixels in part. So nothing flickers as one moves.
 """
 
 import math
+from functools import reduce
 
 import torch
+import torch.nn.functional as F
 from einops import rearrange
 from jaxtyping import Float, Int
 from torch import Tensor
@@ -49,10 +51,10 @@ def _paint(tables: SceneTables, maze: Tensor, pose: Tensor, size: tuple[int, int
     half = (focal * WALL_HEIGHT / 2) / depth  # pixels from the horizon to the wall's edge
     rows = torch.arange(height, device=pose.device) + 0.5 - height / 2
     cover = (half[:, None] - rows.abs()[:, None] + 0.5).clamp(0, 1)[..., None]
-    picture = ground + cover * (wall - ground)
+    picture = torch.lerp(ground, wall, cover)
     picture = paint_objects(tables, maze, pose, picture, depth, across, rows, focal)
-    columns = rearrange(picture, "n h (w r) c -> n c h w r", r=RAYS).mean(dim=-1)
-    return 2 * columns - 1
+    columns = reduce(torch.add, (picture[:, :, ray::RAYS] for ray in range(RAYS))) * (2 / RAYS) - 1
+    return rearrange(columns, "n h w c -> n c h w").contiguous()
 
 
 def _walls(tables: SceneTables, maze: Tensor, origin: Tensor, rays: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -67,7 +69,7 @@ def _walls(tables: SceneTables, maze: Tensor, origin: Tensor, rays: Tensor) -> t
         beside = (origin[..., 1 - axis, None] + distance * other).floor().long().clamp(0, side - 1)
         into = torch.where(towards > 0, lines, lines - 1).long()
         cell = into * side + beside if axis == 0 else beside * side + into
-        is_wall = tables.walls.flatten(1)[maze[:, None, None], cell]
+        is_wall = tables.walls.take(maze[:, None, None] * side**2 + cell)
         found.append(torch.where(is_wall & (distance > 0), distance, math.inf).amin(dim=-1))
     nearest, facing = torch.stack(found).min(dim=0)
     depth = nearest.clamp(min=0.05)
@@ -101,12 +103,12 @@ def _wall_colours(
     up = height / 2 - 0.5 - torch.arange(height, device=depth.device)  # pixels above the horizon
     v = 0.5 + up[None, :, None] * (depth / (focal * WALL_HEIGHT))[:, None]
     row = (v.clamp(0, 1 - NUDGE) * rows[:, None]).long()
-    cover = texels.to(depth.device)[first[:, None] + row * columns[:, None]]
+    cover = texels.to(depth.device).take(first[:, None] + row * columns[:, None])
     paint = tables.paint[maze[:, None], region] * torch.where(is_north, SHADE, 1.0)[..., None]
     haze = torch.exp(-HAZE * depth)[..., None]
     paint = HAZE_COLOUR + haze.repeat(1, 1, 6) * (paint - HAZE_COLOUR)
     base, trim = paint[:, None, :, :3], paint[:, None, :, 3:]
-    return base + cover[..., None] * (trim - base)
+    return torch.lerp(base, trim, cover[..., None])
 
 
 def _ground_colours(
@@ -115,11 +117,14 @@ def _ground_colours(
     """Ceiling above and floor below: the eye is halfway up the wall, so both show the same places."""
     below = (torch.arange(height // 2 * RAYS, device=pose.device) + 0.5) / RAYS
     distance = (focal * WALL_HEIGHT / 2 / below).clamp(max=20.0)
-    place = pose[:, None, None, :2] + distance[:, None, None] * rays[:, None]  # (n, samples, rays, 2)
     side = tables.walls.shape[1]
-    cell = place.floor().long().clamp(0, side - 1)
-    row = (maze[:, None, None] * side + cell[..., 0]) * side + cell[..., 1]
-    colours = tables.ground.flatten(0, 2)[row]
-    haze = torch.exp(-HAZE * distance)[:, None, None]
-    colours = rearrange(HAZE_COLOUR + haze * (colours - HAZE_COLOUR), "n (h s) r c -> n h s r c", s=RAYS).mean(dim=2)
+    column, row = (
+        (pose[:, None, None, axis] + distance[:, None] * rays[:, None, :, axis]).int().clamp_(0, side - 1)
+        for axis in (0, 1)
+    )
+    cells = (maze.int()[:, None, None] * side + column) * side + row  # (n, samples, rays)
+    ground = tables.ground.flatten(0, 2)
+    colours = reduce(torch.add, (F.embedding(cells[:, sample::RAYS], ground) for sample in range(RAYS))) / RAYS
+    haze = torch.exp(-HAZE * distance).unflatten(0, (-1, RAYS)).mean(dim=1)[:, None, None]
+    colours = torch.lerp(torch.full_like(colours, HAZE_COLOUR), colours, haze)
     return torch.cat([colours[..., 3:].flip(1), colours[..., :3]], dim=1)
