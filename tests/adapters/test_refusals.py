@@ -86,3 +86,8 @@ def test_a_size_that_does_not_fit_the_patches_is_refused() -> None:
     given["latents"] = given["latents"][..., :7]
     with pytest.raises(UsageError, match="takes 2 columns of latents at a time, not 7; give a multiple"):
         run(WAN.adapted(), given)
+
+
+def test_a_memory_of_places_is_refused_as_a_base_does_not_move() -> None:
+    with pytest.raises(UsageError, match="a base is told no turns and steps"):
+        MemoryAdapter(family="wan", width=48, num_heads=2, num_layers=3, memory="places")

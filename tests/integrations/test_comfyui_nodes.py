@@ -187,7 +187,7 @@ def test_a_model_that_is_not_there_is_refused_in_a_sentence_before_anything_runs
     with pytest.raises(ValueError, match="is not a checkpoint .it has no model_index.json."):
         host.run("LoadMalt", folder=str(tmp_path))
     with pytest.raises(
-        UsageError, match="there is no model 'gone' here; choose one of default, drive, fast, or give a folder"
+        UsageError, match="there is no model 'gone' here; choose one of default, drive, fast, maze, or give a folder"
     ):
         host.run("LoadMalt", model="gone")
 

@@ -72,7 +72,7 @@ def test_a_memory_never_exceeds_its_bound(kind: str) -> None:
         memory = detach(tiny.remember(model, 1, n, memory))
         assert [state.tokens.shape for state in memory] == shapes
         assert num_bytes(memory) == size
-    if kind != "multimodal":  # nothing was done, so the tokens of actions are never written
+    if kind not in ("multimodal", "places"):  # nothing was done, so no action is written, and one view is all there is
         assert all(state.valid.all() for state in memory)
     assert all(torch.isfinite(state.tokens).all() for state in memory)
 

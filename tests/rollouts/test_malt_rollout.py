@@ -288,7 +288,7 @@ def test_a_model_without_actions_takes_none(rollout: MaltRollout) -> None:
         rollout.advance(rollout.begin(0), torch.zeros(1, SEGMENT, 2))
 
 
-@pytest.mark.parametrize("kind", [kind for kind in MEMORIES if kind != "multimodal"])
+@pytest.mark.parametrize("kind", [kind for kind in MEMORIES if kind not in ("multimodal", "places")])
 def test_of_what_is_told_again_only_the_tail_is_remembered(kind: str) -> None:
     rollout = tiny_pipeline.rollout(memory=kind)
     here, other = after(rollout, 3), after(rollout, 1)

@@ -65,6 +65,10 @@ class MemoryAdapter(ModelMixin, ConfigMixin):
         super().__init__()
         if not 1 <= every <= num_layers:
             raise UsageError(f"asked for a memory every {every} of {num_layers} layers; give 1 to {num_layers}")
+        if memory == "places":
+            raise UsageError(
+                "a base is told no turns and steps, by which a memory of places is read; choose another kind"
+            )
         remembers = LayerSettings(kind=memory, size=memory_size, settings=memory_config, width=memory_width, read=read)
         nothing = LayerSettings(kind="none")
         self.layers = nn.ModuleList(

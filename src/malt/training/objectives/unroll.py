@@ -98,10 +98,8 @@ def _write(
 def _as_met(before: list[Memory], objective: Objective, rng: StepRandom) -> Memory:
     """The memories before the denoised segments as one batch, noisy, and some of them lost."""
     groups, device = len(before), before[0][0].tokens.device
-    noisy = join(before)
-    if objective.noise.memory_noise:
-        scale = (objective.noise.memory_noise * rng.uniform(groups)).to(device)
-        noisy = tuple(_noisy(state, scale, groups, rng) for state in noisy)
+    scale = (objective.noise.memory_noise * rng.uniform(groups)).to(device)
+    noisy = tuple(_noisy(state, scale, groups, rng) for state in join(before))
     return forget(noisy, (rng.uniform(groups) < objective.dropout.memory_dropout).to(device))
 
 
