@@ -295,6 +295,7 @@ def test_a_run_can_start_from_a_finished_model_and_keeps_its_autoencoder(tmp_pat
 
 def _another_autoencoder(folder: Path) -> Path:
     autoencoder = load_pipeline(folder / "first" / "pipeline").vae
+    assert isinstance(autoencoder, AutoencoderMalt)
     for weight in autoencoder.parameters():
         weight.data += 0.1
     autoencoder.save_pretrained(folder / "vae")
