@@ -44,6 +44,7 @@ BASES = {
     "hunyuan15-i2v": Tiny(behind.hunyuan15_image, 32, 9, 17, from_image=True),
     "mochi": Tiny(behind.mochi, 32, 10, 16),
     "motif": Tiny(behind.motif, 32, 17, 29),
+    "motif-i2v": Tiny(behind.motif_image, 32, 17, 33, from_image=True),
     "sana": Tiny(behind.sana, 32, 17, 29),
 }
 

@@ -14,6 +14,7 @@ from diffusers import (
     HunyuanVideo15Pipeline,
     LTX2Pipeline,
     MochiPipeline,
+    MotifVideoImage2VideoPipeline,
     MotifVideoPipeline,
     SanaVideoPipeline,
     UniPCMultistepScheduler,
@@ -39,7 +40,9 @@ from transformers import (
     SiglipVisionModel,
     T5Config,
     T5EncoderModel,
+    T5Gemma2EncoderConfig,
 )
+from transformers.models.t5gemma2.modeling_t5gemma2 import T5Gemma2Encoder
 
 import tiny
 from malt.models.text import build_tokenizer
@@ -49,6 +52,10 @@ from tiny_pretrained import HEADS, TOKENIZER, saved, t5, wan_autoencoder
 WIDTH = {"hidden_size": 8, "intermediate_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2, "head_dim": 4}
 WORDS = {"vocab_size": len(TOKENIZER), "pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2}
 ROPE = {"rope_axes_dim": (4, 4, 4)}
+SIGLIP = SiglipVisionConfig(
+    hidden_size=8, intermediate_size=8, num_hidden_layers=1, num_attention_heads=2, image_size=32, patch_size=16
+)
+SEES = SiglipImageProcessor(size={"height": 32, "width": 32})
 
 
 def random(module: Any) -> Any:
@@ -92,13 +99,7 @@ def hunyuan15(folder: Path) -> Path:
 
 def hunyuan15_image(folder: Path) -> Path:
     """The same for video from an image, with what reads that."""
-    sees = SiglipVisionConfig(
-        hidden_size=8, intermediate_size=8, num_hidden_layers=1, num_attention_heads=2, image_size=32, patch_size=16
-    )
-    reads = {
-        "image_encoder": random(SiglipVisionModel(sees)),
-        "feature_extractor": SiglipImageProcessor(size={"height": 32, "width": 32}),
-    }
+    reads = {"image_encoder": random(SiglipVisionModel(SIGLIP)), "feature_extractor": SEES}
     return saved(HunyuanVideo15ImageToVideoPipeline(**_hunyuan15_parts(), **reads), folder)
 
 
@@ -196,27 +197,37 @@ def mochi(folder: Path) -> Path:
     )
 
 
+def _motif_parts(**sees: Any) -> dict[str, Any]:
+    transformer = MotifVideoTransformer3DModel(
+        in_channels=9,
+        out_channels=4,
+        num_single_layers=2,
+        num_decoder_layers=1,
+        mlp_ratio=2.0,
+        text_embed_dim=8,
+        **ROPE | HEADS | sees,
+    )
+    return {
+        "scheduler": FlowMatchEulerDiscreteScheduler(use_dynamic_shifting=True),
+        "vae": wan_autoencoder(),
+        "tokenizer": TOKENIZER,
+        "transformer": random(transformer),
+        "guider": ClassifierFreeGuidance(guidance_scale=4.0),
+    }
+
+
 def motif(folder: Path) -> Path:
     """Motif-Video's, with a guider and Wan's autoencoder."""
+    return saved(MotifVideoPipeline(text_encoder=t5(), **_motif_parts()), folder)
+
+
+def motif_image(folder: Path) -> Path:
+    """The same for video from an image, with the text encoder that sees it."""
+    words = WIDTH | WORDS | {"num_key_value_heads": 2, "dropout_rate": 0.0}
+    reads = T5Gemma2EncoderConfig(text_config=words, vision_config=SIGLIP, mm_tokens_per_image=4)
+    encoder = random(T5Gemma2Encoder(reads))
     return saved(
-        MotifVideoPipeline(
-            scheduler=FlowMatchEulerDiscreteScheduler(use_dynamic_shifting=True),
-            vae=wan_autoencoder(),
-            text_encoder=t5(),
-            tokenizer=TOKENIZER,
-            transformer=random(
-                MotifVideoTransformer3DModel(
-                    in_channels=9,
-                    out_channels=4,
-                    num_single_layers=2,
-                    num_decoder_layers=1,
-                    mlp_ratio=2.0,
-                    text_embed_dim=8,
-                    **ROPE | HEADS,
-                )
-            ),
-            guider=ClassifierFreeGuidance(guidance_scale=4.0),
-        ),
+        MotifVideoImage2VideoPipeline(text_encoder=encoder, feature_extractor=SEES, **_motif_parts(image_embed_dim=8)),
         folder,
     )
 

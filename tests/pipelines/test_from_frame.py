@@ -1,24 +1,28 @@
 """Laws of a base that goes on from an image: its own pipeline's clip from that image, and from each last frame on."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from diffusers import MotifVideoImage2VideoPipeline
+from diffusers.models.autoencoders.vae import DiagonalGaussianDistribution
 from PIL import Image
 from torch import Tensor
 
 from malt.errors import UsageError
 from malt.pipelines.adapted import AdaptedPipeline
 from malt.pipelines.adapted_loading import load_adapted
-from malt.pipelines.bases.guided_parts import HunyuanVideo15ImageParts
+from malt.pipelines.bases.guided_image_parts import FromImageParts
 from malt.pipelines.bases.wan_image_parts import WanImageParts
 from malt.rollouts.registry import build_rollout
 from malt.sessions.session import Session
 from tiny_base_pipelines import PROMPT, SIDE, USE
 from tiny_image_bases import base
-from tiny_pretrained_behind import hunyuan15_image
+from tiny_pretrained_behind import hunyuan15_image, motif_image
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (SIDE, SIDE, 3), dtype=np.uint8)
 
@@ -45,22 +49,28 @@ def test_what_follows_an_image_is_the_base_pipelines_own_clip(pipe: AdaptedPipel
     torch.testing.assert_close(segment.latents, own, rtol=0, atol=1e-5 * float(own.abs().max()))
 
 
-def test_what_follows_an_image_is_the_clip_of_hunyuanvideo_of_images(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+# Long for HunyuanVideo, whose tokenizer leaves out as many tokens as its template has.
+@pytest.mark.parametrize(("save", "clip_length"), [(hunyuan15_image, 9), (motif_image, 17)])
+def test_what_follows_an_image_is_the_guided_pipelines_own_clip(
+    save: Callable[[Path], Path], clip_length: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(HunyuanVideo15ImageParts, "num_frames", 9)
-    made = load_adapted(hunyuan15_image(tmp_path / "base"), dtype=torch.float32)
+    monkeypatch.setattr(FromImageParts, "num_frames", clip_length)
+    monkeypatch.setattr(
+        DiagonalGaussianDistribution, "sample", lambda self, generator=None: self.mode()
+    )  # as malt does
+    made = load_adapted(save(tmp_path / "base"), dtype=torch.float32)
     made.settings |= USE | {"guidance_scale": 4.0}
     made.base.tokenizer_max_length = 64  # of 1000, most of which would be padding
-    prompt = " ".join([PROMPT] * 20)  # of which the template's tokens are left out
+    prompt = " ".join([PROMPT] * 20)
     rollout = made.rollout(prompt)
     ((_, state),) = rollout.prefill(rollout.begin(3), given())
-    noise = rollout.generators(state).draw(3)
+    noise = rollout.generators(state).draw((clip_length - 1) // 4 + 1)
     segment, _ = rollout.advance(state)
     latents = noise.transpose(1, 2).clone()
-    clip = made.base(
-        Image.fromarray(PIXELS), prompt, latents=latents, output_type="latent", num_frames=9, num_inference_steps=2
-    ).frames
+    size: dict[str, Any] = {"num_frames": clip_length, "num_inference_steps": 2}
+    if isinstance(made.base, MotifVideoImage2VideoPipeline):
+        size |= {"height": SIDE, "width": SIDE, "negative_prompt": ""}
+    clip = made.base(Image.fromarray(PIXELS), prompt, latents=latents, output_type="latent", **size).frames
     own = clip.transpose(1, 2)[:, 1:]
     torch.testing.assert_close(segment.latents, own, rtol=0, atol=1e-5 * float(own.abs().max()))
 

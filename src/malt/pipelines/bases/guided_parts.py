@@ -1,17 +1,10 @@
 """Bases whose pipeline has a part for its guidance: HunyuanVideo 1.5 and Motif-Video."""
 
-from collections.abc import Mapping
 from typing import Any
 
-import torch
-from PIL import Image
-from torch import Tensor
-
-from malt.codecs.base import Codec
 from malt.diffusion.base_schedule import BaseSchedule
 from malt.diffusion.caption import Caption
 from malt.diffusion.schedulers import flow_scheduler
-from malt.media.pixels import to_pixels
 from malt.pipelines.bases.parts import BaseParts, linear_sigmas, plain_caption, shifted_by_tokens
 
 WIDESCREEN = (9, 16)  # height and width
@@ -59,28 +52,6 @@ class HunyuanVideo15Parts(GuidedParts):
     def schedule(self, num_latents: int, latent_size: tuple[int, int], num_steps: int) -> BaseSchedule:
         """Equal steps before the scheduler's shift."""
         return BaseSchedule(flow_scheduler(self.pipe.scheduler, num_steps), linear_sigmas)
-
-
-class HunyuanVideo15ImageParts(HunyuanVideo15Parts):
-    """Its models that make video from an image: the frame's latents and a mask in channels, and SigLIP's tokens."""
-
-    @property
-    def goes_on_from_frame(self) -> bool:
-        """Always."""
-        return True
-
-    def window(self, num_latents: int) -> int:
-        """The frame that a clip begins with."""
-        return 1
-
-    def from_frame(self, codec: Codec, frame: Tensor, num_latents: int) -> Mapping[str, Tensor]:
-        """The frame's latents, zeros behind them and a mask of what is known, and the frame's tokens."""
-        shown = codec.encode(frame)[0].to(frame.device)
-        known = shown.new_zeros(len(shown), num_latents, shown.shape[2] + 1, *shown.shape[3:])
-        known[:, :1, :-1], known[:, 0, -1] = shown, 1
-        told = {"batch_size": 1, "device": frame.device, "dtype": self.pipe.transformer.dtype}
-        tokens = [self.pipe.encode_image(Image.fromarray(pixels), **told) for pixels in to_pixels(frame[:, 0])]
-        return {"known_latents": known, "image_embeds": torch.cat(tokens)}
 
 
 class MotifVideoParts(GuidedParts):

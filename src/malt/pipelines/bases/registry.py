@@ -4,7 +4,8 @@ from typing import Any
 
 from malt.errors import UsageError
 from malt.pipelines.bases.cogvideox_parts import CogVideoXParts
-from malt.pipelines.bases.guided_parts import HunyuanVideo15ImageParts, HunyuanVideo15Parts, MotifVideoParts
+from malt.pipelines.bases.guided_image_parts import HunyuanVideo15ImageParts, MotifVideoImageParts
+from malt.pipelines.bases.guided_parts import HunyuanVideo15Parts, MotifVideoParts
 from malt.pipelines.bases.hunyuan_parts import HunyuanVideoParts
 from malt.pipelines.bases.ltx2_parts import LTX2Parts
 from malt.pipelines.bases.ltx_parts import LTXParts
@@ -31,6 +32,7 @@ PARTS: dict[str, type[BaseParts]] = {
     "LTX2ConditionPipeline": LTX2Parts,
     "MochiPipeline": MochiParts,
     "MotifVideoPipeline": MotifVideoParts,
+    "MotifVideoImage2VideoPipeline": MotifVideoImageParts,
     "SanaVideoPipeline": SanaVideoParts,
     "SanaImageToVideoPipeline": SanaVideoParts,
 }
