@@ -17,6 +17,7 @@ from malt.errors import MaltError, UsageError
 
 VERBS = {
     "generate": "write a video of any length from a prompt",
+    "batch": "write a video for each row of a table; what is done is not made again",
     "resume": "continue a video where it stopped, or beyond its end",
     "rewind": "take a video back to an earlier frame",
     "branch": "continue a video in another way from one of its frames",

@@ -1,6 +1,5 @@
 """`malt encode`: a folder of videos becomes shards of latents that a transformer learns from."""
 
-import os
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,6 +9,7 @@ from malt.commands.checks import check_above_zero, check_count, check_one_of
 from malt.commands.encode_captions import encode_captions, fetch_base
 from malt.commands.model_options import choose_device, silence_libraries
 from malt.commands.option import Positional
+from malt.commands.process_share import from_environment
 from malt.commands.progress import frame_progress
 from malt.commands.signals import interruptible
 from malt.errors import MaltError, UsageError
@@ -60,9 +60,9 @@ class EncodeCommand:
     """Latent frames in a sample: a longer video becomes several, which training puts together again."""
     shard_megabytes: int = 256
     """How large a shard grows before the next is begun."""
-    rank: int = field(default_factory=lambda: _from_environment("RANK", 0))
+    rank: int = field(default_factory=lambda: from_environment("RANK", 0))
     """Which share of the videos is this process's, counted from 0; from RANK in the environment, as torchrun sets it."""
-    world_size: int = field(default_factory=lambda: _from_environment("WORLD_SIZE", 1))
+    world_size: int = field(default_factory=lambda: from_environment("WORLD_SIZE", 1))
     """How many processes share the videos; from WORLD_SIZE in the environment."""
     device: str = "auto"
     """Where to compute: auto, cpu, cuda, cuda:1."""
@@ -253,8 +253,3 @@ def _tell_changed(videos: list[str]) -> None:
 
 def _listed(broken: list[str]) -> str:
     return "; ".join(broken[:SHOWN]) + ("; ..." if len(broken) > SHOWN else "")
-
-
-def _from_environment(name: str, default: int) -> int:
-    value = os.environ.get(name, "")
-    return int(value) if value.isdecimal() else default

@@ -109,14 +109,18 @@ class GenerateCommand(BaseOptions):
         with interruptible():
             self.check()
             with video_lock(self.out):
-                self._generate()
+                names = ("lora", "device", "threads", "offload", "precision")
+                self.write(load_model(self._place, **{name: getattr(self, name) for name in names}))
 
-    def _generate(self) -> None:
+    def write(self, pipe: "VideoPipeline") -> None:
+        """Write the video, which was checked and is nobody else's meanwhile, by the model once it is loaded.
+
+        Raises:
+            UsageError: the model cannot make it.
+        """
         from malt.commands.given_frames import count_given
         from malt.media.frame_scale import choose_scale
 
-        names = ("lora", "device", "threads", "offload", "precision")
-        pipe = load_model(self._place, **{name: getattr(self, name) for name in names})
         say_remarks(pipe, self._lines())
         scale = choose_scale(self._size or pipe.frame_size, self.scale)
         sink = self._open_sink(self.fps or pipe.frame_rate, scale)

@@ -14,6 +14,7 @@ from malt.pipelines.model_place import ModelPlace
 
 if TYPE_CHECKING:
     from malt.media.video_writer import VideoSink
+    from malt.pipelines.video_pipeline import VideoPipeline
     from malt.sessions.session import Session
     from malt.sessions.storage import SessionIndex
 
@@ -88,11 +89,6 @@ def load_session_of(video: Path, where: ModelOptions, *, may_differ: bool = Fals
         UsageError: there is no session, or its model is gone.
         MaltError: it is damaged, the model is another, or the video is another's.
     """
-    from malt.media.video_writer import end_in_video
-    from malt.sessions.session import Session
-    from malt.sessions.storage import session_folder
-    from malt.sessions.video_binding import check_bound
-
     check_count("--threads", where.threads)
     check_lora(where.lora)
     notes = notes_of(read_session_of(video))
@@ -104,6 +100,21 @@ def load_session_of(video: Path, where: ModelOptions, *, may_differ: bool = Fals
         offload=notes.get("offload", "none") if where.offload == "none" else where.offload,
         precision=notes.get("precision", "auto") if where.precision == "auto" else where.precision,
     )
+    return session_beside(video, pipe, may_differ=may_differ)
+
+
+def session_beside(video: Path, pipe: "VideoPipeline", *, may_differ: bool = False) -> "Session":
+    """The session beside a video, of a model that is loaded; see `load_session_of`.
+
+    Raises:
+        UsageError: there is no session.
+        MaltError: it is damaged, the model is another, or the video is another's.
+    """
+    from malt.media.video_writer import end_in_video
+    from malt.sessions.session import Session
+    from malt.sessions.storage import session_folder
+    from malt.sessions.video_binding import check_bound
+
     session = Session.load(session_folder(video), pipe)
     if video.is_file() and not may_differ:
         check_bound(video, notes_of(session), lambda frame: end_in_video(video, frame, **_written_as(video, session)))
