@@ -69,6 +69,14 @@ def memory() -> Experiment:
     return _trained(1700, adapter, (RETURN, EARLY, RETURN, RETURN, OWN, BEGIN))
 
 
+def sparse() -> Experiment:
+    """As `memory`, in every second layer alone, with a LoRA of twice the rank on the same layers."""
+    adapter = AdapterConfig(
+        memory="hierarchical", memory_size=8, every=2, context_frames=1, lora_rank=2 * RANK, lora_every=2
+    )
+    return _trained(1400, adapter, (RETURN, EARLY, RETURN, RETURN, OWN, BEGIN))
+
+
 def slots() -> Experiment:
     """A few slots a layer, of a narrow width, read behind each block."""
     adapter = AdapterConfig(

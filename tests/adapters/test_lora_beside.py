@@ -8,6 +8,8 @@ import torch
 from peft import LoraConfig
 
 from malt.adapters import remove_memory
+from malt.errors import UsageError
+from malt.memory.none import NoMemory
 from tiny_bases import TINY_BASES, TinyBase, remember, run
 
 FILE = "lora.safetensors"
@@ -49,6 +51,19 @@ def test_a_lora_of_the_base_works_beside_the_one_of_the_adapter_in_either_order(
     loaded = tiny.base()
     load(tiny, loaded, tmp_path)
     assert torch.equal(tiny.alone(model.base, tiny.given()), tiny.alone(loaded, tiny.given()))
+
+
+def test_a_lora_of_every_second_layer_stands_in_the_layers_that_remember(tiny: TinyBase) -> None:
+    model = tiny.adapted(memory="hierarchical", memory_size=2, every=2, lora_rank=2, lora_every=2)
+    blocks = [block for name in model.family.lists for block in getattr(model.base, name)]
+    remembering = [not isinstance(layer.memory, NoMemory) for layer in model.adapter.each]
+    assert [any(".lora_A" in name for name, _ in block.named_modules()) for block in blocks] == remembering
+    assert 0 < sum(remembering) < len(blocks)
+
+
+def test_a_lora_in_no_layer_of_the_base_is_refused() -> None:
+    with pytest.raises(UsageError, match="asked for a LoRA every 9 of 3 layers; give 1 to 3"):
+        TINY_BASES["wan"].adapted(lora_rank=2, lora_every=9)
 
 
 def load(tiny: TinyBase, base: Any, folder: Path) -> None:

@@ -47,7 +47,8 @@ class AdaptedTransformer3DModel(nn.Module):
         self._attentions = [(base.get_submodule(name), processor) for name, processor in processors.items()]
         base.requires_grad_(False)
         if adapter.config.lora_rank:
-            add_lora(base, family, adapter.config.lora_rank, adapter.config.lora_targets)
+            config = adapter.config
+            add_lora(base, family, config.lora_rank, config.lora_targets, config.lora_every)
         for name in family.lists:
             getattr(base, name).__class__ = Blocks
 

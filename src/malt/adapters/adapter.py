@@ -36,6 +36,7 @@ class MemoryAdapter(ModelMixin, ConfigMixin):
         context_frames: clean latent frames before a segment that it sees beside its memory.
         lora_rank: of a LoRA on the base that learns along; 0 for none.
         lora_targets: what of the base it changes, `attention` (self-attention) and `feed_forward`.
+        lora_every: every how many layers one has it; 1 for all of them.
 
     Raises:
         UsageError: for a way to read, a target or a width that there is not.
@@ -61,10 +62,12 @@ class MemoryAdapter(ModelMixin, ConfigMixin):
         context_frames: int = 0,
         lora_rank: int = 0,
         lora_targets: Sequence[str] = ("attention", "feed_forward"),
+        lora_every: int = 1,
     ) -> None:
         super().__init__()
-        if not 1 <= every <= num_layers:
-            raise UsageError(f"asked for a memory every {every} of {num_layers} layers; give 1 to {num_layers}")
+        for what, asked in (("memory", every), ("LoRA", lora_every)):
+            if not 1 <= asked <= num_layers:
+                raise UsageError(f"asked for a {what} every {asked} of {num_layers} layers; give 1 to {num_layers}")
         if memory == "places":
             raise UsageError(
                 "a base is told no turns and steps, by which a memory of places is read; choose another kind"

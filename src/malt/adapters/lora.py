@@ -10,13 +10,20 @@ from malt.errors import UsageError
 NAME = "malt"  # of our LoRA among those of a base
 
 
-def add_lora(base: Any, family: Family, rank: int, targets: Sequence[str]) -> None:
+def add_lora(base: Any, family: Family, rank: int, targets: Sequence[str], every: int = 1) -> None:
     """Put a LoRA (arXiv:2106.09685) that changes nothing yet on a base, beside those that it has; its scale is 1.
+
+    Args:
+        base: a transformer of the library.
+        family: its family, which knows the names of its layers.
+        rank: of the LoRA.
+        targets: what it changes, of the family's names.
+        every: every how many blocks one has it.
 
     Raises:
         UsageError: for a target that the family does not have, a base that takes no LoRA, or where PEFT is not installed.
     """
-    config = _config(family, rank, targets)
+    config = _config(family, rank, targets, _blocks(base, family, every))
     if not hasattr(base, "add_adapter"):
         raise UsageError(f"a {type(base).__name__} takes no LoRA; give the adapter a lora_rank of 0")
     others = lora_names(base)
@@ -60,7 +67,13 @@ def _activate(base: Any, others: Sequence[str]) -> None:
             parameter.requires_grad_(f".{NAME}." in name)
 
 
-def _config(family: Family, rank: int, targets: Sequence[str]) -> Any:
+def _blocks(base: Any, family: Family, every: int) -> list[str]:
+    """Names of every so many blocks, counted through all lists as the adapter's layers are."""
+    names = [rf"{name}\.{index}" for name in family.lists for index in range(len(getattr(base, name)))]
+    return names[every - 1 :: every]
+
+
+def _config(family: Family, rank: int, targets: Sequence[str], blocks: Sequence[str]) -> Any:
     try:
         from peft import LoraConfig
     except ImportError as error:
@@ -68,5 +81,5 @@ def _config(family: Family, rank: int, targets: Sequence[str]) -> Any:
     if unknown := set(targets) - family.lora.keys():
         raise UsageError(f"there is no LoRA on {min(unknown)}; choose of {', '.join(family.lora)}")
     linears = "|".join(re.escape(linear) for target in targets for linear in family.lora[target])
-    blocks = rf"({'|'.join(family.lists)})\.\d+"  # and not what else a base calls its attention
-    return LoraConfig(r=rank, lora_alpha=rank, target_modules=rf"{blocks}\.({linears})")
+    within = "|".join(blocks)  # and not what else a base calls its attention
+    return LoraConfig(r=rank, lora_alpha=rank, target_modules=rf"({within})\.({linears})")

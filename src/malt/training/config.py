@@ -85,6 +85,7 @@ class AdapterConfig:
     context_frames: int | None = None  # None: 1, and 0 for a base with one noise level for all frames
     lora_rank: int = 64  # 0: the base's layers stay as they are
     lora_targets: tuple[str, ...] = ("attention", "feed_forward")
+    lora_every: int = 1  # every how many layers one has a LoRA
 
     def __post_init__(self) -> None:
         for name, value in vars(self).items():
