@@ -304,3 +304,16 @@ def test_the_packaged_model_steers() -> None:
     assert seen.shape == (2, 16, 64, 96, 3) and far_apart(seen[0], seen[1]) > 30
     assert isinstance(env.simulator, ModelSimulator)
     assert env.memory_spec().session_bytes == held_bytes(env.sessions[0].progress)
+
+
+@pytest.mark.parametrize("model", ["drive", "maze"])
+def test_a_state_of_a_packaged_model_is_below_a_million_bytes_and_exact(model: str) -> None:
+    env, other = (malt.make(model, num_inference_steps=1) for _ in range(2))
+    env.reset(0)
+    for _ in range(3):
+        env.step([[0.5, 0.5]])
+    state = env.state()
+    assert len(state) < 1_000_000
+    other.restore(state)
+    assert other.state() == state
+    assert (other.step([[0.5, 0.5]]) == env.step([[0.5, 0.5]])).all()

@@ -116,3 +116,18 @@ def test_a_memory_that_reads_more_than_it_keeps_is_refused() -> None:
 def test_features_tell_two_places_apart() -> None:
     one, other = (features(torch.tensor([x, 0.0, 1.0, 0.0])) for x in (0.0, 1.0))
     assert (one - other).abs().max() > 0.3
+
+
+def test_views_are_rounded_to_halves_and_poses_are_not() -> None:
+    kind, drawn = memory(), torch.randn(1, 4, WIDTH, generator=torch.Generator().manual_seed(0))
+    state = kind.write(SegmentRecord(drawn, conditions(ahead(0.3, 0.7))), kind.empty(1, LAYOUT, torch.zeros(1)))
+    views, poses = state.tokens[:, 9:], state.tokens[:, :9]
+    assert torch.equal(2 * views, (2 * views).round()) and views.abs().max() > 0.5
+    assert poses[0, 0, 0] == pytest.approx(0.7)
+
+
+def test_gradients_pass_through_the_rounding_of_views() -> None:
+    kind, drawn = memory(), torch.randn(1, 4, WIDTH, requires_grad=True)
+    state = kind.write(SegmentRecord(drawn, conditions(ahead(0.3, 7.0))), kind.empty(1, LAYOUT, torch.zeros(1)))
+    (state.tokens[:, 9:] * torch.arange(WIDTH)).sum().backward()  # type: ignore[no-untyped-call]
+    assert drawn.grad is not None and (drawn.grad != 0).all()

@@ -21,6 +21,7 @@ from malt.sessions.action_policies import neutral_action
 
 MAX_SESSIONS = 256
 DRAWN_SEEDS = 2**31
+HEAD_BYTES = 2**20  # of a state, at most, beside its sessions
 Frames = UInt8[np.ndarray, "n t h w 3"]
 
 
@@ -195,7 +196,8 @@ class Environment:
         """
         if self._is_closed:
             raise UsageError("the environment is closed; make another")
-        found, wanted = read_state(self.simulator, state), self.num_envs if index is None else 1
+        most = self.max_sessions * self.simulator.state_bytes() + HEAD_BYTES
+        found, wanted = read_state(self.simulator, state, most), self.num_envs if index is None else 1
         if len(found) != wanted:
             raise UsageError(f"the state is one of {len(found)} sessions, and {wanted} are to be restored; say which")
         if any(session.taken is not None for session in found) and not self.by_frame:

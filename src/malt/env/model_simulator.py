@@ -52,6 +52,10 @@ class ModelSimulator:
 
     def state_bytes(self) -> int:
         """What is remembered, and the latents and decoder's cache that a session is gone on with from."""
+        return self._state_bytes
+
+    @cached_property
+    def _state_bytes(self) -> int:
         return state_bytes(self.pipe, *self.frame_size)
 
     def begin(self, seed: int, prompt: str) -> RolloutState:

@@ -1,6 +1,7 @@
 """Sessions as bytes that hold their own hash, and are taken back only by what they are a state of."""
 
 import json
+import zlib
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -11,11 +12,12 @@ from malt.codecs.latent_history import LatentHistory
 from malt.env.simulated_session import SimulatedSession
 from malt.env.simulator import Progress, Simulator
 from malt.errors import MaltError, UsageError
+from malt.sessions.deflating import deflate, inflate
 from malt.sessions.packing import pack, unpack
 from malt.sessions.serialization import put_together, take_apart
 
 FORMAT = 1
-DAMAGES = (AttributeError, IndexError, KeyError, RecursionError, SafetensorError, TypeError, ValueError)
+DAMAGES = (AttributeError, IndexError, KeyError, RecursionError, SafetensorError, TypeError, ValueError, zlib.error)
 
 
 def write_state(simulator: Simulator, sessions: Sequence[SimulatedSession]) -> bytes:
@@ -34,18 +36,23 @@ def write_state(simulator: Simulator, sessions: Sequence[SimulatedSession]) -> b
             for session in sessions
         ],
     }
-    return pack({str(number): tensor for number, tensor in enumerate(tensors)}, json.dumps(told))
+    return deflate(pack({str(number): tensor for number, tensor in enumerate(tensors)}, json.dumps(told)))
 
 
-def read_state(simulator: Simulator, state: bytes) -> list[SimulatedSession]:
+def read_state(simulator: Simulator, state: bytes, most: int) -> list[SimulatedSession]:
     """The sessions of a state.
+
+    Args:
+        simulator: what they are to go on in.
+        state: what `write_state` made.
+        most: bytes that its tensors may have in main memory.
 
     Raises:
         UsageError: it was made by something else.
         MaltError: it is damaged, or none.
     """
     try:
-        named, text = unpack(state, "it")
+        named, text = unpack(inflate(state, most), "it")
         told = json.loads(text)
         if told["format"] != FORMAT:
             raise UsageError("the state is of another version of malt; use that")

@@ -2,7 +2,7 @@
 
 The pose is kept by dead reckoning from the actions and is part of the state. What is remembered of a view is what left the
 layer; a view as good as one that is kept is not kept again, so the first impression stays. When all places are taken, one of
-the two views most alike goes.
+the two views most alike goes. Views are rounded coarsely, so that a session's state is short once it is deflated.
 """
 
 from dataclasses import dataclass
@@ -18,6 +18,7 @@ from malt.memory.protocol import Conditions, ContextTokens, Layout, SegmentRecor
 from malt.memory.state import State, places, side_by_side
 
 TIME = -2  # latent frames from the segment: views are of no time
+STEP = 0.5  # that views, which are at unit RMS, are rounded to: three bits a number
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,7 +85,7 @@ class PlacesMemory(nn.Module):
         """The segment's frames that show what no kept view shows; and the pose at its end."""
         if not state.tokens.shape[1]:
             return state  # it has no places, since nothing will be written
-        layout, own = record.conditions.layout, unit_rms(record.tokens)
+        layout, own = record.conditions.layout, _rounded(unit_rms(record.tokens))
         parts = self._split(State(state.tokens.to(own.dtype), state.valid))
         reached = moved(_read_poses(parts.here), _motion(record.conditions)[:, layout.num_context :])
         poses = torch.cat([_read_poses(parts.poses), reached], dim=1)
@@ -128,6 +129,11 @@ class PlacesMemory(nn.Module):
     def _write_poses(self, pose: Float[Tensor, "b n 4"], like: Tensor) -> Float[Tensor, "b n d"]:
         """Every number of a pose in a quarter of the channels, so that noise on a memory hardly moves it."""
         return pose.repeat_interleave(self.width // 4, dim=-1).to(like.dtype)
+
+
+def _rounded(tokens: Tensor) -> Tensor:
+    """Multiples of `STEP`, through which gradients pass as if nothing were rounded."""
+    return tokens + ((tokens / STEP).round() * STEP - tokens).detach()
 
 
 def _read_poses(stored: State) -> Float[Tensor, "b n 4"]:

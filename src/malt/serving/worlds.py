@@ -124,7 +124,7 @@ class Worlds:
             UsageError: it is one of another model, or of several worlds.
             MaltError: it is damaged.
         """
-        found = read_state(self.simulator, state)
+        found = read_state(self.simulator, state, self.most_state_bytes)
         if len(found) != 1:
             raise UsageError(f"the state is one of {len(found)} worlds; send that of one")
         if found[0].taken is not None and not world.by_frame:
@@ -133,7 +133,7 @@ class Worlds:
 
     @property
     def most_state_bytes(self) -> int:
-        """How large a state may be that is sent."""
+        """How large a state may be that is sent, and what it unfolds to."""
         return 2 * self._session_bytes + 2**20
 
     def remove(self, world: ServedWorld) -> None:

@@ -17,7 +17,7 @@ def pack(tensors: Mapping[str, Tensor], text: str) -> bytes:
     """Tensors and a text, as a safetensors file has them, always in the same bytes; `unpack` is the inverse."""
     own = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
     content = save(own, metadata={"text": text, "sha256": digest([text, _hashes(own)])})
-    head, end = _head(content)
+    head, end = head_of(content)
     said = json.dumps(head, sort_keys=True).encode()  # safetensors writes the metadata in an order of chance
     said += b" " * (-len(said) % WORD)
     return len(said).to_bytes(WORD, "little") + said + content[end:]
@@ -30,7 +30,7 @@ def unpack(content: bytes, name: str) -> tuple[dict[str, Tensor], str]:
         ValueError, KeyError, SafetensorError: they are not as they were packed.
     """
     tensors = load(content)
-    metadata = _head(content)[0]["__metadata__"]
+    metadata = head_of(content)[0]["__metadata__"]
     if metadata["sha256"] != digest([metadata["text"], _hashes(tensors)]):
         raise ValueError(f"{name} is not as it was written")
     return tensors, metadata["text"]
@@ -41,7 +41,7 @@ def digest(content: object) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
-def _head(content: bytes) -> tuple[dict[str, Any], int]:
+def head_of(content: bytes) -> tuple[dict[str, Any], int]:
     """What a safetensors file says of itself, and where that ends."""
     end = WORD + int.from_bytes(content[:WORD], "little")
     return json.loads(content[WORD:end]), end
