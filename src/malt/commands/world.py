@@ -30,6 +30,8 @@ class WorldCommand:
     """How many videos to record."""
     policy: str | None = None
     """How somebody acts in its videos, such as explore or return; by default in all the ways that the world has."""
+    map: Path | None = None
+    """A map of your own, a text file: # for walls, a-z for rooms by their looks, A-Z for objects in them, spaces for passages."""
     scenes: int = 12
     """How many scenes to show, one in each row."""
     frames: int = 160
@@ -75,7 +77,7 @@ class WorldCommand:
         from malt.data.world_recording import record_world
         from malt.worlds.registry import open_world
 
-        world, seeds = open_world(self.world, self.policy), range(self.seed, self.seed + self.count)
+        world, seeds = open_world(self.world, self.policy, self.map), range(self.seed, self.seed + self.count)
         recorded = 0
         for path in record_world(world, seeds, self.frames, folder):
             recorded += 1
@@ -88,7 +90,7 @@ class WorldCommand:
         from malt.evaluation.report.contact_sheet import contact_sheet
         from malt.worlds.registry import open_world, oracle_of
 
-        world, seeds = open_world(self.world, self.policy), range(self.seed, self.seed + self.scenes)
+        world, seeds = open_world(self.world, self.policy, self.map), range(self.seed, self.seed + self.scenes)
         oracle = oracle_of(world, "--oracle") if self.oracle else None
         videos = world.render(seeds, 0, self.frames).frames
         readings = [oracle.read(video) for video in videos] if oracle else None

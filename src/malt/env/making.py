@@ -19,6 +19,7 @@ def make(
     num_envs: int = 1,
     *,
     true_world: bool = False,
+    map_file: str | Path | None = None,
     by_frame: bool = False,
     max_sessions: int = MAX_SESSIONS,
     device: str = "cpu",
@@ -31,6 +32,7 @@ def make(
             already; with `true_world`, the name of a world.
         num_envs: how many sessions go on together.
         true_world: whether it is the world itself, not a model of it, behind the same interface.
+        map_file: the map of a true world, a text file, as `malt world --map` takes it; None for the world's own.
         by_frame: whether a step is one frame, not a segment's worth. Each change of action then makes a segment again.
         max_sessions: how many sessions it, or a fork of it, may hold.
         device: where a model that is loaded here computes.
@@ -40,18 +42,21 @@ def make(
         UsageError: there is no such model or world, or what it needs is not installed.
         CheckpointError: the folder does not hold a model that can be loaded.
     """
-    simulator = _true_world(model, by_frame) if true_world else _of_model(model, device, settings)
+    if map_file is not None and not true_world:
+        raise UsageError("a model makes up its own maze; give a map with true_world=True")
+    simulator = _true_world(model, by_frame, map_file) if true_world else _of_model(model, device, settings)
     return Environment(simulator, num_envs, by_frame=by_frame, max_sessions=max_sessions)
 
 
-def _true_world(name: str | Path | SessionPipeline, by_frame: bool) -> Simulator:
+def _true_world(name: str | Path | SessionPipeline, by_frame: bool, map_file: str | Path | None) -> Simulator:
     if not isinstance(name, str):
         raise UsageError(f"the true world of a model is asked for by its name; choose from {', '.join(WORLDS)}")
     if name not in WORLDS and name in packaged_models():
         raise UsageError(
             f"the model {name} has no true world to act in: it learned from recordings; choose from {', '.join(WORLDS)}"
         )
-    return TrueSimulator(open_world(name), 1 if by_frame else STEP_FRAMES)
+    world = open_world(name, map_file=None if map_file is None else Path(map_file))
+    return TrueSimulator(world, 1 if by_frame else STEP_FRAMES)
 
 
 def _of_model(model: str | Path | SessionPipeline, device: str, settings: SessionSettings) -> Simulator:

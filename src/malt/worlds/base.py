@@ -6,6 +6,7 @@ others, on any device, and is always the same. Axes: b videos, t frames, a actio
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal, NamedTuple, Protocol, runtime_checkable
 
 import torch
@@ -236,6 +237,19 @@ class ActingWorld(World, Protocol):
 
         Raises:
             UsageError: there is no such policy.
+        """
+        ...
+
+
+@runtime_checkable
+class MappedWorld(World, Protocol):
+    """A world that can be on a map of one's own."""
+
+    def on_map(self, path: Path) -> World:
+        """The same world on the map of a file.
+
+        Raises:
+            UsageError: it is no map.
         """
         ...
 

@@ -4,9 +4,10 @@ from collections.abc import Sequence
 from difflib import get_close_matches
 from functools import cache
 from importlib import import_module
+from pathlib import Path
 
 from malt.errors import UsageError
-from malt.worlds.base import ActingWorld, Oracle, ScriptedWorld, World
+from malt.worlds.base import ActingWorld, MappedWorld, Oracle, ScriptedWorld, World
 
 # The class is named, not imported: a world's modules load when it is first used.
 WORLDS = {
@@ -19,15 +20,16 @@ SCRIPTED = ("maze",)  # those that are `ScriptedWorld`s
 DEFAULT_WORLD = "passage"
 
 
-def open_world(name: str | None = None, policy: str | None = None) -> World:
+def open_world(name: str | None = None, policy: str | None = None, map_file: Path | None = None) -> World:
     """The world of this name; without one, the world that the default model learned.
 
     Args:
         name: what the world is called on the command line.
         policy: how somebody acts in its videos; None for the world's own way or ways.
+        map_file: a map of one's own; None for those of the world.
 
     Raises:
-        UsageError: there is no such world (the nearest is suggested), or nobody acts so in it.
+        UsageError: there is no such world (the nearest is suggested), nobody acts so in it, or it takes no such map.
     """
     name = name or DEFAULT_WORLD
     if name not in WORLDS:
@@ -35,6 +37,10 @@ def open_world(name: str | None = None, policy: str | None = None) -> World:
         hint = f"did you mean {close[0]!r}" if close else f"choose from {', '.join(WORLDS)}"
         raise UsageError(f"there is no world {name!r}; {hint}")
     world = _made(WORLDS[name])
+    if map_file is not None:
+        if not isinstance(world, MappedWorld):
+            raise UsageError(f"the world {name} takes no map; give --map to the world maze")
+        world = world.on_map(map_file)
     if policy is None:
         return world
     if not isinstance(world, ActingWorld):

@@ -6,6 +6,7 @@ be had without what comes before it.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -14,6 +15,7 @@ from einops import rearrange
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
+from malt.errors import UsageError
 from malt.worlds.base import HiddenSpan
 from malt.worlds.doom.doom_camera import doom_camera
 from malt.worlds.doom.freedoom_rooms import freedoom_plan
@@ -40,6 +42,10 @@ class Doom(Maze):
     def oracle(self) -> DoomOracle:
         """Who knows when one comes back."""
         return DoomOracle(self.path)
+
+    def on_map(self, path: Path) -> "Doom":
+        """No map of one's own: the engine's rooms have the size that Freedoom's pictures fit."""
+        raise UsageError("the world doom takes no map; give --map to the world maze")
 
     def look(
         self, seeds: Sequence[int], poses: Float[Tensor, "b t 3"], device: torch.device | str = "cpu"

@@ -65,6 +65,19 @@ class FloorPlan:
         beside = [(room[0] + dx, room[1] + dy) for dx, dy in STEPS]
         return [other for other in beside if frozenset((room, other)) in self.doors]
 
+    @property
+    def side(self) -> int:
+        """Cells a side, outer walls included."""
+        return SIDE
+
+    def place(self, room: Room) -> tuple[float, float]:
+        """Where the middle of a room is."""
+        return middle(room)
+
+    def way(self, room: Room, other: Room) -> list[tuple[float, float]]:
+        """The ends of the straight parts of the way to the middle of a neighbour."""
+        return [middle(other)]
+
     def open_cells(self) -> dict[tuple[int, int], Room | None]:
         """The room that every cell without a wall is part of; None for doors."""
         cells: dict[tuple[int, int], Room | None] = {

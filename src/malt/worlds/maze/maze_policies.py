@@ -7,6 +7,7 @@ which is behind a door of this one) and of looks around (radians to turn through
 import math
 import random
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 from malt.worlds.maze.floor_plan import FloorPlan, Room
 
@@ -49,7 +50,7 @@ def replay(plan: FloorPlan, draw: random.Random) -> Iterator[Leg]:
 
 def loop(plan: FloorPlan, draw: random.Random) -> Iterator[Leg]:
     """Round and round, by a way round that the maze has, now and then the other way about."""
-    ways = _rounds(plan)
+    ways = rounds(plan)
     way = draw.choice(ways)
     yield from _way(plan, plan.start, way[0])
     while True:
@@ -75,6 +76,11 @@ def come_back(plan: FloorPlan, draw: random.Random) -> Iterator[Leg]:
         yield _full_turn(draw)
         room = home
         yield (room := draw.choice(plan.neighbours(room)))
+
+
+def possible(plan: FloorPlan) -> tuple[str, ...]:
+    """The policies that a plan has the ways for."""
+    return tuple(name for name, policy in POLICIES.items() if policy is not loop or rounds(plan))
 
 
 Policy = Callable[[FloorPlan, random.Random], Iterator[Leg]]
@@ -108,14 +114,12 @@ def _way(plan: FloorPlan, start: Room, end: Room) -> list[Room]:
     return ways[0][1:]
 
 
-def _rounds(plan: FloorPlan) -> list[list[Room]]:
+def rounds(plan: FloorPlan) -> list[list[Room]]:
     """The shortest way round through every door that has one."""
     found = []
     for door in sorted(plan.doors, key=sorted):
         first, second = sorted(door)
-        without = FloorPlan(
-            looks=plan.looks, doors=plan.doors - {door}, objects=(), start=plan.start, heading=plan.heading
-        )
+        without = replace(plan, doors=plan.doors - {door})
         if _joined(without, first, second):
             found.append([first, *_way(without, first, second)])
     return found

@@ -10,20 +10,22 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from malt.worlds.maze.floor_plan import STEPS, FloorPlan, Room, floor_plan, middle
+from malt.worlds.maze.floor_plan import STEPS, FloorPlan, floor_plan
+from malt.worlds.maze.map_plan import MapPlan, entered
 from malt.worlds.maze.maze_policies import POLICIES
 from malt.worlds.maze.motion import TURN, WALK
 
 SLOWEST = 0.6  # the pace of a leg, as a share of the fastest
 PAUSE = 0.15  # how often one stands still for a moment before a leg
+Place = tuple[float, float]
 Frame = tuple[float, float, float, float, float]  # turn and walk, then x, y and heading
 
 
 class Walk:
     """The frames of one walk, made as they are asked for and kept."""
 
-    def __init__(self, seed: int, policy: str) -> None:
-        self._frames = _frames(floor_plan(seed), policy, random.Random(f"{policy} {seed}"))
+    def __init__(self, plan: FloorPlan, seed: int, policy: str) -> None:
+        self._frames = _frames(plan, policy, random.Random(f"{policy} {seed}"))
         self._made: list[Frame] = []
 
     def frames(self, start: int, count: int) -> Float[Tensor, "t 5"]:
@@ -33,44 +35,46 @@ class Walk:
 
 
 @lru_cache(maxsize=4096)
-def walk(seed: int, policy: str) -> Walk:
-    """The walk of a seed under a policy."""
-    return Walk(seed, policy)
+def walk(seed: int, policy: str, own_map: MapPlan | None = None) -> Walk:
+    """The walk of a seed under a policy, in the seed's maze or on a map."""
+    return Walk(floor_plan(seed) if own_map is None else entered(own_map, seed), seed, policy)
 
 
 def _frames(plan: FloorPlan, policy: str, draw: random.Random) -> Iterator[Frame]:
     """Frame 0 is where one begins: nothing was done yet."""
-    room, heading = plan.start, plan.heading * math.pi / 2
-    yield 0.0, 0.0, *middle(room), heading
+    room, here, heading = plan.start, plan.place(plan.start), plan.heading * math.pi / 2
+    yield 0.0, 0.0, *here, heading
     for leg in POLICIES[policy](plan, draw):
         if draw.random() < PAUSE:
-            yield from [(0.0, 0.0, *middle(room), heading)] * draw.randint(2, 6)
+            yield from [(0.0, 0.0, *here, heading)] * draw.randint(2, 6)
         if isinstance(leg, float):
-            yield from _turn(room, heading, leg, draw)
+            yield from _turn(here, heading, leg, draw)
             heading += leg
             continue
-        turn = _turn_towards(room, leg, heading, draw)
-        yield from _turn(room, heading, turn, draw)
-        heading += turn
-        yield from _go(room, leg, heading, draw)
+        for there in plan.way(room, leg):
+            turn = _turn_towards(here, there, heading, draw)
+            yield from _turn(here, heading, turn, draw)
+            heading += turn
+            yield from _go(here, there, heading, draw)
+            here = there
         room = leg
 
 
-def _turn_towards(room: Room, other: Room, heading: float, draw: random.Random) -> float:
-    """The shorter turn towards a room beside this one; for a half turn either way."""
-    wanted = STEPS.index((other[0] - room[0], other[1] - room[1])) * math.pi / 2
+def _turn_towards(here: Place, there: Place, heading: float, draw: random.Random) -> float:
+    """The shorter turn towards a place straight to the east, north, west or south; for a half turn either way."""
+    ahead = [(b > a) - (b < a) for a, b in zip(here, there, strict=True)]
+    wanted = STEPS.index((ahead[0], ahead[1])) * math.pi / 2
     turn = math.remainder(wanted - heading, 2 * math.pi)
     return turn * draw.choice((-1, 1)) if abs(turn) > math.pi - 1e-6 else turn
 
 
-def _turn(room: Room, heading: float, angle: float, draw: random.Random) -> Iterator[Frame]:
-    x, y = middle(room)
+def _turn(here: Place, heading: float, angle: float, draw: random.Random) -> Iterator[Frame]:
     for share, before in _paces(abs(angle), TURN * draw.uniform(SLOWEST, 1)):
-        yield math.copysign(share / TURN, angle), 0.0, x, y, heading + math.copysign(before + share, angle)
+        yield math.copysign(share / TURN, angle), 0.0, *here, heading + math.copysign(before + share, angle)
 
 
-def _go(room: Room, other: Room, heading: float, draw: random.Random) -> Iterator[Frame]:
-    (x, y), (to_x, to_y) = middle(room), middle(other)
+def _go(here: Place, there: Place, heading: float, draw: random.Random) -> Iterator[Frame]:
+    (x, y), (to_x, to_y) = here, there
     length = math.hypot(to_x - x, to_y - y)
     for share, before in _paces(length, WALK * draw.uniform(SLOWEST, 1)):
         part = (before + share) / length

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import torch
 from jaxtyping import Float
@@ -9,9 +10,11 @@ from torch import Tensor
 
 from malt.errors import UsageError
 from malt.worlds.base import RenderedClip
-from malt.worlds.maze.floor_plan import floor_plan
+from malt.worlds.maze.floor_plan import FloorPlan, floor_plan
+from malt.worlds.maze.map_file import read_map
+from malt.worlds.maze.map_plan import MapPlan, entered
 from malt.worlds.maze.maze_oracle import MazeOracle
-from malt.worlds.maze.maze_policies import POLICIES
+from malt.worlds.maze.maze_policies import POLICIES, possible
 from malt.worlds.maze.maze_walks import walk
 from malt.worlds.maze.motion import ACTIONS, walk_with_walls
 from malt.worlds.maze.ray_casting import paint
@@ -24,7 +27,8 @@ FRAME_RATE = 16.0
 class Maze:
     """The world `maze`: 64x64 pixels or more, 16 frames a second.
 
-    policy: how one walks in its videos; None for each of the policies in turn, by the seed.
+    policy: how one walks in its videos; None for each of the policies in turn, by the seed. own_map: the one map of all
+    its videos, of which a seed then says where it is entered and walked to; None for a maze from every seed.
     """
 
     name: str = "maze"
@@ -36,11 +40,25 @@ class Maze:
     plain_caption: str = ""
     policy: str | None = None
     policies: tuple[str, ...] = tuple(POLICIES)
+    own_map: MapPlan | None = None
 
     @property
-    def oracle(self) -> MazeOracle:
-        """Who knows what stands where."""
-        return MazeOracle(self.path)
+    def oracle(self) -> MazeOracle | None:
+        """Who knows what stands where; nobody on a map of one's own."""
+        return MazeOracle(self.path) if self.own_map is None else None
+
+    def plan(self, seed: int) -> FloorPlan:
+        """The floor plan of a seed's video."""
+        return floor_plan(seed) if self.own_map is None else entered(self.own_map, seed)
+
+    def on_map(self, path: Path) -> "Maze":
+        """The world on the map of a text file (see `map_file`).
+
+        Raises:
+            UsageError: it is no map.
+        """
+        own_map, content = read_map(path)
+        return replace(self, name=f"{self.name}-{content}", own_map=own_map, policies=possible(own_map))
 
     def under(self, policy: str) -> "Maze":
         """The same mazes, walked through by this policy.
@@ -48,13 +66,17 @@ class Maze:
         Raises:
             UsageError: there is no such policy.
         """
-        if policy not in POLICIES:
-            raise UsageError(f"the world {self.name} has no policy {policy!r}; choose one of {', '.join(POLICIES)}")
+        if policy not in self.policies:
+            raise UsageError(
+                f"the world {self.name} has no policy {policy!r}; choose one of {', '.join(self.policies)}"
+            )
         return replace(self, policy=policy)
 
     def path(self, seed: int, start: int, num_frames: int) -> tuple[Float[Tensor, "t 2"], Float[Tensor, "t 3"]]:
         """Actions and poses of a stretch of a video."""
-        frames = walk(seed, self.policy or self.policies[seed % len(self.policies)]).frames(start, num_frames)
+        frames = walk(seed, self.policy or self.policies[seed % len(self.policies)], self.own_map).frames(
+            start, num_frames
+        )
         return frames[:, :2], frames[:, 2:]
 
     def actions(self, seed: int, start: int, num_frames: int) -> Float[Tensor, "t 2"]:
@@ -77,14 +99,14 @@ class Maze:
         self, seeds: Sequence[int], pose: Float[Tensor, "b 3"], actions: Float[Tensor, "b t 2"]
     ) -> tuple[Float[Tensor, "b t 3"], Float[Tensor, "b t 2"]]:
         """The poses that actions lead to, and what of the actions was done: walls stop a step."""
-        walls = scene_tables([floor_plan(seed) for seed in seeds]).walls
+        walls = scene_tables([self.plan(seed) for seed in seeds]).walls
         return walk_with_walls(pose, actions.clamp(-1, 1), walls)
 
     def look(
         self, seeds: Sequence[int], poses: Float[Tensor, "b t 3"], device: torch.device | str = "cpu"
     ) -> Float[Tensor, "b t 3 h w"]:
         """What is seen in these mazes from these poses."""
-        tables = scene_tables([floor_plan(seed) for seed in seeds]).to(device)
+        tables = scene_tables([self.plan(seed) for seed in seeds]).to(device)
         maze = torch.arange(len(seeds), device=device).repeat_interleave(poses.shape[1])
         frames = paint(tables, maze, poses.to(device).flatten(0, 1), self.frame_size)
         return torch.stack(frames.chunk(len(seeds)))

@@ -8,18 +8,17 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from malt.worlds.maze.floor_plan import COLOURS, KINDS, PATTERNS, ROOMS, SIDE, FloorPlan
+from malt.worlds.maze.floor_plan import COLOURS, KINDS, PATTERNS, FloorPlan
 
-DOOR = ROOMS**2  # the number of what is no room: the frames of doors
 WOOD = (0.32, 0.24, 0.18)
 
 
 @dataclass(frozen=True, kw_only=True)
 class SceneTables:
-    """One row for each maze; rooms are numbered column by column, and doors come last."""
+    """One row for each maze; rooms are numbered column by column, and what is no room, the frames of doors, comes last."""
 
     walls: Bool[Tensor, "b g g"]  # by x and y
-    region: Int[Tensor, "b g g"]  # the number of the room, or `DOOR`; of walls, too
+    region: Int[Tensor, "b g g"]  # the number of the room; of walls, too
     ground: Float[Tensor, "b g g 6"]  # colours of floor and ceiling
     paint: Float[Tensor, "b r 6"]  # colours of walls and their trim
     pattern: Int[Tensor, "b r"]
@@ -39,11 +38,12 @@ def scene_tables(plans: Sequence[FloorPlan]) -> SceneTables:
 
 
 def _tables(plan: FloorPlan) -> dict[str, Tensor]:
-    walls, region = torch.ones(SIDE, SIDE, dtype=torch.bool), torch.full((SIDE, SIDE), DOOR)
+    side, numbers = plan.side, {room: number for number, room in enumerate(sorted(plan.looks))}
+    walls, region = torch.ones(side, side, dtype=torch.bool), torch.full((side, side), len(numbers))
     for cell, room in plan.open_cells().items():
         walls[cell] = False
         if room is not None:
-            region[cell] = room[0] * ROOMS + room[1]
+            region[cell] = numbers[room]
     looks = [plan.looks[room] for room in sorted(plan.looks)]
     paint = [[*COLOURS[look.wall], *_trim(COLOURS[look.wall], COLOURS[look.trim])] for look in looks]
     floor = torch.tensor([COLOURS[look.floor] for look in looks])
@@ -52,12 +52,12 @@ def _tables(plan: FloorPlan) -> dict[str, Tensor]:
     return {
         "walls": walls,
         "region": region,
-        "ground": ground * _checks()[..., None],
+        "ground": ground * _checks(side)[..., None],
         "paint": torch.tensor([*paint, [*WOOD, *WOOD]]),
         "pattern": torch.tensor([*(PATTERNS.index(look.pattern) for look in looks), 0]),
-        "object_place": torch.tensor([[thing.x, thing.y] for thing in plan.objects]),
-        "object_kind": torch.tensor([KINDS.index(thing.kind) for thing in plan.objects]),
-        "object_colour": torch.tensor([COLOURS[thing.colour] for thing in plan.objects]),
+        "object_place": torch.tensor([[thing.x, thing.y] for thing in plan.objects]).reshape(-1, 2),
+        "object_kind": torch.tensor([KINDS.index(thing.kind) for thing in plan.objects], dtype=torch.long),
+        "object_colour": torch.tensor([COLOURS[thing.colour] for thing in plan.objects]).reshape(-1, 3),
     }
 
 
@@ -66,9 +66,9 @@ def _trim(wall: tuple[float, ...], other: tuple[float, ...]) -> list[float]:
     return [0.45 * a + 0.55 * b for a, b in zip(wall, other, strict=True)]
 
 
-def _checks() -> Float[Tensor, "g g"]:
+def _checks(side: int) -> Float[Tensor, "g g"]:
     """Floor tiles, dark and light in turn."""
-    x, y = torch.meshgrid(torch.arange(SIDE), torch.arange(SIDE), indexing="ij")
+    x, y = torch.meshgrid(torch.arange(side), torch.arange(side), indexing="ij")
     return 0.82 + 0.18 * ((x + y) % 2)
 
 
