@@ -41,6 +41,7 @@ LTX_095 = {
 LTX_2 = {
     "block_out_channels": (8, 16, 32, 64),
     "decoder_block_out_channels": (8, 16, 32),
+    "decoder_causal": False,  # as released; the class by itself looks back alone
     "spatial_compression_ratio": 32,
     "temporal_compression_ratio": 8,
 }
