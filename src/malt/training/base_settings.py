@@ -7,6 +7,7 @@ from typing import Any
 
 import diffusers
 import torch
+from diffusers import ModelMixin
 from torch import nn
 
 from malt.adapters import family_of
@@ -65,14 +66,15 @@ def patch_side(base: Path) -> int:
     return max(family_of(model).patch(model)[1:])
 
 
-def transformer_class(base: Path) -> Any:
+def transformer_class(base: Path) -> type[ModelMixin]:
     """The class of a base's transformer.
 
     Raises:
         CheckpointError: there is none in the folder.
         UsageError: it is of no known family.
     """
-    return getattr(diffusers, known_class(str(_config(base).get("_class_name"))))
+    found: type[ModelMixin] = getattr(diffusers, known_class(str(_config(base).get("_class_name"))))
+    return found
 
 
 def _check_told_by_text(base: Path) -> None:

@@ -5,12 +5,13 @@ So whatever can be trained can be planned, without a formula for it.
 """
 
 import weakref
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch._ops import OpOverload
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
@@ -104,8 +105,12 @@ class CostCounter(TorchDispatchMode):
         self._known = {id(storage): weakref.ref(storage) for storage in self._standing}
 
     def __torch_dispatch__(
-        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
-    ) -> Any:
+        self,
+        func: OpOverload[..., object],
+        types: Sequence[type],
+        args: tuple[Any, ...] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> object:
         """Run the operation and count it and what it made."""
         made = func(*args, **(kwargs or {}))
         count = _FORMULAS.get(func._overloadpacket)
@@ -134,7 +139,13 @@ class CostCounter(TorchDispatchMode):
 class _WithoutNumbers(FakeTensorMode):
     """Answers the question for a number: training asks for figures to write down, and whom it may spare a mask."""
 
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+    def __torch_dispatch__(
+        self,
+        func: OpOverload[..., object],
+        types: Sequence[type],
+        args: Sequence[Any] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> object:
         """Run an operation on shapes."""
         if func is _aten._local_scalar_dense.default:
             return False if args[0].dtype == torch.bool else 0.0 if args[0].is_floating_point() else 0
@@ -158,7 +169,7 @@ def _attention_backward(gradient: Tensor, query: Tensor, key: Tensor, value: Ten
 
 
 # PyTorch's own formulas; it has them for attention on GPUs alone, so those of its kernel for processors are the same here.
-_FORMULAS: dict[Any, Any] = flop_registry | {
+_FORMULAS: dict[object, Callable[..., int]] = flop_registry | {
     _aten._scaled_dot_product_flash_attention_for_cpu: _attention,
     _aten._scaled_dot_product_flash_attention_for_cpu_backward: _attention_backward,
 }
