@@ -20,6 +20,7 @@ MAY_IMPORT = {
     "errors": set[str](),
     "threads": {"errors"},
     "precision": set[str](),
+    "out_of_memory": {"errors"},
     "unicode": {"errors"},
     "typed_values": {"errors"},
     "memory": set[str](),
@@ -30,7 +31,7 @@ MAY_IMPORT = {
     "hub": {"errors", "media"},
     "codecs": {"models"},
     "worlds": {"errors", "media"},
-    "rollouts": {"codecs", "diffusion", "errors", "memory", "models"},
+    "rollouts": {"codecs", "diffusion", "errors", "memory", "models", "out_of_memory"},
     "sessions": {"codecs", "diffusion", "errors", "media", "memory", "models", "rollouts", "unicode"},
     "pipelines": {
         "adapters",
@@ -54,7 +55,16 @@ MAY_IMPORT = {
         "sessions",
         "worlds",
     },  # a model or its world, acted in
-    "data": {"codecs", "diffusion", "errors", "media", "models", "precision", "worlds"},  # captions are stored, encoded
+    "data": {
+        "codecs",
+        "diffusion",
+        "errors",
+        "media",
+        "models",
+        "out_of_memory",
+        "precision",
+        "worlds",
+    },  # captions are stored, encoded
     "evaluation": {"errors", "media", "memory", "pipelines", "rollouts", "sessions", "worlds"},
     "training": {
         "codecs",
@@ -64,6 +74,7 @@ MAY_IMPORT = {
         "media",
         "memory",
         "models",
+        "out_of_memory",
         "precision",
         "typed_values",
         "worlds",

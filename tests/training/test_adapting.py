@@ -128,6 +128,8 @@ def test_the_newest_state_can_be_written_as_an_adapter(finished: Path, tmp_path:
     [
         ([], "name the folder of a pretrained video model with --base"),
         (["--base", "nowhere"], "there is no base nowhere; give a folder"),
+        (["--base", "nowhere", "--plan"], "there is no base nowhere; give a folder"),
+        (["--base", "{here}", "--plan"], "holds no base; give a folder of diffusers"),
         (["--base", "{here}"], "holds no base; give a folder of diffusers"),
         (["--base", "{base}", "--codec", "{base}"], "a base brings its own autoencoder"),
         (["--base", "{base}", "--adapter.memory", "elephant"], "elephant"),

@@ -60,11 +60,22 @@ class AdaptCommand:
             raise UsageError("the recipe adapt learns from your own videos; name their folder with --data")
 
     def _base(self) -> Overrides:
-        """The base as a field of the recipe: a whole folder, but where only its settings are read."""
+        """The base as a field of the recipe: a whole folder, but where its settings or nothing of it is read."""
         if self.base is None:
             return ()
-        folder = Path(self.base) if self.plan or self.list_options else _whole(self.base)
+        folder = Path(self.base) if self.list_options else _settings(self.base) if self.plan else _whole(self.base)
         return (("base", (str(folder.resolve()),)),)
+
+
+def _settings(base: str) -> Path:
+    """A folder with no more of a base than a plan reads."""
+    from malt.pipelines.base_folder import base_folder
+    from malt.training.base_settings import transformer_class
+
+    is_folder = Path(base).is_dir()
+    folder = Path(base) if is_folder else base_folder(base, ("transformer/config.json", "vae/config.json"))
+    transformer_class(folder)
+    return folder
 
 
 def _whole(base: str) -> Path:

@@ -20,6 +20,7 @@ from malt.media.actions_csv import Actions, read_actions
 from malt.media.prefetch import prefetch
 from malt.media.video_reader import Frames, look_at, read_video
 from malt.media.video_track import BrokenVideoError
+from malt.out_of_memory import ENCODING, enough_memory_for
 from malt.precision import choose_precision
 
 
@@ -207,7 +208,8 @@ class _VideoEncoder:
 
     def _encode(self, pixels: np.ndarray, cache: Any) -> tuple[Tensor, Any]:
         frames = torch.from_numpy(pixels).to(self.device).float().div_(127.5).sub_(1)
-        with torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32):
+        autocast = torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32)
+        with enough_memory_for(ENCODING), autocast:
             latents, cache = self.codec.encode(rearrange(frames, "t h w c -> 1 t c h w"), cache)
         return latents[0].half().cpu(), cache
 

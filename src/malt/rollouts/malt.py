@@ -22,11 +22,11 @@ from malt.errors import MaltError, UsageError
 from malt.memory.protocol import SteeredMemory
 from malt.memory.state import Memory, in_half, move, num_bytes
 from malt.models.video_model import VideoModel
+from malt.out_of_memory import SEGMENT, enough_memory_for
 from malt.rollouts.base import ActionPolicy, RolloutState, Segment, stream_segments
 from malt.rollouts.context_frames import context_alongside, context_before, last, with_context
 from malt.rollouts.denoiser import guided_velocity
 from malt.rollouts.noise import Seed, VideoGenerators
-from malt.rollouts.out_of_memory import said_in_a_sentence
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,7 +94,7 @@ class MaltRollout:
             MaltError: when the model's output is not finite, or memory runs out.
         """
         done = self.pack_actions(actions, self.latents_ahead(state), self.frames_ahead(state))
-        with said_in_a_sentence():
+        with enough_memory_for(SEGMENT):
             return self._finish(state, self._denoise(state, done), done)
 
     @torch.no_grad()
@@ -108,7 +108,8 @@ class MaltRollout:
         every segment with the state after it.
         """
         for latents, done, cache in self.encode(frames, actions, state.encoder_cache):
-            segment, state = self._finish(replace(state, encoder_cache=cache), latents, done)
+            with enough_memory_for(SEGMENT):
+                segment, state = self._finish(replace(state, encoder_cache=cache), latents, done)
             yield segment, state
 
     @torch.no_grad()
@@ -132,7 +133,8 @@ class MaltRollout:
         lengths = self._segment_lengths(frames.shape[1], begins=cache is None)
         all_done = [None] * len(lengths) if actions is None else torch.split(actions, lengths, dim=1)
         for piece, done in zip(torch.split(frames, lengths, dim=1)[:-1], all_done[:-1], strict=True):
-            latents, cache = self.codec.encode(piece, cache)
+            with enough_memory_for(SEGMENT):
+                latents, cache = self.codec.encode(piece, cache)
             yield latents, self.pack_actions(done, latents.shape[1], piece.shape[1]), cache
 
     def _segment_lengths(self, num_frames: int, begins: bool) -> list[int]:

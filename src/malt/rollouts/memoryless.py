@@ -14,11 +14,11 @@ from torch import Tensor
 
 from malt.diffusion.partial import FrameVelocity
 from malt.memory.state import Memory, move, without_places
+from malt.out_of_memory import SEGMENT, enough_memory_for
 from malt.rollouts.base import ActionPolicy, RolloutState, Segment, held_bytes, stream_segments
 from malt.rollouts.context_frames import last
 from malt.rollouts.malt import MaltRollout, check_finite
 from malt.rollouts.noise import Seed
-from malt.rollouts.out_of_memory import said_in_a_sentence
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,7 +64,7 @@ class Memoryless(ABC):
             MaltError: when the model's output is not finite.
         """
         done = self.base.pack_actions(actions, self.segment_frames, self.frames_ahead(state))
-        with said_in_a_sentence():
+        with enough_memory_for(SEGMENT):
             latents, begun = self.make(state, done)
             check_finite(state.index, latents)
             segment, after = self.finish(replace(begun, num_made=state.num_made + 1), latents, done)

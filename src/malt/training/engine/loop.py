@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from malt.errors import DivergedError
+from malt.out_of_memory import TRAINING_STEP, enough_memory_for
 from malt.training.engine.checkpoint import Saver, TrainProgress, resume, saved_states
 from malt.training.engine.ema import EMA
 from malt.training.engine.gradients import EagerStep, StepGradients, TrainingObjective
@@ -47,6 +48,7 @@ def fit(
 
     Raises:
         DivergedError: too many steps in a row, or half of all, were not finite; the last good state is saved.
+        MaltError: memory runs out.
     """
     folder.mkdir(parents=True, exist_ok=True)
     context, module, metrics = current_context(), objective.module, metrics or MetricLogger(folder)
@@ -60,7 +62,8 @@ def fit(
         metrics.rewind(progress.step)
         while progress.step < optimization.num_steps and not stop and not progress.has_diverged(optimization.num_steps):
             try:
-                progress, figures = _learn(gradients, state, optimization, progress)
+                with enough_memory_for(TRAINING_STEP):
+                    progress, figures = _learn(gradients, state, optimization, progress)
             except CompilingAbandonedError:
                 stop = True
                 break

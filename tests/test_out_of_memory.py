@@ -1,14 +1,22 @@
-"""Law of a segment for which there is not enough memory: a sentence says what to lower, and nothing is lost."""
+"""Law of what there is not enough memory for: a sentence says what to lower, and nothing is lost."""
+
+from pathlib import Path
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 import tiny_pipeline
+from malt.cli import main
+from malt.codecs.malt import MaltCodec
 from malt.errors import MaltError
 from malt.rollouts.registry import ROLLOUTS, build_rollout
 from malt.sessions.session import Session
+from malt.training.engine.checkpoint import saved_states
+from malt.training.engine.loop import fit
+from malt.training.engine.optimizer import Optimization
 from tiny_pipeline import PROMPT
+from tiny_videos import write_video
 
 ERRORS = [
     torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB"),
@@ -52,3 +60,35 @@ def test_other_errors_stay_what_they_are(monkeypatch: pytest.MonkeyPatch) -> Non
     )
     with pytest.raises(RuntimeError, match="no"):
         rollout.advance(rollout.begin(0))
+
+
+class Greedy:
+    """An objective whose step needs more than there is."""
+
+    def __init__(self) -> None:
+        self.module = nn.Linear(1, 1)
+
+    def loss(self, step: int) -> tuple[Tensor, dict[str, float]]:
+        if step == 2:
+            fail(ERRORS[0])
+        return self.module(torch.ones(1, 1)).sum(), {}
+
+
+def test_training_says_what_to_lower_and_keeps_what_was_saved(tmp_path: Path) -> None:
+    with pytest.raises(MaltError, match=r"memory for a training step; .*activation-checkpointing true, a smaller"):
+        fit(Greedy(), Optimization(num_steps=4), tmp_path, save_seconds=0)
+    assert saved_states(tmp_path)
+
+
+def test_encoding_says_what_to_lower_and_goes_on_behind_what_it_has(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    tiny_pipeline.autoencoder().save_pretrained("codec")
+    write_video(Path("videos/a.mp4"), 16)
+    command = ["encode", "videos", "--out", "shards", "--codec", "codec", "--device", "cpu"]
+    with monkeypatch.context() as patch:
+        patch.setattr(MaltCodec, "encode", lambda *given: fail(ERRORS[1]))
+        assert main(command) == 1
+    assert "there is not enough memory for these videos; lower --height and --width" in capsys.readouterr().err
+    assert main(command) == 0
