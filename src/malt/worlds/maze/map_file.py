@@ -1,4 +1,4 @@
-"""Reads a map from a text file: `#` for walls, letters for rooms by their looks, spaces for passages; north is at the top.
+"""Reads a map from a text file: `#` for walls, letters for rooms by their looks, spaces for corridors; north is at the top.
 
 A capital is an object in a room of that letter. In a map without letters every square of four by four cells has a look.
 """
@@ -8,12 +8,12 @@ from pathlib import Path
 
 from malt.errors import UsageError
 from malt.media.text_file import read_text
-from malt.worlds.maze.map_plan import PASSAGE, Cell, MapPlan, map_plan
+from malt.worlds.maze.map_plan import CORRIDOR, Cell, MapPlan, map_plan
 
 WALL, LETTERS = "#", "abcdefghijklmnopqrstuvwxyz"
 LARGEST = 64  # cells a side
 BLOCK = 4  # cells a side of what looks alike where there are no letters
-HOW = "use # for walls, spaces for passages, a-z for rooms and A-Z for objects in them"
+HOW = "use # for walls, spaces for corridors, a-z for rooms and A-Z for objects in them"
 
 
 def read_map(path: Path) -> tuple[MapPlan, str]:
@@ -58,7 +58,7 @@ class _Map:
         return plan
 
     def _check(self, row: int, column: int, sign: str) -> None:
-        if sign.lower() not in (*LETTERS, PASSAGE):
+        if sign.lower() not in (*LETTERS, CORRIDOR):
             raise self._wrong(row, column, f"{sign!r} is no part of a map; {HOW}")
         inside = 0 < row < len(self.lines) - 1 and column > 0
         if not (inside and all(column < len(self.lines[beside]) for beside in (row - 1, row + 1))):
@@ -86,6 +86,6 @@ class _Map:
 
 def _in_blocks(cells: dict[Cell, str]) -> dict[Cell, str]:
     """Cells as they are, or where none has a letter, with that of the square that they lie in."""
-    if any(letter != PASSAGE for letter in cells.values()):
+    if any(letter != CORRIDOR for letter in cells.values()):
         return cells
     return {(x, y): LETTERS[(x // BLOCK + 5 * (y // BLOCK)) % len(LETTERS)] for x, y in cells}

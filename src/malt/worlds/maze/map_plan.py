@@ -1,4 +1,4 @@
-"""Floor plans from somebody's own map: rooms of any form, the passages between them, and the ways through both.
+"""Floor plans from somebody's own map: rooms of any form, the corridors between them, and the ways through both.
 
 A room is named by the cell that is its middle; cells are one unit a side, x to the east and y to the north.
 """
@@ -12,14 +12,14 @@ from itertools import combinations
 from malt.worlds.maze.floor_plan import COLOURS, KINDS, PATTERNS, STEPS, FloorPlan, Room, RoomLook, Standing
 
 Cell = tuple[int, int]
-PASSAGE = " "
+CORRIDOR = " "
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class MapPlan(FloorPlan):
     """The floor plan of a map; each is itself alone.
 
-    cells: the letter of every open cell, `PASSAGE` where it is of no room. areas: the cells of every room.
+    cells: the letter of every open cell, `CORRIDOR` where it is of no room. areas: the cells of every room.
     """
 
     cells: Mapping[Cell, str]
@@ -35,11 +35,11 @@ class MapPlan(FloorPlan):
         return 2 + max(max(cell) for cell in self.cells)
 
     def neighbours(self, room: Room) -> list[Room]:
-        """The rooms that a passage or an open side leads to."""
+        """The rooms that a corridor or an open side leads to."""
         return sorted(other for door in self.doors if room in door for other in door - {room})
 
     def open_cells(self) -> dict[Cell, Room | None]:
-        """The room that every cell without a wall is part of; None for passages."""
+        """The room that every cell without a wall is part of; None for corridors."""
         rooms = {cell: room for room, area in self.areas.items() for cell in area}
         return {cell: rooms.get(cell) for cell in self.cells}
 
@@ -48,10 +48,10 @@ class MapPlan(FloorPlan):
         return _middle(room)
 
     def way(self, room: Room, other: Room) -> list[tuple[float, float]]:
-        """The ends of the straight parts of the shortest way to a neighbour, through passages and the two alone."""
+        """The ends of the straight parts of the shortest way to a neighbour, through corridors and the two alone."""
         if (room, other) not in self._ways:
-            passages = {cell for cell, letter in self.cells.items() if letter == PASSAGE}
-            cells = _shortest(room, other, passages | self.areas[room] | self.areas[other])
+            corridors = {cell for cell, letter in self.cells.items() if letter == CORRIDOR}
+            cells = _shortest(room, other, corridors | self.areas[room] | self.areas[other])
             corners = [b for a, b, c in zip(cells, cells[1:], cells[2:], strict=False) if not _in_line(a, b, c)]
             self._ways[room, other] = [_middle(cell) for cell in (*corners, other)]
         return self._ways[room, other]
@@ -66,7 +66,7 @@ def entered(plan: MapPlan, seed: int) -> MapPlan:
 
 def map_plan(cells: Mapping[Cell, str], objects: Mapping[Cell, str]) -> MapPlan:
     """The floor plan of open cells by their letters, with an object of a letter's look in some of them."""
-    rooms = {_central(area, objects): area for letter, area in _areas(cells) if letter != PASSAGE}
+    rooms = {_central(area, objects): area for letter, area in _areas(cells) if letter != CORRIDOR}
     room_of = {cell: room for room, area in rooms.items() for cell in area}
     return MapPlan(
         looks={room: _look(cells[room]) for room in sorted(rooms)},
@@ -94,7 +94,7 @@ def _areas(cells: Mapping[Cell, str]) -> Iterable[tuple[str, frozenset[Cell]]]:
 
 
 def _doors(cells: Mapping[Cell, str], room_of: Mapping[Cell, Room]) -> frozenset[frozenset[Room]]:
-    """The pairs of rooms that lie beside each other or at one passage."""
+    """The pairs of rooms that lie beside each other or at one corridor."""
     doors = {
         frozenset((room, room_of[other]))
         for cell, room in room_of.items()
@@ -102,7 +102,7 @@ def _doors(cells: Mapping[Cell, str], room_of: Mapping[Cell, Room]) -> frozenset
         if room_of.get(other, room) != room
     }
     for letter, area in _areas(cells):
-        if letter == PASSAGE:
+        if letter == CORRIDOR:
             ends = {room_of[cell] for inner in area for cell in _beside(inner) if cell in room_of}
             doors |= {frozenset(pair) for pair in combinations(sorted(ends), 2)}
     return frozenset(doors)
