@@ -305,7 +305,7 @@ def test_a_video_that_is_not_the_sessions_is_left_alone(
         ("resume", ["walk.mp4", "--frames", "3"], "has 16 frames already"),
         ("resume", ["walk.mp4", "--frames", "32", "--prompt", "a [9s] | b"], "the prompts last 73 frames"),
         ("resume", ["walk.mp4", "--frames", "32", "--prompt", " "], "the prompt is empty"),
-        ("resume", ["walk.mp4", "--frames", "32", "--driver", "cruise"], "takes no actions"),
+        ("resume", ["walk.mp4", "--frames", "32", "--policy", "cruise"], "takes no actions"),
         ("rewind", ["walk.mp4", "--to", "3"], "nothing before frame 3"),
         ("rewind", ["walk.mp4", "--to", "99"], "give one from 0 to 16"),
         ("rewind", ["walk.mp4", "--to", "8", "--out", "walk.mp4"], "is the video itself"),
@@ -313,7 +313,7 @@ def test_a_video_that_is_not_the_sessions_is_left_alone(
         ("branch", ["walk.mp4", "--at", "8", "--out", "b.webm"], "ending"),
         (
             "branch",
-            ["walk.mp4", "--at", "8", "--out", "b.mp4", "--driver", "weave", "--actions", "a"],
+            ["walk.mp4", "--at", "8", "--out", "b.mp4", "--policy", "weave", "--actions", "a"],
             "give one of them",
         ),
         ("generate", ["a red circle", "--out", "walk.mp4"], "exists"),

@@ -65,7 +65,7 @@ def test_columns_are_found_by_their_names() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "names", "sentence"), [("fly", NAMES, "no driver 'fly'"), ("cruise", ("jump",), "does not")]
+    ("name", "names", "sentence"), [("fly", NAMES, "no policy 'fly'"), ("cruise", ("jump",), "does not")]
 )
 def test_a_driver_that_cannot_drive_is_refused(name: str, names: tuple[str, ...], sentence: str) -> None:
     with pytest.raises(UsageError, match=sentence):

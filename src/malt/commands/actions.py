@@ -13,49 +13,31 @@ if TYPE_CHECKING:
 def choose_policy(
     names: Sequence[str],
     *,
-    driver: str | None,
+    policy: str | None,
     actions: Path | None,
     seed: int,
     frame_rate: float,
     start: int,
     end: int | None,
 ) -> "ActionPolicy | None":
-    """What drives a model whose actions have these names: a file, or a driver that comes with malt; None where none have.
+    """What drives a model whose actions have these names: a file, or a policy by its name; None where none have.
 
     Raises:
         UsageError: nothing drives a model that acts, something drives one that does not, or the file does not fit.
     """
     if not names:
-        if driver or actions:
-            raise UsageError("this model takes no actions; leave --actions and --driver out, or choose another --model")
+        if policy or actions:
+            raise UsageError("this model takes no actions; leave --actions and --policy out, or choose another --model")
         return None
     if actions is not None:
         return _script(names, actions, start, end)
-    if driver is None:
-        raise UsageError(f"this model acts ({', '.join(names)}); give --actions FILE or --policy {_known(names)[0]}")
-    return _named(driver, names, frame_rate=frame_rate, seed=seed, start=start)
+    from malt.env.named_policies import named_policy, policy_names
 
-
-def _known(names: Sequence[str]) -> tuple[str, ...]:
-    """The policies of the world with these actions, or else those that steer."""
-    from malt.sessions.action_policies import COURSES
-    from malt.worlds.registry import scripted_world
-
-    world = scripted_world(names)
-    return world.policies if world else tuple(COURSES)
-
-
-def _named(policy: str, names: Sequence[str], *, frame_rate: float, seed: int, start: int) -> "ActionPolicy":
-    from malt.sessions.action_policies import FunctionPolicy, build_policy
-    from malt.worlds.base import ScriptedWorld
-    from malt.worlds.registry import scripted_world
-
-    world = scripted_world(names)
-    if world is None:
-        return build_policy(policy, names, frame_rate=frame_rate, seed=seed, start=start)
-    walked = world.under(policy)
-    assert isinstance(walked, ScriptedWorld)
-    return FunctionPolicy(lambda first, count: walked.actions(seed, first, count), start)
+    if policy is None:
+        raise UsageError(
+            f"this model acts ({', '.join(names)}); give --actions FILE or --policy {policy_names(names)[0]}"
+        )
+    return named_policy(policy, names, frame_rate=frame_rate, seed=seed, start=start)
 
 
 def count_actions(path: Path) -> int:

@@ -33,8 +33,8 @@ class BranchCommand(ModelOptions):
     """How many frames the other video is to have; as many as were planned for the first by default."""
     actions: Path | None = None
     """A CSV file with what is done in each frame, from the video's first on; the same as before by default."""
-    driver: str | None = None
-    """What acts instead: cruise or weave; the same as before by default."""
+    policy: str | None = None
+    """What acts instead, as for malt generate; the same as before by default."""
     overwrite: bool = False
     """Replace files that exist."""
 
@@ -56,10 +56,10 @@ class BranchCommand(ModelOptions):
                 change_prompt(session, self.prompt, end)
             with video_lock(self.out):
                 copy_beginning(session, self.video, self.out)
-                go_on(session, self.out, end, actions=self.actions, driver=self.driver)
+                go_on(session, self.out, end, actions=self.actions, policy=self.policy)
 
     def _check(self) -> None:
-        check_one_of(actions=self.actions, driver=self.driver)
+        check_one_of(actions=self.actions, policy=self.policy)
         for option in ("at", "frames"):
             check_count(f"--{option}", getattr(self, option))
         if self.seed is not None:

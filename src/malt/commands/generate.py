@@ -71,10 +71,9 @@ class GenerateCommand(BaseOptions):
     """How segments follow one another: malt, full, sliding_window, keyframes or diffusion_forcing."""
     actions: Path | None = None
     """A CSV file of actions, for models that take them: a column for each action, a row for each frame."""
-    driver: str | None = None
-    """Who acts in place of a file: cruise (a smooth random course) or weave (from side to side)."""
     policy: str | None = None
-    """How a walker acts in place of a file: explore, replay, loop or return, as in the world of the model."""
+    """Who acts in place of a file: a car's cruise (a smooth random course) or weave (from side to side); a walker's explore,
+    replay, loop or return, as in the world of the model."""
     image: Path | None = None
     """An image that the video begins with."""
     video: Path | None = None
@@ -165,7 +164,7 @@ class GenerateCommand(BaseOptions):
         from malt.media.video_reader import read_video
 
         check_one_of(image=self.image, video=self.video)
-        check_one_of(actions=self.actions, driver=self.driver, policy=self.policy)
+        check_one_of(actions=self.actions, policy=self.policy)
         if self.prompts is not None and self.prompt.strip():
             raise UsageError("both a prompt and --prompts were given; give one of them")
         check_lora(self.lora)
@@ -225,7 +224,7 @@ class GenerateCommand(BaseOptions):
             offload=self.offload,
             lora=_whole(self.lora),
             actions=_whole(self.actions),
-            driver=self.driver or self.policy,
+            driver=self.policy,
         )
         return session
 
@@ -240,7 +239,7 @@ class GenerateCommand(BaseOptions):
         given = self._first_segments(session, num_given)
         driver = choose_policy(
             session.pipe.action_names,
-            driver=self.driver or self.policy,
+            policy=self.policy,
             actions=self.actions,
             seed=self.seed,
             frame_rate=float(sink.frame_rate),

@@ -12,6 +12,7 @@ from malt.errors import UsageError
 from malt.typed_values import read_value
 
 Command = TypeVar("Command")
+RENAMED = {"--driver": "--policy"}  # what options of earlier versions are called today
 IS_OPTION = re.compile("--[A-Za-z]")
 
 
@@ -97,5 +98,7 @@ def _value(option: Option, words: Sequence[str]) -> object:
 
 
 def _did_you_mean(name: str, known: Sequence[str] | dict[str, Option]) -> str:
+    if (today := RENAMED.get(name)) in known:
+        return f"; it is called {today} today"
     near = get_close_matches(name.replace("_", "-"), [*known, "--help"], n=1, cutoff=0.7)
     return f", did you mean {near[0]}" if near else ""

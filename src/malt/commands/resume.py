@@ -35,8 +35,8 @@ class ResumeCommand(ModelOptions):
     """What the video shows from here on, instead of what was to come."""
     actions: Path | None = None
     """A CSV file with what is done in each frame, from the video's first on; the same as before by default."""
-    driver: str | None = None
-    """What acts instead: cruise or weave; the same as before by default."""
+    policy: str | None = None
+    """What acts instead, as for malt generate; the same as before by default."""
     report: Path | None = None
     """Where to write figures of the run, as JSON."""
 
@@ -48,11 +48,11 @@ class ResumeCommand(ModelOptions):
                 end = self._end(session)
                 if self.prompt is not None:
                     change_prompt(session, self.prompt, end)
-                go_on(session, self.video, end, actions=self.actions, driver=self.driver, report_to=self.report)
+                go_on(session, self.video, end, actions=self.actions, policy=self.policy, report_to=self.report)
 
     def _check(self) -> None:
         check_one_of(frames=self.frames, seconds=self.seconds, forever=self.forever)
-        check_one_of(actions=self.actions, driver=self.driver)
+        check_one_of(actions=self.actions, policy=self.policy)
         check_count("--frames", self.frames)
         check_above_zero("--seconds", self.seconds)
         if self.report is not None:
@@ -92,19 +92,19 @@ def go_on(
     if end == shown:
         print(f"malt: {video} has all of its {end} frames; to go on, give more with --frames", file=sys.stderr)
         return
-    if actions is None and driver is None:
-        actions, driver = Path(notes["actions"]) if notes["actions"] else None, notes["driver"]
+    if actions is None and policy is None:
+        actions, policy = Path(notes["actions"]) if notes["actions"] else None, notes["driver"]
     sink = open_sink(video, session)
     chosen = choose_policy(
         session.pipe.action_names,
-        driver=driver,
+        policy=policy,
         actions=actions,
         seed=notes["seed"],
         frame_rate=float(Fraction(notes["frame_rate"])),
         start=session.num_frames,
         end=end,
     )
-    session.note(planned=end, driver=driver, actions=None if actions is None else str(actions.resolve()))
+    session.note(planned=end, driver=policy, actions=None if actions is None else str(actions.resolve()))
     report = RunReport(prompt=session.prompt, seed=notes["seed"], checkpoint=session.state.model.name)
     GenerationRun(
         session=session,

@@ -164,7 +164,7 @@ class MaltRollout:
         width = self.transformer.action_dim
         if (actions is None) != (width is None):
             raise UsageError(
-                "this model takes no actions" if width is None else "this model needs actions; give a driver"
+                "this model takes no actions" if width is None else "this model needs actions; give a policy"
             )
         if actions is None or width is None:
             return None

@@ -10,13 +10,13 @@ import numpy as np
 from jaxtyping import UInt8
 from pydantic import BaseModel
 
+from malt.env.named_policies import named_policy, policy_names
 from malt.errors import UsageError
 from malt.media.pixels import to_tensor
 from malt.rollouts.base import ActionPolicy, Segment
 from malt.serving.limits import Limits
 from malt.serving.schemas import VideoRequest
 from malt.serving.uploads import Wanted
-from malt.sessions.action_policies import build_policy
 from malt.sessions.prompts import read_lines, total_frames
 from malt.sessions.session import Session
 from malt.sessions.size import session_size
@@ -130,7 +130,7 @@ class RequestValidator:
         if generation.request.driver is None:
             return None
         names, rate, seed = self.pipe.action_names, self.pipe.frame_rate, generation.seed
-        return build_policy(generation.request.driver, names, frame_rate=rate, seed=seed, start=start)
+        return named_policy(generation.request.driver, names, frame_rate=rate, seed=seed, start=start)
 
     def wanted(self, generation: GenerationRequest) -> Wanted:
         """How the first frames of a video have to be."""
@@ -176,11 +176,11 @@ class RequestValidator:
     def _check_driver(self, request: VideoRequest, steered: bool) -> None:
         names = self.pipe.action_names
         if names and request.driver is None and not steered:
-            raise UsageError(f"this model acts ({', '.join(names)}); say what drives it: cruise or weave")
+            raise UsageError(f"this model acts ({', '.join(names)}); say what drives it: {' or '.join(policy_names(names))}")
         if request.driver is not None and not names:
             raise UsageError("this model takes no actions; leave driver out")
         if request.driver is not None:
-            build_policy(request.driver, names, frame_rate=self.pipe.frame_rate, seed=0, start=0)
+            named_policy(request.driver, names, frame_rate=self.pipe.frame_rate)
 
 
 def frames_in(seconds: float, frame_rate: float) -> int:

@@ -37,7 +37,7 @@ class VideoRequest(BaseModel):
     )
     guidance_scale: float | None = Field(default=None, description="How hard the prompt is obeyed.")
     negative_prompt: str | None = Field(default=None, description="What the video is led away from.")
-    driver: str | None = Field(default=None, description="What acts, for models that take actions: cruise or weave.")
+    driver: str | None = Field(default=None, description="What acts, for models that take actions: cruise, or explore.")
 
 
 class Reference(BaseModel):

@@ -115,15 +115,15 @@ COURSES = {"cruise": cruise, "weave": weave}
 
 
 def build_policy(name: str, names: Sequence[str], *, frame_rate: float, seed: int = 0, start: int = 0) -> ActionPolicy:
-    """The driver of this name, for a model whose actions are called `names`, from frame `start` on.
+    """The policy of this name, for a model whose actions are called `names`, from frame `start` on.
 
     Raises:
-        UsageError: there is no such driver, or the model does not steer.
+        UsageError: there is no such policy, or the model does not steer.
     """
     if name not in COURSES:
-        raise UsageError(f"there is no driver {name!r}; choose one of {', '.join(COURSES)}")
+        raise UsageError(f"there is no policy {name!r}; choose one of {', '.join(COURSES)}")
     if "steering" not in names:
-        raise UsageError(f"the driver {name} steers, which this model does not ({', '.join(names)}); give its actions")
+        raise UsageError(f"the policy {name} steers, which this model does not ({', '.join(names)}); give its actions")
     return CurvePolicy(names, frame_rate, COURSES[name](seed), start)
 
 

@@ -12,16 +12,16 @@ NAMES = ("turn", "walk")
 
 
 def test_a_policy_does_what_it_does_in_the_world_and_goes_on_from_any_frame() -> None:
-    chosen = choose_policy(NAMES, driver="explore", actions=None, seed=4, frame_rate=16, start=32, end=64)
+    chosen = choose_policy(NAMES, policy="explore", actions=None, seed=4, frame_rate=16, start=32, end=64)
     assert chosen is not None
     assert torch.equal(chosen(None, 16)[0], Maze().under("explore").actions(4, 32, 16))
 
 
 def test_a_model_that_walks_is_told_which_policies_there_are() -> None:
     with pytest.raises(UsageError, match="give --actions FILE or --policy explore"):
-        choose_policy(NAMES, driver=None, actions=None, seed=0, frame_rate=16, start=0, end=64)
+        choose_policy(NAMES, policy=None, actions=None, seed=0, frame_rate=16, start=0, end=64)
     with pytest.raises(UsageError, match="choose one of explore, replay, loop, return"):
-        choose_policy(NAMES, driver="cruise", actions=None, seed=0, frame_rate=16, start=0, end=64)
+        choose_policy(NAMES, policy="cruise", actions=None, seed=0, frame_rate=16, start=0, end=64)
 
 
 def test_arrow_keys_turn_and_walk() -> None:
