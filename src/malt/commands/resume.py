@@ -74,7 +74,7 @@ def go_on(
     end: int | None,
     *,
     actions: Path | None = None,
-    driver: str | None = None,
+    policy: str | None = None,
     report_to: Path | None = None,
 ) -> None:
     """Make a session's video go on to frame `end`, driven as it was or as is said now.
