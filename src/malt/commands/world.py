@@ -31,7 +31,7 @@ class WorldCommand:
     policy: str | None = None
     """How somebody acts in its videos, such as explore or return; by default in all the ways that the world has."""
     map: Path | None = None
-    """A map of your own, a text file: # for walls, a-z for rooms by their looks, A-Z for objects in them, spaces for corridors."""
+    """A map of your own, a text file: # for walls, spaces for corridors, a-z for rooms by their looks, A-Z for objects."""
     scenes: int = 12
     """How many scenes to show, one in each row."""
     frames: int = 160

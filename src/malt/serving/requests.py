@@ -176,7 +176,9 @@ class RequestValidator:
     def _check_driver(self, request: VideoRequest, steered: bool) -> None:
         names = self.pipe.action_names
         if names and request.driver is None and not steered:
-            raise UsageError(f"this model acts ({', '.join(names)}); say what drives it: {' or '.join(policy_names(names))}")
+            raise UsageError(
+                f"this model acts ({', '.join(names)}); say what drives it: {' or '.join(policy_names(names))}"
+            )
         if request.driver is not None and not names:
             raise UsageError("this model takes no actions; leave driver out")
         if request.driver is not None:
