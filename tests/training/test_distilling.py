@@ -2,17 +2,27 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file
 
+import malt
 from malt.cli import main
 from malt.pipelines.loading import load_pipeline
 from malt.training.distilled_transformer import with_teacher
+from malt.training.engine.optimizer import Optimization
+from malt.training.objectives.curriculum import Stage
+from malt.training.objectives.distillation import StudentConfig
+from malt.training.objectives.objective import DistillationConfig, Objective, UnrollConfig
+from malt.training.planning.gpus import parse_gpus
+from malt.training.planning.run_plan import plan_run
 from malt.training.recipes import distill_tiny
 
+ASSETS = Path(malt.__file__).parent / "assets"
+ONE_STEP = Objective(batch_size=1, distillation=DistillationConfig(student_steps=1))
 OPTIONS = ["--recipe", "distill-tiny", "--device", "cpu"]
 
 
@@ -76,6 +86,28 @@ def test_an_experiment_takes_size_pictures_and_guidance_from_its_teacher(teacher
     experiment = with_teacher(distill_tiny(), teacher)
     assert experiment.transformer.num_layers == 2 and experiment.frame_size == (64, 64)
     assert experiment.sampling.num_inference_steps == 2
+
+
+def test_a_student_of_a_model_that_walks_learns_where_one_walks_and_is_told_no_guidance_that_is_not_used() -> None:
+    experiment = with_teacher(distill_tiny(), ASSETS / "maze")
+    assert experiment.world == "maze" and experiment.actions == ("turn", "walk")
+    assert experiment.student.guidance_scales == (1.0, 1.0) and experiment.student.memory_guidance_scales == (1.0, 3.0)
+    assert with_teacher(replace(distill_tiny(), world="doom"), ASSETS / "maze").world == "doom"
+    assert with_teacher(distill_tiny(), ASSETS / "default").student.guidance_scales == (1.0, 5.0)
+
+
+def test_the_plan_of_a_student_counts_its_teacher(teacher: Path) -> None:
+    once = Stage(until=1, objectives=(replace(ONE_STEP, unroll=UnrollConfig(first_segment_prob=1.0)),))
+    short = replace(distill_tiny(), curriculum=(once,), optimization=Optimization(num_steps=1))
+    costs = dict[int, float]()
+    for taught in (1, 2, 4):
+        experiment = replace(short, student=StudentConfig(teacher_steps=taught))
+        (stage,) = plan_run(with_teacher(experiment, teacher), parse_gpus("h100")).stages
+        costs[taught] = stage.steps.flops
+    assert costs[4] - costs[2] == 2 * (costs[2] - costs[1]) > 0
+    by = load_pipeline(teacher)
+    taught, words = (sum(p.numel() for p in part.parameters()) for part in (by.transformer, by.text_encoder))
+    assert stage.weights.trained > taught and stage.weights.frozen == taught + words
 
 
 def refused(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:

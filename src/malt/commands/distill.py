@@ -32,6 +32,10 @@ class DistillCommand:
     """Go on with the run that is in the folder, exactly as if it had never stopped; nothing need be said again."""
     list_options: bool = False
     """List the options of the recipe with their values, and train nothing."""
+    plan: bool = False
+    """Say what the run would take (parameters, memory, operations, hours on --gpus), and load and train nothing."""
+    gpus: str = "h100"
+    """What to plan for, as h100:8 for eight of them."""
     device: str = "auto"
     """Where to compute: auto, cpu, cuda, cuda:1."""
     threads: int = 1

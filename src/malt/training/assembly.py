@@ -11,7 +11,7 @@ from malt.training.adapted_base import AdaptedBase
 from malt.training.autoencoder_stage import AutoencoderStage, keep_autoencoder, ready_autoencoder
 from malt.training.base_settings import fitted, patch_side
 from malt.training.config import Experiment
-from malt.training.distilled_transformer import DistilledTransformer, check_teacher
+from malt.training.distilled_transformer import student_of
 from malt.training.engine.parallel import DistributedContext, agreed_precision, by_the_first
 from malt.training.model_spec import ModelSpec, NewTransformer
 from malt.training.run_folder import read_words, write_words
@@ -122,17 +122,7 @@ def model_spec(experiment: Experiment, precision: torch.dtype, device: str) -> M
             shards=Path(experiment.data) if experiment.data else None,
         )
     if experiment.teacher:
-        check_teacher(Path(experiment.teacher), experiment.transformer)
-        objectives = [objective for stage in experiment.curriculum for objective in stage.objectives]
-        return DistilledTransformer(
-            teacher=Path(experiment.teacher),
-            size=experiment.transformer,
-            student=experiment.student,
-            num_steps=tuple(sorted({objective.distillation.student_steps for objective in objectives})),
-            actions=experiment.actions,
-            sampling=experiment.sampling,
-            seed=experiment.seed,
-        )
+        return student_of(experiment)
     return NewTransformer(
         size=experiment.transformer,
         caption_tokens=experiment.caption_tokens,

@@ -1,5 +1,6 @@
 """A student of few steps, as what a run trains: it begins as its teacher, and shares all but the transformer with it."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from malt.training.objectives.denoising import CaptionedModel, CaptionedTransfor
 from malt.training.objectives.distillation import StudentConfig, Teacher
 from malt.training.options import from_json
 from malt.training.pipeline_export import write_pipeline
+from malt.worlds.registry import open_world, scripted_world
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,8 +57,7 @@ class DistilledTransformer:
         """
         pipe, transformer = self._loaded()
         torch.manual_seed(self.seed)
-        own = {name: value for name, value in transformer.config.items() if not name.startswith("_")}
-        student = MaltTransformer3DModel(**own | {"distilled": self._distilled})
+        student = self.student_of(transformer)
         student.load_state_dict(transformer.state_dict(), strict=False)
         return CaptionedTransformer(student.train(), pipe.text_encoder.requires_grad_(False), pipe.tokenizer)
 
@@ -67,9 +68,18 @@ class DistilledTransformer:
             CheckpointError: there is no such teacher.
         """
         _, transformer = self._loaded()
-        model = transformer.requires_grad_(False).to(device, precision)
+        return self.teacher_of(transformer.requires_grad_(False).to(device, precision))
+
+    def student_of(self, transformer: MaltTransformer3DModel) -> MaltTransformer3DModel:
+        """A new student of this transformer's settings."""
+        own = {name: value for name, value in transformer.config.items() if not name.startswith("_")}
+        student: MaltTransformer3DModel = MaltTransformer3DModel(**own | {"distilled": self._distilled})
+        return student
+
+    def teacher_of(self, transformer: MaltTransformer3DModel) -> Teacher:
+        """This transformer as a teacher."""
         scales = self.sampling.guidance_scale, self.sampling.memory_guidance_scale
-        return Teacher(model, *scales, self.sampling.shift)
+        return Teacher(transformer, *scales, self.sampling.shift)
 
     def _loaded(self) -> tuple[MaltPipeline, MaltTransformer3DModel]:
         pipe = load_pipeline(self.teacher)
@@ -90,13 +100,29 @@ class DistilledTransformer:
         }
 
 
-def check_teacher(teacher: Path, size: TransformerSize) -> None:
-    """Refuse a teacher that was distilled, or that a run is not made for.
+def student_of(experiment: Experiment) -> DistilledTransformer:
+    """What an experiment with a teacher trains.
 
     Raises:
         CheckpointError: there is no whole pipeline in the folder.
-        UsageError: it is one.
+        UsageError: the teacher was distilled itself, or is of another size.
     """
+    teacher = Path(experiment.teacher or "")
+    _check_teacher(teacher, experiment.transformer)
+    objectives = [objective for stage in experiment.curriculum for objective in stage.objectives]
+    return DistilledTransformer(
+        teacher=teacher,
+        size=experiment.transformer,
+        student=experiment.student,
+        num_steps=tuple(sorted({objective.distillation.student_steps for objective in objectives})),
+        actions=experiment.actions,
+        sampling=experiment.sampling,
+        seed=experiment.seed,
+    )
+
+
+def _check_teacher(teacher: Path, size: TransformerSize) -> None:
+    """Refuse a teacher that was distilled, or that a run is not made for."""
     check_checkpoint(teacher)
     config = read_json(teacher / "transformer" / "config.json")
     if config.get("distilled"):
@@ -128,15 +154,29 @@ def with_teacher(experiment: Experiment, teacher: Path) -> Experiment:
     )
     names = ("guidance_scale", "memory_guidance_scale", "context_noise")
     shift = float(scheduler.get("shift", experiment.sampling.shift))
+    actions = tuple(index.get("action_names") or ())
     return replace(
         experiment,
         teacher=str(teacher),
+        world=_world_of(experiment.world, actions),
+        student=_told_where_guided(experiment.student, index),
         transformer=_size_of(config),
         frame_size=tuple(vae.get("frame_size") or experiment.frame_size),
         frame_rate=float(vae.get("frame_rate", experiment.frame_rate)),
-        actions=tuple(index.get("action_names") or ()),
+        actions=actions,
         sampling=replace(experiment.sampling, shift=shift, **{name: index[name] for name in names if name in index}),
     )
+
+
+def _world_of(name: str, actions: tuple[str, ...]) -> str:
+    """The world of this name, or another where only there somebody acts as the teacher is told."""
+    world, acts = open_world(name), scripted_world(actions)
+    return acts.name if acts and tuple(world.action_names) != actions else name
+
+
+def _told_where_guided(student: StudentConfig, index: Mapping[str, Any]) -> StudentConfig:
+    """A teacher that is not guided by captions makes no passes for it, and its student knows the scale 1 alone."""
+    return replace(student, guidance_scales=(1.0, 1.0)) if index.get("guidance_scale") == 1 else student
 
 
 def _size_of(config: Any) -> TransformerSize:

@@ -89,7 +89,7 @@ def test_a_long_unroll_costs_what_two_shorter_ones_say() -> None:
     with planned():
         as_planned(captioned)
         cost = measure_step(make(objective))
-        steps = steps_of(make, (Stage(until=5, objectives=(objective,)),), 1)
+        steps = steps_of(lambda each: measure_step(make(each)), (Stage(until=5, objectives=(objective,)),), 1)
     assert steps.flops == 5 * cost.flops
     assert steps.kept == pytest.approx(cost.kept, rel=0.01)
     assert steps.peak == pytest.approx(cost.peak, rel=0.01)

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from typing import NamedTuple
 
 import torch
@@ -150,14 +150,8 @@ class DistillationObjective(DenoisingObjective):
         """The student's steps of a segment, by the teacher's schedule of noise levels."""
         count = objective.distillation.student_steps
         fine = max(1, -(-self.student.teacher_steps // count))
-        taught, halves = self._levels(fine * count), self._levels(2 * count)
+        taught, halves = schedule(self.teacher.shift, fine * count), schedule(self.teacher.shift, 2 * count)
         return [Step(taught[n * fine : (n + 1) * fine + 1], halves[2 * n : 2 * n + 3]) for n in range(count)]
-
-    def _levels(self, num_steps: int) -> list[float]:
-        levels: list[float] = noise_levels(
-            FlowMatchEulerDiscreteScheduler(shift=self.teacher.shift), num_steps
-        ).tolist()
-        return levels
 
     def _scales(self, rng: StepRandom, groups: int) -> Scales:
         """Those that the teacher is best with, or others within the student's ranges."""
@@ -168,3 +162,10 @@ class DistillationObjective(DenoisingObjective):
         )
         drawn = [(low + (high - low) * rng.uniform(groups), best) for (low, high), best in wanted]
         return Scales(*(torch.where(usual, best, scale).to(self.device) for scale, best in drawn))
+
+
+@cache
+def schedule(shift: float, num_steps: int) -> list[float]:
+    """The noise levels of a teacher's steps."""
+    levels: list[float] = noise_levels(FlowMatchEulerDiscreteScheduler(shift=shift), num_steps).tolist()
+    return levels

@@ -20,6 +20,7 @@ from malt.training.planning.adapted_plan import adapted_without_weights
 from malt.training.planning.gpus import Gpus
 from malt.training.planning.stage_plan import StagePlan, Steps, weights_of
 from malt.training.planning.step_cost import as_planned, measure_step, planned
+from malt.training.planning.student_plan import student_without_weights
 from malt.training.planning.transformer_plan import PlannedExamples, plan_transformer
 from malt.worlds.registry import open_world
 
@@ -41,7 +42,7 @@ def plan_run(experiment: Experiment, gpus: Gpus) -> RunPlan:
         UsageError: the GPUs cannot share a batch equally.
     """
     precision = torch.float32 if experiment.precision == "float32" else torch.bfloat16
-    given, stages = experiment.codec or experiment.start or experiment.base, list[StagePlan]()
+    given, stages = experiment.codec or experiment.start or experiment.base or experiment.teacher, list[StagePlan]()
     if given is None:
         with torch.device("meta"):
             own = AutoencoderMalt(**vars(experiment.autoencoder))
@@ -81,9 +82,12 @@ def _transformer_stage(experiment: Experiment, codec: Codec, precision: torch.dt
     """The second stage: a transformer and its text encoder, or the adapter of a base."""
     source = open_world(experiment.world).words if experiment.data is None else ()
     words = source or tuple(f"word{n}" for n in range(experiment.max_words))
+    caption, teaching = " ".join(words[:1] * experiment.caption_tokens), None
     if experiment.base:
         model: CaptionedModel = adapted_without_weights(Path(experiment.base), experiment.adapter, precision)
         caption = ""
+    elif experiment.teacher:
+        model, teaching = student_without_weights(experiment, words, codec, precision)
     else:
         with torch.device("meta"):
             model = build_captioned(
@@ -93,7 +97,6 @@ def _transformer_stage(experiment: Experiment, codec: Codec, precision: torch.dt
                 caption_tokens=experiment.caption_tokens,
                 num_actions=len(experiment.actions),
             )
-        caption = " ".join(words[:1] * experiment.caption_tokens)
     height, width = (side // codec.space_compression for side in experiment.frame_size)
     examples = PlannedExamples(
         latent_size=(codec.latent_channels, height, width),
@@ -108,4 +111,5 @@ def _transformer_stage(experiment: Experiment, codec: Codec, precision: torch.dt
         experiment.parallel,
         precision=precision,
         num_gpus=num_gpus,
+        teaching=teaching,
     )

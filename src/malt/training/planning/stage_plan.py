@@ -6,15 +6,14 @@ from dataclasses import dataclass
 from torch import nn
 from torch.optim import AdamW
 
-from malt.training.engine.gradients import TrainingObjective
 from malt.training.engine.optimizer import Optimization, build_optimizers
 from malt.training.engine.parallel import ParallelConfig
 from malt.training.objectives.curriculum import Stage, with_segments
 from malt.training.objectives.objective import Objective
 from malt.training.objectives.rng import check_shared
-from malt.training.planning.step_cost import StepCost, measure_step
+from malt.training.planning.step_cost import StepCost
 
-MakeObjective = Callable[[Objective], TrainingObjective]
+MeasureStep = Callable[[Objective], StepCost]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,7 +94,12 @@ class StagePlan:
 
 
 def weights_of(
-    module: nn.Module, blocks: Iterable[nn.Module], optimization: Optimization, parallel: ParallelConfig, num_gpus: int
+    module: nn.Module,
+    blocks: Iterable[nn.Module],
+    optimization: Optimization,
+    parallel: ParallelConfig,
+    num_gpus: int,
+    teacher: nn.Module | None = None,
 ) -> Weights:
     """What the weights of a module come to on each of so many GPUs.
 
@@ -105,8 +109,10 @@ def weights_of(
         optimization: whose optimizers it is learned by.
         parallel: how it is spread.
         num_gpus: how many share it, or hold a copy each.
+        teacher: what stands beside it and is spread alike.
     """
     learned = [parameter for parameter in module.parameters() if parameter.requires_grad]
+    every = [*module.parameters(), *(teacher.parameters() if teacher else ())]
     parts = num_gpus // parallel.num_replicas if parallel.fsdp else 1
     largest = max((sum(p.numel() for p in block.parameters()) for block in blocks), default=0)
     trained, average = sum(p.numel() for p in learned), sum(p.nbytes for p in learned)
@@ -119,8 +125,8 @@ def weights_of(
     reduced = 2 if num_gpus > 1 and parts == 1 else 1  # of whole gradients a second copy crosses between GPUs
     return Weights(
         trained=trained,
-        frozen=sum(p.numel() for p in module.parameters()) - trained,
-        weights=sum(p.nbytes for p in module.parameters()) // parts,
+        frozen=sum(p.numel() for p in every) - trained,
+        weights=sum(p.nbytes for p in every) // parts,
         average=average // parts,
         optimizer=optimizer // parts,
         gradients=reduced * average // parts,
@@ -128,13 +134,13 @@ def weights_of(
     )
 
 
-def steps_of(make: MakeObjective, curriculum: tuple[Stage, ...], num_gpus: int) -> Steps:
+def steps_of(measure: MeasureStep, curriculum: tuple[Stage, ...], num_gpus: int) -> Steps:
     """The cost of a curriculum whose batches so many GPUs share.
 
     Raises:
         UsageError: a batch cannot be shared equally.
     """
-    costs, stages, begin = _Costs(make), list[tuple[int, float]](), 0
+    costs, stages, begin = _Costs(measure), list[tuple[int, float]](), 0
     for stage in curriculum:
         for objective in stage.objectives:
             check_shared((0, num_gpus), objective.batch_size)
@@ -148,8 +154,8 @@ def steps_of(make: MakeObjective, curriculum: tuple[Stage, ...], num_gpus: int) 
 class _Costs:
     """What a step of each objective costs; the same one is measured once."""
 
-    def __init__(self, make: MakeObjective) -> None:
-        self.make, self.measured = make, dict[Objective, StepCost]()
+    def __init__(self, measure: MeasureStep) -> None:
+        self.measure, self.measured = measure, dict[Objective, StepCost]()
 
     def of(self, objective: Objective) -> StepCost:
         """The cost of a step; of a long unroll by two shorter ones, as each further segment costs the same."""
@@ -159,10 +165,9 @@ class _Costs:
         if unroll.num_segments <= short + 1:
             return self._measured(objective)
         first, second = (self._measured(with_segments(objective, count)) for count in (short, short + 1))
-        further = unroll.num_segments - short
-        return StepCost(*(a + further * (b - a) for a, b in zip(first, second, strict=True)))
+        return first.further(second, unroll.num_segments - short)
 
     def _measured(self, objective: Objective) -> StepCost:
         if objective not in self.measured:
-            self.measured[objective] = measure_step(self.make(objective))
+            self.measured[objective] = self.measure(objective)
         return self.measured[objective]

@@ -35,10 +35,21 @@ class StepCost(NamedTuple):
     kept: int
     peak: int
 
+    def further(self, second: "StepCost", count: int) -> "StepCost":
+        """What `count` times the way from this to a second one comes to."""
+        return StepCost(*(a + count * (b - a) for a, b in zip(self, second, strict=True)))
 
-def measure_step(objective: TrainingObjective, step: int = 0) -> StepCost:
-    """The cost of one step of an objective, real or planned; its gradients are gone afterwards."""
-    with CostCounter([*objective.module.parameters(), *objective.module.buffers()]) as counter:
+
+def measure_step(objective: TrainingObjective, step: int = 0, beside: nn.Module | None = None) -> StepCost:
+    """The cost of one step of an objective, real or planned; its gradients are gone afterwards.
+
+    Args:
+        objective: of what learns.
+        step: which one.
+        beside: what else stands there, whose weights are no part of the cost.
+    """
+    parts = [part for part in (objective.module, beside) if part]
+    with CostCounter([tensor for part in parts for tensor in [*part.parameters(), *part.buffers()]]) as counter:
         loss = objective.loss(step)[0]
         kept = counter.now
         loss.backward()

@@ -18,7 +18,8 @@ from malt.training.objectives.curriculum import Stage
 from malt.training.objectives.denoising import CaptionedModel, DenoisingObjective
 from malt.training.objectives.objective import Objective
 from malt.training.planning.stage_plan import StagePlan, Steps, steps_of, weights_of
-from malt.training.planning.step_cost import as_planned, as_sharded, planned
+from malt.training.planning.step_cost import StepCost, as_planned, as_sharded, measure_step, planned
+from malt.training.planning.student_plan import Teaching, measure_taught
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,6 +62,7 @@ def plan_transformer(
     *,
     precision: torch.dtype,
     num_gpus: int,
+    teaching: Teaching | None = None,
 ) -> StagePlan:
     """What the stage comes to on so many GPUs.
 
@@ -72,25 +74,33 @@ def plan_transformer(
         parallel: how it is spread over the GPUs.
         precision: that of its passes.
         num_gpus: how many share every batch.
+        teaching: what teaches it; None where it learns from the examples alone.
 
     Raises:
         UsageError: a batch cannot be shared equally.
     """
 
-    def make(objective: Objective) -> DenoisingObjective:
-        stage = Stage(until=1, objectives=(objective,))
-        return DenoisingObjective(captioned, examples, (stage,), 0, precision, (0, num_gpus))
+    def measure(objective: Objective) -> StepCost:
+        given = captioned, examples, (Stage(until=1, objectives=(objective,)),), 0, precision, (0, num_gpus)
+        return measure_taught(given, teaching, objective) if teaching else measure_step(DenoisingObjective(*given))
 
+    models = [captioned.transformer, *([teaching.model] if teaching else [])]
     with planned():
         as_planned(captioned)
+        if teaching:
+            as_planned(teaching.model)
         transformer = cast(BlockModel, captioned.train().transformer)
-        weights = weights_of(captioned, transformer.blocks, optimization, parallel, num_gpus)
+        weights = weights_of(
+            captioned, transformer.blocks, optimization, parallel, num_gpus, teaching.model if teaching else None
+        )
         if parallel.fsdp and num_gpus > 1:
             as_sharded(captioned, precision)
         session = in_half(captioned.transformer.empty_memory(1, *examples.latent_size[1:]))
-        plain = _steps(captioned.transformer, lambda: steps_of(make, curriculum, num_gpus))
-        transformer.enable_gradient_checkpointing()
-        checkpointed = _steps(captioned.transformer, lambda: steps_of(make, curriculum, num_gpus))
+        plain = _steps(models, lambda: steps_of(measure, curriculum, num_gpus))
+        checkpointed = None
+        if parallel.activation_checkpointing or not teaching:  # a student's many passes take minutes to count
+            transformer.enable_gradient_checkpointing()
+            checkpointed = _steps(models, lambda: steps_of(measure, curriculum, num_gpus))
     return StagePlan(
         name="transformer",
         num_steps=optimization.num_steps,
@@ -102,9 +112,10 @@ def plan_transformer(
     )
 
 
-def _steps(transformer: VideoModel, measure: Callable[[], Steps]) -> Steps:
-    """The steps of a transformer; of a deep one by two that are less so, as each further period of layers costs the same."""
-    lists, period = _layers(transformer)
+def _steps(models: Sequence[VideoModel], measure: Callable[[], Steps]) -> Steps:
+    """The steps of transformers; of deep ones by two that are less so, as each further period of layers costs the same."""
+    found = [_layers(model) for model in models]
+    lists, period = [layers for of_one, _ in found for layers in of_one], found[0][1]
     depth = len(lists[0])
     if depth <= 4 * period or depth % period:
         return measure()
