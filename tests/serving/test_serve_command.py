@@ -24,6 +24,9 @@ from malt.errors import MaltError, UsageError
         ({"keep_days": 0.0}, "--keep-days"),
         ({"allow_origin": "localhost:3000"}, "is not the origin of a page"),
         ({"allow_origin": "http://localhost:3000, https://a.example/path"}, "https://a.example/path is not the origin"),
+        ({"workers": ","}, "--workers names no device"),
+        ({"workers": "cpu,cuda:0"}, "--workers mixes cpu and cuda"),
+        ({"workers": "cpu,cpu", "device": "cpu"}, "both --workers and --device"),
         ({"allow_origin": "*"}, "any page could use this server"),
     ],
 )

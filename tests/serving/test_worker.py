@@ -6,6 +6,8 @@ import threading
 import time
 import weakref
 from collections.abc import AsyncIterator, Callable, Iterator
+from dataclasses import replace
+from unittest import mock
 
 import pytest
 import torch
@@ -13,12 +15,14 @@ import torch
 import tiny_pipeline
 from malt.errors import MaltError
 from malt.rollouts.base import Segment
+from malt.serving.engine import joint_turn
 from malt.serving.engine.channel import Channel
 from malt.serving.engine.fresh_thread import run_in_fresh_thread
 from malt.serving.engine.job import Job, JobState
 from malt.serving.engine.participant import Participant
 from malt.serving.engine.turns import Turns
-from malt.serving.engine.worker import BusyError, Worker
+from malt.serving.engine.work_queue import BusyError
+from malt.serving.engine.worker import Worker
 from malt.sessions.session import Session
 
 SEGMENT = tiny_pipeline.SEGMENT
@@ -44,7 +48,7 @@ def until(condition: Callable[[], object]) -> None:
 
 
 def as_job(own: Session) -> Job:
-    return Job(own, iter(()), None, lambda segment: None, lambda: True, lambda job: None)
+    return Job(own)
 
 
 def test_a_job_makes_what_its_session_alone_would_have_made_and_is_cut_to_its_length(worker: Worker) -> None:
@@ -64,8 +68,7 @@ def test_turns_are_dealt_out_by_time_and_newcomers_begin_where_the_others_stand(
         taken = []
         for _ in range(count):
             turns.settle(0.0)
-            job = turns.choose()
-            assert job is not None
+            (job,) = turns.choose()
             job.spent += 5.0 if job is dear else 1.0
             taken.append(job)
         return taken
@@ -79,7 +82,7 @@ def test_turns_are_dealt_out_by_time_and_newcomers_begin_where_the_others_stand(
 
 def test_a_cheap_job_has_its_turns_in_the_midst_of_a_dear_segment(worker: Worker) -> None:
     dear = worker.start(session(steps=400))
-    until(lambda: worker._stack)
+    until(lambda: worker._queue.busy)
     cheap = worker.start(session(), 3 * SEGMENT)
     assert cheap.wait(120)
     assert (cheap.state, dear.frames_made) == (JobState.DONE, 0)
@@ -90,7 +93,7 @@ def test_a_cheap_job_has_its_turns_in_the_midst_of_a_dear_segment(worker: Worker
 def test_what_was_interrupted_is_what_it_would_have_been() -> None:
     worker, made = Worker(), list[Segment]()
     dear = worker.start(session(3, steps=20), SEGMENT, made.append)
-    until(lambda: worker._stack)
+    until(lambda: worker._queue.busy)
     cheap = [worker.start(session(n), 2 * SEGMENT) for n in range(2)]
     assert dear.wait(120) and all(job.wait(120) for job in cheap)
     worker.close()
@@ -102,7 +105,7 @@ def test_what_was_interrupted_is_what_it_would_have_been() -> None:
 def test_a_job_ends_between_two_steps(way: str) -> None:
     worker, own = Worker(), session(steps=1000)
     job = worker.start(own)
-    until(lambda: worker._stack)
+    until(lambda: worker._queue.busy)
     worker.cancel(job) if way == "cancel" else worker.close()
     assert job.wait(120)
     assert (job.state, own.num_frames) == (JobState.CANCELLED if way == "cancel" else JobState.STOPPED, 0)
@@ -112,7 +115,7 @@ def test_a_job_ends_between_two_steps(way: str) -> None:
 def test_nothing_touches_a_session_in_the_midst_of_its_segment(worker: Worker) -> None:
     own = session(steps=20)
     job = worker.start(own, SEGMENT)
-    until(lambda: worker._stack)
+    until(lambda: worker._queue.busy)
     assert worker.do(lambda: own.num_frames).result(120) == SEGMENT
     assert job.wait(120)
 
@@ -246,3 +249,41 @@ def test_what_is_done_aside_is_done_in_a_thread_that_is_gone_afterwards() -> Non
 
 def _fail() -> None:
     raise MaltError("it cannot be loaded")
+
+
+def test_jobs_of_one_size_go_through_one_pass_and_are_what_they_were_up_to_rounding() -> None:
+    worker, made, passes = Worker(max_together=4), dict[int, list[Segment]](), list[int]()
+    plain = joint_turn.advance_together
+    with mock.patch.object(
+        joint_turn,
+        "advance_together",
+        lambda each, between: (passes.append(len(each)), plain(each, between=between))[1],
+    ):
+        gate = threading.Event()
+        worker.do(gate.wait)
+        jobs = [worker.start(session(n), (2 + n) * SEGMENT, made.setdefault(n, []).append) for n in range(3)]
+        gate.set()
+        assert all(job.wait(120) and job.state == JobState.DONE for job in jobs)
+    worker.close()
+    assert passes == [3, 2, 1]
+    for number, segments in made.items():
+        alone = list(session(number).stream((2 + number) * SEGMENT))
+        assert len(segments) == len(alone)
+        for one, other in zip(segments, alone, strict=True):
+            torch.testing.assert_close(one.frames, other.frames, atol=1e-3, rtol=0)
+
+
+def test_a_pass_that_fails_costs_only_the_job_whose_fault_it_is() -> None:
+    worker, gate = Worker(max_together=4), threading.Event()
+    broken = session(1)
+    worker.do(gate.wait)
+
+    def break_it(segment: Segment) -> None:
+        broken.state = replace(broken.state, settings={**broken.state.settings, "num_inference_steps": 0})
+        broken.set_prompt("another")
+
+    jobs = [worker.start(session(0), 3 * SEGMENT), worker.start(broken, 3 * SEGMENT, break_it)]
+    gate.set()
+    assert all(job.wait(120) for job in jobs)
+    worker.close()
+    assert [job.state for job in jobs] == [JobState.DONE, JobState.FAILED]

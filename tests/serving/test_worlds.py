@@ -241,7 +241,7 @@ def test_steps_that_wait_when_the_server_ends_are_told_so(of: Service) -> None:
     made = of.worlds.step(world, WorldStepRequest(actions=LEFT))
     closing = threading.Thread(target=of.worker.close)
     closing.start()
-    wait_until(lambda: of.worker._closing)
+    wait_until(lambda: of.worker._queue.is_closing)
     free.set()
     closing.join()
     with pytest.raises(malt.MaltError, match="the server is shutting down"):

@@ -16,7 +16,7 @@ import tiny_pipeline
 from malt.errors import UsageError
 from malt.pipelines.malt import MaltPipeline
 from malt.pipelines.model_place import ModelPlace
-from malt.serving.engine.worker import BusyError
+from malt.serving.engine.work_queue import BusyError
 from malt.serving.limits import Limits
 from malt.serving.moments import MemoryChange
 from malt.serving.streams import LEAD_SEGMENTS

@@ -4,12 +4,15 @@ import math
 import os
 import socket
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from malt.commands.checks import check_above_zero, check_count
 from malt.commands.model_options import BaseOptions, find_place, load_model
 from malt.commands.network import check_libraries, check_openness, check_origins, listen, log_access, read_token
 from malt.commands.signals import interruptible
+from malt.errors import UsageError
+from malt.threads import num_cores
 
 LIBRARIES = ("fastapi", "uvicorn", "websockets", "python_multipart", "prometheus_client")
 
@@ -52,6 +55,9 @@ class ServeCommand(BaseOptions):
     """How many denoising steps a segment may take."""
     max_running: int = 8
     """How many videos and streams are generated in turns."""
+    batch: int = 1
+    """How many videos of one size go through one forward pass: more are faster together, and above 1 a video is the same to
+    the bit no longer, but up to rounding, when it is made again or alone."""
     max_waiting: int = 32
     """How many more may wait; requests beyond are refused."""
     max_stored: int = 1000
@@ -64,8 +70,10 @@ class ServeCommand(BaseOptions):
     """Delete finished videos after so many days; by default they stay."""
     device: str = "auto"
     """Device to compute on: auto, cpu, cuda, cuda:1 or mps."""
+    workers: str | None = None
+    """Devices with commas between them, such as cuda:0,cuda:1 or cpu,cpu: a process for each, which share the work."""
     threads: int | None = None
-    """How many CPU threads to use."""
+    """How many CPU threads to use, each worker so many."""
 
     def run(self) -> None:
         """Check, open the socket, load the model, and serve until Ctrl-C or SIGTERM.
@@ -89,6 +97,7 @@ class ServeCommand(BaseOptions):
             "max_pixels",
             "max_steps",
             "max_running",
+            "batch",
             "max_waiting",
             "max_stored",
             "max_worlds",
@@ -99,12 +108,37 @@ class ServeCommand(BaseOptions):
         check_above_zero("--keep-days", self.keep_days)
         check_origins(_parts(self.allow_origin), token=token)
         check_libraries(LIBRARIES, "a server", extra="serve")
+        self._check_workers()
         check_openness(self.host, self.port, public=self.public, token=token)
+
+    def _check_workers(self) -> None:
+        devices = _parts(self.workers)
+        if self.workers is not None and not devices:
+            raise UsageError("--workers names no device; give it as in --workers cuda:0,cuda:1")
+        if devices and self.device != "auto":
+            raise UsageError("both --workers and --device were given; give one of them")
+        if len(kinds := sorted({device.partition(":")[0] for device in devices})) > 1:
+            raise UsageError(
+                f"--workers mixes {' and '.join(kinds)}, on which a video that moves would not be the same; give one kind"
+            )
+
+    @property
+    def _threads(self) -> int | None:
+        """CPU threads of this process or of each worker; workers on the CPU share its cores."""
+        devices = _parts(self.workers)
+        return self.threads or (max(1, num_cores() // len(devices)) if devices and devices[0] == "cpu" else None)
+
+    def _precision(self, is_based: bool) -> str:
+        """What a base computes in is decided by the workers' devices, not by this process's."""
+        devices = _parts(self.workers)
+        on_gpus = bool(devices) and not devices[0].startswith("cpu")
+        return "bfloat16" if is_based and on_gpus and self.precision == "auto" else self.precision
 
     def _serve(self, listener: socket.socket, token: str | None) -> None:
         from malt.media.frame_scale import choose_scale
         from malt.serving.app import Service, create_app
         from malt.serving.engine.fresh_thread import run_in_fresh_thread
+        from malt.serving.engine.worker_processes import WorkerProcesses
         from malt.serving.limits import Limits
         from malt.serving.uvicorn_runner import serve
 
@@ -114,6 +148,7 @@ class ServeCommand(BaseOptions):
             pixels=self.max_pixels or 1,
             steps=self.max_steps,
             running=self.max_running,
+            together=self.batch,
             waiting=self.max_waiting,
             stored=self.max_stored,
             worlds=self.max_worlds,
@@ -122,10 +157,13 @@ class ServeCommand(BaseOptions):
         )
         if self.access_log:
             log_access()
+        devices = _parts(self.workers)
+        load = partial(
+            load_model, place, threads=self._threads, offload=self.offload, precision=self._precision(place.is_based)
+        )
+        executor = WorkerProcesses([partial(load, device=device) for device in devices]) if devices else None
         pipe = run_in_fresh_thread(
-            lambda: load_model(
-                place, device=self.device, threads=self.threads, offload=self.offload, precision=self.precision
-            )
+            partial(load, device="cpu", offload="none") if devices else partial(load, device=self.device)
         )
         service = Service(
             pipe=pipe,
@@ -138,6 +176,7 @@ class ServeCommand(BaseOptions):
             notes={**place.notes(), "precision": self.precision, "offload": self.offload},
             aliases=_parts(self.alias),
             origins=_parts(self.allow_origin),
+            executor=executor,
         )
         serve(create_app(service), service, listener)
 

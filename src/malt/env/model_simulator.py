@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import threading
 from collections import OrderedDict, defaultdict
 from collections.abc import Callable, Hashable, Sequence
 from functools import cached_property
@@ -31,7 +32,7 @@ class ModelSimulator:
         self.frame_rate = pipe.frame_rate
         height, width = pipe.frame_size
         self.frame_size = settings.get("height") or height, settings.get("width") or width
-        self._rollouts = OrderedDict[str, BaseRollout]()
+        self._rollouts, self._lock = OrderedDict[str, BaseRollout](), threading.Lock()
 
     @cached_property
     def identity(self) -> str:
@@ -93,9 +94,10 @@ class ModelSimulator:
         Raises:
             UsageError: the prompt or the settings do not fit the model.
         """
-        if prompt not in self._rollouts:
-            self._rollouts[prompt] = self.pipe.rollout(prompt, **self.settings)
-        self._rollouts.move_to_end(prompt)
-        if len(self._rollouts) > MAX_PROMPTS:
-            self._rollouts.popitem(last=False)
-        return self._rollouts[prompt]
+        with self._lock:
+            if prompt not in self._rollouts:
+                self._rollouts[prompt] = self.pipe.rollout(prompt, **self.settings)
+            self._rollouts.move_to_end(prompt)
+            if len(self._rollouts) > MAX_PROMPTS:
+                self._rollouts.popitem(last=False)
+            return self._rollouts[prompt]

@@ -3,7 +3,7 @@
 Everything that the next segment depends on is in a `RolloutState`, a value: keep it and go on later, or from there twice.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 
@@ -61,6 +61,11 @@ class MaltRollout:
             raise UsageError(f"asked for {self.num_steps} denoising steps; give at least 1")
         if self.memory_update_interval < 1:
             raise UsageError(f"asked for a memory update every {self.memory_update_interval} segments; give at least 1")
+
+    def joined(self, rollouts: "Sequence[MaltRollout]") -> "MaltRollout":
+        """The rollout of the videos of several, this among them, in one pass."""
+        caption = Caption.join([each.caption for each in rollouts])
+        return replace(self, caption=caption, uncaptioned=Caption.join([each.uncaptioned for each in rollouts]))
 
     def begin(self, seed: Seed) -> RolloutState:
         """A video of which there is nothing yet."""

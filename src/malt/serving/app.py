@@ -22,6 +22,8 @@ from malt.serving.api_page import api_page
 from malt.serving.auth import AccessMiddleware
 from malt.serving.continuing_routes import continuing_routes
 from malt.serving.deadlines import DeadlineMiddleware
+from malt.serving.engine.remote_rollout import compute_elsewhere
+from malt.serving.engine.segment_work import Executor
 from malt.serving.engine.worker import Worker
 from malt.serving.head_requests import HeadMiddleware
 from malt.serving.job_store import JobStore
@@ -61,7 +63,8 @@ class Service:
 
     name: what the model is called. data: folder of the videos. token: what visitors have to show; None lets everybody in.
     scale: every pixel is written this many times each way. notes: what is kept with every session. aliases: other names of
-    the model. origins: of pages on other sites that may use the server.
+    the model. origins: of pages on other sites that may use the server. executor: what computes, elsewhere; None where this
+    process does.
     """
 
     pipe: "VideoPipeline"
@@ -74,12 +77,22 @@ class Service:
     notes: dict[str, object] = field(default_factory=lambda: {"checkpoint": None})
     aliases: Sequence[str] = ()
     origins: Sequence[str] = ()
+    executor: Executor | None = None
 
     def __post_init__(self) -> None:
         """Put the parts together and start the computing thread."""
         self.store, limits, self.begun = JobStore(self.data), self.limits, int(time.time())
-        self.worker = Worker(max_running=limits.running, max_waiting=limits.waiting, max_paused=limits.pause_seconds)
+        self.worker = Worker(
+            max_running=limits.running,
+            max_waiting=limits.waiting,
+            max_paused=limits.pause_seconds,
+            max_together=limits.together,
+            num_threads=1 if self.executor is None else self.executor.num_places,
+        )
         self.metrics = Metrics(self.worker)
+        if self.executor is not None:
+            compute_elsewhere(self.pipe, self.executor)
+            self.metrics.watch(self.executor)
         self.validator = RequestValidator(self.pipe, self.name, limits, self.aliases)
         self.jobs = VideoJobs(self.worker, self.validator, self.store, self.metrics, scale=self.scale, notes=self.notes)
         self.stream_opener = StreamOpener(self.worker, self.validator, self.metrics, scale=self.scale)
@@ -92,6 +105,13 @@ class Service:
             f"serving {self.name} at {address} (API at {address}/docs)\n"
             f"videos are kept in {self.data}; Ctrl-C stops, and what is unfinished goes on at the next start"
         )
+
+    def close(self) -> None:
+        """End all work and let go of what computes, and of the folder."""
+        self.worker.close()
+        if self.executor is not None:
+            self.executor.close()
+        self.store.close()
 
     async def keep_swept(self) -> None:
         """Delete, now and then, what has been kept for long enough."""
@@ -120,8 +140,7 @@ def create_app(service: Service) -> FastAPI:
             sweeping.cancel()
             with suppress(asyncio.CancelledError):
                 await sweeping
-            await asyncio.to_thread(service.worker.close)
-            service.store.close()
+            await asyncio.to_thread(service.close)
 
     app = FastAPI(
         title="malt", version=malt.__version__, description=ABOUT, lifespan=lifespan, docs_url=None, redoc_url=None
@@ -163,13 +182,15 @@ def _add_watching(app: FastAPI, service: Service) -> None:
     async def health() -> JSONResponse:
         """Whether the server works, and how busy it is; needs no token. 503 where nothing has been finished for too long."""
         silent = worker.silent_seconds
-        is_well = silent < service.limits.quiet_seconds
+        executor = service.executor
+        is_well = silent < service.limits.quiet_seconds and (executor is None or executor.num_alive > 0)
         told = Health(
             status="ok" if is_well else "degraded",
             model=service.name,
             running=worker.num_running,
             waiting=worker.num_waiting,
             silent_seconds=round(silent, 1),
+            workers=1 if executor is None else executor.num_alive,
         )
         return JSONResponse(told.model_dump(), 200 if is_well else 503)
 

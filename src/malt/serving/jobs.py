@@ -12,7 +12,8 @@ from pydantic import ValidationError
 from malt.errors import MaltError, UsageError
 from malt.rollouts.base import Segment
 from malt.serving.engine.job import Job, JobState
-from malt.serving.engine.worker import BusyError, Worker
+from malt.serving.engine.work_queue import BusyError
+from malt.serving.engine.worker import Worker
 from malt.serving.job_store import JobStore, Record
 from malt.serving.limits import MEBIBYTE
 from malt.serving.metrics import Metrics

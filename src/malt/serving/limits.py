@@ -17,6 +17,7 @@ class Limits:
     that is sent as it is made. work: of a video or stream, in frames of the model's own size and steps; None for as many as
     it may have frames. pixels: of a frame that is made, where the model's own size has fewer. steps: denoising
     steps. prompt_length: characters. running, waiting: videos and streams that take turns, and that wait for their place.
+    together: of those that take turns, how many of one size go through one forward pass.
     stored, disk_bytes, keep_seconds: videos kept on disk, their bytes, and for how long. upload_bytes, upload_pixels (of a
     frame), upload_seconds, upload_frames, upload_decoded (pixels of all frames together), upload_reading (seconds that it
     takes to decode): of a first image or video. first_bytes: of the frames that it becomes. kept_bytes: of the moments
@@ -36,6 +37,7 @@ class Limits:
     steps: int = 100
     prompt_length: int = 4000
     running: int = 8
+    together: int = 1
     waiting: int = 32
     stored: int = 1000
     disk_bytes: int = 64 * 1024 * MEBIBYTE

@@ -6,6 +6,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Proc
 
 from malt.rollouts.base import Segment
 from malt.serving.engine.job import Job
+from malt.serving.engine.segment_work import Executor
 from malt.serving.engine.worker import Worker
 
 SECONDS = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0)
@@ -48,6 +49,11 @@ class Metrics:
     def gauge(self, name: str, about: str, read: Callable[[], float]) -> None:
         """Have a figure read whenever somebody looks."""
         Gauge(name, about, registry=self._registry).set_function(read)
+
+    def watch(self, executor: Executor) -> None:
+        """Show how what computes elsewhere fares."""
+        self.gauge("malt_workers", "Worker processes that can be asked.", lambda: executor.num_alive)
+        self.gauge("malt_worker_restarts", "Worker processes that were started anew.", lambda: executor.num_restarts)
 
     def restarted(self) -> None:
         """Count a video that was unfinished when the server began."""

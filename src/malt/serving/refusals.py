@@ -3,7 +3,7 @@
 import re
 
 from malt.errors import MaltError, UsageError
-from malt.serving.engine.worker import BusyError
+from malt.serving.engine.work_queue import BusyError
 from malt.serving.schemas import ErrorAnswer, ErrorBody
 
 # By status: what kind of error it is, and which.

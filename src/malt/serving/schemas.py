@@ -160,6 +160,7 @@ class Health(BaseModel):
     silent_seconds: float = Field(
         default=0.0, description="For how long nothing has been finished, though there is work."
     )
+    workers: int = Field(default=1, description="Processes that compute.")
 
 
 class ErrorBody(BaseModel):

@@ -14,7 +14,8 @@ from malt.env.model_simulator import ModelSimulator
 from malt.env.simulated_session import SimulatedSession, Stepped, step_by_frame, step_together
 from malt.serving.engine.errand import Errand
 from malt.serving.engine.job import GivenUp, JobState
-from malt.serving.engine.worker import BusyError, Worker
+from malt.serving.engine.work_queue import BusyError
+from malt.serving.engine.worker import Worker
 from malt.serving.refusals import NotReadyError
 
 Frames = UInt8[np.ndarray, "t h w 3"]
@@ -49,7 +50,7 @@ class WorldSteps:
     Each pass has at most one step of a world, whoever waited longest first.
     """
 
-    is_resident = True
+    is_resident, can_join = True, False
 
     def __init__(self, worker: Worker, simulator: ModelSimulator, most_together: int, most_waiting: int) -> None:
         self.state, self.is_wanted, self.is_ready = JobState.WAITING, True, False

@@ -12,7 +12,8 @@ from malt.env.model_simulator import ModelSimulator
 from malt.env.simulated_session import SimulatedSession
 from malt.env.state_bytes import read_state, write_state
 from malt.errors import UsageError
-from malt.serving.engine.worker import BusyError, Worker
+from malt.serving.engine.work_queue import BusyError
+from malt.serving.engine.worker import Worker
 from malt.serving.metrics import Metrics
 from malt.serving.refusals import MissingError
 from malt.serving.requests import DRAWN_SEEDS, RequestValidator

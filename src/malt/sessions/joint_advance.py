@@ -13,7 +13,6 @@ from jaxtyping import Float
 from torch import Tensor
 
 from malt.codecs.device import execution_device
-from malt.diffusion.caption import Caption
 from malt.rollouts.base import Rollout, RolloutState, Segment
 from malt.rollouts.malt import MaltRollout
 from malt.rollouts.noise import video_seeds
@@ -31,7 +30,7 @@ class NextSegment:
     @property
     def shape(self) -> Hashable:
         """What must be the same in videos that are made in one pass; only the way `malt` makes several."""
-        if type(self.rollout) is not MaltRollout:
+        if not isinstance(self.rollout, MaltRollout):
             return id(self)
         tensors: list[Tensor] = []
         plain = take_apart(replace(self.state, seed=0, index=0, start=0), tensors)
@@ -40,6 +39,10 @@ class NextSegment:
         shapes = tuple((tuple(tensor.shape), tensor.dtype) for tensor in tensors)
         frames = None if self.actions is None else len(self.actions)
         return str(plain), shapes, str(caption), phase, frames
+
+    def make(self) -> tuple[Segment, RolloutState]:
+        """It alone, and the state after it."""
+        return self.rollout.advance(self.state, None if self.actions is None else self.actions[None])
 
 
 def advance_together(
@@ -75,12 +78,7 @@ def _joint_rollout(segments: Sequence[NextSegment], between: Callable[[], None] 
             between()
         return latents
 
-    return replace(
-        rollout,
-        caption=Caption.join([each.caption for each in others]),
-        uncaptioned=Caption.join([each.uncaptioned for each in others]),
-        on_step_end=end_step,
-    )
+    return replace(rollout.joined(others), on_step_end=end_step)
 
 
 def _joined(states: Sequence[RolloutState], phase: int) -> RolloutState:

@@ -10,6 +10,7 @@ from malt.codecs.device import execution_device
 from malt.errors import UsageError
 from malt.rollouts.base import Rollout, Segment
 from malt.rollouts.malt import MaltRollout
+from malt.sessions.joint_advance import NextSegment
 from malt.sessions.kept_memories import edit_all, is_cut_off
 from malt.sessions.pipeline import SessionPipeline
 from malt.sessions.session_state import SessionState, build
@@ -35,6 +36,11 @@ class SegmentMaker:
         Raises:
             MaltError: the model's output is not finite, or what was forgotten has changed the memory here.
         """
+        segment, after = self.next(state, here, actions).make()
+        return segment, Snapshot(after, prompt=state.prompts.at(here.start))
+
+    def next(self, state: SessionState, here: Snapshot, actions: Float[Tensor, "t a"] | None) -> NextSegment:
+        """How the segment from `here` is made."""
         here = edit_all(here, state.edits, state.kept)
         prompt = state.prompts.at(here.start)
         rollout = self.rollout(state, prompt)
@@ -42,8 +48,7 @@ class SegmentMaker:
         progress = replace(here.to(device).progress, seed=state.seeds.at(here.start))
         if here.prompt not in (None, prompt):
             progress = rollout.rebuild_memory(progress)
-        segment, after = rollout.advance(progress, None if actions is None else actions[None])
-        return segment, Snapshot(after, prompt=prompt)
+        return NextSegment(rollout=rollout, state=progress, actions=actions)
 
     def make_again(self, state: SessionState, here: Snapshot) -> Iterator[Segment]:
         """All segments that once followed `here`."""

@@ -15,8 +15,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from malt.errors import UsageError
-from malt.rollouts.base import ActionPolicy, Segment
+from malt.rollouts.base import ActionPolicy, RolloutState, Segment
 from malt.sessions.fingerprint import identify
+from malt.sessions.joint_advance import NextSegment
 from malt.sessions.kept_memories import MAX_KEPT_BYTES, Moment, find, forget, keep, recall
 from malt.sessions.pipeline import SessionPipeline, SessionSettings
 from malt.sessions.prompts import Prompts, read_lines, schedule
@@ -120,12 +121,7 @@ class Session:
         self._new_prompts.append(_schedule(self.pipe, text, frame_rate or self.pipe.frame_rate, None))
 
     def schedule_prompts(
-        self,
-        prompts: Prompts,
-        *,
-        num_frames: int | None = None,
-        frame_rate: float | None = None,
-        at: int | None = None,
+        self, prompts: Prompts, *, num_frames: int | None = None, frame_rate: float | None = None, at: int | None = None
     ) -> None:
         """Let these prompts, in turn, take the place of what was to come, from now or frame `at` on; `num_frames` to fit into.
 
@@ -144,10 +140,20 @@ class Session:
             UsageError: the actions do not fit.
             MaltError: when the model's output is not finite; the session stands where it stood.
         """
-        state = self._with_new_prompt()
-        segment, after = self._maker.make(state, state.now, actions)
-        self._move(state, after, actions)
+        upcoming = self.next_segment(actions)
+        segment, after = upcoming.make()
+        self.take(upcoming, after)
         return segment
+
+    def next_segment(self, actions: Float[Tensor, "t a"] | None = None) -> NextSegment:
+        """How the next segment is made, alone or in one pass with those of others; `take` goes behind it."""
+        while self._new_prompts:
+            self.state = self.state.prompted([self._new_prompts.popleft()])
+        return self._maker.next(self.state, self.state.now, actions)
+
+    def take(self, upcoming: NextSegment, after: RolloutState) -> None:
+        """Stand behind a segment that was made."""
+        self._move(self.state, Snapshot(after, prompt=self.state.prompts.at(self.num_frames)), upcoming.actions)
 
     def stream(self, num_frames: int | None = None, driver: ActionPolicy | None = None) -> Iterator[Segment]:
         """Segments until the video has `num_frames` frames (without end for None); none is cut.
@@ -278,19 +284,12 @@ class Session:
         """
         return cls(pipe, load_session(folder, pipe))
 
-    def _with_new_prompt(self) -> SessionState:
-        """The state with what was said since the last segment."""
-        while self._new_prompts:
-            self.state = self.state.prompted([self._new_prompts.popleft()])
-        return self.state
-
-    def _move(self, state: SessionState, after: Snapshot, actions: Float[Tensor, "t a"] | None) -> SessionState:
+    def _move(self, state: SessionState, after: Snapshot, actions: Float[Tensor, "t a"] | None) -> None:
         past = *state.snapshots[:-1], state.now.at_rest()
         done = state.actions
         if actions is not None:
             done = actions.cpu() if done is None else torch.cat([done, actions.cpu()])
         self.state = replace(state, snapshots=thin((*past, after), state.origin), actions=done)
-        return self.state
 
 
 def _schedule(pipe: SessionPipeline, prompts: Prompts, frame_rate: float, num_frames: int | None) -> Timeline[str]:

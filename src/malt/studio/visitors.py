@@ -11,7 +11,8 @@ import numpy as np
 from jaxtyping import UInt8
 
 from malt.errors import UsageError
-from malt.serving.engine.worker import BusyError, Worker
+from malt.serving.engine.work_queue import BusyError
+from malt.serving.engine.worker import Worker
 from malt.serving.limits import Limits
 from malt.serving.uploads import Wanted, read_upload
 from malt.studio.models import Model, Models

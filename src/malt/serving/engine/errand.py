@@ -8,10 +8,10 @@ Value = TypeVar("Value")
 
 
 class Errand(Generic[Value]):
-    """Work to be done once; `future` holds what came of it, an exception included."""
+    """Work to be done once; `future` holds what came of it, an exception included. since: when it was given, by some clock."""
 
-    def __init__(self, work: Callable[[], Value]) -> None:
-        self._work, self.future = work, Future[Value]()
+    def __init__(self, work: Callable[[], Value], since: float = 0.0) -> None:
+        self._work, self.future, self.since = work, Future[Value](), since
 
     def run(self) -> "Future[Value]":
         """Do it, unless whoever wanted it has lost interest."""

@@ -1,11 +1,12 @@
 """A session on its way to a number of frames, as a worker makes it: segment by segment, given up between two steps."""
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from enum import StrEnum
 
-from malt.rollouts.base import Segment
+from malt.rollouts.base import ActionPolicy, RolloutState, Segment
+from malt.sessions.joint_advance import NextSegment
 from malt.sessions.session import Session
 
 
@@ -37,11 +38,13 @@ class Job:
     def __init__(
         self,
         session: Session,
-        segments: Iterator[Segment],
-        num_frames: int | None,
-        on_segment: Callable[[Segment], None],
-        has_room: Callable[[], bool],
-        on_end: Callable[["Job"], None],
+        num_frames: int | None = None,
+        on_segment: Callable[[Segment], None] = lambda segment: None,
+        *,
+        given: Iterable[Segment] = (),
+        driver: ActionPolicy | None = None,
+        has_room: Callable[[], bool] = lambda: True,
+        on_end: Callable[["Job"], None] = lambda job: None,
     ) -> None:
         self.num_frames, self.has_room = num_frames, has_room
         self.state, self.error, self.frames_made = JobState.WAITING, "", session.num_frames
@@ -49,7 +52,8 @@ class Job:
         self.is_wanted, self.is_ready = True, False
         self.paused_at: float | None = None
         self._session: Session | None = session
-        self._segments: Iterator[Segment] | None = segments
+        self._given, self._driver = iter(given), driver
+        self._last: Segment | None = None
         self._on_segment, self._on_end = on_segment, on_end
         self._ended = threading.Event()
 
@@ -68,23 +72,50 @@ class Job:
         Args:
             between: called between denoising steps; may raise `GivenUp`.
         """
-        if self._segments is None or self._session is None or not self.is_wanted:
+        if self._session is None or not self.is_wanted:
             return False
         self._session.hear(between)
-        segment = next(self._segments, None)
-        if segment is None:
+        segment = next(self._given, None)
+        if segment is not None:
+            self._hand_on(segment)
+        elif (upcoming := self.upcoming()) is None:
             return False
+        else:
+            self.accept(upcoming, *upcoming.make())
+        return True
+
+    @property
+    def can_join(self) -> bool:
+        """Whether its next segment may be made in one pass with others': whether it is not the first."""
+        return self._last is not None
+
+    def upcoming(self) -> NextSegment | None:
+        """How its next segment is made; None behind the last."""
+        session = self._session
+        if session is None or (self.num_frames is not None and session.num_frames >= self.num_frames):
+            return None
+        driver = self._driver
+        return session.next_segment(None if driver is None else driver(self._last, session.frames_ahead)[0])
+
+    def accept(self, upcoming: NextSegment, segment: Segment, after: RolloutState) -> None:
+        """Go on behind a segment that was made, and hand it on."""
+        if self._session is not None:
+            self._session.take(upcoming, after)
+            self._last = segment
+            self._hand_on(segment)
+
+    def _hand_on(self, segment: Segment) -> None:
         if self.num_frames is not None:
             segment = replace(segment, frames=segment.frames[:, : self.num_frames - segment.start])
         self.frames_made = segment.start + segment.frames.shape[1]
         self._on_segment(segment)
-        return True
 
     def end(self, state: JobState, error: str) -> None:
         """Let go of everything and say so. On the computing thread."""
         if self._session is not None:
             self._session.hear(None)
-        self.state, self.error, self._segments, self._session = state, error, None, None
+        self.state, self.error, self._session, self._last = state, error, None, None
+        self._given, self._driver = iter(()), None
         on_end, self._on_end, self._on_segment, self.has_room = self._on_end, _ignore, _ignore, lambda: True
         try:
             on_end(self)

@@ -23,6 +23,11 @@ class Participant(Protocol):
     @property
     def is_resident(self) -> bool: ...  # noqa: D102
     @property
+    def can_join(self) -> bool:
+        """Whether its turn may be one pass with those of others that cost as much."""
+        ...
+
+    @property
     def segment_cost(self) -> int:
         """What its turn costs: pixels of a frame times denoising steps."""
         ...

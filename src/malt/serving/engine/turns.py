@@ -4,7 +4,7 @@ Jobs that have no room give up their place to those who wait, and come back befo
 """
 
 from collections import deque
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 
 from malt.serving.engine.job import JobState
 from malt.serving.engine.participant import Participant
@@ -44,23 +44,34 @@ class Turns:
         while self._let_in():
             self._look(now)
 
-    def choose(self, busy: Collection[Participant] = (), below: Participant | None = None) -> Participant | None:
-        """Whose turn it is, put behind the others; None where nobody can have one.
+    def choose(
+        self, busy: Collection[Participant] = (), below: Sequence[Participant] = (), most: int = 1
+    ) -> list[Participant]:
+        """Whose turn it is, put behind the others; empty where nobody can have one.
 
         Args:
-            busy: those whose segment is in the making.
-            below: one of them, in the midst of whose segment there is time for a cheaper one that had less time.
+            busy: those whose segments are in the making.
+            below: some of them, in the midst of whose pass there is time for a cheaper segment of one that had less time.
+            most: how many may have their turn in one pass.
         """
         ready = [job for job in self.running if job.is_ready and job not in busy]
-        if below is not None:
-            ready = [job for job in ready if job.segment_cost < below.segment_cost and job.spent < below.spent]
+        if below:
+            cost, spent = sum(job.segment_cost for job in below), min(job.spent for job in below)
+            ready = [job for job in ready if job.segment_cost < cost and job.spent < spent]
         if not ready:
-            return None
+            return []
         job = min(ready, key=lambda job: job.spent)
         self._clock = max(self._clock, job.spent)
-        self.running.remove(job)
-        self.running.append(job)
-        return job
+        chosen = [job, *(self._companions(job, ready)[: most - 1])]
+        self.running = [job for job in self.running if job not in chosen] + chosen
+        return chosen
+
+    def _companions(self, job: Participant, ready: Sequence[Participant]) -> list[Participant]:
+        """Who may have a turn in one pass with a job, whoever had least time first."""
+        if not job.can_join:
+            return []
+        alike = [other for other in ready if other is not job and other.can_join and other.is_wanted]
+        return sorted((o for o in alike if o.segment_cost == job.segment_cost), key=lambda other: other.spent)
 
     def _look(self, now: float) -> None:
         for job in self:

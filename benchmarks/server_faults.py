@@ -1,0 +1,278 @@
+"""What `malt serve` withstands: kill -9 at random moments, the dearest legal order, clients that stall, an end in mid-segment.
+
+    python benchmarks/server_faults.py [--kills 15 15] [--out docs/results/server-faults.json]
+
+Servers are processes of their own, forked from one that has the libraries and a model, so that a kill costs no import. What is
+measured is what a client sees, over HTTP on the loopback.
+"""
+
+import argparse
+import json
+import os
+import random
+import signal
+import socket
+import statistics
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from functools import partial
+from itertools import pairwise
+from multiprocessing import get_context
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from urllib.error import URLError
+from urllib.parse import urlencode
+from urllib.request import Request, urlopen
+
+import psutil
+import torch
+from results import say, write
+
+from malt.pipelines.loading import load_pipeline
+from malt.pipelines.packaged import packaged_models
+from malt.serving.app import Service, create_app
+from malt.serving.engine.worker import Worker
+from malt.serving.engine.worker_processes import WorkerProcesses
+from malt.serving.limits import Limits
+from malt.serving.uvicorn_runner import serve
+from malt.sessions.session import Session
+
+PROMPT = "a red circle and a blue square pass behind a wall"
+NUM_JOBS, NUM_STALLED = 3, 60
+STALLS = (
+    b"",
+    b"GET /v1/vid",
+    b"POST /v1/videos HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\nContent-Length: 900\r\n\r\n{",
+    b"GET /v1/stream?prompt=a%20red%20circle HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n",
+)
+
+
+def load(model: str):  # noqa: ANN201
+    torch.set_num_threads(1)
+    return load_pipeline(packaged_models()[model])
+
+
+class Served:
+    """A server on a folder: begun, killed, and begun again on the same."""
+
+    def __init__(self, folder: Path, pipe: object, model: str, num_workers: int = 0) -> None:
+        self.folder, self.pipe, self.model, self.num_workers = folder, pipe, model, num_workers
+        self.process: BaseProcess | None = None
+        self.address = ""
+
+    def start(self) -> None:
+        listener = socket.create_server(("127.0.0.1", 0))
+        self.address = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        self.process = get_context("fork").Process(target=self._serve, args=(listener,))
+        self.process.start()
+        listener.close()
+        while True:
+            with suppress(URLError, ConnectionError):
+                if self.get("/healthz"):
+                    return
+            time.sleep(0.05)
+
+    def _serve(self, listener: socket.socket) -> None:
+        torch.set_num_threads(1)
+        loads = [partial(load, self.model)] * self.num_workers
+        service = Service(
+            pipe=self.pipe,  # type: ignore[arg-type]
+            name=self.model,
+            data=self.folder,
+            limits=Limits(attempts=1000),
+            executor=WorkerProcesses(loads) if loads else None,
+        )
+        serve(create_app(service), service, listener)
+
+    def end(self, number: signal.Signals) -> float:
+        """Send it a signal; the seconds until it is no more."""
+        assert self.process is not None and self.process.pid is not None
+        began = time.perf_counter()
+        os.kill(self.process.pid, number)
+        self.process.join()
+        return time.perf_counter() - began
+
+    def kill_a_worker(self, chance: random.Random) -> None:
+        """Kill one of its worker processes, which are children of its fork server."""
+        assert self.process is not None
+        below = psutil.Process(self.process.pid).children(recursive=True)
+        workers = [each for each in below if each.ppid() != self.process.pid]
+        chance.choice(workers).kill()
+
+    def ask(self, path: str, **body: object) -> dict:
+        data = json.dumps(body).encode() if body else b""
+        with urlopen(Request(self.address + path, data, {"Content-Type": "application/json"})) as answer:
+            return json.load(answer)
+
+    def get(self, path: str) -> bytes:
+        with urlopen(self.address + path) as answer:
+            return answer.read()
+
+    def record(self, name: str) -> dict:
+        return json.loads(self.get(f"/v1/videos/{name}"))
+
+
+@contextmanager
+def served(folder: Path, *settings: object) -> Iterator[Served]:
+    server = Served(folder, *settings)  # type: ignore[arg-type]
+    server.start()
+    try:
+        yield server
+    finally:
+        server.end(signal.SIGTERM)
+
+
+def begin_jobs(server: Served, options: argparse.Namespace) -> list[str]:
+    asked = {"prompt": PROMPT, "num_frames": options.frames}
+    return [server.ask("/v1/videos", **asked, seed=seed)["id"] for seed in range(NUM_JOBS)]
+
+
+def videos(server: Served, names: list[str]) -> list[bytes]:
+    """The videos, once they are made; then they are deleted."""
+    while any(server.record(name)["status"] in ("queued", "in_progress") for name in names):
+        time.sleep(0.1)
+    made = [server.get(f"/v1/videos/{name}/content") for name in names]
+    for name in names:
+        urlopen(Request(f"{server.address}/v1/videos/{name}", method="DELETE")).close()
+    return made
+
+
+def kills(options: argparse.Namespace, pipe: object) -> dict:
+    """Three jobs at a time, a kill at a random moment, and whether every byte is what it would have been."""
+    chance, rounds = random.Random(options.seed), list[dict]()
+    with tempfile.TemporaryDirectory() as name, served(Path(name), pipe, options.model) as server:
+        began = time.perf_counter()
+        unbroken = videos(server, begin_jobs(server, options))
+        seconds = time.perf_counter() - began
+    for num_workers, count in ((0, options.kills[0]), (2, options.kills[1])):
+        if not count:
+            continue
+        with (
+            tempfile.TemporaryDirectory() as name,
+            served(Path(name), pipe, options.model, num_workers) as server,
+        ):
+            for _ in range(count):
+                names = begin_jobs(server, options)
+                time.sleep(chance.uniform(0, 0.9 * seconds))
+                at = [server.record(each)["frames_made"] for each in names]
+                if num_workers:
+                    server.kill_a_worker(chance)
+                else:
+                    server.end(signal.SIGKILL)
+                    server.start()
+                same = videos(server, names) == unbroken
+                rounds.append(say("kill", {"of": "worker" if num_workers else "server", "at": at, "same": same}))
+    return {"same": sum(each["same"] for each in rounds), "kills": len(rounds), "rounds": rounds}
+
+
+def gaps(server: Served, num_frames: int) -> list[float]:
+    """Seconds between the pieces of a stream, the first from its request on."""
+    query, times = urlencode({"prompt": PROMPT, "num_frames": num_frames}), [time.perf_counter()]
+    with urlopen(f"{server.address}/v1/stream?{query}") as answer:
+        while answer.read1(2**20):
+            times.append(time.perf_counter())
+    return [after - before for before, after in pairwise(times)]
+
+
+def silence(server: Served, options: argparse.Namespace) -> dict:
+    """The longest silence of a stream beside the dearest video that may be asked for, in its own segments, before and behind."""
+    runs = []
+    for _ in range(options.runs):
+        before = gaps(server, 10 * options.frames)
+        dear = server.ask("/v1/videos", prompt=PROMPT, num_inference_steps=100, num_frames=64)["id"]
+        beside = gaps(server, 10 * options.frames)
+        urlopen(Request(f"{server.address}/v1/videos/{dear}", method="DELETE")).close()
+        alone = statistics.median([*before, *gaps(server, 10 * options.frames)])
+        runs.append(
+            {
+                "longest": max(beside),
+                "median_alone": alone,
+                "segments": max(beside) / alone,
+                "longest_alone": max(before) / alone,
+            }
+        )
+    return {"runs": runs, "segments": statistics.median(run["segments"] for run in runs)}
+
+
+def ends(server: Served) -> dict:
+    """Seconds from a cancel, and from SIGTERM, in the midst of the dearest segment until it has ended."""
+    cancels = []
+    for _ in range(5):
+        name = server.ask("/v1/videos", prompt=PROMPT, num_inference_steps=100, num_frames=64)["id"]
+        time.sleep(0.5)
+        began = time.perf_counter()
+        server.ask(f"/v1/videos/{name}/cancel")
+        while server.record(name)["status"] in ("queued", "in_progress"):
+            time.sleep(0.01)
+        cancels.append(time.perf_counter() - began)
+    server.ask("/v1/videos", prompt=PROMPT, num_inference_steps=100, num_frames=64)
+    time.sleep(0.5)
+    return {"cancel": max(cancels), "cancels": cancels, "sigterm": server.end(signal.SIGTERM)}
+
+
+def stalls(server: Served) -> dict:
+    """Seconds that one more client waits beside 60 that stall: for an answer, and for the first bytes of a stream."""
+    host, port = server.address.removeprefix("http://").split(":")
+    with ExitStack() as stack:
+        for number in range(NUM_STALLED):
+            stalled = stack.enter_context(socket.create_connection((host, int(port))))
+            stalled.sendall(STALLS[number % len(STALLS)])
+        time.sleep(2)
+        began = time.perf_counter()
+        server.get("/v1/videos")
+        listed = time.perf_counter() - began
+        began = time.perf_counter()
+        made = server.ask("/v1/videos", prompt=PROMPT, num_frames=8)["id"]
+        taken = time.perf_counter() - began
+        while server.record(made)["status"] != "completed":
+            time.sleep(0.02)
+        return {"listed": listed, "job_taken": taken, "job_completed": time.perf_counter() - began}
+
+
+def per_cpu_second(pipe: object, count: int, max_together: int, num_frames: int) -> float:
+    """Frames for a second of the processor, of so many sessions."""
+    worker = Worker(max_running=count, max_together=max_together)
+    sessions = [Session.begin(pipe, PROMPT, seed=seed) for seed in range(count)]  # type: ignore[arg-type]
+    began = time.process_time()
+    jobs = [worker.start(session, num_frames) for session in sessions]
+    for job in jobs:
+        job.wait()
+    seconds = time.process_time() - began
+    worker.close()
+    return count * num_frames / seconds
+
+
+def batching(options: argparse.Namespace, pipe: object) -> dict:
+    """16 sessions in one pass over 16 in turn, in frames for a second of the processor, one thread, the two alternating."""
+    runs = [[per_cpu_second(pipe, 16, most, options.frames) for most in (1, 16)] for _ in range(options.runs)]
+    turns, batch = (statistics.median(run[n] for run in runs) for n in range(2))
+    return {"in_turn": turns, "batched": batch, "ratio": batch / turns, "runs": runs}
+
+
+def main() -> None:
+    """Measure and write the figures."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--model", default="fast")
+    parser.add_argument("--frames", type=int, default=64)
+    parser.add_argument("--kills", type=int, nargs=2, default=(15, 15), help="of the server, and of a worker of two")
+    parser.add_argument("--runs", type=int, default=3)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--out", type=Path, default=Path("docs/results/server-faults.json"))
+    options = parser.parse_args()
+    pipe = load(options.model)
+    figures: dict = {"model": options.model, "frames": options.frames, "load": os.getloadavg()[0]}
+    figures["batching"] = say("16 batched over 16 in turn", batching(options, pipe))
+    with tempfile.TemporaryDirectory() as name:
+        server = Served(Path(name), pipe, options.model)
+        server.start()
+        figures["stalls"] = say("60 that stall", stalls(server))
+        figures["silence"] = say("beside the dearest", silence(server, options))
+        figures["ends"] = say("ends", ends(server))
+    figures["kills"] = kills(options, pipe)
+    write(options.out, figures)
+
+
+if __name__ == "__main__":
+    main()
