@@ -1,6 +1,6 @@
 """What `malt serve` withstands: kill -9 at random moments, the dearest legal order, clients that stall, an end in mid-segment.
 
-    python benchmarks/server_faults.py [--kills 15 15] [--out docs/results/server-faults.json]
+    python benchmarks/server_faults.py [--kills 15 15] [--only kills] [--out docs/results/server-faults.json]
 
 Servers are processes of their own, forked from one that has the libraries and a model, so that a kill costs no import. What is
 measured is what a client sees, over HTTP on the loopback.
@@ -15,7 +15,7 @@ import socket
 import statistics
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 from itertools import pairwise
@@ -121,7 +121,8 @@ def served(folder: Path, *settings: object) -> Iterator[Served]:
     try:
         yield server
     finally:
-        server.end(signal.SIGTERM)
+        if server.process is not None and server.process.is_alive():
+            server.end(signal.SIGTERM)
 
 
 def begin_jobs(server: Served, options: argparse.Namespace) -> list[str]:
@@ -258,20 +259,31 @@ def main() -> None:
     parser.add_argument("--frames", type=int, default=64)
     parser.add_argument("--kills", type=int, nargs=2, default=(15, 15), help="of the server, and of a worker of two")
     parser.add_argument("--runs", type=int, default=3)
+    parser.add_argument(
+        "--only", nargs="+", help="of these alone: batching, kills, stalls, silence, ends; the others stay"
+    )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, default=Path("docs/results/server-faults.json"))
     options = parser.parse_args()
     pipe = load(options.model)
-    figures: dict = {"model": options.model, "frames": options.frames, "load": os.getloadavg()[0]}
-    figures["batching"] = say("16 batched over 16 in turn", batching(options, pipe))
-    with tempfile.TemporaryDirectory() as name:
-        server = Served(Path(name), pipe, options.model)
-        server.start()
-        figures["stalls"] = say("60 that stall", stalls(server))
-        figures["silence"] = say("beside the dearest", silence(server, options))
-        figures["ends"] = say("ends", ends(server))
-    figures["kills"] = kills(options, pipe)
-    write(options.out, figures)
+    measured = {
+        "batching": lambda: batching(options, pipe),
+        "kills": lambda: kills(options, pipe),
+        "stalls": lambda: on_a_server(options, pipe, stalls),
+        "silence": lambda: on_a_server(options, pipe, partial(silence, options=options)),
+        "ends": lambda: on_a_server(options, pipe, ends),
+    }
+    figures = json.loads(options.out.read_text())["figures"] if options.out.is_file() else {}
+    for name in options.only or measured:
+        about = {"model": options.model, "frames": options.frames, "load": os.getloadavg()[0]}
+        figures[name] = say(name, measured[name]() | about)
+        write(options.out, figures)
+
+
+def on_a_server(options: argparse.Namespace, pipe: object, measure: Callable[[Served], dict]) -> dict:
+    """What is measured on a server of its own."""
+    with tempfile.TemporaryDirectory() as name, served(Path(name), pipe, options.model) as server:
+        return measure(server)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Laws of OpenAI's own client on a server of ours: every call of its video API that concerns videos works, and is exact."""
+"""Laws of OpenAI's own client on a server of ours: every call of its video API works, and is exact."""
 
 import io
 from collections.abc import Iterator
@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from openai import AuthenticationError, NotFoundError, OpenAI, omit
+from openai import AuthenticationError, BadRequestError, NotFoundError, OpenAI, omit
 from PIL import Image
 
 import tiny_pipeline
@@ -124,6 +124,24 @@ def test_pictures_and_videos_are_sent_begun_with_extended_and_edited(client: Ope
     longer = client.videos.extend(prompt=OTHER, video=("a.mp4", film(24)), seconds="1")  # type: ignore[arg-type]
     changed = client.videos.edit(prompt=OTHER, video=("a.mp4", film(24)), extra_body={"frame": 12})
     assert [made(client, each).status for each in (begun, longer, changed)] == ["completed"] * 3
+
+
+def test_a_character_is_kept_and_remembered_by_the_videos_that_name_it(client: OpenAI, video: Any) -> None:
+    character = client.videos.create_character(name="the circle", video=("circle.mp4", film(20), "video/mp4"))
+    assert (character.name, client.videos.get_character(character.id)) == ("the circle", character)
+    asked: dict[str, Any] = {"seed": 3, "num_frames": 2 * SEGMENT}
+    named = {"extra_body": asked | {"characters": [{"id": character.id}]}}
+    remembering = client.videos.create(prompt=PROMPT, **named)
+    plain = content(client, client.videos.create(prompt=PROMPT, extra_body=asked))
+    assert content(client, remembering) == content(client, client.videos.create(prompt=PROMPT, **named)) != plain
+    assert content(client, client.videos.remix(remembering.id, prompt=PROMPT)) == content(client, remembering)
+    with pytest.raises(NotFoundError, match="there is no such character"):
+        client.videos.create(prompt=PROMPT, extra_body=asked | {"characters": [{"id": video.id}]})
+
+
+def test_a_character_without_a_video_is_refused(client: OpenAI) -> None:
+    with pytest.raises(BadRequestError, match="neither a picture nor a video"):
+        client.videos.create_character(name="nobody", video=b"nothing")
 
 
 def test_a_wrong_key_is_told_apart(address: str) -> None:

@@ -30,6 +30,11 @@ class FromFrameRollout(MaltRollout):
 
     from_frame: FromFrame
 
+    @property
+    def can_join(self) -> bool:
+        """Whether videos of several may be made in one pass."""
+        return False
+
     @torch.no_grad()
     def prefill(
         self, state: RolloutState, frames: Float[Tensor, "b t 3 H W"], actions: Float[Tensor, "b t a"] | None = None

@@ -62,6 +62,11 @@ class MaltRollout:
         if self.memory_update_interval < 1:
             raise UsageError(f"asked for a memory update every {self.memory_update_interval} segments; give at least 1")
 
+    @property
+    def can_join(self) -> bool:
+        """Whether videos of several may be made in one pass."""
+        return True
+
     def joined(self, rollouts: "Sequence[MaltRollout]") -> "MaltRollout":
         """The rollout of the videos of several, this among them, in one pass."""
         caption = Caption.join([each.caption for each in rollouts])

@@ -20,6 +20,7 @@ from malt.errors import MaltError
 from malt.serving.access_log import AccessLog
 from malt.serving.api_page import api_page
 from malt.serving.auth import AccessMiddleware
+from malt.serving.character_routes import character_routes
 from malt.serving.continuing_routes import continuing_routes
 from malt.serving.deadlines import DeadlineMiddleware
 from malt.serving.engine.remote_rollout import compute_elsewhere
@@ -147,7 +148,8 @@ def create_app(service: Service) -> FastAPI:
     )
     _add_layers(app, service)
     parts = service.jobs, service.worker, BodyReader(service.limits), service.token is not None
-    app.include_router(continuing_routes(*parts))  # before videos of any id
+    app.include_router(character_routes(service.jobs, parts[2], parts[3]))  # before videos of any id
+    app.include_router(continuing_routes(*parts))
     app.include_router(video_routes(*parts))
     app.include_router(stream_routes(service.stream_opener, service.token is not None))
     app.include_router(world_routes(service.worlds, service.worker, service.token is not None))

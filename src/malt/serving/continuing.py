@@ -22,7 +22,7 @@ def remixed(jobs: VideoJobs, source: Record, asked: RemixRequest) -> tuple[Gener
         UsageError: the prompt does not fit.
     """
     request = VideoRequest(**source.request | _length(source.num_frames) | {"prompt": asked.prompt})
-    return jobs.validator.validate(request), jobs.store.first(source)
+    return jobs.validator.validate(request), jobs.store.frames(source)
 
 
 def copy_source(

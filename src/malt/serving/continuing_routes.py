@@ -10,7 +10,7 @@ from fastapi import APIRouter, Request
 from malt.errors import UsageError
 from malt.serving.continuing import copy_source, extra_frames, remixed, source_of
 from malt.serving.engine.worker import Worker
-from malt.serving.job_store import Record
+from malt.serving.job_store import CHARACTER, Record
 from malt.serving.jobs import VideoJobs
 from malt.serving.refusals import MissingError
 from malt.serving.request_body import BodyReader
@@ -53,7 +53,8 @@ def continuing_routes(jobs: VideoJobs, worker: Worker, body_reader: BodyReader, 
         source = _find(jobs, video_id)
         jobs.check_room()
         generation, first = remixed(jobs, source, asked)
-        making = worker.do_soon(lambda: jobs.create(generation, first, parent=source.id))
+        character = jobs.store.frames(source, CHARACTER)
+        making = worker.do_soon(lambda: jobs.create(generation, first, source.id, character))
         return describe(jobs, await asyncio.wrap_future(making))
 
     return router

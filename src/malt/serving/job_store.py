@@ -23,7 +23,7 @@ from malt.media.files import locked, write_whole
 from malt.serving.refusals import FullError
 from malt.sessions.storage import session_folder
 
-RECORD, VIDEO, FIRST = "record.json", "video.mp4", "first.npy"
+RECORD, VIDEO, FIRST, CHARACTER = "record.json", "video.mp4", "first.npy", "character.npy"
 NAME = re.compile(r"video_[0-9a-f]{32}")
 log = logging.getLogger(__name__)
 
@@ -121,21 +121,23 @@ class JobStore:
         except OSError as error:
             raise FullError(f"could not keep the video {record.id} ({error.strerror}); make room") from error
 
-    def put_first(self, record: Record, frames: UInt8[np.ndarray, "t h w 3"]) -> None:
-        """Keep the frames that a video begins with, before its record is put.
+    def put_frames(self, record: Record, frames: UInt8[np.ndarray, "t h w 3"] | None, name: str = FIRST) -> None:
+        """Keep the frames that a video begins with, or those of its character, if there are any, before its record is put.
 
         Raises:
             FullError: they cannot be written.
         """
+        if frames is None:
+            return
         try:
             (self.folder / record.id).mkdir(exist_ok=True)
-            np.save(self.folder / record.id / FIRST, frames, allow_pickle=False)
+            np.save(self.folder / record.id / name, frames, allow_pickle=False)
         except OSError as error:
-            raise FullError(f"could not keep the first frames ({error.strerror}); make room") from error
+            raise FullError(f"could not keep the frames that were sent ({error.strerror}); make room") from error
 
-    def first(self, record: Record) -> UInt8[np.ndarray, "t h w 3"] | None:
-        """The frames that a video begins with, if it was given any; they stay on the disk until they are used."""
-        file = self.folder / record.id / FIRST
+    def frames(self, record: Record, name: str = FIRST) -> UInt8[np.ndarray, "t h w 3"] | None:
+        """The frames that a video begins with, or those of its character; they stay on the disk until they are used."""
+        file = self.folder / record.id / name
         return np.load(file, mmap_mode="r", allow_pickle=False) if file.is_file() else None
 
     def video(self, record: Record) -> Path:

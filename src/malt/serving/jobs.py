@@ -11,10 +11,11 @@ from pydantic import ValidationError
 
 from malt.errors import MaltError, UsageError
 from malt.rollouts.base import Segment
+from malt.serving.characters import Characters
 from malt.serving.engine.job import Job, JobState
 from malt.serving.engine.work_queue import BusyError
 from malt.serving.engine.worker import Worker
-from malt.serving.job_store import JobStore, Record
+from malt.serving.job_store import CHARACTER, JobStore, Record
 from malt.serving.limits import MEBIBYTE
 from malt.serving.metrics import Metrics
 from malt.serving.moments import KeptMoments, MemoryChange, change_memory, kept_moments
@@ -31,6 +32,7 @@ STATUS = {
     JobState.CANCELLED: "cancelled",
     JobState.STOPPED: "queued",
 }
+Frames = np.ndarray | None
 log = logging.getLogger(__name__)
 
 
@@ -48,6 +50,7 @@ class VideoJobs:
         notes: dict[str, object],
     ) -> None:
         self.validator, self.store = validator, store
+        self.characters = Characters(store.folder / "characters", validator.limits.characters)
         self._worker, self._metrics = worker, metrics
         self._scale, self._notes = scale, notes
         self._records: dict[str, Record] = {}
@@ -85,7 +88,7 @@ class VideoJobs:
             raise FullError(f"the videos that are kept here take all of the {most} MiB that they may; delete some")
 
     def create(
-        self, generation: GenerationRequest, first: np.ndarray | None = None, parent: str | None = None
+        self, generation: GenerationRequest, first: Frames = None, parent: str | None = None, character: Frames = None
     ) -> Record:
         """Take a video on. On the computing thread.
 
@@ -98,8 +101,8 @@ class VideoJobs:
         session = self.validator.begin(generation)
         record = self.new_record(generation, parent)
         try:
-            if first is not None:
-                self.store.put_first(record, first)
+            self.store.put_frames(record, first)
+            self.store.put_frames(record, character, CHARACTER)
             self.store.put(record)
             self._start(record, generation, self._begun(record, generation, session))
         except MaltError:
@@ -242,7 +245,7 @@ class VideoJobs:
     def _begun(self, record: Record, generation: GenerationRequest, session: Session) -> Recording:
         """The recording of a video of which there is nothing yet."""
         recording = Recording(self.validator, generation, session, self.store.video(record), self._scale)
-        recording.first = self.store.first(record)
+        recording.first, recording.character = self.store.frames(record), self.store.frames(record, CHARACTER)
         session.note(
             **self._notes,
             planned=record.num_frames,
@@ -273,8 +276,7 @@ class VideoJobs:
 
     def _write(self, record: Record, recording: Recording, segment: Segment) -> None:
         recording.write(segment)
-        record.frames_made = recording.sink.num_frames
-        record.end_in_file = recording.sink.end_in_file
+        record.frames_made, record.end_in_file = recording.sink.num_frames, recording.sink.end_in_file
         self._metrics.segment(segment)
         if record.attempts and record.id in self._records:
             record.attempts = 0

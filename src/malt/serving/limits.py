@@ -18,15 +18,15 @@ class Limits:
     it may have frames. pixels: of a frame that is made, where the model's own size has fewer. steps: denoising
     steps. prompt_length: characters. running, waiting: videos and streams that take turns, and that wait for their place.
     together: of those that take turns, how many of one size go through one forward pass.
-    stored, disk_bytes, keep_seconds: videos kept on disk, their bytes, and for how long. upload_bytes, upload_pixels (of a
-    frame), upload_seconds, upload_frames, upload_decoded (pixels of all frames together), upload_reading (seconds that it
-    takes to decode): of a first image or video. first_bytes: of the frames that it becomes. kept_bytes: of the moments
-    that a video keeps by name. worlds: that there may be at once, forks included, and world_bytes: of all of them. world_batch:
-    that go on in one forward pass. world_steps: of one world that may wait. world_seconds: after how long without a step a
-    world is deleted. stall_seconds: how long a reader may take nothing, and a sender send next to nothing.
-    pause_seconds: how long a viewer may want no more of a video that waits for him. quiet_seconds: after how long without
-    a finished denoising step the server calls itself degraded. attempts: how often a video is begun or gone on with, where
-    the server ends before it has made another segment.
+    stored, disk_bytes, keep_seconds: videos kept on disk, their bytes, and for how long. characters: that are kept.
+    upload_bytes, upload_pixels (of a frame), upload_seconds, upload_frames, upload_decoded (pixels of all frames together),
+    upload_reading (seconds that it takes to decode): of a first image or video. first_bytes: of the frames that it
+    becomes. kept_bytes: of the moments that a video keeps by name. worlds: that there may be at once, forks included,
+    and world_bytes: of all of them. world_batch: that go on in one forward pass. world_steps: of one world that may
+    wait. world_seconds: after how long without a step a world is deleted. stall_seconds: how long a reader may take
+    nothing, and a sender send next to nothing. pause_seconds: how long a viewer may want no more of a video that waits
+    for him. quiet_seconds: after how long without a finished denoising step the server calls itself degraded. attempts:
+    how often a video is begun or gone on with, where the server ends before it has made another segment.
     """
 
     session_bytes: int = 4 * 1024 * MEBIBYTE
@@ -40,6 +40,7 @@ class Limits:
     together: int = 1
     waiting: int = 32
     stored: int = 1000
+    characters: int = 100
     disk_bytes: int = 64 * 1024 * MEBIBYTE
     keep_seconds: float = math.inf
     upload_bytes: int = 64 * MEBIBYTE

@@ -44,6 +44,7 @@ class Recording:
         self._validator, self._generation, self.session = validator, generation, session
         self._video, self._scale = video, scale
         self.first: UInt8[np.ndarray, "t h w 3"] | None = None
+        self.character: UInt8[np.ndarray, "t h w 3"] | None = None
         self.parting: Parting | None = None
         self.sink = self._new_sink()
         self._driver: ActionPolicy | None = None
@@ -69,6 +70,9 @@ class Recording:
         """What comes before anything is made: the segments that the first frames become, or the way back to a parting."""
         if self.parting is not None:
             self._part(self.parting)
+        if self.character is not None:
+            self._validator.remember(self.session, self._generation, self.character)
+            self.character = None
         if self.first is not None:
             yield from self._validator.absorb(self.session, self.first)
             self.first = None

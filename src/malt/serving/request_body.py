@@ -89,7 +89,7 @@ def _put(content: dict[str, Any], name: str, value: str) -> None:
     """Add a field of a form; `video[id]` is the id in the object video."""
     outer, bracket, inner = name.partition("[")
     if bracket and isinstance(content.setdefault(outer, {}), dict):
-        content[outer][inner.removesuffix("]")] = value
+        content[outer][inner.removesuffix("]").removeprefix("][")] = value  # `list[][id]` is the only one in a list
     else:
         content[name] = value
 

@@ -3,7 +3,7 @@
 import math
 import secrets
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, cast
 
 import numpy as np
@@ -17,6 +17,7 @@ from malt.rollouts.base import ActionPolicy, Segment
 from malt.serving.limits import Limits
 from malt.serving.schemas import VideoRequest
 from malt.serving.uploads import Wanted
+from malt.sessions.kept_memories import keep
 from malt.sessions.prompts import read_lines, total_frames
 from malt.sessions.session import Session
 from malt.sessions.size import session_size
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 DEFAULT_NUM_FRAMES = 256
 MOST_SECONDS = 1e9
 DRAWN_SEEDS = 2**31
+MOST_CHARACTER = 256  # frames
+CHARACTER = "character"  # as its moment is called
 
 
 @dataclass(frozen=True)
@@ -142,6 +145,24 @@ class RequestValidator:
         given = to_tensor(frames)
         done = given.new_zeros(len(given), len(self.pipe.action_names)) if self.pipe.action_names else None
         return session.prefill(given, done)
+
+    def wanted_character(self, size: tuple[int, int]) -> Wanted:
+        """How the frames of a character have to be: a segment at least, so that there is something to remember."""
+        fewest = self.pipe.codec.frames_of(self.pipe.transformer.segment_frames, first=True)
+        return Wanted(size, self.pipe.frame_rate, fewest, max(fewest, MOST_CHARACTER))
+
+    def remember(self, session: Session, generation: GenerationRequest, frames: UInt8[np.ndarray, "t h w 3"]) -> None:
+        """Let a video of which there is nothing yet remember given frames, without having shown them.
+
+        Raises:
+            UsageError: the model has no memory.
+        """
+        seen = self.begin(generation)
+        for _ in self.absorb(seen, frames):
+            pass
+        kept = keep(session.state.kept, CHARACTER, seen.state.here, session.max_kept_bytes)
+        session.state = replace(session.state, kept=kept)
+        session.recall(CHARACTER, with_context=False)
 
     def _num_frames(self, request: VideoRequest, size: tuple[int, int], frame_rate: float, streams: bool) -> int:
         most = self.most_frames(size, request.num_inference_steps, streams=streams)

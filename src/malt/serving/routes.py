@@ -5,6 +5,7 @@ from collections.abc import Callable
 from contextlib import AsyncExitStack
 from typing import Annotated, Any, Literal
 
+import numpy as np
 from fastapi import APIRouter, Depends, Query, Request, Response, Security
 from fastapi.responses import FileResponse
 from fastapi.security import HTTPBearer
@@ -19,6 +20,7 @@ from malt.serving.moments import KeptMoments, MemoryChange
 from malt.serving.previews import spritesheet, thumbnail
 from malt.serving.refusals import MissingError, NotReadyError, without_folders
 from malt.serving.request_body import FILES, BodyReader
+from malt.serving.requests import GenerationRequest
 from malt.serving.schemas import ErrorAnswer, Video, VideoDeleted, VideoError, VideoList, VideoRequest
 
 MOST_LISTED = 100
@@ -53,7 +55,8 @@ def _add_making(router: APIRouter, jobs: VideoJobs, worker: Worker, body_reader:
             asked, file = await body_reader.read(request, VideoRequest, files)
             generation = jobs.validator.validate(asked)
             first = await body_reader.decode(file, jobs.validator.wanted(generation)) if file else None
-        return await asyncio.wrap_future(worker.do_soon(lambda: jobs.create(generation, first)))
+            character = await _character(jobs, body_reader, generation)
+        return await asyncio.wrap_future(worker.do_soon(lambda: jobs.create(generation, first, character=character)))
 
     @router.post("/videos", responses=refusals, openapi_extra={"requestBody": body_of(VideoRequest)})
     async def create_video(request: Request) -> Video:
@@ -150,6 +153,15 @@ def _add_looking(router: APIRouter, jobs: VideoJobs, found: Callable[[str], Reco
         return Response(await asyncio.to_thread(draw, jobs.video(record)), media_type=media)
 
 
+async def _character(jobs: VideoJobs, body_reader: BodyReader, of: GenerationRequest) -> np.ndarray | None:
+    """The frames that a video is to remember, of its size."""
+    if not of.request.characters:
+        return None
+    found = jobs.characters.get(of.request.characters[0].id)
+    with jobs.characters.open(found) as file:
+        return await body_reader.decode(file, jobs.validator.wanted_character(of.size))
+
+
 def describe(jobs: VideoJobs, record: Record) -> Video:
     """What the server says of a job."""
     expires = (record.completed_at or record.created_at) + jobs.validator.limits.keep_seconds
@@ -187,8 +199,7 @@ def answers(*statuses: int) -> dict[int | str, dict[str, Any]]:
 def body_of(kind: type[BaseModel]) -> dict[str, Any]:
     """What a request may look like, for the OpenAPI document."""
     schema = kind.model_json_schema()
-    for name, definition in schema.pop("$defs", {}).items():
-        schema["properties"]["video"] = {**definition, "title": name}
+    schema = _inlined(schema, schema.pop("$defs", {}))
     name = FILES[0] if kind is VideoRequest else "video"
     file = {"type": "string", "format": "binary", "description": "An image or video, told by what it holds."}
     form = {**schema, "properties": {**schema["properties"], name: file}}
@@ -196,6 +207,17 @@ def body_of(kind: type[BaseModel]) -> dict[str, Any]:
         "required": True,
         "content": {"application/json": {"schema": schema}, "multipart/form-data": {"schema": form}},
     }
+
+
+def _inlined(schema: Any, definitions: dict[str, Any]) -> Any:
+    """A schema that refers to nothing."""
+    if isinstance(schema, list):
+        return [_inlined(each, definitions) for each in schema]
+    if not isinstance(schema, dict):
+        return schema
+    if "$ref" in schema:
+        return definitions[schema["$ref"].rpartition("/")[2]]
+    return {name: _inlined(each, definitions) for name, each in schema.items()}
 
 
 def _content(jobs: VideoJobs, record: Record) -> Response:

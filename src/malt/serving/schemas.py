@@ -5,11 +5,17 @@ The shapes follow the videos API of OpenAI, which SGLang and vLLM-Omni follow to
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 MAX_SEED = 2**63 - 1
 MAX_SIDE = 99_999
 Status = Literal["queued", "in_progress", "completed", "failed", "cancelled"]
+
+
+class Reference(BaseModel):
+    """A video or a character of this server."""
+
+    id: str
 
 
 class VideoRequest(BaseModel):
@@ -37,13 +43,40 @@ class VideoRequest(BaseModel):
     )
     guidance_scale: float | None = Field(default=None, description="How hard the prompt is obeyed.")
     negative_prompt: str | None = Field(default=None, description="What the video is led away from.")
+    characters: list[Reference] = Field(
+        default=[], max_length=1, description="What it remembers from its beginning: a character that was sent before."
+    )
     driver: str | None = Field(default=None, description="What acts, for models that take actions: cruise, or explore.")
 
+    @field_validator("characters", mode="before")
+    @classmethod
+    def _as_list(cls, given: object) -> object:
+        return [given] if isinstance(given, dict) else given
 
-class Reference(BaseModel):
-    """A video of this server."""
+
+class CharacterRequest(BaseModel):
+    """A character to be kept."""
+
+    model_config = ConfigDict(extra="allow")
+
+    name: str = Field(description="What it is called.")
+
+
+class Character(BaseModel):
+    """What videos to come can remember."""
 
     id: str
+    object: Literal["character"] = "character"
+    name: str
+    created_at: int = Field(description="Unix time.")
+
+
+class CharacterDeleted(BaseModel):
+    """What is left of a character that was deleted."""
+
+    id: str
+    object: Literal["character.deleted"] = "character.deleted"
+    deleted: Literal[True] = True
 
 
 class ContinuedRequest(BaseModel):

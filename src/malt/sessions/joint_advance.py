@@ -30,7 +30,7 @@ class NextSegment:
     @property
     def shape(self) -> Hashable:
         """What must be the same in videos that are made in one pass; only the way `malt` makes several."""
-        if not isinstance(self.rollout, MaltRollout):
+        if not (isinstance(self.rollout, MaltRollout) and self.rollout.can_join):
             return id(self)
         tensors: list[Tensor] = []
         plain = take_apart(replace(self.state, seed=0, index=0, start=0), tensors)

@@ -21,11 +21,17 @@ if TYPE_CHECKING:
 class RemoteRollout(MaltRollout):
     """A `MaltRollout` whose networks are elsewhere; those here say of what shape things are.
 
-    asked: each video of the batch. executor: what computes.
+    asked: each video of the batch. executor: what computes. can_join_there: `can_join` of the rollout there.
     """
 
     asked: tuple[AskedVideo, ...]
     executor: Executor
+    can_join_there: bool
+
+    @property
+    def can_join(self) -> bool:
+        """Whether videos of several may be made in one pass."""
+        return self.can_join_there
 
     def advance(
         self, state: RolloutState, actions: Float[Tensor, "b t a"] | None = None

@@ -74,7 +74,7 @@ class Executor(Protocol):
             on_step: called behind every denoising step; what it raises gives the work up.
 
         Returns:
-            OPEN: fields of a `MaltRollout`. ADVANCE: the segment and the state after it. PREFILL: a list of such pairs.
+            OPEN: fields of a `RemoteRollout`. ADVANCE: the segment and the state after it. PREFILL: a list of such pairs.
             REBUILD: a state.
         """
         ...
@@ -96,13 +96,14 @@ class ModelWork:
         """As `Executor.run`; tensors come and go on the CPU."""
         rollouts = [self._rollout(asked) for asked in work.asked]
         if work.kind == WorkKind.OPEN:
-            return {each.name: _at_rest(getattr(rollouts[0], each.name)) for each in _sent(rollouts[0])}
+            return _described(rollouts[0])
 
         def end_step(index: int, timestep: Tensor, latents: Tensor) -> Tensor:
             on_step()
             return latents
 
-        rollout = replace(rollouts[0].joined(rollouts), on_step_end=end_step)
+        joint = rollouts[0].joined(rollouts) if len(rollouts) > 1 else rollouts[0]
+        rollout = replace(joint, on_step_end=end_step)
         device = execution_device(rollout.transformer)
         state = map_tensors(cast(RolloutState, work.state), lambda tensor: tensor.to(device))
         if work.kind == WorkKind.ADVANCE:
@@ -122,14 +123,11 @@ class ModelWork:
         return self._rollouts[key]
 
 
-def _sent(rollout: MaltRollout) -> list[Any]:
-    return [each for each in fields(rollout) if each.name not in NOT_SENT]
-
-
-def _at_rest(value: Any) -> Any:
-    from malt.diffusion.caption import Caption
-
-    return value.map(Tensor.cpu) if isinstance(value, Caption) else value
+def _described(rollout: MaltRollout) -> dict[str, Any]:
+    """What a `RemoteRollout` has of a rollout."""
+    names = [each.name for each in fields(MaltRollout) if each.name not in NOT_SENT]
+    captions = {"caption": rollout.caption.map(Tensor.cpu), "uncaptioned": rollout.uncaptioned.map(Tensor.cpu)}
+    return {name: getattr(rollout, name) for name in names} | captions | {"can_join_there": rollout.can_join}
 
 
 def _sendable(segment: Segment, after: RolloutState) -> tuple[Segment, RolloutState]:
