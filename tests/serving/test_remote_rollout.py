@@ -2,14 +2,17 @@
 
 import pickle
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from fastapi.testclient import TestClient
 from torch import Tensor
 
 import tiny_pipeline
 from malt.rollouts.base import Segment
+from malt.serving.app import create_app
 from malt.serving.engine.job import GivenUp, JobState
 from malt.serving.engine.remote_rollout import compute_elsewhere
 from malt.serving.engine.segment_work import ModelWork, SegmentWork
@@ -17,6 +20,7 @@ from malt.serving.engine.worker import Worker
 from malt.sessions.joint_advance import NextSegment, advance_together
 from malt.sessions.session import Session
 from tiny_pipeline import PROMPT, SEGMENT
+from tiny_server import service, wait_until
 
 OTHER = "a blue square at night"
 
@@ -65,7 +69,7 @@ def test_a_session_is_to_the_bit_what_it_would_have_been() -> None:
     assert len(elsewhere.done) > 8
 
 
-def test_a_session_that_was_kept_goes_on_either_way(tmp_path: Any) -> None:
+def test_a_session_that_was_kept_goes_on_either_way(tmp_path: Path) -> None:
     here, there, _ = pipes()
     alone = frames(list(Session.begin(here, PROMPT, seed=5).stream(4 * SEGMENT)))
     begun = Session.begin(there, PROMPT, seed=5)
@@ -113,6 +117,20 @@ def test_a_segment_is_given_up_between_two_steps_and_made_again_as_it_was() -> N
     alone = Session.begin(here, PROMPT, seed=1, num_inference_steps=4)
     assert torch.equal(session.advance().frames, alone.advance().frames)
     assert len(steps) > 4
+
+
+def test_a_server_has_videos_and_worlds_made_elsewhere_and_tells_of_what_makes_them(tmp_path: Path) -> None:
+    elsewhere = Elsewhere()
+    of = service(tmp_path, pipe=tiny_pipeline.pipeline(), executor=elsewhere)
+    with TestClient(create_app(of), base_url="http://localhost") as client:
+        video = client.post("/v1/videos", json={"prompt": PROMPT, "num_frames": 3 * SEGMENT, "seed": 1}).json()["id"]
+        world = client.post("/v1/worlds", json={"prompt": PROMPT}).json()["id"]
+        assert client.post(f"/v1/worlds/{world}/step", json={}).status_code == 200
+        wait_until(lambda: client.get(f"/v1/videos/{video}").json()["status"] == "completed")
+        assert client.get("/healthz").json()["workers"] == 2
+        assert {"malt_workers 2.0", "malt_worker_restarts 0.0"} <= set(client.get("/metrics").text.splitlines())
+        elsewhere.num_alive = 0
+        assert client.get("/healthz").status_code == 503
 
 
 def test_two_threads_make_two_videos_at_once_and_each_as_if_alone() -> None:

@@ -3,6 +3,7 @@
 import math
 import os
 import socket
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -161,24 +162,29 @@ class ServeCommand(BaseOptions):
         load = partial(
             load_model, place, threads=self._threads, offload=self.offload, precision=self._precision(place.is_based)
         )
-        executor = WorkerProcesses([partial(load, device=device) for device in devices]) if devices else None
-        pipe = run_in_fresh_thread(
-            partial(load, device="cpu", offload="none") if devices else partial(load, device=self.device)
-        )
-        service = Service(
-            pipe=pipe,
-            name=place.name,
-            data=self.data,
-            limits=limits,
-            token=token,
-            loopback_only=not self.public,
-            scale=choose_scale(pipe.frame_size, self.scale),
-            notes={**place.notes(), "precision": self.precision, "offload": self.offload},
-            aliases=_parts(self.alias),
-            origins=_parts(self.allow_origin),
-            executor=executor,
-        )
-        serve(create_app(service), service, listener)
+        with ExitStack() as stack:
+            executor = (
+                stack.enter_context(closing(WorkerProcesses([partial(load, device=device) for device in devices])))
+                if devices
+                else None
+            )
+            pipe = run_in_fresh_thread(
+                partial(load, device="cpu", offload="none") if devices else partial(load, device=self.device)
+            )
+            service = Service(
+                pipe=pipe,
+                name=place.name,
+                data=self.data,
+                limits=limits,
+                token=token,
+                loopback_only=not self.public,
+                scale=choose_scale(pipe.frame_size, self.scale),
+                notes={**place.notes(), "precision": self.precision, "offload": self.offload},
+                aliases=_parts(self.alias),
+                origins=_parts(self.allow_origin),
+                executor=executor,
+            )
+            serve(create_app(service), service, listener)
 
 
 def _parts(names: str | None) -> tuple[str, ...]:

@@ -25,11 +25,7 @@ def work_for(pipe: Connection, load: Callable[[], "VideoPipeline"]) -> None:
 
     Behind every step it says STEP and waits to hear whether to GO_ON, to GIVE_UP, or what to do before.
     """
-    for number in (
-        signal.SIGINT,
-        signal.SIGTERM,
-    ):  # they are for whoever is at the other end, and a closed pipe ends this
-        signal.signal(number, signal.SIG_IGN)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C in a terminal is for whoever is at the other end
     try:
         from malt.serving.engine.segment_work import ModelWork
 
