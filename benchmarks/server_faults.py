@@ -33,6 +33,7 @@ from results import say, write
 from malt.pipelines.loading import load_pipeline
 from malt.pipelines.packaged import packaged_models
 from malt.serving.app import Service, create_app
+from malt.serving.engine.remote_rollout import compute_elsewhere
 from malt.serving.engine.worker import Worker
 from malt.serving.engine.worker_processes import WorkerProcesses
 from malt.serving.limits import Limits
@@ -141,7 +142,7 @@ def videos(server: Served, names: list[str]) -> list[bytes]:
 
 
 def kills(options: argparse.Namespace, pipe: object) -> dict:
-    """Three jobs at a time, a kill at a random moment, and whether every byte is what it would have been."""
+    """Three jobs at a time, a kill at a random one of their frames, and whether every byte is what it would have been."""
     chance, rounds = random.Random(options.seed), list[dict]()
     with tempfile.TemporaryDirectory() as name, served(Path(name), pipe, options.model) as server:
         began = time.perf_counter()
@@ -156,8 +157,10 @@ def kills(options: argparse.Namespace, pipe: object) -> dict:
         ):
             for _ in range(count):
                 names = begin_jobs(server, options)
-                time.sleep(chance.uniform(0, 0.9 * seconds))
-                at = [server.record(each)["frames_made"] for each in names]
+                wanted = chance.randrange(NUM_JOBS * options.frames)
+                while sum(at := [server.record(each)["frames_made"] for each in names]) < wanted:
+                    time.sleep(0.01)
+                time.sleep(chance.uniform(0, seconds / 20))  # into a segment
                 if num_workers:
                     server.kill_a_worker(chance)
                 else:
@@ -252,6 +255,41 @@ def batching(options: argparse.Namespace, pipe: object) -> dict:
     return {"in_turn": turns, "batched": batch, "ratio": batch / turns, "runs": runs}
 
 
+def by_workers(model: str, count: int, num_frames: int) -> dict:
+    """What 4 sessions cost that so many worker processes of one thread each make."""
+    pipe, processes = load(model), WorkerProcesses([partial(load, model)] * count)
+    compute_elsewhere(pipe, processes)
+    worker = Worker(num_threads=count)
+    sessions = [Session.begin(pipe, PROMPT, seed=seed) for seed in range(4)]
+    each = [psutil.Process(process.pid) for process in processes.processes]
+    before, own, began = [sum(one.cpu_times()[:2]) for one in each], time.process_time(), time.perf_counter()
+    jobs = [worker.start(session, num_frames) for session in sessions]
+    for job in jobs:
+        job.wait()
+    wall, here = time.perf_counter() - began, time.process_time() - own
+    there = [sum(one.cpu_times()[:2]) - start for one, start in zip(each, before, strict=True)]
+    worker.close()
+    processes.close()
+    frames = len(sessions) * num_frames
+    return {
+        "frames_a_cpu_second": frames / (here + sum(there)),
+        "frames_a_second": frames / wall,
+        "here": here,
+        "there": there,
+    }
+
+
+def workers(options: argparse.Namespace) -> dict:
+    """Two worker processes over one, by the clock and by the processor's seconds; the latter where others compute beside them."""
+    runs = [[by_workers(options.model, count, options.frames) for count in (1, 2)] for _ in range(options.runs)]
+
+    def ratio(name: str) -> float:
+        one, two = (statistics.median(run[n][name] for run in runs) for n in range(2))
+        return two / one
+
+    return {"by_cpu": ratio("frames_a_cpu_second"), "by_clock": ratio("frames_a_second"), "runs": runs}
+
+
 def main() -> None:
     """Measure and write the figures."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -260,7 +298,7 @@ def main() -> None:
     parser.add_argument("--kills", type=int, nargs=2, default=(15, 15), help="of the server, and of a worker of two")
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument(
-        "--only", nargs="+", help="of these alone: batching, kills, stalls, silence, ends; the others stay"
+        "--only", nargs="+", help="of these alone: batching, workers, kills, stalls, silence, ends; the others stay"
     )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, default=Path("docs/results/server-faults.json"))
@@ -268,6 +306,7 @@ def main() -> None:
     pipe = load(options.model)
     measured = {
         "batching": lambda: batching(options, pipe),
+        "workers": lambda: workers(options),
         "kills": lambda: kills(options, pipe),
         "stalls": lambda: on_a_server(options, pipe, stalls),
         "silence": lambda: on_a_server(options, pipe, partial(silence, options=options)),
