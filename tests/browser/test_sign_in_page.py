@@ -85,8 +85,8 @@ def test_a_browser_signs_in_once_and_is_let_in_everywhere(tab: Any, server: tupl
     tab.get_by_text("That is not the token.").wait_for()
     sign_in(tab, TOKEN)
     if server[0] == "studio":
-        tab.wait_for_function("window.maltFrame !== undefined")
-        tab.wait_for_function("document.querySelector('#screen .status')?.dataset.visit === 'begun'")
+        tab.locator("body[data-link=there]").wait_for()
+        tab.locator("#welcome .tile").first.wait_for()
         return
     tab.get_by_role("heading", name="malt").wait_for()
     if PICTURES:

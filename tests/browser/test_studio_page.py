@@ -1,9 +1,6 @@
 """Laws of the studio's page, in a real browser, with the models that ship; run by `make test-browser`."""
 
 import io
-import os
-import re
-import shutil
 import subprocess
 import sys
 import zipfile
@@ -11,106 +8,31 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import av
 import numpy as np
 import pytest
 from PIL import Image
 
-from tiny_uploads import film, many_in_few
-
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-PICTURES = os.environ.get("MALT_SCREENSHOTS")  # a folder for pictures of the page
-PATIENCE = 60_000  # milliseconds: machines that test may be slow
+from tiny_browser import CHROMIUM, Page, chromium, frames_of, running
+from tiny_uploads import many_in_few
 
 pytestmark = [
     pytest.mark.browser,
     pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium; make test-browser installs it"),
 ]
+CIRCLE, SQUARE = "a red circle passes behind a wall", "a blue square passes behind a wall"
+PHONE = {"viewport": {"width": 390, "height": 844}, "has_touch": True, "is_mobile": True}
 
 
 @pytest.fixture(scope="module")
 def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A studio as a user starts it, in a process of its own."""
-    folder = tmp_path_factory.mktemp("studio")
-    command = [sys.executable, "-m", "malt", "studio", "--port", "0", "--data", str(folder), "--threads", "1"]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
-    try:
-        assert process.stderr is not None
-        lines = []
-        for line in process.stderr:
-            lines.append(line)
-            if found := re.search(r"open at (http://\S+)", line):
-                yield found[1]
-                break
-        else:
-            pytest.fail("the studio did not open: " + "".join(lines))
-    finally:
-        process.terminate()
-        process.wait(60)
-    assert list(folder.iterdir()) == []  # what visitors made is gone with the studio
+    with running(tmp_path_factory.mktemp("studio")) as program:
+        yield program.address
 
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        started = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+    with chromium() as started:
         yield started
-        started.close()
-
-
-class Page:
-    """The page as a visitor uses it."""
-
-    def __init__(self, browser: Any, address: str, **settings: Any) -> None:
-        self.tab = browser.new_page(**{"viewport": {"width": 1280, "height": 900}} | settings)
-        self.tab.set_default_timeout(PATIENCE)
-        self.errors: list[str] = []
-        self.hosts: set[str] = set()
-        self.tab.on("pageerror", lambda error: self.errors.append(str(error)))
-        self.tab.on("request", lambda request: self.hosts.add(request.url.split("/")[2]))
-        self.tab.goto(address)
-        self.tab.wait_for_function("window.maltFrame !== undefined")
-        self.until("document.querySelector('#screen .status')?.dataset.visit === 'begun'")
-
-    def until(self, condition: str) -> None:
-        self.tab.wait_for_function(condition, timeout=PATIENCE)
-
-    def press(self, name: str) -> None:
-        self.tab.get_by_role("button", name=name, exact=True).click()
-
-    def write(self, prompt: str) -> None:
-        self.tab.locator("#prompt input").fill(prompt)
-
-    @property
-    def made(self) -> int:
-        return int(self.tab.locator(".status").get_attribute("data-made") or 0)
-
-    def until_made(self, frames: int) -> None:
-        self.until(f"Number(document.querySelector('.status').dataset.made) >= {frames}")
-
-    def until_resting(self) -> None:
-        self.until("document.querySelector('.status').dataset.state === 'resting'")
-
-    def until_seen(self, frame: int) -> None:
-        self.until(f"Number(document.querySelector('figure.current canvas')?.dataset.frame) >= {frame}")
-
-    def seek(self, frame: int) -> None:
-        self.tab.locator(".timeline").fill(str(frame))
-
-    def picture(self) -> np.ndarray:
-        """What the canvas of the current take shows."""
-        png = self.tab.locator("figure.current canvas").screenshot()
-        return np.asarray(Image.open(io.BytesIO(png)).convert("RGB")).astype(float)
-
-    def keep(self, name: str) -> None:
-        if PICTURES:
-            self.tab.screenshot(path=str(Path(PICTURES) / f"{name}.png"))
-
-    def close(self) -> None:
-        assert self.errors == []
-        self.tab.close()
 
 
 @pytest.fixture
@@ -120,181 +42,230 @@ def page(browser: Any, address: str) -> Iterator[Page]:
     opened.close()
 
 
-def frames_of(data: bytes) -> int:
-    with av.open(io.BytesIO(data), "r") as container:
-        return sum(1 for _ in container.decode(video=0))
-
-
-def test_a_video_grows_live_is_told_another_prompt_rewound_branched_compared_and_downloaded(page: Page) -> None:
-    page.write("a red circle passes behind a wall")
-    page.press("New video")
-    page.until_seen(20)  # pictures come while it grows
+def test_a_video_grows_live_is_told_another_prompt_rewound_undone_branched_and_downloaded(page: Page) -> None:
+    page.make(CIRCLE)
+    page.until_seen(8)  # pictures come while it grows
     first = page.picture()
-    assert first.std() > 10
-    assert page.tab.locator(".status").get_attribute("data-state") == "making"
-    assert "frames/s" in page.tab.locator(".status").inner_text()
-    assert "memory" in page.tab.locator(".status").inner_text()
-    page.until_seen(40)
+    assert first.std() > 10 and not page.tab.locator("#stop").is_disabled()
+    page.until_seen(24)
     assert np.abs(page.picture() - first).mean() > 0.5  # and they move
-    page.keep("studio-growing")
 
-    page.write("a blue square passes behind a wall")
-    page.press("Go on with this prompt")
-    page.until("document.querySelectorAll('.said li').length === 2")
-    switched = page.made
-    page.until_made(switched + 32)
-    page.press("Stop")
+    page.write(f"{SQUARE} [1s] | two shapes")
+    page.press("#make")
+    page.until_made(64)
+    page.press("#stop")
     page.until_resting()
-    made = page.made
+    made, prompts = page.made, page.take["prompts"]
+    assert [text for _, text in prompts] == [CIRCLE, SQUARE, "two shapes"] and prompts[2][0] - prompts[1][0] == 16
 
-    page.seek(40)
-    page.until("document.querySelector('figure.current canvas').dataset.frame === '40'")
-    then = page.picture()
-    page.press("Rewind to here")
-    page.until("Number(document.querySelector('.status').dataset.made) <= 40")
-    assert 24 <= page.made <= 40 < made
-    page.press("Go on with this prompt")
-    page.until_made(48)
-    page.press("Stop")
-    page.until_resting()
+    page.seek(39)
+    assert page.tab.locator("#rewind").inner_text() == "Rewind to 2.0 s"
+    page.press("#rewind")
+    page.until("document.getElementById('timeline').getAttribute('aria-valuemax') === '32'")
+    page.press("#undo")
+    page.until_made(made)
+
     page.seek(20)
-    page.until("document.querySelector('figure.current canvas').dataset.frame === '20'")
-    assert np.abs(then - page.picture()).mean() > 0.5
-
-    page.press("Branch from here")
-    page.until("document.querySelector('.status').textContent.startsWith('Take 2')")
+    page.write(SQUARE)
+    page.press("#branch")
+    page.until("document.querySelector('#about summary').textContent === 'Take 2'")
     page.until_made(48)
-    page.press("Stop")
+    page.press("#stop")
     page.until_resting()
-    page.tab.get_by_label("takes side by side").check()
-    page.until("document.querySelectorAll('figure canvas').length === 2")
-    page.until("[...document.querySelectorAll('figure canvas')].every((c) => c.dataset.frame)")
+    page.tab.get_by_label("All takes").check()
+    page.until("document.querySelectorAll('#screens canvas').length === 2")
     assert "from take 1 at 1.0 s" in page.tab.locator("figcaption").nth(1).inner_text()
-    page.tab.wait_for_timeout(500)
     page.keep("studio-branches")
-
-    with page.tab.expect_download() as video:
-        page.tab.get_by_role("link", name="Download video").click()
-    assert frames_of(Path(video.value.path()).read_bytes()) == page.made
+    assert frames_of(page.download("#video")) == page.made
     assert page.hosts == {page.tab.url.split("/")[2]}  # nothing is fetched from elsewhere
 
 
 def test_a_session_that_was_downloaded_goes_on_with_malt_resume(page: Page, tmp_path: Path) -> None:
-    page.tab.get_by_label("4 s", exact=True).check()
-    page.press("New video")
+    page.make(CIRCLE, "4")
     page.until_made(64)
     page.until_resting()
-    with page.tab.expect_download() as session:
-        page.tab.get_by_role("link", name="Download session").click()
-    with zipfile.ZipFile(session.value.path()) as archive:
+    with zipfile.ZipFile(io.BytesIO(page.download("#session"))) as archive:
         archive.extractall(tmp_path)
-    command = [sys.executable, "-m", "malt", "resume", str(tmp_path / "take-1.mp4"), "--frames", "96", "--threads", "1"]
+    command = [sys.executable, "-m", "malt", "resume", str(tmp_path / "take-1.mp4"), "--frames", "80", "--threads", "1"]
     subprocess.run(command, check=True, capture_output=True)
-    assert frames_of((tmp_path / "take-1.mp4").read_bytes()) == 96
+    assert frames_of((tmp_path / "take-1.mp4").read_bytes()) == 80
+
+
+def test_the_empty_page_lives_and_an_example_is_made_at_a_click(page: Page) -> None:
+    tiles = page.tab.locator("#welcome .tile")
+    assert tiles.count() == 6
+    before = tiles.nth(1).screenshot()
+    page.tab.wait_for_timeout(400)
+    assert tiles.nth(1).screenshot() != before
+    text = tiles.nth(1).inner_text()
+    tiles.nth(1).click()
+    page.until_made(16)
+    assert page.take["text"] == text == page.tab.input_value("#prompt") and page.take["seed"] == 1
+
+
+def test_the_page_obeys_its_own_policy_and_asks_nobody_else(browser: Any, address: str) -> None:
+    tab = browser.new_page(bypass_csp=False)
+    said: list[str] = []
+    hosts: set[str] = set()
+    tab.on("console", lambda message: said.append(message.text) if message.type in ("error", "warning") else None)
+    tab.on("request", lambda request: hosts.add(request.url.split("/")[2]))
+    tab.goto(address)
+    tab.locator("#welcome .tile").first.click()
+    tab.locator("#screens canvas[data-frame]").wait_for()
+    assert said == [] and hosts == {address.split("/")[2]}
+    tab.close()
 
 
 def test_the_keyboard_alone_makes_stops_and_plays_a_video(page: Page) -> None:
-    page.tab.locator("#prompt input").focus()
+    page.tab.focus("#prompt")
+    page.tab.keyboard.type(CIRCLE)
     page.tab.keyboard.press("Enter")
     page.until_seen(1)
-    page.tab.get_by_role("button", name="Stop", exact=True).focus()
+    page.tab.focus("#stop")
     page.tab.keyboard.press("Enter")
     page.until_resting()
-    page.tab.locator(".stage").focus()
-    playing = page.tab.locator(".play").get_attribute("aria-label")
+    page.tab.focus("#stage")
+    playing = page.tab.locator("#play").get_attribute("aria-label")
     page.tab.keyboard.press("Space")
-    assert page.tab.locator(".play").get_attribute("aria-label") != playing
-    page.tab.locator(".timeline").focus()
-    before = int(page.tab.locator(".timeline").input_value())
-    page.tab.keyboard.press("ArrowLeft" if before else "ArrowRight")
-    assert abs(int(page.tab.locator(".timeline").input_value()) - before) == 1
+    page.until(f"document.getElementById('play').getAttribute('aria-label') !== '{playing}'")
+    page.tab.focus("#timeline")
+    page.tab.keyboard.press("Home")
+    page.tab.keyboard.press("Shift+ArrowRight")
+    assert page.tab.locator("#timeline").get_attribute("aria-valuenow") == "16"
+    page.tab.keyboard.press("ArrowLeft")
+    assert page.tab.locator("#timeline").get_attribute("aria-valuenow") == "15"
+    seen = set()
+    page.tab.focus("#model")
+    for _ in range(14):
+        page.tab.keyboard.press("Tab")
+        seen.add(page.tab.evaluate("document.activeElement.id"))
+        outline = page.tab.evaluate("getComputedStyle(document.activeElement).outlineStyle")
+        assert outline == "solid" or page.tab.evaluate("document.activeElement.type") == "checkbox"
+    assert {"new", "stage", "play", "timeline", "prompt", "length", "make"} <= seen
+
+
+def test_what_cannot_be_done_is_disabled_and_says_what_is_missing(page: Page) -> None:
+    for name in ("make", "rewind", "branch", "undo", "redo", "play", "new"):
+        assert page.tab.locator(f"#{name}").is_disabled(), name
+    page.write("a red zeppelin passes behind a wall")
+    assert page.tab.locator("#unknown").inner_text() == "The model does not know zeppelin; it knows the words below."
+    page.write("a red circle [4s] | two shapes")
+    assert page.tab.locator("#unknown").is_hidden() and page.tab.locator("#make").is_enabled()
+    page.write("a ")
+    page.tab.get_by_role("button", name="cyan", exact=True).click()
+    page.tab.get_by_role("button", name="cross", exact=True).click()
+    assert page.tab.input_value("#prompt") == "a cyan cross"
+
+
+def test_an_error_lies_over_nothing_and_leaves_by_itself(page: Page) -> None:
+    page.make("a red circle [4 hours] | two shapes")
+    message = page.tab.locator("#message")
+    page.until("document.getElementById('message').dataset.kind === 'problem'")
+    assert "Cannot read the time" in message.inner_text()
+    box = message.bounding_box()
+    for name in ("prompt", "make", "timeline", "rewind"):
+        other = page.tab.locator(f"#{name}").bounding_box()
+        assert box["y"] + box["height"] <= other["y"] or other["y"] + other["height"] <= box["y"], name
+    page.until("document.getElementById('message').textContent === ''")
 
 
 @pytest.mark.parametrize(
     ("name", "data", "about"),
     [
-        ("empty.mp4", b"", "is empty"),
         ("words.mp4", b"this is no film at all, whatever it is called", "neither a picture nor a video"),
-        ("long.mp4", film(2, seconds_between=36_000), "lasts 36000 s"),
         ("bomb.gif", many_in_few(30_000, (8, 8)), "lasts 3000 s"),
         ("broken.png", b"\x89PNG\r\n\x1a\n and then nothing", "is damaged"),
     ],
 )
 def test_what_cannot_be_begun_with_is_said_on_the_page(page: Page, name: str, data: bytes, about: str) -> None:
-    page.tab.get_by_text("Begin with an own picture or video").click()
-    page.tab.locator("#first input[type=file]").set_input_files({"name": name, "mimeType": "video/mp4", "buffer": data})
-    page.tab.locator("#first").get_by_text(name.split(".")[0]).first.wait_for()
-    page.press("New video")
+    page.tab.locator("#first").set_input_files({"name": name, "mimeType": "video/mp4", "buffer": data})
     page.tab.get_by_text(about).first.wait_for()
-    assert page.made == 0
+    assert page.tab.locator("#first-state").inner_text() == "It cannot be used."
 
 
 def test_an_own_picture_begins_a_video(page: Page) -> None:
     file = io.BytesIO()
     Image.new("RGB", (96, 64), (200, 30, 30)).save(file, "PNG")
-    page.tab.get_by_text("Begin with an own picture or video").click()
-    page.tab.locator("#first input[type=file]").set_input_files(
-        {"name": "red.png", "mimeType": "image/png", "buffer": file.getvalue()}
-    )
-    page.tab.locator("#first").get_by_text("red").first.wait_for()
-    page.tab.get_by_label("4 s", exact=True).check()
-    page.press("New video")
+    page.tab.locator("#first").set_input_files({"name": "red.png", "mimeType": "image/png", "buffer": file.getvalue()})
+    page.tab.get_by_text("begins with 4 frames of red.png").wait_for()
+    page.make(CIRCLE, "4")
     page.until_made(16)
-    page.tab.get_by_role("button", name="Pause").click()
     page.seek(0)
-    page.until("document.querySelector('figure.current canvas').dataset.frame === '0'")
     red, green, blue = page.picture().mean(axis=(0, 1))
     assert red > green + 60 and red > blue + 60
 
 
-def test_an_empty_prompt_is_said_on_the_page_and_a_word_that_is_not_known_is_warned_of(page: Page) -> None:
-    page.write(" ")
-    page.press("New video")
-    page.tab.get_by_text("the prompt is empty").first.wait_for()
-    page.write("a red zeppelin passes behind a wall")
-    page.press("New video")
-    page.tab.get_by_text("does not know zeppelin").first.wait_for()
+def test_a_memory_is_kept_recalled_and_forgotten_by_its_name(page: Page) -> None:
+    page.make(CIRCLE, "4")
+    page.until_made(32)
+    page.press("#stop")
+    page.press("#memory summary")
+    assert page.tab.locator("#keep").is_disabled()
+    page.tab.fill("#name", "the yard")
+    page.press("#keep")
+    page.tab.get_by_role("button", name="Recall the yard").click()
+    page.tab.get_by_text("Recalled").wait_for()
+    page.tab.get_by_role("button", name="Forget the yard").click()
+    page.until("document.querySelectorAll('#moments li').length === 0")
 
 
-def test_the_arrow_keys_steer_a_model_that_acts(page: Page) -> None:
-    page.tab.get_by_text("Model and settings").click()
-    page.tab.get_by_label("Model", exact=True).click()
-    page.tab.get_by_role("option", name="drive").click()
-    page.tab.get_by_label("until stopped").check()
-    page.press("New video")
+def test_the_arrow_keys_drive_and_the_lag_is_told(page: Page) -> None:
+    page.choose("drive")
+    page.press("#make")
     page.until_seen(1)
-    page.tab.locator(".wheel").wait_for(state="visible")
-    page.tab.locator(".stage").focus()
+    page.tab.focus("#stage")
     page.tab.keyboard.down("ArrowLeft")
-    page.until_seen(page.made + 40)
-    page.tab.keyboard.up("ArrowLeft")
+    assert "held" in (page.tab.locator("[data-way=left]").get_attribute("class") or "")
+    page.until("Number(document.getElementById('lag').dataset.lag) > 0")
     page.keep("studio-drive")
-    ahead = page.tab.evaluate("Number(document.querySelector('.status').dataset.made) - window.maltFrame()")
-    assert ahead < 80  # it waits for what is seen: otherwise nobody could steer it
-    page.press("Stop")
+    page.tab.keyboard.up("ArrowLeft")
+    assert page.tab.locator("#lag").inner_text().startswith("key to picture")
+    page.press("#stop")
     page.until_resting()
+    assert page.tab.locator("[data-way=left]").is_disabled()
 
 
-def test_a_phone_shows_all_of_it_without_scrolling_sideways(browser: Any, address: str) -> None:
-    phone = Page(browser, address, viewport={"width": 390, "height": 844}, has_touch=True, is_mobile=True)
-    phone.tab.get_by_role("button", name="New video").tap()
-    phone.until_seen(8)
-    assert phone.tab.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
-    phone.tab.evaluate("window.scrollTo(0, 0)")
-    phone.keep("studio-phone")
+def test_a_walk_through_a_true_maze_has_its_map(page: Page) -> None:
+    page.choose("maze")
+    page.tab.locator("#welcome .tile").first.click()
+    page.until_seen(20)
+    page.tab.locator("#map canvas").wait_for(state="visible")
+    assert "The true maze" in page.tab.locator("#map figcaption").inner_text()
+    page.tab.get_by_label("Map", exact=True).uncheck()
+    page.tab.locator("#map").wait_for(state="hidden")
+    assert page.take["maze"] is not None and all(border >= 48 for border in page.take["borders"])
+    page.press("#stop")
+
+
+def test_a_phone_shows_all_of_it_without_scrolling_sideways_and_every_target_is_large(
+    browser: Any, address: str
+) -> None:
+    phone = Page(browser, address, **PHONE)
+    for model in ("default", "drive"):
+        phone.choose(model)
+        phone.tab.locator("#welcome .tile").first.tap()
+        phone.until_seen(2)
+        assert phone.tab.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+        for target in phone.tab.locator(
+            "button:visible, a:visible, select:visible, summary:visible, .toggle:visible"
+        ).all():
+            box = target.bounding_box()
+            assert box["height"] >= 43.5 and box["width"] >= 43.5, target.inner_text()
+    lefts = phone.tab.locator("[data-way=left]").bounding_box()
+    assert lefts["y"] + lefts["height"] < 844  # in reach without scrolling
+    phone.press("#stop")
     phone.close()
 
 
-def test_two_visitors_at_once_see_their_own_videos(browser: Any, address: str) -> None:
+def test_two_visitors_at_once_see_their_own_videos_and_a_second_tab_sees_the_first(browser: Any, address: str) -> None:
     one, other = Page(browser, address), Page(browser, address)
-    one.write("a red circle passes behind a wall")
-    other.write("a blue square passes behind a wall")
-    one.press("New video")
-    other.press("New video")
-    one.until_made(32)
-    other.until_made(32)
-    assert "red circle" in one.tab.locator(".said").inner_text()
-    assert "blue square" in other.tab.locator(".said").inner_text()
+    one.make(CIRCLE, "4")
+    other.make(SQUARE, "4")
+    beside = Page(browser, address, one.context)
+    for page in (one, other, beside):
+        page.until_made(32)
+    assert [page.take["text"] for page in (one, other, beside)] == [CIRCLE, SQUARE, CIRCLE]
+    beside.press("#stop")
+    one.until_resting()
     one.close()
-    other.until_made(64)
     other.close()

@@ -18,6 +18,8 @@ from malt.errors import MaltError, UsageError
         ({"port": -1}, "port -1"),
         ({"max_visitors": 0}, "0 as --max-visitors"),
         ({"scale": 0}, "0 as --scale"),
+        ({"max_disk": 0.0}, "--max-disk"),
+        ({"keep_days": -1.0}, "--keep-days"),
         ({"model": "nothing", "port": 0}, "no model 'nothing'"),
     ],
 )
@@ -37,13 +39,13 @@ def test_a_port_that_is_taken_is_said_before_the_model_is_loaded(tmp_path: Path)
 
 def test_a_folder_that_cannot_be_made_is_said(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
-    with pytest.raises(MaltError, match="give another --data"):
+    with pytest.raises(MaltError, match="give another with --data"):
         StudioCommand(data=tmp_path / "file", port=0).run()
 
 
 def test_missing_libraries_are_said_with_the_way_to_get_them(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("malt.commands.network.find_spec", lambda name: None if name == "gradio" else object())
+    monkeypatch.setattr("malt.commands.network.find_spec", lambda name: None if name == "uvicorn" else object())
     assert main(["studio"]) == 2
-    assert "needs gradio: pip install 'malt-diffusion[studio]'" in capsys.readouterr().err
+    assert "needs uvicorn: pip install 'malt-diffusion[studio]'" in capsys.readouterr().err

@@ -1,28 +1,33 @@
 """`malt studio`: a page on which videos are made, watched, changed, rewound and branched."""
 
+import math
+import os
 import socket
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
-from malt.commands.checks import check_count
+from malt.commands.checks import check_above_zero, check_count
 from malt.commands.model_options import BaseOptions, find_place, load_model
 from malt.commands.network import check_libraries, check_openness, listen, read_token
 from malt.commands.signals import interruptible
-from malt.errors import MaltError
 from malt.pipelines.model_place import ModelPlace
 
 if TYPE_CHECKING:
     from malt.pipelines.video_pipeline import VideoPipeline
 
-LIBRARIES = ("gradio", "fastapi", "uvicorn", "websockets", "python_multipart")
+LIBRARIES = ("fastapi", "uvicorn", "websockets")
+
+
+def default_data() -> Path:
+    """Where visits are kept if nothing is said: in the user's cache folder."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "malt" / "studio"
 
 
 @dataclass(frozen=True, kw_only=True)
 class StudioCommand(BaseOptions):
     """Open a web page to generate videos on: watch them grow, change the prompt, stop, rewind, branch and steer. Visitors
-    share the model. Their videos are deleted a while after their page is closed, so download what should stay."""
+    share the model. What they make is kept, and is there again when they come back."""
 
     host: str = "127.0.0.1"
     """Address to listen at; one that other machines can reach needs --public."""
@@ -30,10 +35,10 @@ class StudioCommand(BaseOptions):
     """Port to listen at; 0 takes a free one."""
     public: bool = False
     """Let other machines in; needs a token in MALT_TOKEN, which a sign-in page asks for."""
-    data: Path | None = None
-    """Folder for the visitors' videos; a temporary one by default."""
+    data: Path = field(default_factory=default_data)
+    """Folder to keep the visitors' videos in."""
     model: str | None = None
-    """The model to begin with, by its name (default, fast, drive), or its folder; the page offers the others."""
+    """The model to begin with, by its name (default, fast, drive, maze), or its folder; the page offers the others."""
     checkpoint: Path | None = None
     """Folder of the model to begin with, with its model_index.json; the default model by default."""
     scale: int | None = None
@@ -45,7 +50,11 @@ class StudioCommand(BaseOptions):
     max_waiting: int = 32
     """How many more may wait; requests beyond are refused."""
     max_visitors: int = 64
-    """How many pages may be open at once."""
+    """How many visitors may be there at once."""
+    max_disk: float = 64.0
+    """How many GB of the disk their videos may take; beyond, those that were left longest ago are deleted."""
+    keep_days: float | None = None
+    """Delete videos so many days after they were left; by default they stay."""
     device: str = "auto"
     """Device to compute on: auto, cpu, cuda, cuda:1 or mps."""
     threads: int | None = None
@@ -61,23 +70,17 @@ class StudioCommand(BaseOptions):
         token = read_token()
         for option in ("scale", "max_frames", "max_running", "max_waiting", "max_visitors", "threads"):
             check_count(f"--{option.replace('_', '-')}", getattr(self, option))
+        check_above_zero("--max-disk", self.max_disk)
+        check_above_zero("--keep-days", self.keep_days)
         check_libraries(LIBRARIES, "a studio", extra="studio")
         check_openness(self.host, self.port, public=self.public, token=token)
         try:
-            with interruptible(), listen(self.host, self.port) as listener, self._folder() as folder:
-                self._serve(listener, token, Path(folder))
+            with interruptible(), listen(self.host, self.port) as listener:
+                self._serve(listener, token)
         except KeyboardInterrupt:
             return
 
-    def _folder(self) -> "TemporaryDirectory[str]":
-        try:
-            if self.data is not None:
-                self.data.mkdir(parents=True, exist_ok=True)
-            return TemporaryDirectory(prefix="malt-studio-", dir=self.data, ignore_cleanup_errors=True)
-        except OSError as error:
-            raise MaltError(f"cannot make a folder in {self.data} ({error.strerror}); give another --data") from error
-
-    def _serve(self, listener: socket.socket, token: str | None, folder: Path) -> None:
+    def _serve(self, listener: socket.socket, token: str | None) -> None:
         chosen = find_place(self.model, self.checkpoint, self)
         from malt.serving.engine.fresh_thread import run_in_fresh_thread
         from malt.serving.limits import Limits
@@ -97,8 +100,14 @@ class StudioCommand(BaseOptions):
         models.get(models.names[0])
         studio = Studio(
             models,
-            folder,
-            limits=Limits(frames=self.max_frames, running=self.max_running, waiting=self.max_waiting),
+            self.data,
+            limits=Limits(
+                frames=self.max_frames,
+                running=self.max_running,
+                waiting=self.max_waiting,
+                disk_bytes=round(self.max_disk * 1e9),
+                keep_seconds=math.inf if self.keep_days is None else self.keep_days * 24 * 3600,
+            ),
             token=token,
             loopback_only=not self.public,
             scale=self.scale,

@@ -112,6 +112,12 @@ def end_of_frame(path: Path, num_frames: int, encoder: FragmentEncoder) -> int:
     return ends[num_frames]
 
 
+def borders(path: Path, frame_rate: Fraction) -> dict[int, int]:
+    """Where in a file written so the fragments end that hold the last frame before another, by that one's number."""
+    with path.open("rb") as file:
+        return dict(_borders(file, ticks_per_frame(frame_rate)))
+
+
 def _borders(file: BinaryIO, ticks: int) -> Iterator[tuple[int, int]]:
     """For the header and every whole fragment: the frame that follows it, and where it ends in the file."""
     size, next_frame, end = file.seek(0, 2), 0, 0

@@ -8,15 +8,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fastapi import FastAPI, Request, WebSocket
-from fastapi.exceptions import RequestValidationError
+from fastapi import FastAPI, WebSocket
 from fastapi.responses import HTMLResponse, JSONResponse, PlainTextResponse, RedirectResponse
-from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
-from starlette.requests import ClientDisconnect
 
 import malt
-from malt.errors import MaltError
 from malt.serving.access_log import AccessLog
 from malt.serving.api_page import api_page
 from malt.serving.auth import AccessMiddleware
@@ -26,13 +22,14 @@ from malt.serving.deadlines import DeadlineMiddleware
 from malt.serving.engine.remote_rollout import compute_elsewhere
 from malt.serving.engine.segment_work import Executor
 from malt.serving.engine.worker import Worker
+from malt.serving.error_handlers import add_error_handlers
 from malt.serving.head_requests import HeadMiddleware
 from malt.serving.job_store import JobStore
 from malt.serving.jobs import VideoJobs
 from malt.serving.limits import Limits
 from malt.serving.metrics import Metrics
 from malt.serving.realtime import RealtimeConnection
-from malt.serving.refusals import MissingError, error_answer, status_of
+from malt.serving.refusals import MissingError
 from malt.serving.request_body import BodyReader
 from malt.serving.requests import RequestValidator
 from malt.serving.routes import answers, video_routes
@@ -155,7 +152,7 @@ def create_app(service: Service) -> FastAPI:
     app.include_router(world_routes(service.worlds, service.worker, service.token is not None))
     _add_watching(app, service)
     _add_pages(app, service)
-    _add_error_handlers(app)
+    add_error_handlers(app)
     return app
 
 
@@ -232,26 +229,3 @@ def _add_pages(app: FastAPI, service: Service) -> None:
     @app.get("/", include_in_schema=False)
     async def front() -> RedirectResponse:
         return RedirectResponse("/docs")
-
-
-def _add_error_handlers(app: FastAPI) -> None:
-    """Every answer that is not a success has one shape and one sentence."""
-
-    @app.exception_handler(MaltError)
-    async def tell(request: Request, error: MaltError) -> JSONResponse:
-        status = status_of(error)
-        return JSONResponse(error_answer(status, str(error)), status, {"Retry-After": "10"} if status == 429 else None)
-
-    @app.exception_handler(RequestValidationError)
-    async def tell_form(request: Request, error: RequestValidationError) -> JSONResponse:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        return JSONResponse(error_answer(422, f"{where or 'the request'}: {first['msg']}", where or None), 422)
-
-    @app.exception_handler(HTTPException)
-    async def tell_http(request: Request, error: HTTPException) -> JSONResponse:
-        return JSONResponse(error_answer(error.status_code, str(error.detail)), error.status_code, error.headers)
-
-    @app.exception_handler(ClientDisconnect)
-    async def tell_nobody(request: Request, error: ClientDisconnect) -> JSONResponse:
-        return JSONResponse(error_answer(400, "the request broke off"), 400)

@@ -1,8 +1,4 @@
-"""A session: a generation that can be steered, saved, gone on with, rewound and branched, exactly.
-
-All of it is a `SessionState`, a value; the `Session` moves from one to the next. The model is only read, so that any
-number of sessions share it.
-"""
+"""A session: a generation that is steered, saved, gone on with, rewound and branched, exactly. Its state is a value."""
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -106,6 +102,11 @@ class Session:
     @prompt.setter
     def prompt(self, text: str) -> None:
         self.set_prompt(text)
+
+    @property
+    def prompts(self) -> Timeline[str]:
+        """The prompts over time, with what was said since the last segment."""
+        return self.state.prompted(tuple(self._new_prompts)).prompts
 
     @property
     def frames_ahead(self) -> int:

@@ -19,11 +19,15 @@ STOP_SECONDS = 120.0
 class GenerationJob:
     """What is being made for one visitor; `changed` is called, from any thread, whenever there is something new.
 
-    goal: the frame at which it ends. head: the frame that is seen. problem: why it broke off, a sentence, or "".
+    goal: the frame at which it ends. head: the frame that is seen, and seen: the last that ever was. problem: why it broke
+    off, a sentence, or "". followed: the latest turn of the wheel that the video follows, and from which frame on.
+    is_cut_short: whether it ended because the studio did.
     """
 
     def __init__(self, worker: Worker, changed: Callable[[], None]) -> None:
-        self.goal, self.head, self.problem = 0, 0, ""
+        self.goal, self.head, self.seen, self.problem = 0, 0, 0, ""
+        self.followed, self.is_cut_short = (0, 0), False
+        self._is_restarting = False
         self._worker, self._changed = worker, changed
         self._job: Job | None = None
         self._pace: deque[tuple[float, int]] = deque(maxlen=8)  # (seconds, frames)
@@ -31,14 +35,14 @@ class GenerationJob:
     @property
     def is_going(self) -> bool:
         """Whether a take is growing, or waits for its place."""
-        return self._job is not None and not self._job.is_over
+        return self._is_restarting or (self._job is not None and not self._job.is_over)
 
     @property
     def state(self) -> str:
         """resting, waiting or making."""
-        if self._job is None or self._job.is_over:
+        if not self.is_going:
             return "resting"
-        return "waiting" if self._job.state == JobState.WAITING else "making"
+        return "waiting" if self._job is not None and self._job.state == JobState.WAITING else "making"
 
     @property
     def rate(self) -> float:
@@ -54,13 +58,16 @@ class GenerationJob:
         Raises:
             BusyError: there is no room.
         """
-        self.goal, self.problem, self.head = goal, "", min(self.head, take.made)
+        self.goal, self.problem, self.is_cut_short = goal, "", False
+        self.head, self.seen = min(self.head, take.made), max(min(self.seen, take.made), take.first_border)
         self._pace.clear()
         self._pace.append((time.monotonic(), take.made))
         known = threading.Event()
 
         def add(segment: Segment) -> None:
             take.write(segment)
+            if policy is not None and policy.done != self.followed[0]:
+                self.followed = policy.done, segment.start
             self._pace.append((time.monotonic(), take.made))
             if take.made >= goal:
                 known.wait()
@@ -70,19 +77,27 @@ class GenerationJob:
         def has_room() -> bool:
             return policy is None or take.made - self.head < LEAD_SEGMENTS * take.session.frames_ahead
 
+        def end(job: Job) -> None:
+            if job.state in (JobState.FAILED, JobState.STOPPED):
+                self.problem = job.error or "the studio was stopped"
+            self.is_cut_short = job.state == JobState.STOPPED
+            if not self._is_restarting:
+                take.save()
+            self._changed()
+
         job = self._job = self._worker.start(
-            take.session, None, add, given=given, driver=policy, has_room=has_room, on_end=self._end
+            take.session, None, add, given=given, driver=policy, has_room=has_room, on_end=end
         )
         known.set()
         self._changed()
 
     def look(self, frame: int) -> None:
         """Say which frame is seen: what is steered waits for it."""
-        self.head = frame
+        self.head, self.seen = frame, max(self.seen, frame)
         self._worker.wake()
 
     def halt(self) -> None:
-        """End it behind the segment in the making, and wait for that.
+        """End it, giving up the segment in the making, and wait for that.
 
         Raises:
             MaltError: the segment does not end.
@@ -94,7 +109,20 @@ class GenerationJob:
         if not job.wait(STOP_SECONDS):
             raise MaltError("the segment in the making does not end; try again in a while")
 
-    def _end(self, job: Job) -> None:
-        if job.state in (JobState.FAILED, JobState.STOPPED):
-            self.problem = job.error or "the studio was stopped"
-        self._changed()
+    def restart(self, take: Take, policy: StudioPolicy) -> None:
+        """Have what is made from here on follow the wheel as it is held now: what nobody has seen is made anew.
+
+        Raises:
+            MaltError: the segment in the making does not end.
+        """
+        self._is_restarting = True
+        try:
+            self.halt()
+            border = take.border_behind(self.seen)
+            if border < take.made:
+                self._worker.do(lambda: take.cut(border)).result()
+            if take.made < self.goal:
+                self.start(take, self.goal, policy)
+        finally:
+            self._is_restarting = False
+            self._changed()

@@ -1,4 +1,4 @@
-"""The models that a studio offers, each loaded when it is first asked for."""
+"""The models that a studio offers, each loaded when it is first asked for, and what the page shows of one."""
 
 import threading
 from collections.abc import Callable
@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 from malt.errors import UsageError
 from malt.pipelines.model_place import ModelPlace
+from malt.studio.examples import examples_for
+from malt.studio.maze_walk import walks
 
 if TYPE_CHECKING:
     from malt.pipelines.video_pipeline import VideoPipeline
@@ -19,6 +21,19 @@ class Model:
     name: str
     place: ModelPlace
     pipe: "VideoPipeline"
+
+    def describe(self) -> dict[str, object]:
+        """What the page shows of it, as JSON."""
+        pipe = self.pipe
+        return {
+            "name": self.name,
+            "actions": pipe.action_names,
+            "walks": walks(pipe.action_names),
+            "words": pipe.known_words,
+            "rate": pipe.frame_rate,
+            "size": pipe.frame_size,
+            "examples": examples_for(self.name, pipe),
+        }
 
 
 class Models:

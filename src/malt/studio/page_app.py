@@ -1,33 +1,33 @@
 """The studio as an application: the page, what the page fetches, and who may come in."""
 
 import asyncio
-import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
-os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")  # before Gradio is imported: it would ask the network
-
-import gradio as gr
 from fastapi import FastAPI
+from fastapi.responses import FileResponse, Response
+from starlette.exceptions import HTTPException
 
 from malt.serving.auth import AccessMiddleware
 from malt.serving.deadlines import DeadlineMiddleware
-from malt.studio.page import build_page, theme
-from malt.studio.page_routes import studio_routes
+from malt.serving.error_handlers import add_error_handlers
+from malt.serving.head_requests import HeadMiddleware
+from malt.studio.command_routes import command_routes
+from malt.studio.file_routes import file_routes
+from malt.studio.scene_socket import scene_routes
 from malt.studio.visitors import Studio
 
-
-async def _as_it_was_sent(place: str | Path | None) -> str | None:
-    """In place of Gradio's own way with a file that a visitor names, which fetches what an address names."""
-    if "://" in str(place):
-        raise gr.Error("this studio fetches nothing from elsewhere; send the file itself", print_exception=False)
-    return None if place is None else str(place)
+PAGE = Path(__file__).parent / "page"
+FILES = {path.relative_to(PAGE).as_posix(): path for path in sorted(PAGE.rglob("*")) if path.is_file()}
+POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; connect-src 'self'; "
+    "manifest-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'self'"
+)
 
 
 def create_app(studio: Studio) -> FastAPI:
-    """The application; visits end with it. What visitors send lies in the studio's folder, until it is done with."""
-    os.environ["GRADIO_TEMP_DIR"] = str(studio.uploads)
+    """The application; what visitors have made stays in the studio's folder when it ends."""
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -41,30 +41,30 @@ def create_app(studio: Studio) -> FastAPI:
             await studio.rest(0)
 
     app = FastAPI(title="malt studio", lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None)
+    app.add_middleware(HeadMiddleware)
     app.add_middleware(AccessMiddleware, token=studio.token, loopback_only=studio.loopback_only)
     app.add_middleware(DeadlineMiddleware, seconds=studio.limits.stall_seconds)
-    app.include_router(studio_routes(studio))
+    for routes in (command_routes, scene_routes, file_routes):
+        app.include_router(routes(studio))
+    add_error_handlers(app)
 
     @app.get("/healthz")
     async def health() -> dict[str, str | int]:
         return {"status": "ok", "running": studio.worker.num_running, "waiting": studio.worker.num_waiting}
 
-    page = build_page(studio)
-    page.has_launched = True  # only then does Gradio refuse paths that a visitor names and never sent
-    for block in page.blocks.values():
-        block.async_move_resource_to_block_cache = _as_it_was_sent  # type: ignore[method-assign, assignment]
-    page.queue(default_concurrency_limit=8, max_size=64)
-    mounted: FastAPI = gr.mount_gradio_app(
-        app,
-        page,
-        path="/",
-        theme=theme(),
-        footer_links=[],
-        run_history=False,
-        ssr_mode=False,
-        mcp_server=False,
-        pwa=False,
-        enable_monitoring=False,
-        max_file_size=studio.limits.upload_bytes,
-    )
-    return mounted
+    @app.get("/")
+    async def page() -> Response:
+        return _page_file("index.html")
+
+    @app.get("/page/{name:path}")
+    async def file(name: str) -> Response:
+        return _page_file(name)
+
+    return app
+
+
+def _page_file(name: str) -> Response:
+    """A file of the page by its name in the package; no name leads out of it."""
+    if name not in FILES:
+        raise HTTPException(404, "there is no such file")
+    return FileResponse(FILES[name], headers={"Content-Security-Policy": POLICY, "Cache-Control": "no-cache"})

@@ -1,69 +1,55 @@
 """A visit: what one visitor has made, what is being made for them, and everything that they may do with it."""
 
-import secrets
 import shutil
 import threading
-import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
-
-import numpy as np
 
 from malt.errors import UsageError
-from malt.media.pixels import to_tensor
-from malt.rollouts.base import Segment
 from malt.serving.engine.worker import Worker
 from malt.serving.limits import Limits
 from malt.serving.moments import MemoryChange
-from malt.sessions.run_report import resident_bytes
-from malt.sessions.session import Session
+from malt.studio.beginning import GenerationSettings, absorb, begin_session, num_given
 from malt.studio.generation import GenerationJob
-from malt.studio.models import Model
-from malt.studio.policy import StudioPolicy
+from malt.studio.history import DropStep, FutureStep, History
+from malt.studio.listeners import Listeners
+from malt.studio.maze_walk import NOTE
+from malt.studio.models import Model, Models
 from malt.studio.take import Take
-
-if TYPE_CHECKING:
-    from malt.pipelines.video_pipeline import VideoPipeline
-
-MOST_TAKES = 8
-
-
-@dataclass(frozen=True, kw_only=True)
-class GenerationSettings:
-    """A new video: `num_frames` more frames (None: until it is stopped), settings of the session, and its first frames."""
-
-    prompt: str
-    num_frames: int | None
-    seed: int = 0
-    rollout: str = "malt"
-    num_inference_steps: int | None = None
-    guidance_scale: float | None = None
-    first: np.ndarray | None = None
+from malt.studio.take_store import TakeStore
+from malt.studio.visit_record import VisitRecord, read_record
 
 
 class Visitor:
     """One visitor's takes, of which one grows at a time.
 
     Everything public may be called from any thread. What a visitor asks for is done in its order; nothing here is seen by
-    another visitor, who does not know the `key`.
+    another visitor, who does not know the key. What is made is on the disk, and a later studio takes it up with `restore`.
     """
 
     def __init__(self, worker: Worker, limits: Limits, folder: Path, *, scale: int | None = None) -> None:
-        self.key, self.folder = secrets.token_urlsafe(18), folder
-        self.takes: dict[int, Take] = {}
-        self.current: int | None = None
-        self.problem = ""  # what the page asked for in vain
-        self.watchers = 0
-        self.seen = time.monotonic()
+        self.folder, self.store = folder, TakeStore(folder, limits.kept_bytes)
+        self.problem = ""  # what was found wrong while nobody asked for anything
+        self.history, self.listeners = History(), Listeners()
         self._worker, self._limits, self._scale = worker, limits, scale
         self._order = threading.RLock()  # one request after the other; never held by the computing thread
-        self._listeners: list[Callable[[], None]] = []
-        self.job = GenerationJob(worker, self.notify)
-        self._policies: dict[int, StudioPolicy] = {}
-        self._number = 0
-        self._is_over = False
+        self.job = GenerationJob(worker, self._tell)
+        self._hurried = -1  # where the take stood when the wheel was last followed at once
+        self._is_over = self._is_restored = False
+        self._restoring = threading.Lock()
+
+    def restore(self, models: Models) -> None:
+        """Take up, once, what an earlier studio kept of this visit, and go on where it was cut short.
+
+        Raises:
+            BusyError: there is no room to go on.
+        """
+        with self._restoring:
+            if self._is_restored:
+                return
+            self._is_restored = True
+            record = read_record(self.folder)
+            if record is not None:
+                self._take_up(record, models)
 
     @property
     def take(self) -> Take:
@@ -72,7 +58,7 @@ class Visitor:
         Raises:
             UsageError: there is none.
         """
-        take = self.takes.get(self.current or 0)
+        take = self.store.take
         if take is None:
             raise UsageError("there is no video yet; write a prompt and make one")
         return take
@@ -85,22 +71,22 @@ class Visitor:
             UsageError: the model cannot make it, or there are too many takes.
         """
         with self._order:
-            self.problem = ""
             self._check(settings.num_frames)
             self._limits.check_prompt(settings.prompt)
             self._limits.check_steps(settings.num_inference_steps)
             self._worker.check_room()
-            session = self._worker.do_soon(lambda: _session(model.pipe, settings)).result()
+            session = self._worker.do_soon(lambda: begin_session(model.pipe, settings)).result()
             self.job.halt()
-            take = Take(self._next(), session, self._place(), model=model.name, scale=self._scale)
-            take.notes(settings.seed, model.place)
-            if model.pipe.action_names:
-                self._policies[take.number] = StudioPolicy(model.pipe.action_names)
-            self._add(take)
-            self._grow(take, settings.num_frames, settings.first)
+            self.job.head = self.job.seen = 0
+            number, path = self.store.new_place()
+            take = Take(number, session, path, model=model.name, scale=self._scale)
+            take.text = settings.prompt
+            take.notes(settings.seed, model.place, **{} if settings.maze is None else {NOTE: settings.maze})
+            self.store.add(take)
+            self._grow(take, settings.num_frames, settings)
 
     def go_on(self, prompt: str, num_frames: int | None) -> None:
-        """Show this prompt from the next segment on; a take at rest goes on for so many frames.
+        """Show this prompt, if it is another, from the next segment on; a take at rest goes on for so many frames.
 
         Raises:
             BusyError: there is no room.
@@ -109,15 +95,17 @@ class Visitor:
         with self._order:
             take = self.take
             self._limits.check_prompt(prompt)
-            if prompt.strip() and prompt != take.session.prompt:
-                take.session.set_prompt(prompt)
             if not self.job.is_going:
                 self._check(num_frames, take.made)
+            if prompt.strip() and prompt != take.text:
+                take.session.set_prompt(prompt)
+                take.text = prompt
+            if not self.job.is_going:
                 self._grow(take, num_frames)
             self.notify()
 
     def stop(self) -> None:
-        """End the take's growth behind the segment in the making."""
+        """End the take's growth; the segment in the making is given up."""
         with self._order:
             self.job.halt()
 
@@ -130,9 +118,9 @@ class Visitor:
         with self._order:
             take = self.take
             self.job.halt()
-            self._worker.do(lambda: take.cut(frame)).result()
-            self.job.head = take.made
-            self.notify()
+            future = self._worker.do(lambda: take.rewind(frame)).result()
+            self.history.add(FutureStep(f"rewind to {take.made / take.frame_rate:.1f} s", take, future))
+            self._changed()
             return take.made
 
     def branch(self, frame: int, seed: int, prompt: str, num_frames: int | None) -> None:
@@ -148,11 +136,11 @@ class Visitor:
             self._limits.check_prompt(prompt)
             self.job.halt()
             self._worker.check_room()
-            number, place = self._next(), self._place()
-            other = self._worker.do(lambda: take.branch(number, place, frame, seed)).result()
-            if take.number in self._policies:
-                self._policies[number] = StudioPolicy(take.session.pipe.action_names)
-            self._add(other)
+            number, path = self.store.new_place()
+            other = self._worker.do(lambda: take.branch(number, path, frame, seed)).result()
+            other.text = take.text
+            self.job.head = self.job.seen = other.made
+            self.store.add(other)
             self.go_on(prompt, num_frames)
 
     def change_memory(self, asked: MemoryChange) -> None:
@@ -163,8 +151,23 @@ class Visitor:
         """
         with self._order:
             take = self.take
-            self._worker.do(lambda: take.change_memory(asked)).result()
-            self.notify()
+            future = self._worker.do(lambda: take.change_memory(asked)).result()
+            step = FutureStep(f"{asked.change} {asked.name}", take, future)
+            self.history.add(step)
+            self._changed()
+
+    def undo(self, *, again: bool = False) -> None:
+        """Undo what was done last, or do `again` what was undone last.
+
+        Raises:
+            UsageError: there is nothing.
+        """
+        with self._order:
+            self.job.halt()
+            move = self.history.redo if again else self.history.undo
+            if not self._worker.do(move).result():
+                raise UsageError("there is nothing to do again" if again else "there is nothing to undo")
+            self._changed()
 
     def choose(self, number: int) -> None:
         """Work on another take; one that grows is stopped first.
@@ -173,76 +176,87 @@ class Visitor:
             UsageError: there is no such take.
         """
         with self._order:
-            if number not in self.takes:
+            if number not in self.store.takes:
                 raise UsageError(f"there is no take {number}")
-            if number != self.current:
+            if number != self.store.current:
                 self.job.halt()
-                self.current = number
-            self.notify()
+                self.store.current = number
+                self.job.head = self.job.seen = self.take.made
+            self._changed()
 
     def drop(self, number: int) -> None:
-        """Delete a take."""
+        """Put a take away; `undo` brings it back."""
         with self._order:
-            if number == self.current:
+            take = self.store.takes.get(number)
+            if take is None:
+                return
+            if number == self.store.current:
                 self.job.halt()
-            take = self.takes.pop(number, None)
-            self._policies.pop(number, None)
-            if take is not None:
-                take.remove()
-            if number == self.current:
-                self.current = max(self.takes, default=None)
-            self.notify()
+            step = DropStep(take, self.store.takes, self.store.settle)
+            step.swap()
+            self.history.add(step)
+            self._changed()
 
-    def steer(self, steering: float, throttle: float) -> None:
-        """Set the actions of the take that is worked on; for models that take no actions, nothing."""
-        if policy := self._policies.get(self.current or 0):
-            policy.turn(steering, throttle)
+    def steer(self, steering: float, throttle: float, number: int = 0) -> None:
+        """Turn the wheel of the take that is worked on; for models that take no actions, nothing.
+
+        What is in the making or was never seen is made anew, so that the wheel is soon followed; but once a segment, as a
+        hand that is never still would keep it from ever being made.
+        """
+        policy = self.store.policy
+        if policy is None:
+            return
+        policy.turn(steering, throttle, number)
+        with self._order:
+            take = self.take
+            if self.job.is_going and take.made != self._hurried and not self._worker.num_waiting:
+                self.job.restart(take, policy)
+                self._hurried = take.made
 
     def leave(self) -> None:
-        """Free all that the visitor held."""
+        """Let go of all that the visitor holds; what was made stays on the disk."""
         with self._order:
             self._is_over = True
             self.job.halt()
-            for number in list(self.takes):
-                self.takes.pop(number).remove()
-            shutil.rmtree(self.folder, ignore_errors=True)
+            self.history.clear()
+            for take in self.store.takes.values():
+                take.close()
+            if self.store.is_empty:
+                shutil.rmtree(self.folder, ignore_errors=True)
             self.notify()
 
     @property
     def is_over(self) -> bool:
-        """Whether the visitor has left for good."""
+        """Whether the visitor has left."""
         return self._is_over
-
-    def watch(self, listener: Callable[[], None]) -> None:
-        """Have `listener` called, from any thread, whenever the scene changes."""
-        self._listeners.append(listener)
-        self.watchers += 1
-        self.seen = time.monotonic()
-
-    def unwatch(self, listener: Callable[[], None]) -> None:
-        """The opposite of `watch`."""
-        self._listeners.remove(listener)
-        self.watchers -= 1
-        self.seen = time.monotonic()
 
     def notify(self) -> None:
         """Tell all who watch that the scene has changed."""
-        for listener in tuple(self._listeners):
-            listener()
+        self.listeners.notify()
 
-    def scene(self) -> dict[str, object]:
-        """All that the page shows, as JSON."""
-        job = self.job
-        return {
-            "takes": [take.describe() for take in tuple(self.takes.values())],
-            "current": self.current,
-            "state": job.state,
-            "goal": job.goal if job.is_going else None,
-            "rate": job.rate,
-            "resident": resident_bytes(),
-            "acts": self.current in self._policies,
-            "problem": self.problem or job.problem,
-        }
+    def _take_up(self, record: VisitRecord, models: Models) -> None:
+        with self._order:
+            self.problem = "; ".join(self.store.restore(record, models, self._worker))
+            self.store.keep(None)  # without a goal: one that ends the studio is not tried for ever
+            take = self.store.take
+            if take is not None and record.goal is not None and take.made < record.goal:
+                self.job.head = self.job.seen = take.made
+                self.job.start(take, record.goal, self.store.policy)
+
+    def _tell(self) -> None:
+        """What the job calls, also on the computing thread."""
+        if not self.job.is_going and not self._is_over:
+            self.store.keep(self.job.goal if self.job.is_cut_short else None)
+        self.notify()
+
+    def _changed(self) -> None:
+        """Take up what was done."""
+        take = self.store.take
+        if take is not None:
+            self.job.head, self.job.seen = min(self.job.head, take.made), min(self.job.seen, take.made)
+        self.job.problem = self.problem = ""
+        self.store.keep(self.job.goal if self.job.is_going else None)
+        self.notify()
 
     def _check(self, num_frames: int | None, made: int = 0) -> None:
         if self._is_over:
@@ -252,42 +266,9 @@ class Visitor:
         elif made >= self._limits.frames:
             raise UsageError(f"this video has {made} frames, as many as this studio makes; begin another")
 
-    def _next(self) -> int:
-        if len(self.takes) >= MOST_TAKES:
-            raise UsageError(f"there are {MOST_TAKES} takes, as many as there may be; delete one")
-        self._number += 1
-        return self._number
-
-    def _place(self) -> Path:
-        folder = self.folder / f"take-{self._number}"
-        folder.mkdir(parents=True, exist_ok=True)
-        return folder / "video.mp4"
-
-    def _add(self, take: Take) -> None:
-        take.session.max_kept_bytes = self._limits.kept_bytes
-        self.takes[take.number] = take
-        self.current = take.number
-        self.notify()
-
-    def _grow(self, take: Take, num_frames: int | None, first: np.ndarray | None = None) -> None:
-        most, given = self._limits.frames, () if first is None else _absorb(take.session, first)
-        more = most if num_frames is None else num_frames + (0 if first is None else len(first))
-        self.job.start(take, min(most, take.made + more), self._policies.get(take.number), given)
-
-
-def _session(pipe: "VideoPipeline", settings: GenerationSettings) -> Session:
-    return Session.begin(
-        pipe,
-        settings.prompt if settings.prompt.strip() or not pipe.action_names else "",
-        seed=settings.seed,
-        rollout=settings.rollout,
-        num_inference_steps=settings.num_inference_steps,
-        guidance_scale=settings.guidance_scale,
-    )
-
-
-def _absorb(session: Session, first: np.ndarray) -> Iterator[Segment]:
-    """The segments that given frames become, one by one."""
-    given = to_tensor(first)
-    names = session.pipe.action_names
-    yield from session.prefill(given, given.new_zeros(len(given), len(names)) if names else None)
+    def _grow(self, take: Take, num_frames: int | None, begun: GenerationSettings | None = None) -> None:
+        most, given = self._limits.frames, () if begun is None else absorb(take.session, begun)
+        more = most if num_frames is None else num_frames + (0 if begun is None else num_given(begun))
+        self.problem = ""
+        self.job.start(take, min(most, take.made + more), self.store.policies.get(take.number), given)
+        self.store.keep(self.job.goal)
