@@ -15,6 +15,7 @@ from typing import Any
 
 import av
 import numpy as np
+import psutil
 from PIL import Image
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -29,7 +30,7 @@ class Program:
         with socket.create_server(("127.0.0.1", 0)) as free:
             self.port = free.getsockname()[1]
         self._command = [sys.executable, "-m", "malt", "studio", "--port", str(self.port), "--data", str(data)]
-        self._command += ["--threads", "1", *options]
+        self._command += options or ("--threads", "1")
         self.address = f"http://127.0.0.1:{self.port}"
         self.start()
 
@@ -42,6 +43,12 @@ class Program:
             if re.search(r"open at (http://\S+)", line):
                 return
         raise AssertionError("the studio did not open: " + "".join(lines))
+
+    @property
+    def cpu_seconds(self) -> float:
+        """What it has computed so far."""
+        times = psutil.Process(self._process.pid).cpu_times()
+        return float(times.user + times.system)
 
     def end(self, how: int = signal.SIGTERM) -> None:
         self._process.send_signal(how)
