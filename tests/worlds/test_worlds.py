@@ -23,7 +23,7 @@ from malt.evaluation.metrics.features import imagenet_network
 from malt.evaluation.metrics.frechet import Frechet
 from malt.evaluation.metrics.prediction import Prediction
 from malt.evaluation.metrics.recall import Recall
-from malt.evaluation.reference import seeds_of
+from malt.evaluation.reference import actions_of, seeds_of, true_actions
 from malt.evaluation.result import summarise
 from malt.training.sources.data_source import VideoFormat
 from malt.training.sources.worlds import WorldSource, WorldVideoSet, check_world
@@ -129,6 +129,33 @@ def test_who_acts_in_a_world_is_told_what_is_done_before_and_after_the_given_fra
     Prediction(world=lamp, num_videos=1, given=4, horizon=12).run(model, seed=0)
     Recall(world=lamp, per_bin=1).run(model, seed=0)
     assert [each.actions.shape[1:] for each in asked if each.actions is not None] == [(16, 1), (GIVEN + PERIOD, 1)]
+
+
+def test_who_acts_in_a_world_does_what_is_done_in_its_videos_in_every_metric(lamp: World) -> None:
+    asked: list[tuple[Request, int]] = []
+
+    def make(request: Request, num_frames: int, memory: MemoryUse) -> Tensor:
+        asked.append((request, num_frames))
+        return true_video(lamp, 0)(request, num_frames, memory)
+
+    model = made_by(lamp, make)
+    model.action_names = ("push",)
+    Boundaries(world=lamp, num_videos=2, num_frames=32).run(model, seed=0)
+    Frechet(world=lamp, num_videos=2, num_frames=16).run(model, seed=0)
+    Drift(world=lamp, num_videos=2, num_frames=128, reference_clips=8).run(model, seed=0)
+    assert [num_frames for _, num_frames in asked] == [32, 16, 128]
+    for request, num_frames in asked:
+        true = lamp.render(seeds_of(2, 0), 0, num_frames).actions
+        assert true is not None and request.actions is not None
+        assert torch.equal(request.actions, true[..., 1:])
+
+
+def test_actions_of_a_scripted_world_are_those_of_its_videos() -> None:
+    maze = open_world("maze")
+    true = true_actions(maze, [maze.render([3, 5], 0, 8)], ("walk", "turn"))
+    assert true is not None
+    assert torch.equal(actions_of(maze, [3, 5], 8, ("walk", "turn")), true)  # type: ignore[arg-type]
+    assert actions_of(maze, [3], 8, ("steering",)) is None
 
 
 def test_a_world_without_an_oracle_is_refused_by_metrics_that_need_one_and_taken_by_the_others() -> None:

@@ -34,7 +34,7 @@ class EvaluateCommand:
     """Measure how well a model's long videos hold up; a stopped evaluation goes on where it was."""
 
     checkpoint: Annotated[Path | None, Positional("CHECKPOINT")] = None
-    """Folder of the model (with model_index.json); the default model comes with the package."""
+    """A model that comes with the package, by its name (such as maze), or the folder of one; the default model by default."""
     rollouts: str = "malt"
     """Ways to make a long video, separated by commas: malt, full, sliding_window, keyframes, diffusion_forcing."""
     metrics: str = USUAL
@@ -67,7 +67,7 @@ class EvaluateCommand:
         with interruptible():
             world = open_world(self.world)
             metrics = self._check(world)
-            pipe = load_model(self.checkpoint, device=self.device, threads=self.threads)
+            pipe = load_model(self._folder(), device=self.device, threads=self.threads)
             self._measure(world, pipe, metrics)
 
     def _check(self, world: "World") -> "list[Metric]":
@@ -76,8 +76,7 @@ class EvaluateCommand:
 
         for option in ("seeds", "count", "frames", "threads"):
             check_count(f"--{option}", getattr(self, option))
-        if self.checkpoint is not None and not self.checkpoint.is_dir():
-            raise UsageError(f"there is no checkpoint folder {self.checkpoint}; give one with model_index.json")
+        self._folder()
         for name in _names(self.rollouts, "--rollouts"):
             known_name(name, ROLLOUTS, "rollout")
         extent = Extent(
@@ -85,13 +84,25 @@ class EvaluateCommand:
         )
         return build_metrics(_names(self.metrics, "--metrics"), extent)
 
+    def _folder(self) -> Path:
+        """Where the model is."""
+        from malt.pipelines.packaged import default_checkpoint, packaged_models
+
+        if self.checkpoint is None or self.checkpoint.is_dir():
+            return self.checkpoint or default_checkpoint()
+        packaged = packaged_models()
+        if str(self.checkpoint) not in packaged:
+            raise UsageError(
+                f"there is no checkpoint folder {self.checkpoint}; give one with model_index.json, or {', '.join(packaged)}"
+            )
+        return packaged[str(self.checkpoint)]
+
     def _measure(self, world: "World", pipe: "VideoPipeline", metrics: "list[Metric]") -> None:
         from malt.evaluation.checkpoint_hash import checkpoint_sha256
         from malt.evaluation.evaluated_model import evaluated_model_of
         from malt.evaluation.evaluation_run import EvaluationRun
-        from malt.pipelines.packaged import default_checkpoint
 
-        path = self.checkpoint or default_checkpoint()
+        path = self._folder()
         identity = {"checkpoint": path.name, "sha256": checkpoint_sha256(path)}
         counted = _Counted()
         models: list[EvaluatedModel] = [

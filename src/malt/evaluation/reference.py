@@ -12,7 +12,7 @@ from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor
 
-from malt.worlds.base import RenderedClip, World
+from malt.worlds.base import RenderedClip, ScriptedWorld, World
 
 Naming = Literal["nothing", "some", "everything"]
 DRAWS = 64  # captions of a video of which the fullest names everything that captions name
@@ -64,6 +64,18 @@ def true_actions(
     order = [world.action_names.index(name) for name in action_names]
     done = [clip.actions[..., order].cpu() for clip in clips if clip.actions is not None]
     return torch.cat(done)
+
+
+def actions_of(
+    world: World, seeds: Sequence[int], num_frames: int, action_names: Sequence[str]
+) -> Float[Tensor, "b t a"] | None:
+    """What is done in the first frames of the world's videos, in a model's order; None for a model of other actions."""
+    if not acts_in(world, action_names):
+        return None
+    if not isinstance(world, ScriptedWorld):
+        return true_actions(world, [world.render([seed], 0, num_frames) for seed in seeds], action_names)
+    order = [world.action_names.index(name) for name in action_names]
+    return torch.stack([world.actions(seed, 0, num_frames)[:, order] for seed in seeds])
 
 
 def in_size(videos: Float[Tensor, "b t 3 h w"], size: tuple[int, int]) -> Float[Tensor, "b t 3 h2 w2"]:

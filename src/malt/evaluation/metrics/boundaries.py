@@ -9,7 +9,7 @@ from torch import Tensor
 
 from malt.evaluation.evaluated_model import EvaluatedModel, Request
 from malt.evaluation.metrics.base import Axes, FigureSpec, batches
-from malt.evaluation.reference import captions_of
+from malt.evaluation.reference import actions_of, captions_of, seeds_of
 from malt.evaluation.result import MetricResult
 from malt.rollouts.base import Segment
 from malt.worlds.base import World
@@ -48,7 +48,9 @@ class Boundaries:
         border: list[float] = []
         inside: list[float] = []
         for part in batches(self.num_videos):
-            start = model.begin(Request(captions=captions[part], seed=seed + part.start))
+            seeds = seeds_of(self.num_videos, seed)[part]
+            actions = actions_of(self.world, seeds, self.num_frames, model.action_names)
+            start = model.begin(Request(captions=captions[part], seed=seed + part.start, actions=actions))
             at_border, within = jumps(start.stream(self.num_frames))
             border, inside = [*border, *at_border.tolist()], [*inside, *within.tolist()]
         if not border:

@@ -15,7 +15,7 @@ from malt.evaluation.metrics.features import window_features
 from malt.evaluation.metrics.frechet_distance import Gaussian, frechet_distance, gaussian_of
 from malt.evaluation.metrics.identity import IdentityByLength, identity_axes, identity_headlines
 from malt.evaluation.metrics.picture_signs import histogram_distance, motion, sharpness
-from malt.evaluation.reference import Naming, captions_of, seeds_of, true_videos
+from malt.evaluation.reference import Naming, actions_of, captions_of, seeds_of, true_videos
 from malt.evaluation.result import Curve, MetricResult
 from malt.worlds.base import DriftSign, World
 from malt.worlds.registry import oracle_of
@@ -122,7 +122,8 @@ class Drift:
         captions = captions_of(self.world, self.num_videos, seed, naming=self.naming)
         seeds = seeds_of(self.num_videos, seed)
         for part in batches(self.num_videos):
-            start = model.begin(Request(captions=captions[part], seed=seed + part.start))
+            actions = actions_of(self.world, seeds[part], self.num_frames, model.action_names)
+            start = model.begin(Request(captions=captions[part], seed=seed + part.start, actions=actions))
             for span, videos in stream_spans(start.stream(self.num_frames), made.spans):
                 made.add(span, videos)
             for span in true.spans:

@@ -12,7 +12,7 @@ from malt.evaluation.evaluated_model import EvaluatedModel, Request, make
 from malt.evaluation.metrics.base import Axes, FigureSpec, batches
 from malt.evaluation.metrics.features import available_features
 from malt.evaluation.metrics.frechet_distance import frechet_of
-from malt.evaluation.reference import captions_of, seeds_of, true_videos
+from malt.evaluation.reference import actions_of, captions_of, seeds_of, true_videos
 from malt.evaluation.result import MetricResult
 from malt.worlds.base import World
 from malt.worlds.video_features import Features
@@ -72,12 +72,13 @@ class Frechet:
         return MetricResult(whole=whole, notes=[about, *notes])
 
     def _of_made(self, features: list[Features], model: EvaluatedModel, seed: int) -> dict[str, Tensor]:
-        captions = captions_of(self.world, self.num_videos, seed)
-        videos = (
-            make(model, Request(captions=captions[part], seed=seed + part.start), self.num_frames)
-            for part in batches(self.num_videos)
-        )
-        return _features(features, videos)
+        captions, seeds = captions_of(self.world, self.num_videos, seed), seeds_of(self.num_videos, seed)
+
+        def request(part: slice) -> Request:
+            actions = actions_of(self.world, seeds[part], self.num_frames, model.action_names)
+            return Request(captions=captions[part], seed=seed + part.start, actions=actions)
+
+        return _features(features, (make(model, request(part), self.num_frames) for part in batches(self.num_videos)))
 
     def _of_true(self, features: list[Features], model: EvaluatedModel, seed: int, room: int) -> dict[str, Tensor]:
         seeds = seeds_of(self.num_videos, seed, room=room)

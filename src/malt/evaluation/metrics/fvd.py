@@ -13,7 +13,7 @@ from malt.evaluation.evaluated_model import EvaluatedModel, Request, make
 from malt.evaluation.metrics.base import Axes, FigureSpec, batches
 from malt.evaluation.metrics.frechet_distance import frechet_of
 from malt.evaluation.metrics.i3d import I3D, PROTOCOL_CLIPS, PROTOCOL_FRAMES, SIDE, load_i3d
-from malt.evaluation.reference import captions_of, seeds_of, true_videos
+from malt.evaluation.reference import actions_of, captions_of, seeds_of, true_videos
 from malt.evaluation.result import MetricResult
 from malt.worlds.base import World
 
@@ -83,9 +83,11 @@ class Fvd:
         return {n: torch.cat(of_batches) for n, of_batches in parts.items()}
 
     def _made(self, model: EvaluatedModel, seed: int) -> Iterable[Tensor]:
-        captions = captions_of(self.world, self.num_videos, seed)
+        captions, seeds = captions_of(self.world, self.num_videos, seed), seeds_of(self.num_videos, seed)
         for part in batches(self.num_videos):
-            yield make(model, Request(captions=captions[part], seed=seed + part.start), max(self.lengths))
+            actions = actions_of(self.world, seeds[part], max(self.lengths), model.action_names)
+            request = Request(captions=captions[part], seed=seed + part.start, actions=actions)
+            yield make(model, request, max(self.lengths))
 
     def _true(self, model: EvaluatedModel, seed: int, room: int) -> Iterable[Tensor]:
         seeds = seeds_of(self.num_videos, seed, room=room)

@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from malt.evaluation.evaluated_model import EvaluatedModel, Request
-from malt.evaluation.reference import captions_of, seeds_of, true_videos
+from malt.evaluation.reference import actions_of, captions_of, seeds_of, true_videos
 from malt.media.files import replacing
 from malt.media.pixels import to_pixels
 from malt.media.video_writer import VideoSink
@@ -36,7 +36,8 @@ def show(
         paths = [folder / file_name(model.name, n) for n in range(num_videos)]
         if not all(path.is_file() for path in paths):
             yield model.name
-            start = model.begin(Request(captions=captions, seed=SEED))
+            actions = actions_of(world, seeds_of(num_videos, SEED), num_frames, model.action_names)
+            start = model.begin(Request(captions=captions, seed=SEED, actions=actions))
             _write((segment.frames for segment in start.stream(num_frames)), paths, model.frame_rate)
     paths = [folder / file_name(WORLD, n) for n in range(num_videos)]
     if models and not all(path.is_file() for path in paths):
