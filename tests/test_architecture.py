@@ -50,6 +50,7 @@ MAY_IMPORT = {
         "codecs",
         "errors",
         "media",
+        "memory",
         "pipelines",
         "rollouts",
         "sessions",

@@ -17,6 +17,7 @@ from malt.models.video_model import TransformerOutput
 from malt.pipelines.malt import MaltPipeline
 from malt.rollouts.base import held_bytes
 from malt.sessions.session import Session
+from malt.worlds.maze.maze_world import Maze
 from tiny_steered_world import PushedLamp
 from tiny_world import Lamp
 
@@ -317,3 +318,26 @@ def test_a_state_of_a_packaged_model_is_below_a_million_bytes_and_exact(model: s
     other.restore(state)
     assert other.state() == state
     assert (other.step([[0.5, 0.5]]) == env.step([[0.5, 0.5]])).all()
+
+
+def test_walls_in_sight_stop_a_step_of_a_model_that_knows_where_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    settings: dict[str, Any] = {"action_names": ["turn", "walk"]}
+    walker = tiny_pipeline.pipeline(settings=settings, action_dim=8, memory="places", motion=(0.1, 0.2))
+    asked, ahead = list[torch.Tensor](), np.array([0.0, 1.0])
+
+    def stopped(self: Maze, picture: Any, pose: Any, actions: torch.Tensor, walked: Any) -> torch.Tensor:
+        asked.append(pose)
+        return torch.zeros_like(actions)
+
+    monkeypatch.setattr(Maze, "stopped", stopped)
+    env, still = begun(walker, walls=True), begun(walker)
+    assert (env.step(held(env, ahead)) == still.step(held(still, np.zeros(2)))).all()
+    assert env.state() == still.state()
+    assert len(asked) == 1 and asked[0].tolist() == [0, 0, 0]
+
+
+def test_a_model_without_walls_is_refused_them(pipe: MaltPipeline) -> None:
+    with pytest.raises(UsageError, match="has no walls that could be seen; leave walls out"):
+        malt.make(pipe, walls=True)
+    with pytest.raises(UsageError, match="the true maze has walls of its own; leave walls out"):
+        malt.make("maze", true_world=True, walls=True)

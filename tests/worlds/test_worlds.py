@@ -150,6 +150,21 @@ def test_who_acts_in_a_world_does_what_is_done_in_its_videos_in_every_metric(lam
         assert torch.equal(request.actions, true[..., 1:])
 
 
+@pytest.mark.parametrize(("per_bin", "tried"), [(1, {"kept", "emptied"}), (2, {"kept", "emptied", "swapped"})])
+def test_another_memory_is_tried_only_where_there_is_another(lamp: World, per_bin: int, tried: set[str]) -> None:
+    uses = set[str]()
+
+    def make(request: Request, num_frames: int, memory: MemoryUse) -> Tensor:
+        uses.add(memory)
+        return torch.zeros(len(request.captions), num_frames, 3, *lamp.frame_size)
+
+    model = made_by(lamp, make)
+    model.has_memory = True
+    notes = Recall(world=lamp, per_bin=per_bin).run(model, seed=0).notes
+    assert uses == tried
+    assert any("another's memory was not tried" in note for note in notes) == (per_bin == 1)
+
+
 def test_actions_of_a_scripted_world_are_those_of_its_videos() -> None:
     maze = open_world("maze")
     true = true_actions(maze, [maze.render([3, 5], 0, 8)], ("walk", "turn"))

@@ -21,6 +21,7 @@ def make(
     true_world: bool = False,
     map_file: str | Path | None = None,
     by_frame: bool = False,
+    walls: bool = False,
     max_sessions: int = MAX_SESSIONS,
     device: str = "cpu",
     **settings: Unpack[SessionSettings],
@@ -34,6 +35,7 @@ def make(
         true_world: whether it is the world itself, not a model of it, behind the same interface.
         map_file: the map of a true world, a text file, as `malt world --map` takes it; None for the world's own.
         by_frame: whether a step is one frame, not a segment's worth. Each change of action then makes a segment again.
+        walls: whether walls that are in sight stop a step in a model's maze, as they do in the true one.
         max_sessions: how many sessions it, or a fork of it, may hold.
         device: where a model that is loaded here computes.
         settings: those of a session, such as num_inference_steps.
@@ -44,7 +46,9 @@ def make(
     """
     if map_file is not None and not true_world:
         raise UsageError("a model makes up its own maze; give a map with true_world=True")
-    simulator = _true_world(model, by_frame, map_file) if true_world else _of_model(model, device, settings)
+    if walls and true_world:
+        raise UsageError(f"the true {model} has walls of its own; leave walls out")
+    simulator = _true_world(model, by_frame, map_file) if true_world else _of_model(model, device, walls, settings)
     return Environment(simulator, num_envs, by_frame=by_frame, max_sessions=max_sessions)
 
 
@@ -59,10 +63,12 @@ def _true_world(name: str | Path | SessionPipeline, by_frame: bool, map_file: st
     return TrueSimulator(world, 1 if by_frame else STEP_FRAMES)
 
 
-def _of_model(model: str | Path | SessionPipeline, device: str, settings: SessionSettings) -> Simulator:
+def _of_model(
+    model: str | Path | SessionPipeline, device: str, walls: bool, settings: SessionSettings
+) -> Simulator:
     if not isinstance(model, str | Path):
-        return ModelSimulator(model, str(model.config.get("_name_or_path") or type(model).__name__), **settings)
+        return ModelSimulator(model, str(model.config.get("_name_or_path") or type(model).__name__), walls=walls, **settings)
     if model not in packaged_models() and str(model) in WORLDS and not Path(model).is_dir():
         raise UsageError(f"there is no model of the world {model} here; give true_world=True, or the folder of one")
     pipe = load_pipeline(model)
-    return ModelSimulator(pipe.to(device), Path(model).name, **settings)
+    return ModelSimulator(pipe.to(device), Path(model).name, walls=walls, **settings)

@@ -9,8 +9,11 @@ from functools import cached_property
 from typing import Unpack, cast
 
 import torch
+from jaxtyping import Float
+from torch import Tensor
 
 from malt.env.simulator import Simulated, SimulatorStep
+from malt.env.solid_walls import SolidWalls
 from malt.env.state_size import state_bytes
 from malt.media.pixels import to_pixels
 from malt.rollouts.base import RolloutState
@@ -26,7 +29,15 @@ MAX_PROMPTS = 256  # whose embeddings are kept ready
 class ModelSimulator:
     """Any pipeline that sessions can be made with."""
 
-    def __init__(self, pipe: SessionPipeline, name: str, **settings: Unpack[SessionSettings]) -> None:
+    def __init__(
+        self, pipe: SessionPipeline, name: str, *, walls: bool = False, **settings: Unpack[SessionSettings]
+    ) -> None:
+        """Take a pipeline; with `walls`, those in sight stop a step.
+
+        Raises:
+            UsageError: the model has no walls that could be seen.
+        """
+        self._walls = SolidWalls(pipe, name) if walls else None
         self.pipe, self.name, self.settings = pipe, name, settings
         self.action_names = tuple(pipe.action_names)
         self.frame_rate = pipe.frame_rate
@@ -75,7 +86,10 @@ class ModelSimulator:
     def advance(self, steps: Sequence[SimulatorStep], between: Callable[[], None] | None = None) -> list[Simulated]:
         """One forward pass for all sessions of one shape: those that have begun, and those that have not."""
         groups = defaultdict[Hashable, list[int]](list)
-        segments = [NextSegment(rollout=self.rollout(s.prompt), state=s.progress, actions=s.actions) for s in steps]
+        segments = [
+            NextSegment(rollout=self.rollout(step.prompt), state=step.progress, actions=self._done(step))
+            for step in steps
+        ]
         for number, segment in enumerate(segments):
             groups[segment.shape].append(number)
         made: dict[int, Simulated] = {}
@@ -86,6 +100,12 @@ class ModelSimulator:
                 for number, (finished, after) in zip(chunk, results, strict=True):
                     made[number] = to_pixels(finished.frames[0]), after
         return [made[number] for number in range(len(steps))]
+
+    def _done(self, step: SimulatorStep) -> Float[Tensor, "t a"] | None:
+        """What of a step's actions is done."""
+        if self._walls is None or step.actions is None:
+            return step.actions
+        return self._walls(step.progress, step.actions)
 
     @torch.no_grad()
     def rollout(self, prompt: str) -> BaseRollout:

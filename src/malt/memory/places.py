@@ -102,6 +102,11 @@ class PlacesMemory(nn.Module):
             State(views, valid.flatten(1)),
         )
 
+    def poses(self, state: State) -> tuple[Float[Tensor, "b 4"], Float[Tensor, "v 4"]]:
+        """Where one is, and from where the first video's views were seen."""
+        parts = self._split(state)
+        return _read_poses(parts.here)[:, 0], _read_poses(parts.poses)[0, parts.poses.valid[0]]
+
     @torch.no_grad()
     def _keep(self, poses: Float[Tensor, "b n 4"], known: Bool[Tensor, "b v"]) -> tuple[Int[Tensor, "b v"], Tensor]:
         """Which of the stored poses and the new ones behind them are kept in every place, and which places are taken."""

@@ -255,6 +255,28 @@ class MappedWorld(World, Protocol):
 
 
 @runtime_checkable
+class WalledWorld(World, Protocol):
+    """A world whose walls can be told from a picture, by who knows where it was seen from."""
+
+    def stopped(
+        self,
+        picture: Float[Tensor, "3 h w"],
+        pose: Float[Tensor, " p"],
+        actions: Float[Tensor, "t a"],
+        walked: Sequence[tuple[float, float]],
+    ) -> Float[Tensor, "t a"]:
+        """What of the actions is done: no step towards a wall.
+
+        Args:
+            picture: what is seen before the first action, in [-1, 1].
+            pose: from where, as counted from where the video began.
+            actions: what is wanted in each frame.
+            walked: places where one has been.
+        """
+        ...
+
+
+@runtime_checkable
 class ScriptedWorld(ActingWorld, Protocol):
     """A world that knows what is done in its videos without rendering them."""
 

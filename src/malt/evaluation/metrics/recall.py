@@ -73,8 +73,11 @@ class Recall:
         """Watch every occlusion once for each use of the memory."""
         found = self.oracle.occlusions(self.per_bin, first_seed(seed))
         every = sorted((each for in_span in found.values() for each in in_span), key=lambda each: each.given_frames)
-        uses: list[MemoryUse] = ["kept", "emptied", "swapped"] if model.has_memory else ["kept"]
-        seen = self._watch(model, every, uses, seed)
+        groups = _together(every)
+        uses: list[MemoryUse] = ["kept", "emptied"] if model.has_memory else ["kept"]
+        if model.has_memory and all(len(group) > 1 for group in groups):
+            uses.append("swapped")
+        seen = self._watch(model, groups, uses, seed)
         samples: dict[str, list[float]] = {}
         for use in uses:
             samples |= self._samples(every, seen[use], USES[use])
@@ -84,14 +87,17 @@ class Recall:
             if occlusion.hidden_frames >= self.longest.first
         ]
         curves = [self._curve(every, seen[use], USES[use]) for use in uses]
-        return MetricResult(samples=samples, curves=curves, notes=self._notes(found))
+        notes = self._notes(found)
+        if model.has_memory and "swapped" not in uses:
+            notes.append("another's memory was not tried: some videos are alone in being given so many frames")
+        return MetricResult(samples=samples, curves=curves, notes=notes)
 
     def _watch(
-        self, model: EvaluatedModel, every: list[Occlusion], uses: list[MemoryUse], seed: int
+        self, model: EvaluatedModel, groups: list[list[Occlusion]], uses: list[MemoryUse], seed: int
     ) -> dict[MemoryUse, list[Thing | None]]:
         """What comes out first where each occlusion hid something; None if nothing does."""
         seen: dict[MemoryUse, list[Thing | None]] = {use: [] for use in uses}
-        for asked in _together(every):
+        for asked in groups:
             first, actions = self._given(asked, model)
             captions = [self.world.plain_caption] * len(asked)
             start = model.begin(Request(captions=captions, seed=seed, first=first, actions=actions))

@@ -19,6 +19,7 @@ from malt.worlds.maze.maze_walks import walk
 from malt.worlds.maze.motion import ACTIONS, walk_with_walls
 from malt.worlds.maze.ray_casting import paint
 from malt.worlds.maze.scene_tables import scene_tables
+from malt.worlds.maze.seen_walls import View, stop_at_walls
 
 FRAME_RATE = 16.0
 
@@ -101,6 +102,17 @@ class Maze:
         """The poses that actions lead to, and what of the actions was done: walls stop a step."""
         walls = scene_tables([self.plan(seed) for seed in seeds]).walls
         return walk_with_walls(pose, actions.clamp(-1, 1), walls)
+
+    def stopped(
+        self,
+        picture: Float[Tensor, "3 h w"],
+        pose: Float[Tensor, " 3"],
+        actions: Float[Tensor, "t 2"],
+        walked: Sequence[tuple[float, float]],
+    ) -> Float[Tensor, "t 2"]:
+        """What of the actions is done by who began in the middle of a room: no step towards a wall that is in sight."""
+        x, y, heading = pose.tolist()
+        return stop_at_walls(View(picture, (x, y), heading), actions, walked)
 
     def look(
         self, seeds: Sequence[int], poses: Float[Tensor, "b t 3"], device: torch.device | str = "cpu"
