@@ -23,11 +23,11 @@ class SolidWalls:
     """
 
     def __init__(self, pipe: SessionPipeline, name: str) -> None:
-        world = scripted_world(pipe.action_names)
-        modules = list(pipe.transformer.memory_modules())
-        if not isinstance(world, WalledWorld) or not modules or not isinstance(modules[0], PlacesMemory):
+        world: object = scripted_world(pipe.action_names)
+        memories = [each for each in pipe.transformer.memory_modules() if isinstance(each, PlacesMemory)]
+        if not isinstance(world, WalledWorld) or not memories:
             raise UsageError(f"the model {name} has no walls that could be seen; leave walls out")
-        self._codec, self._world, self._memory = pipe.codec, world, modules[0]
+        self._codec, self._world, self._memory = pipe.codec, world, memories[0]
 
     def __call__(self, state: RolloutState, actions: Float[Tensor, "t a"]) -> Float[Tensor, "t a"]:
         """The actions without the steps that a wall stops."""

@@ -9,6 +9,7 @@ from malt.worlds.maze.scene_tables import SceneTables
 from malt.worlds.maze.wall_textures import WALL_HEIGHT
 
 NEAREST = 0.25  # units; what is nearer is not drawn
+WIDEST = 0.4  # units to the side of a figure's middle that it reaches at most
 OUTLINE, OUTLINE_COLOUR = 0.05, 0.12
 
 
@@ -22,7 +23,7 @@ def paint_objects(
     rows: Float[Tensor, " h"],
     focal: float,
 ) -> Float[Tensor, "n h rays 3"]:
-    """The picture with what stands before the walls, what is far away first.
+    """The picture with what stands before the walls, what is far away first; painted in place.
 
     Args:
         tables: what stands where.
@@ -38,36 +39,34 @@ def paint_objects(
     cos, sin = pose[:, 2, None].cos(), pose[:, 2, None].sin()
     ahead = offset[..., 0] * cos + offset[..., 1] * sin
     right = offset[..., 0] * sin - offset[..., 1] * cos
-    edge = focal * (right.abs() - 0.5) / ahead.clamp(min=NEAREST)
-    seen = (ahead > NEAREST) & (edge < across.abs().max())
+    pixel = ahead.clamp(min=NEAREST)[..., None] / focal  # units that it covers there
+    beside = (across * pixel - right[..., None]).abs() < WIDEST + pixel  # (n, o, rays)
+    seen = (ahead > NEAREST) & (beside & (depth[:, None] > ahead[..., None])).any(dim=2)
     order = ahead.argsort(dim=1, descending=True)
-    for place in range(order.shape[1]):
-        which = order[:, place]
-        frames = seen.gather(1, which[:, None])[:, 0].nonzero()[:, 0]
-        if not len(frames):
-            continue
-        thing = which[frames]
-        near, side = ahead[frames, thing], right[frames, thing]
-        scale = (focal / near)[:, None, None]
-        x = across / scale - side[:, None, None]
+    kinds, colours = tables.object_kind[maze], tables.object_colour[maze]
+    for frame, place in seen.gather(1, order).nonzero().tolist():
+        thing = order[frame, place]
+        columns = beside[frame, thing].nonzero()[:, 0]
+        part = slice(int(columns[0]), int(columns[-1]) + 1)
+        near, scale = ahead[frame, thing], focal / ahead[frame, thing]
+        x = across[part] / scale - right[frame, thing]
         y = WALL_HEIGHT / 2 - rows[:, None] / scale  # height above the floor
-        kind, colour = tables.object_kind[maze[frames], thing], tables.object_colour[maze[frames], thing]
-        distance = _distance(x, y, kind)
-        cover = (0.5 - distance * scale).clamp(0, 1) * (depth[frames] > near[:, None])[:, None]
+        distance = _distance(x, y, KINDS[int(kinds[frame, thing])])
+        cover = (0.5 - distance * scale).clamp(0, 1) * (depth[frame, part] > near)
         inside = (0.5 - (distance + OUTLINE) * scale).clamp(0, 1)
         light = (0.85 - 0.5 * x + 0.15 * (y - 0.4))[..., None].clamp(0.3, 1.15)
-        shown = OUTLINE_COLOUR + inside[..., None] * (light * colour[:, None, None] - OUTLINE_COLOUR)
-        picture[frames] += cover[..., None] * (shown - picture[frames])
+        shown = OUTLINE_COLOUR + inside[..., None] * (light * colours[frame, thing] - OUTLINE_COLOUR)
+        behind = picture[frame, :, part]
+        behind += cover[..., None] * (shown - behind)
     return picture
 
 
-def _distance(x: Tensor, y: Tensor, kind: Tensor) -> Tensor:
+def _distance(x: Float[Tensor, " rays"], y: Float[Tensor, "h 1"], kind: str) -> Float[Tensor, "h rays"]:
     """Units from the edge of the figure, negative inside."""
-    figures = {
-        "ball": (x.square() + (y - 0.36).square()).sqrt() - 0.36,
-        "cube": torch.maximum(x.abs() - 0.34, (y - 0.34).abs() - 0.34),
-        "cone": torch.maximum((x.abs() * 0.93 + (y - 0.95) * 0.37), -y),
-        "pillar": torch.maximum(x.abs() - 0.17, (y - 0.6).abs() - 0.6),
-    }
-    stacked = torch.stack(torch.broadcast_tensors(*(figures[name] for name in KINDS)))
-    return stacked[kind, torch.arange(len(kind), device=kind.device)]
+    if kind == "ball":
+        return (x.square() + (y - 0.36).square()).sqrt() - 0.36
+    if kind == "cube":
+        return torch.maximum(x.abs() - 0.34, (y - 0.34).abs() - 0.34)
+    if kind == "cone":
+        return torch.maximum((x.abs() * 0.93 + (y - 0.95) * 0.37), -y)
+    return torch.maximum(x.abs() - 0.17, (y - 0.6).abs() - 0.6)  # a pillar
