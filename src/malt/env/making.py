@@ -63,11 +63,11 @@ def _true_world(name: str | Path | SessionPipeline, by_frame: bool, map_file: st
     return TrueSimulator(world, 1 if by_frame else STEP_FRAMES)
 
 
-def _of_model(
-    model: str | Path | SessionPipeline, device: str, walls: bool, settings: SessionSettings
-) -> Simulator:
+def _of_model(model: str | Path | SessionPipeline, device: str, walls: bool, settings: SessionSettings) -> Simulator:
     if not isinstance(model, str | Path):
-        return ModelSimulator(model, str(model.config.get("_name_or_path") or type(model).__name__), walls=walls, **settings)
+        return ModelSimulator(
+            model, str(model.config.get("_name_or_path") or type(model).__name__), walls=walls, **settings
+        )
     if model not in packaged_models() and str(model) in WORLDS and not Path(model).is_dir():
         raise UsageError(f"there is no model of the world {model} here; give true_world=True, or the folder of one")
     pipe = load_pipeline(model)

@@ -35,9 +35,7 @@ class View:
     heading: float
 
 
-def stop_at_walls(
-    view: View, actions: Float[Tensor, "t 2"], walked: Sequence[Place] = ()
-) -> Float[Tensor, "t 2"]:
+def stop_at_walls(view: View, actions: Float[Tensor, "t 2"], walked: Sequence[Place] = ()) -> Float[Tensor, "t 2"]:
     """What of the actions is done from where a picture was seen: steps towards a wall are not.
 
     Args:
