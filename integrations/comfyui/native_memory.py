@@ -1,5 +1,6 @@
 """A MODEL of ComfyUI that remembers: what it holds, what that does in a step, and how a segment gets into it."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -15,20 +16,25 @@ from malt.errors import UsageError
 from malt.memory.protocol import Conditions, Layout
 from malt.memory.state import Memory, in_half, join, move
 
+from .block_replace import with_blocks
+from .native_ltx import ComfyUILTX
+from .native_wan import ComfyUIWan
 from .segment_keys import Known, keys_of, with_keys
-from .wan_attention import ComfyUIWan, with_blocks
 
 KEY = "malt"  # of what is malt's on a MODEL
+OPTIONS = 2  # place of `transformer_options` among the arguments of a network's forward behind the caption
+ComfyUIFamily = ComfyUIWan | ComfyUILTX
 
 
 @dataclass(frozen=True)
 class NativeMemory:
     """What a MODEL remembers, a value: a MODEL that remembers something else is another MODEL.
 
-    memory: of the videos whose segments were finished; None before the first. tail: their last latents (b, c, s, h, w), as the
-    network sees them, on the CPU. index: how many segments there were.
+    family: of the network. memory: of the videos whose segments were finished; None before the first. tail: their last
+    latents (b, c, s, h, w), as the network sees them, on the CPU. index: how many segments there were.
     """
 
+    family: ComfyUIFamily
     adapter: MemoryAdapter
     context_noise: float
     memory: Memory | None = None
@@ -62,7 +68,7 @@ class NativeMemory:
         if frames != count:
             raise UsageError(
                 f"this memory works in segments of {count} latent frames, not {frames}; "
-                f"give the sampler an empty video of length {_length(count)}"
+                f"give the sampler an empty video of length {self.family.length(count)}"
             )
         if self.tail is None:
             return
@@ -77,7 +83,8 @@ class NativeMemory:
 
 def segment_length(model: Any) -> int:
     """The `length` of an empty latent video for a segment of a MODEL that `attach` gave."""
-    return _length(model.get_attachment(KEY).adapter.config.segment_frames)
+    remembered: NativeMemory = model.get_attachment(KEY)
+    return remembered.family.length(remembered.adapter.config.segment_frames)
 
 
 def attach(model: Any, remembered: NativeMemory) -> Any:
@@ -91,13 +98,14 @@ def attach(model: Any, remembered: NativeMemory) -> Any:
     return model
 
 
-def remember(model: Any, segment: Tensor, caption: Tensor) -> Any:
+def remember(model: Any, segment: Tensor, caption: Tensor, told: Mapping[str, Any] | None = None) -> Any:
     """Another MODEL, which remembers a finished segment too.
 
     Args:
         model: one that `attach` gave.
         segment: latents (b, c, s, h, w) as ComfyUI's samplers give them.
         caption: states (1 or b, n, e) of the text encoder.
+        told: what the conditioning holds beside them.
 
     Raises:
         UsageError: the MODEL has no memory, or the latents are no next segment.
@@ -110,11 +118,13 @@ def remember(model: Any, segment: Tensor, caption: Tensor) -> Any:
     latents = model.model.process_latent_in(segment.to(model.load_device))
     made: list[Memory] = []
     options = model.model_options["transformer_options"]
+    shown = {name: (told or {}).get(name, usual) for name, usual in remembered.family.conditions.items()}
     write = {WrappersMP.DIFFUSION_MODEL: {KEY: [partial(_write, remembered, made)]}}
     model.model.apply_model(
         latents,
         latents.new_zeros(len(latents)),
         c_crossattn=caption.expand(len(latents), -1, -1),
+        **shown,
         transformer_options={**options, "wrappers": write},
     )
     memory = move(in_half(made[0]), torch.device("cpu"))
@@ -127,11 +137,12 @@ def _denoise(
     latents: Tensor,
     timestep: Tensor,
     context: Tensor,
-    *images: Any,
+    *given: Any,
     **more: Any,
 ) -> Tensor:
     """A step of a sampler: the network's velocity of a segment, which sees the memory and the latents before it."""
-    options = images[-1]
+    options, base = given[OPTIONS], run_network.class_obj
+    family = remembered.family.told(given, more)
     if "context_window" in options:
         raise UsageError("a segment is made as a whole; take Context Windows off, the memory stands in their place")
     remembered.check(latents)
@@ -139,12 +150,16 @@ def _denoise(
     count = before.shape[2]
     if count:
         levels = timestep.reshape(len(latents), -1).expand(-1, latents.shape[2])
-        low = levels.new_full((len(latents), count), 1000 * remembered.context_noise)
+        low = levels.new_full((len(latents), count), remembered.context_noise * family.noisiest)
         latents, timestep = torch.cat([before, latents], dim=2), torch.cat([low, levels], dim=1)
+    layout = _layout(family, base, latents, count)
+    if count:
+        timestep = family.timesteps(timestep, layout)
     keys = keys_of(remembered.adapter, options, latents)
-    known = keys.known or (remembered.memories(latents, _layout(run_network.class_obj, latents, count)), None)
-    run = _pass(remembered, run_network.class_obj, latents, context, count, known)
-    velocity = _through(run, run_network, latents, timestep, context, *images, **more)[:, :, count:]
+    known = keys.known or (remembered.memories(latents, layout), None)
+    conditions = Conditions(layout, context, family.counting(context, given))
+    run = _pass(remembered, family, base, conditions, known)
+    velocity = _through(run, run_network, latents, timestep, context, *given, **more)[:, :, count:]
     keys.known = known[0], tuple(result.cache for result in run.finished())
     return velocity
 
@@ -153,40 +168,36 @@ def _write(
     remembered: NativeMemory, made: list[Memory], run_network: Any, latents: Tensor, *given: Any, **more: Any
 ) -> Tensor:
     """The pass without noise behind a segment; what is remembered after it is put into `made`."""
-    timestep, context, *images = given
-    memory = remembered.memories(latents, _layout(run_network.class_obj, latents, 0))
-    run = _pass(remembered, run_network.class_obj, latents, context, 0, (memory, None), update_memory=True)
-    velocity = _through(run, run_network, latents, timestep, context, *images, **more)
+    timestep, context, *rest = given
+    base, family = run_network.class_obj, remembered.family.told(rest, more)
+    layout = _layout(family, base, latents, 0)
+    conditions = Conditions(layout, context, family.counting(context, rest))
+    run = _pass(remembered, family, base, conditions, (remembered.memories(latents, layout), None), update_memory=True)
+    velocity = _through(run, run_network, latents, timestep, context, *rest, **more)
     made.append(tuple(result.state for result in run.finished()))
     return velocity
 
 
 def _pass(
     remembered: NativeMemory,
+    family: ComfyUIFamily,
     base: Any,
-    latents: Tensor,
-    context: Tensor,
-    count: int,
+    conditions: Conditions,
     known: Known,
     update_memory: bool = False,
 ) -> MemoryPass:
-    conditions = Conditions(_layout(base, latents, count), context, context.any(dim=-1))  # padding is zeros
-    adapter = remembered.adapter.to(latents.device)
-    return MemoryPass(base, adapter, ComfyUIWan(), known[0], conditions, known[1], update_memory)
+    adapter = remembered.adapter.to(conditions.caption.device)
+    return MemoryPass(base, adapter, family, known[0], conditions, known[1], update_memory)
 
 
-def _layout(base: Any, latents: Tensor, count: int) -> Layout:
-    _, rows, columns = base.patch_size
+def _layout(family: ComfyUIFamily, base: Any, latents: Tensor, count: int) -> Layout:
+    _, rows, columns = family.patch(base)
     return Layout(latents.shape[2], -(-latents.shape[3] // rows), -(-latents.shape[4] // columns), count)
-
-
-def _length(latent_frames: int) -> int:
-    """Frames that Wan's autoencoder makes of so many latents that nothing precedes."""
-    return 4 * latent_frames - 3
 
 
 def _through(run: MemoryPass, run_network: Any, *given: Any, **more: Any) -> Tensor:
     """The network's own forward, whose blocks are handed to the pass."""
-    *tensors, options = given
-    velocity: Tensor = run_network(*tensors, with_blocks(options, run), **more)
+    told = [*given]
+    told[3 + OPTIONS] = with_blocks(told[3 + OPTIONS], run)
+    velocity: Tensor = run_network(*told, **more)
     return velocity

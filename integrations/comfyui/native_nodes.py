@@ -12,7 +12,7 @@ REMEMBERS = "A MODEL that remembers. Wire it into two samplers, and the video ha
 
 
 class ApplyMaltMemoryToModel(io.ComfyNode):
-    """Gives ComfyUI's own Wan a memory; the MODEL that went in stays without."""
+    """Gives ComfyUI's own Wan or LTX-Video a memory; the MODEL that went in stays without."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -21,9 +21,9 @@ class ApplyMaltMemoryToModel(io.ComfyNode):
             node_id="ApplyMaltMemoryToModel",
             display_name="Apply Memory to MODEL (Malt)",
             category=CATEGORY,
-            description="ComfyUI's own Wan of text to video with a memory, empty at first, for any sampler of ComfyUI.",
+            description="ComfyUI's own Wan or LTX-Video with a memory, empty at first, for any sampler of ComfyUI.",
             inputs=[
-                io.Model.Input("model", tooltip="Wan 2.1 or 2.2 of text to video, as Load Diffusion Model gives it."),
+                io.Model.Input("model", tooltip="Wan 2.1 or 2.2, or LTX-Video 0.9.0 or 0.9.1, of text to video."),
                 MaltMemory.Input("memory", tooltip="One that was trained on the same weights."),
             ],
             outputs=[
@@ -75,4 +75,4 @@ class RememberMaltSegment(io.ComfyNode):
         """
         from .native_memory import remember
 
-        return io.NodeOutput(remember(model, segment["samples"], positive[0][0]))
+        return io.NodeOutput(remember(model, segment["samples"], *positive[0]))

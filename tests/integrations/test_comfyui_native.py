@@ -1,9 +1,11 @@
-"""Laws of a memory on ComfyUI's own MODEL, in ComfyUI's own code: tiny Wan, the same weights there and in diffusers.
+"""Laws of a memory on ComfyUI's own MODEL, in ComfyUI's own code: tiny bases, the same weights there and in diffusers.
 
 They run where ComfyUI can be imported: PYTHONPATH=ComfyUI python -m pytest tests/integrations/test_comfyui_native.py
 """
 
 import importlib
+import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -11,7 +13,7 @@ from typing import Any
 
 import pytest
 import torch
-from diffusers import WanTransformer3DModel
+from diffusers import LTXVideoTransformer3DModel, WanTransformer3DModel
 from torch import Tensor
 
 from malt.adapters import AdaptedTransformer3DModel, add_memory, save_adapter
@@ -26,6 +28,15 @@ FRAMES, SIDE, TEXT = 2, 4, 6
 SIGMAS = torch.tensor([1.0, 0.7, 0.3, 0.0])
 GUIDANCE = 3.0
 SIZES = {"attention_head_dim": 128, "text_dim": 4096, "freq_dim": 256}  # which ComfyUI takes for granted
+LTX_SIZES: dict[str, Any] = {
+    "in_channels": 128,
+    "out_channels": 128,
+    "num_attention_heads": 2,
+    "attention_head_dim": 24,
+    "cross_attention_dim": 48,
+    "num_layers": 3,
+    "caption_channels": 4096,
+}
 KINDS = {
     "hierarchical": {"memory": "hierarchical", "memory_size": 2},
     "slots": {"memory": "slots", "memory_size": 4, "memory_width": 32},
@@ -47,6 +58,8 @@ class Native:
 
     def model(self, transformer: WanTransformer3DModel) -> Any:
         """A MODEL of these weights, under ComfyUI's names, by ComfyUI's loader."""
+        if isinstance(transformer, LTXVideoTransformer3DModel):
+            return self._ltx(transformer)
         from comfy.ldm.wan.model import WanModel
         from comfy.ops import manual_cast
         from diffusers.loaders.single_file_utils import convert_wan_transformer_to_diffusers
@@ -59,14 +72,26 @@ class Native:
         weights = {theirs[name]: tensor.clone() for name, tensor in transformer.state_dict().items()}
         return self.sd.load_diffusion_model_state_dict(weights, model_options={"dtype": torch.float32})
 
+    def _ltx(self, transformer: LTXVideoTransformer3DModel) -> Any:
+        renamed = {"proj_in": "patchify_proj", "time_embed": "adaln_single", "norm_q": "q_norm", "norm_k": "k_norm"}
+        weights = {}
+        for name, tensor in transformer.state_dict().items():
+            for theirs, ours in renamed.items():
+                name = name.replace(theirs, ours)
+            weights[name] = tensor.clone()
+        config = {name: getattr(transformer.config, name) for name in LTX_SIZES}
+        about = {"config": json.dumps({"transformer": config})}
+        return self.sd.load_diffusion_model_state_dict(weights, {"dtype": torch.float32}, metadata=about)
+
     def segment(self, model: Any, number: int, videos: int = 1, shown: Any = None, frames: int = FRAMES) -> Tensor:
         """A segment by ComfyUI's Euler sampler, with guidance."""
-        empty = torch.zeros(videos, 16, frames, SIDE, SIDE)
+        channels = model.model.latent_format.latent_channels
+        empty = torch.zeros(videos, channels, frames, SIDE, SIDE)
         given = {"cfg": GUIDANCE, "sampler_name": "euler", "scheduler": "simple", "sigmas": SIGMAS}
-        conditions = (shown or [[caption(0), {}]], [[caption(1), {}]])
+        conditions = (shown or [[caption(0), told_of(0)]], [[caption(1), told_of(1)]])
         latents: Tensor = self.sample.sample(
-            model, noise(number, videos, frames), 3, given.pop("cfg"), given.pop("sampler_name"), given.pop("scheduler"),
-            *conditions, empty, disable_pbar=True, **given,
+            model, noise(number, videos, frames, channels), 3, given.pop("cfg"), given.pop("sampler_name"),
+            given.pop("scheduler"), *conditions, empty, disable_pbar=True, **given,
         )  # fmt: skip
         return latents
 
@@ -93,20 +118,27 @@ def tiny(**sizes: Any) -> WanTransformer3DModel:
     return base
 
 
-def adapted(native: Native, name: str, context_noise: float = 0.0) -> tuple[AdaptedTransformer3DModel, Path]:
+def tiny_ltx() -> LTXVideoTransformer3DModel:
+    torch.manual_seed(0)
+    return LTXVideoTransformer3DModel(**LTX_SIZES).eval()
+
+
+def adapted(
+    native: Native, name: str, context_noise: float = 0.0, make: Callable[[], Any] = tiny
+) -> tuple[AdaptedTransformer3DModel, Path]:
     """A base with a memory as if it had learned something, and the folder of that."""
     torch.manual_seed(1)
-    model = add_memory(tiny(), {"segment_frames": FRAMES} | KINDS[name])
+    model = add_memory(make(), {"segment_frames": FRAMES} | KINDS[name])
     for parameter in model.parameters():
         if parameter.requires_grad:
             parameter.data += 0.05 * torch.randn_like(parameter)
-    folder = native.folder / name
+    folder = native.folder / make.__name__ / name
     save_adapter(model, folder, "the/base", {"context_noise": context_noise})
     return model, folder
 
 
-def noise(number: int, videos: int = 1, frames: int = FRAMES) -> Tensor:
-    return torch.randn(videos, 16, frames, SIDE, SIDE, generator=torch.Generator().manual_seed(number))
+def noise(number: int, videos: int = 1, frames: int = FRAMES, channels: int = 16) -> Tensor:
+    return torch.randn(videos, channels, frames, SIDE, SIDE, generator=torch.Generator().manual_seed(number))
 
 
 def caption(number: int) -> Tensor:
@@ -116,11 +148,20 @@ def caption(number: int) -> Tensor:
     return states
 
 
+def told_of(number: int) -> dict[str, Tensor]:
+    """Which of its words count, which LTX is told."""
+    return {"attention_mask": caption(number).any(dim=-1).int()}
+
+
 class Expected:
     """The same sampler on diffusers' base with malt's own adapter."""
 
     def __init__(self, model: AdaptedTransformer3DModel) -> None:
-        self.model, self.memory, self.tail = model, self._nothing(model), torch.zeros(1, 0, 16, SIDE, SIDE)
+        self.model, self.memory, self.tail = (
+            model,
+            self._nothing(model),
+            torch.zeros(1, 0, model.base.config.in_channels, SIDE, SIDE),
+        )
 
     @staticmethod
     def _nothing(model: AdaptedTransformer3DModel) -> Memory:
@@ -139,7 +180,7 @@ class Expected:
 
     def segment(self, number: int) -> Tensor:
         """A segment, as the network sees it, which is remembered then."""
-        latents = noise(number).movedim(1, 2)
+        latents = noise(number, channels=self.model.base.config.in_channels).movedim(1, 2)
         for level, after in zip(SIGMAS[:-1].tolist(), SIGMAS[1:].tolist(), strict=True):
             latents = latents + (after - level) * self.step(latents, level, number)
         made = self.model(latents, torch.zeros(1, FRAMES), self.memory, caption(0), caption(0).any(dim=-1))
@@ -147,29 +188,35 @@ class Expected:
         return latents
 
 
+@pytest.mark.parametrize("make", [tiny, tiny_ltx], ids=["wan", "ltx"])
 @pytest.mark.parametrize("name", KINDS)
 @torch.inference_mode()
-def test_comfyui_makes_what_the_base_in_diffusers_makes_with_its_memory(native: Native, name: str) -> None:
-    reference, folder = adapted(native, name)
+def test_comfyui_makes_what_the_base_in_diffusers_makes_with_its_memory(
+    native: Native, name: str, make: Callable[[], Any]
+) -> None:
+    reference, folder = adapted(native, name, make=make)
     expected = Expected(reference)
-    model = native.base.with_memory(native.model(tiny()), folder)
-    alone = native.segment(native.model(tiny()), 3)
+    model = native.base.with_memory(native.model(make()), folder)
+    alone = native.segment(native.model(make()), 3)
     for number in range(4):
         latents = native.segment(model, number)
         assert torch.allclose(model.model.process_latent_in(latents).movedim(1, 2), expected.segment(number), atol=2e-4)
         if number == 3:
-            assert not torch.allclose(latents, alone, atol=0.05)
-        model = native.memory.remember(model, latents, caption(0))
+            assert not torch.allclose(latents, alone, atol=2e-3)
+        model = native.memory.remember(model, latents, caption(0), told_of(0))
 
 
+@pytest.mark.parametrize("make", [tiny, tiny_ltx], ids=["wan", "ltx"])
 @torch.inference_mode()
-def test_an_empty_memory_changes_no_bit_and_the_model_that_was_given_stays_without(native: Native) -> None:
-    _, folder = adapted(native, "slots")
-    alone = native.model(tiny())
+def test_an_empty_memory_changes_no_bit_and_the_model_that_was_given_stays_without(
+    native: Native, make: Callable[[], Any]
+) -> None:
+    _, folder = adapted(native, "slots", make=make)
+    alone = native.model(make())
     expected = native.segment(alone, 5)
     model = native.base.with_memory(alone, folder)
     assert torch.equal(native.segment(model, 5), expected)
-    native.memory.remember(model, expected, caption(0))
+    native.memory.remember(model, expected, caption(0), told_of(0))
     assert torch.equal(native.segment(alone, 5), expected)
 
 
@@ -215,14 +262,14 @@ def test_keys_of_what_is_remembered_are_made_once_a_segment(native: Native, monk
     _, folder = adapted(native, "hierarchical")
     model = native.base.with_memory(native.model(tiny()), folder)
     model = native.memory.remember(model, native.segment(model, 0), caption(0))
-    attention, made = importlib.import_module("comfyui.wan_attention"), []
-    project = attention.keys_values
+    family, made = importlib.import_module("comfyui.native_wan").ComfyUIWan, []
+    project = family.keys_values
 
     def counted(*given: object) -> object:
         made.append(1)
         return project(*given)
 
-    monkeypatch.setattr(attention, "keys_values", counted)
+    monkeypatch.setattr(family, "keys_values", staticmethod(counted))
     shared = native.segment(model, 1)
     layers = len(model.model.diffusion_model.blocks)
     assert len(made) == layers
@@ -262,6 +309,18 @@ def test_context_windows_are_refused_in_a_sentence(native: Native) -> None:
 
 
 @torch.inference_mode()
+def test_ltx_beside_a_memory_takes_its_frame_rate_and_no_image(native: Native) -> None:
+    _, folder = adapted(native, "hierarchical", make=tiny_ltx)
+    model = native.base.with_memory(native.model(tiny_ltx()), folder)
+    model = native.memory.remember(model, native.segment(model, 0), caption(0), told_of(0))
+    slower = [[caption(0), told_of(0) | {"frame_rate": 8.0}]]
+    assert not torch.equal(native.segment(model, 1, shown=slower), native.segment(model, 1))
+    image = [[caption(0), told_of(0) | {"concat_mask": torch.ones(1, 1, FRAMES, SIDE, SIDE)}]]
+    with pytest.raises(UsageError, match="takes no images beside a memory here; begin with an empty latent video"):
+        native.segment(model, 1, shown=image)
+
+
+@torch.inference_mode()
 def test_what_does_not_fit_is_refused_in_a_sentence(native: Native) -> None:
     _, folder = adapted(native, "slots")
     alone = native.model(tiny())
@@ -277,6 +336,15 @@ def test_what_does_not_fit_is_refused_in_a_sentence(native: Native) -> None:
     ):
         native.base.with_memory(native.model(tiny(ffn_dim=32)), folder)
     with pytest.raises(
-        UsageError, match="a WAN21 takes no memory here, only Wan 2.1 and 2.2 of text to video; load oth"
+        UsageError,
+        match=r"made for a WanTransformer3DModel \(the/base\), not for LTX-Video 0.9.0 and 0.9.1 of text to video",
+    ):
+        native.base.with_memory(native.model(tiny_ltx()), folder)
+    later = native.model(tiny_ltx())
+    later.model.diffusion_model.causal_temporal_positioning = True  # as 0.9.5 has it
+    with pytest.raises(UsageError, match="a LTXV takes no memory here, only Wan 2.1 and 2.2"):
+        native.base.with_memory(later, folder)
+    with pytest.raises(
+        UsageError, match="a WAN21 takes no memory here, only Wan 2.1 and 2.2 of text to video and LTX-Video 0.9.0 and"
     ):
         native.base.with_memory(native.model(tiny(in_channels=36)), folder)
