@@ -80,7 +80,11 @@ def _keys(model: AdaptedTransformer3DModel, memory: Memory) -> KVCache:
         for layer, state in zip(model.adapter.each, memory, strict=True)
     )
     return tuple(
-        LayerCache(None if shape is None else KeysValues(*torch.empty(2, *shape, dtype=dtype), None))
+        LayerCache(
+            None
+            if shape is None
+            else KeysValues(torch.empty(shape, dtype=dtype), torch.empty(shape, dtype=dtype), None)
+        )
         for shape in places
     )
 

@@ -68,7 +68,7 @@ def smooth(channels: int) -> Tensor:
 
 def measure(codec: OverlapCodec) -> dict:
     """The figures for each overlap."""
-    latents, found = smooth(codec.latent_channels), {}
+    latents, found = smooth(codec.latent_channels), dict[int, dict]()
     whole = codec.decode(latents)[0]
     seams = [codec.frames_of(end, first=True) for end in range(PIECE, NUM_LATENTS, PIECE)]
     blend = codec._blend

@@ -133,7 +133,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("docs/results/quality.json"))
     options = parser.parse_args()
     pipe = _load(options.checkpoint, options)
-    figures: dict = {"steps": pipe.config.num_inference_steps, "guidance": pipe.config.guidance_scale}
+    figures: dict = {"steps": pipe.config["num_inference_steps"], "guidance": pipe.config["guidance_scale"]}
     with timed(figures, "seconds"):
         if "caption" in options.parts:
             figures["caption"] = say("caption", captions_obeyed(pipe, options.count))

@@ -38,7 +38,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("models")
     pipe = tiny_pipeline.pipeline()
     pipe.save_pretrained(folder / "tiny")
-    pipe.transformer.proj_out.bias.data += 0.01
+    tiny_pipeline.network(pipe).proj_out.bias.data += 0.01
     pipe.save_pretrained(folder / "other")
     return folder
 
@@ -110,7 +110,7 @@ def test_going_on_equals_never_having_stopped(generate: Run, run: Run, whole: by
 
 @pytest.fixture(scope="module")
 def lora(models: Path) -> Path:
-    model = load_pipeline(models / "tiny").transformer
+    model = tiny_pipeline.network(load_pipeline(models / "tiny"))
     model.add_adapter(LoraConfig(r=2, target_modules=["to_q", "to_v"], init_lora_weights="gaussian"))
     layers = {name: tensor + 0.1 for name, tensor in get_peft_model_state_dict(model).items()}
     MaltPipeline.save_lora_weights(models / "lora", transformer_lora_layers=layers)

@@ -11,7 +11,6 @@ from malt.models.autoencoder import AutoencoderMalt
 from malt.models.text import build_text_encoder, build_tokenizer
 from malt.models.transformer import MaltTransformer3DModel
 from malt.pipelines.malt import MaltPipeline
-from malt.rollouts.base import Rollout
 from malt.rollouts.malt import MaltRollout
 from malt.worlds.passage.captions import vocabulary
 
@@ -47,9 +46,9 @@ def rollout(prompts: int = 1, settings: dict[str, Any] | None = None, **model: A
     return pipeline(**model).rollout([PROMPT] * prompts, **settings or {})
 
 
-def network(rollout: Rollout) -> MaltTransformer3DModel:
-    """The transformer that a rollout, or the rollout it is based on, makes video with."""
-    found = getattr(getattr(rollout, "base", rollout), "transformer", None)
+def network(owner: object) -> MaltTransformer3DModel:
+    """The transformer of a pipeline or a captioned model, or that of a rollout, or of the rollout it is based on."""
+    found = getattr(getattr(owner, "base", owner), "transformer", None)
     assert isinstance(found, MaltTransformer3DModel)
     return found
 

@@ -14,6 +14,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
+import tiny_pipeline
 from malt.training.engine.loop import fit
 from malt.training.engine.optimizer import Optimization, build_optimizers
 from malt.training.engine.parallel import (
@@ -52,7 +53,7 @@ def lesson(kind: str = "recurrent", scale: str = "replicated") -> DenoisingObjec
     The text encoder stays replicated, so that a sharded model has weights of both kinds.
     """
     model = captioned(memory=kind).train()
-    parallelize(model.transformer, SCALES[scale], torch.float32, compiled=scale == "compiled")
+    parallelize(tiny_pipeline.network(model), SCALES[scale], torch.float32, compiled=scale == "compiled")
     stage = Stage(
         until=STEPS, objectives=(Objective(batch_size=BATCH, unroll=UnrollConfig(num_segments=3, bptt_segments=1)),)
     )

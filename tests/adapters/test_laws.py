@@ -181,7 +181,7 @@ def test_two_sessions_in_two_threads_on_one_base_do_not_meet(tiny: TinyBase) -> 
     model, given = remembering(tiny, "hierarchical, halved"), tiny.given(batch=1)
     memories = [remember(tiny, model, first=10 * n, batch=1) for n in (1, 2)]
     alone = [run(model, given, memory).velocity for memory in memories]
-    wrong = []
+    wrong = list[int]()
 
     def use(n: int) -> None:
         torch.set_num_threads(1)

@@ -1,6 +1,6 @@
 """Laws of captions that are stored beside the shards: each once, trimmed to its tokens, and given back as the base expects."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from pathlib import Path
 
 import pytest
@@ -83,6 +83,7 @@ def test_a_caption_is_encoded_once_and_the_encoders_are_brought_up_only_for_what
 def test_a_run_that_was_killed_goes_on_with_the_caption_it_was_at(tmp_path: Path) -> None:
     begun = store_missing(tmp_path, [RED, LONG], lambda: lambda texts: caption(), TEXT)
     assert [next(begun), next(begun)] == ["", RED]
+    assert isinstance(begun, Generator)
     begun.close()
     assert list(store_missing(tmp_path, [RED, LONG], lambda: lambda texts: caption(), TEXT)) == [LONG]
 

@@ -11,7 +11,11 @@ from malt.diffusion.guidance import Guidance
 from malt.errors import UsageError
 from malt.memory.state import Memory, State
 
-DISTILLED = {"guidance_scale": [1.0, 5.0], "memory_guidance_scale": [1.0, 3.0], "num_inference_steps": [1, 2, 4]}
+DISTILLED: dict[str, list[float]] = {
+    "guidance_scale": [1.0, 5.0],
+    "memory_guidance_scale": [1.0, 3.0],
+    "num_inference_steps": [1, 2, 4],
+}
 LEVELS = (1.0, 0.9, 0.75, 0.5, 0.0)
 MEMORY = (State(torch.zeros(2, 3, 4), torch.ones(2, 3, dtype=torch.bool)),)
 SAID, UNSAID = (Caption(torch.full((2, 5, 6), value), torch.ones(2, 5, dtype=torch.bool)) for value in (1.0, 0.0))

@@ -40,7 +40,7 @@ def read_alike(model: MaltTransformer3DModel, one: Memory, other: Memory) -> boo
     mask = torch.ones(1, 3, dtype=torch.bool)
     with torch.no_grad():
         seen = [model(latents, torch.ones(latents.shape[:2]), each, caption, mask).velocity for each in (one, other)]
-    return torch.allclose(*seen, atol=1e-5)
+    return torch.allclose(seen[0], seen[1], atol=1e-5)
 
 
 @pytest.mark.parametrize("kind", REMEMBERING)

@@ -7,7 +7,11 @@ import tiny
 from malt.models.step_conditioning import NAMES, StepConditioning
 from malt.models.transformer import MaltTransformer3DModel
 
-DISTILLED = {"guidance_scale": [1.0, 5.0], "memory_guidance_scale": [1.0, 3.0], "num_inference_steps": [1, 4]}
+DISTILLED: dict[str, list[float]] = {
+    "guidance_scale": [1.0, 5.0],
+    "memory_guidance_scale": [1.0, 3.0],
+    "num_inference_steps": [1, 4],
+}
 
 
 def told(following: float = 0.5, text: float = 2.0, memory: float = 1.5) -> dict[str, torch.Tensor]:
@@ -21,6 +25,7 @@ def test_a_distilled_model_begins_as_the_model_that_it_was() -> None:
     missing, others = student.load_state_dict(plain.state_dict(), strict=False)
     assert not others and {name.split(".")[0] for name in missing} == {"step_conditioning"}
     fresh = MaltTransformer3DModel(**dict(student.config))
+    assert student.step_conditioning is not None and fresh.step_conditioning is not None
     student.step_conditioning.load_state_dict(fresh.step_conditioning.state_dict())  # as it begins
     expected = plain(memory=None, **tiny.segment()).velocity
     assert torch.equal(student(memory=None, **tiny.segment(), added_conditions=told()).velocity, expected)

@@ -26,7 +26,7 @@ def pipeline() -> MaltPipeline:
 def passes_of(pipe: MaltPipeline) -> list[int]:
     """The batch of every pass from now on."""
     passes: list[int] = []
-    pipe.transformer.register_forward_pre_hook(lambda _module, given: passes.append(len(given[0])))
+    tiny_pipeline.network(pipe).register_forward_pre_hook(lambda _module, given: passes.append(len(given[0])))
     return passes
 
 

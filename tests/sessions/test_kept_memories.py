@@ -80,7 +80,7 @@ def test_without_its_context_the_memory_comes_back_and_the_picture_stays(session
     assert now.tail is before.tail
     assert now.memory is yard.memory
     told = []
-    handle = session.pipe.transformer.register_forward_pre_hook(lambda module, given: told.append(given[2]))
+    handle = tiny_pipeline.network(session.pipe).register_forward_pre_hook(lambda module, given: told.append(given[2]))
     session.set_prompt(GREEN)  # which would have the memory told again
     session.advance()
     handle.remove()

@@ -102,7 +102,9 @@ def test_a_switch_in_mid_segment_waits_for_the_border(pipe: MaltPipeline) -> Non
 def test_at_a_switch_the_tail_is_told_again(pipe: MaltPipeline, session: Session) -> None:
     until(session, 1)
     told = []
-    handle = pipe.transformer.register_forward_pre_hook(lambda module, given: told.append(given[1].max().item()))
+    handle = tiny_pipeline.network(pipe).register_forward_pre_hook(
+        lambda module, given: told.append(given[1].max().item())
+    )
     session.set_prompt(BLUE)
     session.advance()
     session.advance()
@@ -187,7 +189,7 @@ def test_a_session_of_the_packaged_model_stays_below_8_megabytes(tmp_path: Path)
 def test_a_session_of_another_model_is_refused(session: Session, tmp_path: Path) -> None:
     session.save(tmp_path / "walk.session")
     other = tiny_pipeline.pipeline()
-    other.transformer.proj_out.bias.data += 0.01
+    tiny_pipeline.network(other).proj_out.bias.data += 0.01
     with pytest.raises(
         MaltError, match=r"was made by the model MaltPipeline \(\w{12}\), not by MaltPipeline \(\w{12}\)"
     ):

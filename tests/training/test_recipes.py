@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
+import tiny_pipeline
 from malt.codecs.malt import MaltCodec
 from malt.errors import UsageError
 from malt.memory.protocol import Layout
@@ -107,13 +108,13 @@ def test_the_ablation_differs_in_nothing_but_its_memory() -> None:
 
 
 def test_the_ablation_has_the_same_network_beside_its_memory() -> None:
-    models = [build(experiment).transformer for experiment in (tiny(), without_memory(tiny()))]
+    models = [tiny_pipeline.network(build(experiment)) for experiment in (tiny(), without_memory(tiny()))]
     sizes = [{name: p.shape for name, p in model.named_parameters() if ".memory." not in name} for model in models]
     assert sizes[0] == sizes[1]
 
 
 def test_the_sizes_of_an_experiment_are_those_that_the_models_have_by_themselves() -> None:
-    config = build(replace(tiny(), transformer=TransformerSize())).transformer.config
+    config = tiny_pipeline.network(build(replace(tiny(), transformer=TransformerSize()))).config
     for name, value in vars(TransformerSize()).items():
         assert config[name] == value, name
     bare = AutoencoderMalt(channels=(4, 8, 8)).config
@@ -123,8 +124,8 @@ def test_the_sizes_of_an_experiment_are_those_that_the_models_have_by_themselves
 
 def test_a_model_that_drives_takes_what_is_done_in_every_frame_of_a_latent_frame() -> None:
     small = replace(drive(), transformer=tiny().transformer)
-    assert build(small).transformer.config.action_dim == 4 * len(small.actions) == 8
-    assert build(tiny()).transformer.config.action_dim is None
+    assert tiny_pipeline.network(build(small)).config.action_dim == 4 * len(small.actions) == 8
+    assert tiny_pipeline.network(build(tiny())).config.action_dim is None
 
 
 def test_the_same_seed_begins_with_the_same_weights_and_another_with_others() -> None:
@@ -180,7 +181,7 @@ def test_settings_of_a_memory_are_set_by_their_names_and_kept_with_the_run() -> 
     assert from_json(Experiment, json.loads(json.dumps(asdict(both)))) == both
     assert differences(sunk, both) == ["--transformer.memory-config.num-pooled"]
     assert resolve(both, {"transformer.memory-config": ["none"]}) == default()
-    assert build(replace(tiny(), transformer=both.transformer)).transformer.config.memory_config == {
+    assert tiny_pipeline.network(build(replace(tiny(), transformer=both.transformer))).config.memory_config == {
         "sink": 2,
         "num_pooled": 4,
     }

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+import tiny_pipeline
 from malt.cli import main
 from malt.pipelines.loading import load_pipeline
 from malt.training.engine.checkpoint import saved_states
@@ -68,4 +69,4 @@ def test_one_process_goes_on_with_what_two_have_begun_as_if_it_had_been_alone(
     assert main(["train", *RECIPE, "--out", str(tmp_path / "alone")]) == 0
     assert list(losses(stopped)) == [20, 40, 60]
     assert losses(stopped) == pytest.approx(losses(tmp_path / "alone"), rel=0.02)
-    assert load_pipeline(stopped / "pipeline").transformer.config.num_layers == 2
+    assert tiny_pipeline.network(load_pipeline(stopped / "pipeline")).config.num_layers == 2

@@ -27,7 +27,11 @@ from malt.training.objectives.student_segments import unroll_teacher
 from malt.training.objectives.unroll import unroll_memory
 from tiny_examples import EXACT, NOTHING_LOST, Examples, asked, captioned, chance, untouched, window
 
-DISTILLED = {"guidance_scale": [1.0, 5.0], "memory_guidance_scale": [1.0, 3.0], "num_inference_steps": [1, 2, 4]}
+DISTILLED: dict[str, list[float]] = {
+    "guidance_scale": [1.0, 5.0],
+    "memory_guidance_scale": [1.0, 3.0],
+    "num_inference_steps": [1, 2, 4],
+}
 UNGUIDED: dict[str, Any] = {"guidance_scales": (1.0, 1.0), "memory_guidance_scales": (1.0, 1.0)}
 
 

@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
+import tiny_pipeline
 from malt.memory.protocol import ResidualMemory
 from malt.memory.registry import KINDS
 from malt.training.objectives.unroll import UnrolledMemory, unroll_memory
@@ -98,7 +99,7 @@ def test_the_context_of_a_film_that_begins_has_no_influence_on_its_own_segments(
 
 def test_what_is_learned_is_still_the_true_segment() -> None:
     model = captioned()
-    for parameter in model.transformer.proj_out.parameters():
+    for parameter in tiny_pipeline.network(model).proj_out.parameters():
         parameter.data.zero_()
     own, true = (losses(task(model=model, num_segments=3, prob=share)) for share in (1.0, 0.0))
     assert own == true  # a model that always says 0 errs by the true velocity, whatever it has seen
@@ -110,7 +111,7 @@ def test_gradients_reach_the_writes_of_own_segments(kind: str) -> None:
     task(model=model, num_segments=3, prob=1.0, **NOTHING_LOST).loss(0)[0].backward()
     unmoved = {name for name, p in model.named_parameters() if p.grad is None or not p.grad.any()}
     assert {name.rsplit(".", 1)[-1] for name in unmoved} <= {"memory_mark"}
-    assert bool(unmoved) == isinstance(model.transformer.blocks[0].memory, ResidualMemory)
+    assert bool(unmoved) == isinstance(tiny_pipeline.network(model).blocks[0].memory, ResidualMemory)
 
 
 def test_without_a_memory_the_contexts_are_own_all_the_same() -> None:
@@ -122,6 +123,6 @@ def test_without_a_memory_the_contexts_are_own_all_the_same() -> None:
 
 def test_each_own_segment_costs_as_many_passes_as_it_has_steps() -> None:
     model, passes = captioned(), []
-    model.transformer.register_forward_hook(lambda *_: passes.append(torch.is_grad_enabled()))
+    tiny_pipeline.network(model).register_forward_hook(lambda *_: passes.append(torch.is_grad_enabled()))
     task(model=model, num_segments=3, prob=1.0, num_steps=4).loss(0)
     assert passes == [*[False] * 4, True, *[False] * 4, True, True]

@@ -9,6 +9,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.profiler import ProfilerActivity, profile
 from torch.utils.flop_counter import FlopCounterMode
 
+import tiny_pipeline
 from malt.codecs.malt import MaltCodec
 from malt.models.attention import MaltAttention
 from malt.models.autoencoder import AutoencoderMalt
@@ -32,7 +33,7 @@ def captioned(device: str, checkpointing: bool = False) -> CaptionedTransformer:
     with torch.device(device):
         module = build_captioned(SIZE, ("a", "red", "circle"), CODEC).train()
     if checkpointing:
-        module.transformer.enable_gradient_checkpointing()
+        tiny_pipeline.network(module).enable_gradient_checkpointing()
     return module
 
 
@@ -123,7 +124,7 @@ def test_a_sharded_step_keeps_neither_gradients_nor_weights_in_two_precisions() 
                 as_sharded(module, torch.bfloat16)
             costs.append(measure_step(learning(module, UNROLL, torch.bfloat16)))
     assert costs[0].flops == costs[1].flops
-    assert costs[0].kept - costs[1].kept > sum(p.numel() for p in captioned("meta").transformer.parameters())
+    assert costs[0].kept - costs[1].kept > sum(p.numel() for p in tiny_pipeline.network(captioned("meta")).parameters())
 
 
 def test_nothing_planned_is_left_for_what_is_real() -> None:
