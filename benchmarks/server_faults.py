@@ -217,22 +217,29 @@ def ends(server: Served) -> dict:
 
 
 def stalls(server: Served) -> dict:
-    """Seconds that one more client waits beside 60 that stall: for an answer, and for the first bytes of a stream."""
+    """Seconds that one more client waits beside 60 that stall: for a list, a finished video, and word that a new one is taken."""
     host, port = server.address.removeprefix("http://").split(":")
+    asked = {"prompt": PROMPT, "num_frames": 8}
+    there = server.ask("/v1/videos", **asked)["id"]
+    while server.record(there)["status"] != "completed":
+        time.sleep(0.1)
+    calls = {
+        "listed": lambda: server.get("/v1/videos"),
+        "fetched": lambda: server.get(f"/v1/videos/{there}/content"),
+        "taken": lambda: server.ask("/v1/videos", **asked),
+    }
     with ExitStack() as stack:
         for number in range(NUM_STALLED):
             stalled = stack.enter_context(socket.create_connection((host, int(port))))
             stalled.sendall(STALLS[number % len(STALLS)])
         time.sleep(2)
-        began = time.perf_counter()
-        server.get("/v1/videos")
-        listed = time.perf_counter() - began
-        began = time.perf_counter()
-        made = server.ask("/v1/videos", prompt=PROMPT, num_frames=8)["id"]
-        taken = time.perf_counter() - began
-        while server.record(made)["status"] != "completed":
-            time.sleep(0.02)
-        return {"listed": listed, "job_taken": taken, "job_completed": time.perf_counter() - began}
+        return {name: _seconds(call) for name, call in calls.items()}
+
+
+def _seconds(call: Callable[[], object]) -> float:
+    began = time.perf_counter()
+    call()
+    return time.perf_counter() - began
 
 
 def per_cpu_second(pipe: object, count: int, max_together: int, num_frames: int) -> float:

@@ -47,7 +47,7 @@ def video_routes(jobs: VideoJobs, worker: Worker, body_reader: BodyReader, has_t
 
 
 def _add_making(router: APIRouter, jobs: VideoJobs, worker: Worker, body_reader: BodyReader) -> None:
-    refusals = answers(400, 408, 413, 415, 422, 429, 507)
+    refusals = answers(400, 404, 408, 413, 415, 422, 429, 507)
 
     async def take_on(request: Request) -> Record:
         jobs.check_room()
