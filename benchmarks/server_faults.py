@@ -23,7 +23,6 @@ from multiprocessing import get_context
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from urllib.error import URLError
-from urllib.parse import urlencode
 from urllib.request import Request, urlopen
 
 import psutil
@@ -171,33 +170,32 @@ def kills(options: argparse.Namespace, pipe: object) -> dict:
     return {"same": sum(each["same"] for each in rounds), "kills": len(rounds), "rounds": rounds}
 
 
-def gaps(server: Served, num_frames: int) -> list[float]:
-    """Seconds between the pieces of a stream, the first from its request on."""
-    query, times = urlencode({"prompt": PROMPT, "num_frames": num_frames}), [time.perf_counter()]
-    with urlopen(f"{server.address}/v1/stream?{query}") as answer:
-        while answer.read1(2**20):
-            times.append(time.perf_counter())
+def gaps(worker: Worker, pipe: object, num_frames: int) -> list[float]:
+    """Seconds of the computing thread from a session's start to its first segment and from each to the next."""
+    times = [worker.do_soon(time.thread_time).result()]
+    session = worker.do_soon(lambda: Session.begin(pipe, PROMPT)).result()  # type: ignore[arg-type]
+    worker.start(session, num_frames, lambda segment: times.append(time.thread_time())).wait()
     return [after - before for before, after in pairwise(times)]
 
 
-def silence(server: Served, options: argparse.Namespace) -> dict:
-    """The longest silence of a stream beside the dearest video that may be asked for, in its own segments, before and behind."""
-    runs = []
+def silence(options: argparse.Namespace, pipe: object) -> dict:
+    """The longest silence of a session beside the dearest that may be asked for, in its own segments.
+
+    Counted in the seconds of the one thread that computes, which others on the machine do not lengthen.
+    """
+    runs, worker = [], Worker()
+    gaps(worker, pipe, options.frames)
     for _ in range(options.runs):
-        before = gaps(server, 10 * options.frames)
-        dear = server.ask("/v1/videos", prompt=PROMPT, num_inference_steps=100, num_frames=64)["id"]
-        beside = gaps(server, 10 * options.frames)
-        urlopen(Request(f"{server.address}/v1/videos/{dear}", method="DELETE")).close()
-        alone = statistics.median([*before, *gaps(server, 10 * options.frames)])
-        runs.append(
-            {
-                "longest": max(beside),
-                "median_alone": alone,
-                "segments": max(beside) / alone,
-                "longest_alone": max(before) / alone,
-            }
-        )
-    return {"runs": runs, "segments": statistics.median(run["segments"] for run in runs)}
+        alone = statistics.median(gaps(worker, pipe, 4 * options.frames)[1:])
+        dear = worker.start(Session.begin(pipe, PROMPT, seed=1, num_inference_steps=Limits().steps))  # type: ignore[arg-type]
+        while not dear.spent:
+            time.sleep(0.01)
+        beside = gaps(worker, pipe, 4 * options.frames)
+        worker.cancel(dear)
+        dear.wait()
+        runs.append({"alone": alone, "longest": max(beside[1:]), "first": beside[0], "segments": max(beside) / alone})
+    worker.close()
+    return {"segments": max(run["segments"] for run in runs), "steps": Limits().steps, "runs": runs}
 
 
 def ends(server: Served) -> dict:
@@ -316,7 +314,7 @@ def main() -> None:
         "workers": lambda: workers(options),
         "kills": lambda: kills(options, pipe),
         "stalls": lambda: on_a_server(options, pipe, stalls),
-        "silence": lambda: on_a_server(options, pipe, partial(silence, options=options)),
+        "silence": lambda: silence(options, pipe),
         "ends": lambda: on_a_server(options, pipe, ends),
     }
     figures = json.loads(options.out.read_text())["figures"] if options.out.is_file() else {}
