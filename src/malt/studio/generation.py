@@ -73,6 +73,7 @@ class GenerationJob:
                 known.wait()
                 self._worker.cancel(job)
             self._changed()
+            take.save_now_and_then()
 
         def has_room() -> bool:
             return policy is None or take.made - self.head < LEAD_SEGMENTS * take.session.frames_ahead

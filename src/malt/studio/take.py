@@ -4,7 +4,6 @@ import bisect
 import shutil
 import time
 from collections import deque
-from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -124,6 +123,9 @@ class Take:
         self.memory_bytes = segment.memory_bytes
         self._ends.append(SegmentEnd(self._sink.num_frames, self._sink.end_in_file))
         self.kept = Kept(self.session.state, self._ends[-1])
+
+    def save_now_and_then(self) -> None:
+        """Save, where that was not done for a while. Uses the session."""
         if time.monotonic() - self._saved > SAVE_SECONDS:
             self.save()
 
@@ -229,6 +231,8 @@ class Take:
 
     def notes(self, seed: int, place: ModelPlace, **more: object) -> None:
         """Keep with the session what `malt resume` asks for, and `more`."""
+        names = self.session.pipe.action_names
+        acts = "cruise" if "steering" in names else "explore"  # when nobody's hand does
         self.session.note(
             planned=None,
             frame_rate=str(Fraction(self.frame_rate).limit_denominator(1001)),
@@ -237,7 +241,7 @@ class Take:
             seed=seed,
             **place.notes(),
             actions=None,
-            driver=_goes_on(self.session.pipe.action_names),
+            driver=acts if names else None,
             **more,
         )
 
@@ -289,10 +293,3 @@ class Take:
         else:
             self._sink = self._new_sink()
         self.kept = Kept(self.session.state, self._end)
-
-
-def _goes_on(action_names: Sequence[str]) -> str | None:
-    """What acts when the session goes on without anybody's hand."""
-    if not action_names:
-        return None
-    return "cruise" if "steering" in action_names else "explore"
