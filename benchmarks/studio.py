@@ -28,6 +28,7 @@ from tiny_proxy import line_to
 
 PROMPT = "a red circle passes behind a wall"
 CUT_SECONDS = 30
+AT_ONCE = 7  # visits
 LOADED = """async () => {
   while (!document.querySelector('#welcome .tile canvas')?.shown) await new Promise(requestAnimationFrame);
   const scripts = performance.getEntriesByType('resource').filter((each) => /\\.js$/.test(each.name));
@@ -100,8 +101,18 @@ def keys(browser: Any, program: Program, model: str, runs: int) -> dict[str, Any
     return spread(lags[2:]) | {"computed": spread(computed[2:])}
 
 
-def visits(browser: Any, data: Path, threads: int, count: int) -> dict[str, Any]:
-    """How many of so many visits survive a reload, a cut of the network, and a restart."""
+def visits(browser: Any, folder: Path, threads: int, count: int) -> dict[str, Any]:
+    """How many of so many visits survive a reload, a cut of the network, and a restart; a few are there at a time."""
+    total = dict.fromkeys(("visits", "reload", "cut", "restart", "grows_on"), 0)
+    for begun in range(0, count, AT_ONCE):
+        group = surviving(browser, folder / str(begun), threads, min(AT_ONCE, count - begun))
+        total = {name: total[name] + group[name] for name in total}
+        say("so far", total)
+    return total | {"cut_seconds": CUT_SECONDS}
+
+
+def surviving(browser: Any, data: Path, threads: int, count: int) -> dict[str, int]:
+    """How many of a few visits survive."""
     with running(data, "--model", "fast", "--threads", str(threads)) as program, line_to(program.port) as line:
         pages = [Page(browser, line.address) for _ in range(count)]
         for page in pages:
@@ -128,7 +139,7 @@ def visits(browser: Any, data: Path, threads: int, count: int) -> dict[str, Any]
             page.press("#stop")
             grown += 1
             page.close()
-    return {"visits": count, "cut_seconds": CUT_SECONDS, **survived, "grows_on": grown}
+    return {"visits": count, **survived, "grows_on": grown}
 
 
 def _is_whole(page: Page, film: bytes) -> bool:
