@@ -260,12 +260,12 @@ def batching(options: argparse.Namespace, pipe: object) -> dict:
     return {"in_turn": turns, "batched": batch, "ratio": batch / turns, "runs": runs}
 
 
-def by_workers(model: str, count: int, num_frames: int) -> dict:
-    """What 4 sessions cost that so many worker processes of one thread each make."""
+def by_workers(model: str, count: int, num_frames: int, num_sessions: int = 4, max_together: int = 1) -> dict:
+    """What sessions cost that so many worker processes of one thread each make, up to `max_together` in one pass."""
     pipe, processes = load(model), WorkerProcesses([partial(load, model)] * count)
     compute_elsewhere(pipe, processes)
-    worker = Worker(num_threads=count)
-    sessions = [Session.begin(pipe, PROMPT, seed=seed) for seed in range(4)]
+    worker = Worker(num_threads=count, max_running=num_sessions, max_together=max_together)
+    sessions = [Session.begin(pipe, PROMPT, seed=seed) for seed in range(num_sessions)]
     each = [psutil.Process(process.pid) for process in processes.processes]
     before, own, began = [sum(one.cpu_times()[:2]) for one in each], time.process_time(), time.perf_counter()
     jobs = [worker.start(session, num_frames) for session in sessions]
@@ -295,6 +295,18 @@ def workers(options: argparse.Namespace) -> dict:
     return {"by_cpu": ratio("frames_a_cpu_second"), "by_clock": ratio("frames_a_second"), "runs": runs}
 
 
+def both(options: argparse.Namespace) -> dict:
+    """16 sessions on two worker processes, 8 in a pass, over 16 in turn on one of them and on both, by the clock."""
+    ways = {"in turn on one": (1, 1), "in turn on two": (2, 1), "8 in a pass on two": (2, 8)}
+    runs = [
+        {name: by_workers(options.model, count, options.frames, 16, most) for name, (count, most) in ways.items()}
+        for _ in range(options.runs)
+    ]
+    found = {name: statistics.median(run[name]["frames_a_second"] for run in runs) for name in ways}
+    batched = found["8 in a pass on two"]
+    return {"frames_a_second": found, "over": {name: batched / each for name, each in found.items()}, "runs": runs}
+
+
 def main() -> None:
     """Measure and write the figures."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -303,7 +315,9 @@ def main() -> None:
     parser.add_argument("--kills", type=int, nargs=2, default=(15, 15), help="of the server, and of a worker of two")
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument(
-        "--only", nargs="+", help="of these alone: batching, workers, kills, stalls, silence, ends; the others stay"
+        "--only",
+        nargs="+",
+        help="of these alone: batching, workers, both, kills, stalls, silence, ends; the others stay",
     )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, default=Path("docs/results/server-faults.json"))
@@ -312,6 +326,7 @@ def main() -> None:
     measured = {
         "batching": lambda: batching(options, pipe),
         "workers": lambda: workers(options),
+        "both": lambda: both(options),
         "kills": lambda: kills(options, pipe),
         "stalls": lambda: on_a_server(options, pipe, stalls),
         "silence": lambda: silence(options, pipe),
