@@ -53,7 +53,7 @@ batch.reset(0)
 alone = [batch.fork(number, 1) for number in range(options.sessions)]
 ratios, rates = [], []
 for number in range(options.rounds):
-    in_turn = sum(seconds(one, actions[:1]) for one in alone)
+    in_turn = np.sum([seconds(one, actions[:1]) for one in alone], axis=0)
     together = seconds(batch, actions)
     ratios.append(in_turn / together)
     rates.append(options.sessions * batch.frame_shape[0] / together)

@@ -30,6 +30,7 @@ import torch
 from results import say, write
 
 from malt.pipelines.loading import load_pipeline
+from malt.pipelines.malt import MaltPipeline
 from malt.pipelines.packaged import packaged_models
 from malt.serving.app import Service, create_app
 from malt.serving.engine.remote_rollout import compute_elsewhere
@@ -49,7 +50,7 @@ STALLS = (
 )
 
 
-def load(model: str):  # noqa: ANN201
+def load(model: str) -> MaltPipeline:
     torch.set_num_threads(1)
     return load_pipeline(packaged_models()[model])
 

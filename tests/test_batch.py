@@ -85,7 +85,7 @@ def test_what_is_done_is_not_made_again_and_new_rows_are(
 def test_a_batch_that_was_broken_off_goes_on_where_it_was(
     batch: Run, alone: dict[str, bytes], segments: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    made = []
+    made: list[object] = []
     save = GenerationRun._save
 
     def break_off(run: GenerationRun, state: object) -> None:
@@ -99,7 +99,12 @@ def test_a_batch_that_was_broken_off_goes_on_where_it_was(
         assert batch(TABLE) == 130
     assert len(videos(Path("many"))) == (1 if segments < 2 else 2)
     again: list[object] = []
-    monkeypatch.setattr(GenerationRun, "_save", lambda run, state: (again.append(state), save(run, state)))
+
+    def go_on(run: GenerationRun, state: object) -> None:
+        again.append(state)
+        save(run, state)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(GenerationRun, "_save", go_on)
     assert batch(TABLE) == 0
     assert videos(Path("many")) == alone
     assert len(again) == NUM_SEGMENTS - segments + bool(segments)  # what goes on is saved once before

@@ -129,5 +129,5 @@ def test_views_are_rounded_to_halves_and_poses_are_not() -> None:
 def test_gradients_pass_through_the_rounding_of_views() -> None:
     kind, drawn = memory(), torch.randn(1, 4, WIDTH, requires_grad=True)
     state = kind.write(SegmentRecord(drawn, conditions(ahead(0.3, 7.0))), kind.empty(1, LAYOUT, torch.zeros(1)))
-    (state.tokens[:, 9:] * torch.arange(WIDTH)).sum().backward()  # type: ignore[no-untyped-call]
+    (state.tokens[:, 9:] * torch.arange(WIDTH)).sum().backward()
     assert drawn.grad is not None and (drawn.grad != 0).all()

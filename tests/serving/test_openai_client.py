@@ -129,9 +129,10 @@ def test_pictures_and_videos_are_sent_begun_with_extended_and_edited(client: Ope
 def test_a_character_is_kept_and_remembered_by_the_videos_that_name_it(client: OpenAI, video: Any) -> None:
     character = client.videos.create_character(name="the circle", video=("circle.mp4", film(20), "video/mp4"))
     assert character.name == "the circle"
+    assert character.id
     assert client.videos.get_character(character.id).to_dict() == character.to_dict()
     asked: dict[str, Any] = {"seed": 3, "num_frames": 2 * SEGMENT}
-    named = {"extra_body": asked | {"characters": [{"id": character.id}]}}
+    named: dict[str, Any] = {"extra_body": asked | {"characters": [{"id": character.id}]}}
     remembering = client.videos.create(prompt=PROMPT, **named)
     plain = content(client, client.videos.create(prompt=PROMPT, extra_body=asked))
     assert content(client, remembering) == content(client, client.videos.create(prompt=PROMPT, **named)) != plain

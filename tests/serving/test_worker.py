@@ -5,7 +5,7 @@ import gc
 import threading
 import time
 import weakref
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from dataclasses import replace
 from unittest import mock
 
@@ -14,7 +14,7 @@ import torch
 
 import tiny_pipeline
 from malt.errors import MaltError
-from malt.rollouts.base import Segment
+from malt.rollouts.base import RolloutState, Segment
 from malt.serving.engine import joint_turn
 from malt.serving.engine.channel import Channel
 from malt.serving.engine.fresh_thread import run_in_fresh_thread
@@ -23,6 +23,7 @@ from malt.serving.engine.participant import Participant
 from malt.serving.engine.turns import Turns
 from malt.serving.engine.work_queue import BusyError
 from malt.serving.engine.worker import Worker
+from malt.sessions.joint_advance import NextSegment
 from malt.sessions.session import Session
 
 SEGMENT = tiny_pipeline.SEGMENT
@@ -254,11 +255,14 @@ def _fail() -> None:
 def test_jobs_of_one_size_go_through_one_pass_and_are_what_they_were_up_to_rounding() -> None:
     worker, made, passes = Worker(max_together=4), dict[int, list[Segment]](), list[int]()
     plain = joint_turn.advance_together
-    with mock.patch.object(
-        joint_turn,
-        "advance_together",
-        lambda each, between: (passes.append(len(each)), plain(each, between=between))[1],
-    ):
+
+    def counted(
+        each: Sequence[NextSegment], *, between: Callable[[], None] | None = None
+    ) -> list[tuple[Segment, RolloutState]]:
+        passes.append(len(each))
+        return plain(each, between=between)
+
+    with mock.patch.object(joint_turn, "advance_together", counted):
         gate = threading.Event()
         worker.do(gate.wait)
         jobs = [worker.start(session(n), (2 + n) * SEGMENT, made.setdefault(n, []).append) for n in range(3)]

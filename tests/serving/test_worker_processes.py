@@ -5,6 +5,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 import torch
@@ -14,8 +15,9 @@ import tiny_pipeline
 from malt.errors import MaltError, UsageError
 from malt.pipelines.malt import MaltPipeline
 from malt.rollouts.base import Segment
-from malt.serving.engine.job import JobState
+from malt.serving.engine.job import Job, JobState
 from malt.serving.engine.remote_rollout import compute_elsewhere
+from malt.serving.engine.segment_work import SegmentWork
 from malt.serving.engine.worker import Worker
 from malt.serving.engine.worker_process import WorkerProcess
 from malt.serving.engine.worker_processes import WorkerProcesses
@@ -72,7 +74,7 @@ def alone(seed: int, num_frames: int) -> Tensor:
     return frames(list(own.stream(num_frames)))
 
 
-def start(worker: Worker, pipe: MaltPipeline, seed: int, made: Callable[[Segment], None]):  # noqa: ANN201
+def start(worker: Worker, pipe: MaltPipeline, seed: int, made: Callable[[Segment], None]) -> Job:
     session = Session.begin(pipe, PROMPT, seed=seed, num_inference_steps=STEPS)
     return worker.start(session, 3 * SEGMENT, made)
 
@@ -103,7 +105,7 @@ def test_work_that_ends_every_process_ends_in_a_sentence(
 ) -> None:
     run = WorkerProcess.run
 
-    def run_and_fall(process: WorkerProcess, work, on_step):  # noqa: ANN001, ANN202
+    def run_and_fall(process: WorkerProcess, work: SegmentWork, on_step: Callable[[], None]) -> Any:
         assert process.pid is not None
         os.kill(process.pid, signal.SIGKILL)
         return run(process, work, on_step)

@@ -13,6 +13,7 @@ from malt.worlds.doom.freedoom_rooms import CEILINGS, DOORWAY, FLOORS, WALLS, fr
 from malt.worlds.doom.wad_file import write_wad
 from malt.worlds.maze.floor_plan import floor_plan, middle
 from malt.worlds.maze.maze_world import Maze
+from malt.worlds.registry import oracle_of
 
 SEED = 3
 
@@ -53,7 +54,8 @@ def test_without_the_package_a_sentence_says_which_extra_to_install(monkeypatch:
 
 
 def test_its_oracle_knows_when_one_comes_back_and_recall_is_refused_in_a_sentence() -> None:
-    assert Doom().oracle.returns([0, 1], 320) == Maze().oracle.returns([0, 1], 320) != []
+    own, other = oracle_of(Doom(), "this test"), oracle_of(Maze(), "this test")
+    assert own.returns([0, 1], 320) == other.returns([0, 1], 320) != []
     with pytest.raises(UsageError, match="recall needs an oracle that reads pictures, .* leave it out"):
         Recall(world=Doom())
 

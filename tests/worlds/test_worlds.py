@@ -169,7 +169,7 @@ def test_actions_of_a_scripted_world_are_those_of_its_videos() -> None:
     maze = open_world("maze")
     true = true_actions(maze, [maze.render([3, 5], 0, 8)], ("walk", "turn"))
     assert true is not None
-    assert torch.equal(actions_of(maze, [3, 5], 8, ("walk", "turn")), true)  # type: ignore[arg-type]
+    assert torch.equal(actions_of(maze, [3, 5], 8, ("walk", "turn")), true)
     assert actions_of(maze, [3], 8, ("steering",)) is None
 
 
