@@ -134,7 +134,7 @@ def test_a_damaged_row_costs_one_sentence_and_nothing_else(
 @pytest.mark.parametrize(
     ("table", "sentence"),
     [
-        ("promt\na red circle\n", "has a column 'promt', which is no option of malt generate, did you mean prompt"),
+        ("prompto\na red circle\n", "has a column 'prompto', which is no option of malt generate, did you mean prompt"),
         ("prompt,device\na,cpu\n", "has a column device, which is the same for all rows; give --device to malt batch"),
         ("prompt,prompt\na,b\n", "has two columns prompt"),
         ("prompt\n", "has no rows"),
