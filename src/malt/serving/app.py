@@ -34,10 +34,10 @@ from malt.serving.request_body import BodyReader
 from malt.serving.requests import RequestValidator
 from malt.serving.routes import answers, video_routes
 from malt.serving.schemas import Health, ModelList, ServedModel
+from malt.serving.served_worlds import Worlds
 from malt.serving.stream_routes import stream_routes
 from malt.serving.streams import StreamOpener
 from malt.serving.world_routes import world_routes
-from malt.serving.worlds import Worlds
 
 if TYPE_CHECKING:
     from malt.pipelines.video_pipeline import VideoPipeline

@@ -12,6 +12,7 @@ from PIL import Image
 from malt.serving.engine.worker import Worker
 from malt.serving.request_body import bounded
 from malt.serving.routes import BINARY, answers, router_of
+from malt.serving.served_worlds import Worlds
 from malt.serving.world_schemas import (
     World,
     WorldDeleted,
@@ -22,7 +23,6 @@ from malt.serving.world_schemas import (
     WorldStepRequest,
 )
 from malt.serving.world_steps import Frames, ServedWorld
-from malt.serving.worlds import Worlds
 
 STATE = {"application/octet-stream": BINARY}
 STATE_BODY: dict[str, Any] = {"requestBody": {"required": True, "content": STATE}}
