@@ -130,13 +130,7 @@ MAY_IMPORT = {
         "training.adapted_base",
         "training.base_settings",
     },
-    "training.planning.student_plan": {
-        "codecs",
-        "models",
-        "training",
-        "training.distilled_transformer",
-        "training.pipeline_export",
-    },
+    "training.planning.student_plan": {"models", "training", "training.distilled_transformer"},
     "training.planning.transformer_plan": {
         "adapters",
         "data",

@@ -20,7 +20,7 @@ from malt.training.planning.adapted_plan import adapted_without_weights
 from malt.training.planning.gpus import Gpus
 from malt.training.planning.stage_plan import StagePlan, Steps, weights_of
 from malt.training.planning.step_cost import as_planned, measure_step, planned
-from malt.training.planning.student_plan import student_without_weights
+from malt.training.planning.student_plan import taught_without_weights
 from malt.training.planning.transformer_plan import PlannedExamples, plan_transformer
 from malt.worlds.registry import open_world
 
@@ -82,21 +82,20 @@ def _transformer_stage(experiment: Experiment, codec: Codec, precision: torch.dt
     """The second stage: a transformer and its text encoder, or the adapter of a base."""
     source = open_world(experiment.world).words if experiment.data is None else ()
     words = source or tuple(f"word{n}" for n in range(experiment.max_words))
-    caption, teaching = " ".join(words[:1] * experiment.caption_tokens), None
+    caption = " ".join(words[:1] * experiment.caption_tokens)
     if experiment.base:
         model: CaptionedModel = adapted_without_weights(Path(experiment.base), experiment.adapter, precision)
-        caption = ""
-    elif experiment.teacher:
-        model, teaching = student_without_weights(experiment, words, codec, precision)
+        caption, teaching = "", None
     else:
         with torch.device("meta"):
-            model = build_captioned(
+            own = build_captioned(
                 experiment.transformer,
                 words,
                 codec,
                 caption_tokens=experiment.caption_tokens,
                 num_actions=len(experiment.actions),
             )
+        model, teaching = taught_without_weights(own, experiment, precision) if experiment.teacher else (own, None)
     height, width = (side // codec.space_compression for side in experiment.frame_size)
     examples = PlannedExamples(
         latent_size=(codec.latent_channels, height, width),

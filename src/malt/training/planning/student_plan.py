@@ -5,14 +5,12 @@ from typing import Any, NamedTuple, cast
 
 import torch
 
-from malt.codecs.base import Codec
 from malt.models.transformer import MaltTransformer3DModel
 from malt.training.config import Experiment
 from malt.training.distilled_transformer import student_of
 from malt.training.objectives.denoising import CaptionedTransformer
 from malt.training.objectives.distillation import DistillationObjective, StudentConfig, Teacher, schedule
 from malt.training.objectives.objective import Objective
-from malt.training.pipeline_export import build_captioned
 from malt.training.planning.step_cost import StepCost, measure_step
 
 
@@ -30,33 +28,30 @@ class Teaching(NamedTuple):
         return cast(MaltTransformer3DModel, model)
 
 
-def student_without_weights(
-    experiment: Experiment, words: tuple[str, ...], codec: Codec, precision: torch.dtype
+def taught_without_weights(
+    teacher: CaptionedTransformer, experiment: Experiment, precision: torch.dtype
 ) -> tuple[CaptionedTransformer, Teaching]:
-    """The student and its teacher on the meta device; the teacher in the precision of passes, as nothing of it learns.
+    """A student beside its teacher, which is in the precision of passes, as nothing of it learns.
+
+    Args:
+        teacher: a model of the teacher's size, on the meta device.
+        experiment: what teaches, and what is practised.
+        precision: that of passes.
 
     Raises:
         CheckpointError: there is no such teacher.
         UsageError: the teacher was distilled itself, or is of another size.
     """
-    spec = student_of(experiment)
+    spec, transformer = student_of(experiment), teacher.transformer
+    assert isinstance(transformer, MaltTransformer3DModel)
     with torch.device("meta"):
-        captioned = build_captioned(
-            experiment.transformer,
-            words,
-            codec,
-            caption_tokens=experiment.caption_tokens,
-            num_actions=len(experiment.actions),
-        )
-        teacher = captioned.transformer
-        assert isinstance(teacher, MaltTransformer3DModel)
-        captioned.transformer = spec.student_of(teacher)
-    captioned.text_encoder.requires_grad_(False)
-    for count in (*spec.num_steps, *(2 * count for count in spec.num_steps)):
-        schedule(experiment.sampling.shift, count)  # kept from here on, as it cannot be made where nothing has a number
-    for weight in teacher.requires_grad_(False).parameters():
+        learning = spec.student_of(transformer)
+    student = CaptionedTransformer(learning, teacher.text_encoder.requires_grad_(False), teacher.tokenizer)
+    for weight in transformer.requires_grad_(False).parameters():
         weight.data = weight.data.to(precision)
-    return captioned, Teaching(spec.teacher_of(teacher), experiment.student)
+    for count in (*spec.num_steps, *(2 * count for count in spec.num_steps)):
+        schedule(experiment.sampling.shift, count)  # kept from here on, as a plan can make no numbers
+    return student, Teaching(spec.teacher_of(transformer), experiment.student)
 
 
 def measure_taught(given: tuple[Any, ...], teaching: Teaching, objective: Objective) -> StepCost:
