@@ -28,7 +28,7 @@ from malt.worlds.maze.maze_world import Maze
 from malt.worlds.maze.motion_reading import DONE, MotionReader, stretches
 from malt.worlds.registry import oracle_of
 
-WORLD = Maze()
+WORLD = Maze(policies=("explore", "replay", "loop", "return"))  # moments of these, so that figures can be compared
 DATA_SEED = 10_000_000  # mazes that are learned from begin here
 ORACLE = oracle_of(WORLD, "this benchmark")
 USES: tuple[MemoryUse, ...] = ("kept", "emptied", "swapped")
@@ -75,7 +75,7 @@ def figures(moments: list[Occlusion], seen: dict[str, Tensor]) -> dict[str, dict
 def walks(model: EvaluatedModel, options: argparse.Namespace) -> tuple[dict[str, Any], Tensor, Tensor]:
     """Long walks after a few true frames: what is done as a reader taught on true videos sees it; the truth and what is made."""
     seeds = [first_seed(0, room=1) + number for number in range(options.walks)]
-    world, given = WORLD.under(options.policy), options.given
+    world, given = Maze().under(options.policy), options.given
     clip = world.render(seeds, 0, given + options.walk)
     actions = true_actions(world, [clip], model.action_names)
     start = model.begin(Request(captions=[""] * len(seeds), first=clip.frames[:, :given], actions=actions))

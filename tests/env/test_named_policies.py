@@ -33,7 +33,7 @@ def test_the_server_takes_the_policies_of_its_model_and_names_them() -> None:
     policy = validator.driver(walked, start=16)
     assert policy is not None
     assert torch.equal(policy(None, 8)[0], Maze().under("loop").actions(4, 16, 8))
-    with pytest.raises(UsageError, match="say what drives it: explore or replay or loop or return"):
+    with pytest.raises(UsageError, match="say what drives it: explore or replay or loop or return or wander"):
         validator.validate(VideoRequest(num_frames=16, seed=4))
     with pytest.raises(UsageError, match="has no policy 'cruise'; choose one of explore"):
         validator.validate(VideoRequest(num_frames=16, seed=4, driver="cruise"))

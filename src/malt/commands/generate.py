@@ -73,7 +73,7 @@ class GenerateCommand(BaseOptions):
     """A CSV file of actions, for models that take them: a column for each action, a row for each frame."""
     policy: str | None = None
     """Who acts in place of a file: a car's cruise (a smooth random course) or weave (from side to side); a walker's explore,
-    replay, loop or return, as in the world of the model."""
+    replay, loop, return or wander, as in the world of the model."""
     image: Path | None = None
     """An image that the video begins with."""
     video: Path | None = None

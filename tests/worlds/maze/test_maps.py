@@ -44,7 +44,7 @@ def test_rooms_doors_and_objects_are_those_of_the_file(tmp_path: Path) -> None:
 @pytest.mark.parametrize("policy", Maze().policies)
 def test_every_policy_walks_through_a_map_and_never_into_a_wall(tmp_path: Path, policy: str, text: str) -> None:
     world = Maze().on_map(house(tmp_path, text)).under(policy)
-    actions, poses = world.path(3, 0, 400)
+    actions, poses = world.path(3, 0, 600)
     reached, done = world.act([3], poses[:1], actions[None, 1:])
     torch.testing.assert_close(done[0], actions[1:])
     torch.testing.assert_close(reached[0, :, :2], poses[1:, :2], atol=1e-3, rtol=0)
@@ -116,6 +116,6 @@ def test_a_map_that_cannot_be_read_or_is_given_to_another_world_is_refused(tmp_p
 
 def test_a_policy_that_a_map_has_no_room_for_is_refused(tmp_path: Path) -> None:
     world = Maze().on_map(house(tmp_path, "#####\n#a b#\n#####"))
-    with pytest.raises(UsageError, match="has no policy 'loop'; choose one of explore, replay, return"):
+    with pytest.raises(UsageError, match="has no policy 'loop'; choose one of explore, replay, return, wander"):
         world.under("loop")
     assert world.render([0, 1, 2, 3], 0, 2).frames.shape[0] == 4

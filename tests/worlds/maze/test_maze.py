@@ -111,7 +111,7 @@ def test_returns_are_learnable() -> None:
 
 
 def test_a_policy_that_is_not_there_is_refused() -> None:
-    with pytest.raises(UsageError, match="choose one of explore, replay, loop, return"):
+    with pytest.raises(UsageError, match="choose one of explore, replay, loop, return, wander"):
         WORLD.under("fly")
 
 

@@ -20,7 +20,7 @@ def test_a_policy_does_what_it_does_in_the_world_and_goes_on_from_any_frame() ->
 def test_a_model_that_walks_is_told_which_policies_there_are() -> None:
     with pytest.raises(UsageError, match="give --actions FILE or --policy explore"):
         choose_policy(NAMES, policy=None, actions=None, seed=0, frame_rate=16, start=0, end=64)
-    with pytest.raises(UsageError, match="choose one of explore, replay, loop, return"):
+    with pytest.raises(UsageError, match="choose one of explore, replay, loop, return, wander"):
         choose_policy(NAMES, policy="cruise", actions=None, seed=0, frame_rate=16, start=0, end=64)
 
 

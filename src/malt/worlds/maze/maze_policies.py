@@ -1,7 +1,8 @@
 """Ways to walk through a maze, by name: where to go next from a room, and whether to look around there first.
 
-All of them come back to places, sooner or later; none bumps into a wall. A policy is a generator of rooms (the next one,
-which is behind a door of this one) and of looks around (radians to turn through, back to the heading before in sum).
+All of them come back to places, sooner or later; none but `wander` comes near a wall. A policy is a generator of rooms (the
+next one, which is behind a door of this one), of looks around (radians to turn through, back to the heading before in sum),
+and of what is done inside a room, which ends in its middle.
 """
 
 import math
@@ -10,8 +11,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 from malt.worlds.maze.floor_plan import FloorPlan, Room
+from malt.worlds.maze.held_keys import HeldKeys, Spot, boxes, linger
 
-Leg = Room | float  # the room to walk to, or radians to turn through
+Leg = Room | float | Spot | HeldKeys  # the room to walk to, radians to turn through, or what is done in a room
 FULL_TURN = 2 * math.pi
 AWAY_ROOMS = 14  # that `return` passes before it comes back: each takes at least 20 frames
 
@@ -34,14 +36,8 @@ def explore(plan: FloorPlan, draw: random.Random) -> Iterator[Leg]:
 
 def replay(plan: FloorPlan, draw: random.Random) -> Iterator[Leg]:
     """Out and back the same way, again and again; seldom twice the same."""
-    room = plan.start
     while True:
-        out = [room]
-        for _ in range(draw.randint(1, 4)):
-            onward = [other for other in plan.neighbours(out[-1]) if other not in out]
-            if not onward:
-                break
-            out.append(draw.choice(onward))
+        out = _out(plan, draw, 4)
         yield from _look(draw, 0.4)
         yield from out[1:]
         yield from _look(draw, 0.3)
@@ -78,13 +74,42 @@ def come_back(plan: FloorPlan, draw: random.Random) -> Iterator[Leg]:
         yield (room := draw.choice(plan.neighbours(room)))
 
 
+def wander(plan: FloorPlan, draw: random.Random) -> Iterator[Leg]:
+    """Out and back by short ways; in the rooms, what somebody with keys does (`held_keys`)."""
+    inside = boxes(plan)
+    yield from linger(plan, plan.start, inside[plan.start], draw)
+    while True:
+        out = _out(plan, draw, 2)
+        for room in (*out[1:], *out[-2::-1]):
+            yield room
+            yield from _look(draw, 0.2)
+            yield from linger(plan, room, inside[room], draw)
+
+
 def possible(plan: FloorPlan) -> tuple[str, ...]:
     """The policies that a plan has the ways for."""
     return tuple(name for name, policy in POLICIES.items() if policy is not loop or rounds(plan))
 
 
 Policy = Callable[[FloorPlan, random.Random], Iterator[Leg]]
-POLICIES: dict[str, Policy] = {"explore": explore, "replay": replay, "loop": loop, "return": come_back}
+POLICIES: dict[str, Policy] = {
+    "explore": explore,
+    "replay": replay,
+    "loop": loop,
+    "return": come_back,
+    "wander": wander,
+}
+
+
+def _out(plan: FloorPlan, draw: random.Random, most: int) -> list[Room]:
+    """A way from the start through so many rooms at most, none twice."""
+    out = [plan.start]
+    for _ in range(draw.randint(1, most)):
+        onward = [other for other in plan.neighbours(out[-1]) if other not in out]
+        if not onward:
+            break
+        out.append(draw.choice(onward))
+    return out
 
 
 def _full_turn(draw: random.Random) -> float:

@@ -10,7 +10,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from malt.worlds.maze.floor_plan import STEPS, FloorPlan, floor_plan
+from malt.worlds.maze.floor_plan import FloorPlan, floor_plan
+from malt.worlds.maze.held_keys import Frame, HeldKeys, Spot, follow_keys
 from malt.worlds.maze.map_plan import MapPlan, entered
 from malt.worlds.maze.maze_policies import POLICIES
 from malt.worlds.maze.motion import TURN, WALK
@@ -18,7 +19,6 @@ from malt.worlds.maze.motion import TURN, WALK
 SLOWEST = 0.6  # the pace of a leg, as a share of the fastest
 PAUSE = 0.15  # how often one stands still for a moment before a leg
 Place = tuple[float, float]
-Frame = tuple[float, float, float, float, float]  # turn and walk, then x, y and heading
 
 
 class Walk:
@@ -51,19 +51,24 @@ def _frames(plan: FloorPlan, policy: str, draw: random.Random) -> Iterator[Frame
             yield from _turn(here, heading, leg, draw)
             heading += leg
             continue
-        for there in plan.way(room, leg):
+        if isinstance(leg, HeldKeys):
+            here, heading = yield from follow_keys(leg, here, heading)
+            continue
+        way = [(leg.x, leg.y)] if isinstance(leg, Spot) else plan.way(room, leg)
+        for there in way:
+            if there == here:
+                continue
             turn = _turn_towards(here, there, heading, draw)
             yield from _turn(here, heading, turn, draw)
             heading += turn
             yield from _go(here, there, heading, draw)
             here = there
-        room = leg
+        room = room if isinstance(leg, Spot) else leg
 
 
 def _turn_towards(here: Place, there: Place, heading: float, draw: random.Random) -> float:
-    """The shorter turn towards a place straight to the east, north, west or south; for a half turn either way."""
-    ahead = [(b > a) - (b < a) for a, b in zip(here, there, strict=True)]
-    wanted = STEPS.index((ahead[0], ahead[1])) * math.pi / 2
+    """The shorter turn towards a place; for a half turn either way."""
+    wanted = math.atan2(there[1] - here[1], there[0] - here[0]) % (2 * math.pi)
     turn = math.remainder(wanted - heading, 2 * math.pi)
     return turn * draw.choice((-1, 1)) if abs(turn) > math.pi - 1e-6 else turn
 
