@@ -77,6 +77,14 @@ def sparse() -> Experiment:
     return _trained(1400, adapter, (RETURN, EARLY, RETURN, RETURN, OWN, BEGIN))
 
 
+def third() -> Experiment:
+    """As `sparse`, in every third layer."""
+    adapter = AdapterConfig(
+        memory="hierarchical", memory_size=8, every=3, context_frames=1, lora_rank=3 * RANK, lora_every=3
+    )
+    return _trained(2060, adapter, (RETURN, EARLY, RETURN, RETURN, OWN, BEGIN))
+
+
 def slots() -> Experiment:
     """A few slots a layer, of a narrow width, read behind each block."""
     adapter = AdapterConfig(
