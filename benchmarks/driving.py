@@ -85,7 +85,7 @@ class Way:
         subject, num = self.subject, windows.actions.shape[1] - GIVEN
         first = windows.frames[:, :GIVEN]
         start = subject.begin(Request(captions=[""] * len(first), first=first, actions=windows.actions))
-        return torch.cat([segment.frames for segment in start.stream(num, self.memory)], dim=1)
+        return torch.cat([segment.frames.cpu() for segment in start.stream(num, self.memory)], dim=1)
 
 
 def pixels(frames: np.ndarray) -> Tensor:
@@ -300,11 +300,15 @@ def main() -> None:
     parser.add_argument("--states", type=int, default=24, help="from which is steered")
     parser.add_argument("--videos", type=int, default=2, help="free drives")
     parser.add_argument("--frames", type=int, default=2000, help="of a free drive")
+    parser.add_argument("--steps", type=int, help="of a segment, where not as many as the model says")
+    parser.add_argument("--device", default="cpu", help="where drives are made; the loss is computed on the processor")
     parser.add_argument("--out", type=Path, default=Path("docs/results/drive.json"))
     parser.add_argument("--media", type=Path, default=Path("docs/media"))
     options = parser.parse_args()
     parts = options.parts.split(",")
-    pipe = load_pipeline(options.checkpoint or packaged_models()["drive"])
+    pipe = load_pipeline(options.checkpoint or packaged_models()["drive"]).to(options.device)
+    if options.steps:
+        pipe.register_to_config(num_inference_steps=options.steps)
     ways = {"with memory": Way(pipe), "memory emptied": Way(pipe, "emptied")}
     if options.without:
         ways["trained without"] = Way(load_pipeline(options.without))

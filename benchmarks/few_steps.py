@@ -46,7 +46,10 @@ def videos(pipe: MaltPipeline, count: int, num_frames: int) -> tuple[torch.Tenso
     captions = [describe(scenes, n, SEED + n).text for n in range(count)]
     rollout = pipe.rollout(captions)
     segments = list(rollout.stream(num_frames, rollout.begin(list(range(count)))))
-    return torch.cat([s.latents for s in segments], dim=1), torch.cat([s.frames for s in segments], dim=1), captions
+    latents, frames = (
+        torch.cat(parts, dim=1).cpu() for parts in zip(*((s.latents, s.frames) for s in segments), strict=True)
+    )
+    return latents, frames, captions
 
 
 def passes(pipe: MaltPipeline, runs: int = 5) -> dict[str, float]:
@@ -72,12 +75,13 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=64, help="captions, occlusions and videos of each figure")
     parser.add_argument("--frames", type=int, default=128, help="of the videos of the Frechet distance")
     parser.add_argument("--sheets", type=Path, help="folder for a contact sheet of each model")
+    parser.add_argument("--device", default="cpu")
     parser.add_argument("--json", type=Path, default=Path("docs/results/few-steps.json"))
     options = parser.parse_args()
     found: dict[str, dict] = json.loads(options.json.read_text())["figures"] if options.json.exists() else {}
     reference = None
     for key, place in (model.split("=", 1) for model in options.models):
-        pipe = loaded(place)
+        pipe = loaded(place).to(options.device)
         name = f"{key}, {pipe.config.num_inference_steps} steps"
         figures = found.setdefault(name, {})
         measure: dict[str, Callable[[], object]] = {

@@ -46,7 +46,7 @@ def watch(model: EvaluatedModel, moments: list[Occlusion], seed: int) -> dict[st
     frames = torch.cat([clip.frames for clip in clips])
     actions = true_actions(WORLD, clips, model.action_names)
     start = model.begin(Request(captions=[""] * len(moments), seed=seed, first=frames[:, :given], actions=actions))
-    made: dict[str, Tensor] = {use: collect(start.stream(ORACLE.horizon, use)) for use in USES}
+    made: dict[str, Tensor] = {use: collect(start.stream(ORACLE.horizon, use)).cpu() for use in USES}
     return {**made, "true": frames[:, given:]}
 
 
@@ -80,7 +80,7 @@ def walks(model: EvaluatedModel, options: argparse.Namespace) -> tuple[dict[str,
     actions = true_actions(world, [clip], model.action_names)
     start = model.begin(Request(captions=[""] * len(seeds), first=clip.frames[:, :given], actions=actions))
     assert clip.actions is not None
-    made, true, done = collect(start.stream(options.walk)), clip.frames[:, given:], clip.actions[:, given:]
+    made, true, done = collect(start.stream(options.walk)).cpu(), clip.frames[:, given:], clip.actions[:, given:]
     lesson = WORLD.render(range(DATA_SEED, DATA_SEED + 60), 0, 160)
     assert lesson.actions is not None
     reader = MotionReader.fit(*stretches(lesson.frames, lesson.actions))
@@ -99,7 +99,7 @@ def walks(model: EvaluatedModel, options: argparse.Namespace) -> tuple[dict[str,
 
 def run(options: argparse.Namespace) -> dict[str, Any]:
     """Every span in turn."""
-    pipeline = load_pipeline(options.checkpoint)
+    pipeline = load_pipeline(options.checkpoint).to(options.device)
     for memory in pipeline.transformer.memory_modules():
         assert isinstance(memory, PlacesMemory)
         size = {"num_views": options.views, "num_read": options.read}
@@ -147,6 +147,7 @@ def main() -> None:
     parser.add_argument("--walks", type=int, default=2)
     parser.add_argument("--given", type=int, default=64)
     parser.add_argument("--policy", default="explore")
+    parser.add_argument("--device", default="cpu")
     parser.add_argument("--sheet", type=Path, default=None)
     parser.add_argument("--json", type=Path, default=None)
     options = parser.parse_args()

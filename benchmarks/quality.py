@@ -84,9 +84,9 @@ def wear(pipe: MaltPipeline, count: int, sheet: Path | None, late: int = 3000) -
     for segment in rollout.stream(late + 100, progress):
         stop = segment.start + segment.frames.shape[1]
         if segment.start < 100:
-            windows["first"].append(segment.frames[:, : 100 - segment.start])
+            windows["first"].append(segment.frames[:, : 100 - segment.start].cpu())
         if stop > late:
-            windows["last"].append(segment.frames[:, max(0, late - segment.start) :])
+            windows["last"].append(segment.frames[:, max(0, late - segment.start) :].cpu())
     made = {name: torch.cat(parts, dim=1) for name, parts in windows.items()}
     true = {name: render(scenes, start, 100) for name, start in (("first", 0), ("last", late))}
     if sheet is not None:
@@ -130,6 +130,7 @@ def main() -> None:
     parser.add_argument("--sheet", type=Path, help="PNG for frames of the first long videos")
     parser.add_argument("--steps", type=int)
     parser.add_argument("--guidance", type=float)
+    parser.add_argument("--device", default="cpu")
     parser.add_argument("--out", type=Path, default=Path("docs/results/quality.json"))
     options = parser.parse_args()
     pipe = _load(options.checkpoint, options)
@@ -152,7 +153,7 @@ def _load(path: Path | None, options: argparse.Namespace) -> MaltPipeline:
     pipe = load_pipeline(path)
     given = {"num_inference_steps": options.steps, "guidance_scale": options.guidance}
     pipe.register_to_config(**{name: value for name, value in given.items() if value is not None})
-    return pipe
+    return pipe.to(options.device)
 
 
 if __name__ == "__main__":

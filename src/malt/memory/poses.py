@@ -19,7 +19,9 @@ Pose = Float[Tensor, "*#batch 4"]
 
 def origin(like: Tensor, *batch: int) -> Pose:
     """The pose in which nothing has been done."""
-    return like.new_tensor([0.0, 0.0, 1.0, 0.0]).expand(*batch, 4)
+    return torch.eye(4, dtype=like.dtype, device=like.device)[2].expand(
+        *batch, 4
+    )  # made on the device: no copy, no wait
 
 
 def moved(start: Pose, step: Pose) -> Pose:

@@ -46,15 +46,15 @@ def distill() -> Experiment:
         BEGIN,
         LATE,
         OWN,
-        _in_steps(BEGIN, 2),
+        in_steps(BEGIN, 2),
         BEGIN,
         LATE,
         EARLY,
-        _in_steps(LATE, 8),
+        in_steps(LATE, 8),
         BEGIN,
         OWN,
         LATE,
-        _in_steps(EARLY, 1),
+        in_steps(EARLY, 1),
     )
     return Experiment(
         curriculum=(Stage(until=640, objectives=turns),),
@@ -76,10 +76,10 @@ def distill_videos() -> Experiment:
 
 def distill_tiny() -> Experiment:
     """A student at its smallest, of a model of the recipe `tiny`: it shows in a minute that the parts fit."""
-    alone = replace(_in_steps(BEGIN, 2), batch_size=2)
+    alone = replace(in_steps(BEGIN, 2), batch_size=2)
     return replace(
         distill(),
-        curriculum=(Stage(until=4, objectives=(alone, replace(_in_steps(OWN, 2), batch_size=2))),),
+        curriculum=(Stage(until=4, objectives=(alone, replace(in_steps(OWN, 2), batch_size=2))),),
         optimization=Optimization(num_steps=4, muon_learning_rate=1e-3),
         student=StudentConfig(teacher_steps=4),
         sampling=Sampling(num_inference_steps=2),
@@ -92,6 +92,6 @@ def distill_tiny() -> Experiment:
     )
 
 
-def _in_steps(objective: Objective, count: int) -> Objective:
+def in_steps(objective: Objective, count: int) -> Objective:
     """The same for a student that makes so many steps."""
     return replace(objective, distillation=DistillationConfig(student_steps=count))

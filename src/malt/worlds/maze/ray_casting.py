@@ -22,6 +22,7 @@ RAYS = 2  # a column, and samples of the ground a row
 SHADE = 0.8  # of the walls to the north and south, so that corners can be seen
 HAZE, HAZE_COLOUR = 0.035, 0.55  # what distance takes away, and towards what
 AT_ONCE = 16  # frames whose intermediate values stay in a processor's cache
+ON_A_GPU = 256  # frames that keep a GPU busy
 NUDGE = 1e-3  # units from a wall back into the open
 
 
@@ -29,7 +30,8 @@ def paint(
     tables: SceneTables, maze: Int[Tensor, " n"], pose: Float[Tensor, "n 3"], size: tuple[int, int]
 ) -> Float[Tensor, "n 3 h w"]:
     """Frames in [-1, 1], one for each pose; `maze` says in which of the tables' mazes."""
-    parts = zip(maze.split(AT_ONCE), pose.split(AT_ONCE), strict=True)
+    count = AT_ONCE if pose.device.type == "cpu" else ON_A_GPU
+    parts = zip(maze.split(count), pose.split(count), strict=True)
     return torch.cat([_paint(tables, *part, size) for part in parts])
 
 
