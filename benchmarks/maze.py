@@ -39,12 +39,12 @@ def psnr(made: Tensor, true: Tensor) -> float:
     return float(-10 * torch.log10((made - true).square().mean() / 4))
 
 
-def watch(model: EvaluatedModel, moments: list[Occlusion], seed: int) -> dict[str, Tensor]:
+def watch(model: EvaluatedModel, moments: list[Occlusion], seed: int, world: Maze = WORLD) -> dict[str, Tensor]:
     """What is made after the given frames of moments with as many of them, for each use of the memory, and the truth."""
     given = moments[0].given_frames
-    clips = [WORLD.render([each.seed], each.start, given + ORACLE.horizon) for each in moments]
+    clips = [world.render([each.seed], each.start, given + ORACLE.horizon) for each in moments]
     frames = torch.cat([clip.frames for clip in clips])
-    actions = true_actions(WORLD, clips, model.action_names)
+    actions = true_actions(world, clips, model.action_names)
     start = model.begin(Request(captions=[""] * len(moments), seed=seed, first=frames[:, :given], actions=actions))
     made: dict[str, Tensor] = {use: collect(start.stream(ORACLE.horizon, use)).cpu() for use in USES}
     return {**made, "true": frames[:, given:]}

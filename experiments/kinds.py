@@ -1,39 +1,69 @@
 """Every kind of memory, trained alike so that they can be compared: same data, same start, same computing, equal bytes.
 
-    malt train experiments/baselines.py:trunk --out runs/trunk
-    malt train experiments/kinds.py:adaptive --start runs/trunk/pipeline --out runs/adaptive --seed 1
+    malt train experiments/kinds.py:trunk --device cuda --cuda-graphs true --out runs/kinds/trunk
+    malt train experiments/kinds.py:adaptive --start runs/kinds/trunk/pipeline --out runs/adaptive --seed 1
 
-benchmarks/kinds.py trains all of them, with another budget where one is given, and measures them.
+`trunk` knows single segments and no memory. benchmarks/kinds.py trains all of them, with another budget where one is given,
+and measures them; experiments/place_kinds.py is the same for a world that one walks through.
 Each holds as many numbers a layer as twelve latent frames have: `hierarchical` with eight pooled segments.
 `context` with twenty segments is the reference and holds more, `recurrent` is what it is, a segment.
 Each learns for as many steps as TERA operations allow; unrolls of ten segments and of 22, longer than any memory here.
 """
 
 from dataclasses import replace
+from pathlib import Path
 
+import malt
 from malt.memory.registry import Setting
 from malt.training.config import Experiment, MonitorConfig, Sampling, TransformerSize
 from malt.training.engine.optimizer import Optimization
 from malt.training.objectives.curriculum import Stage, with_segments
-from malt.training.recipes import RETURN, default
+from malt.training.recipes import ALONE, BEGIN, RETURN, default
 
-TERA = 160.0  # operations of every kind, in 10^12
+TERA = 110.0  # operations of every kind, in 10^12
 A_STEP = {  # the same of a step, on average over the objectives; benchmarks/budget.py counts it
-    "hierarchical": 0.3721,
-    "sink": 0.3721,
-    "archive": 0.3721,
-    "adaptive": 0.3737,
-    "multimodal": 0.3623,
-    "state_space": 0.3383,
-    "slots": 0.6176,
-    "bank": 0.435,
-    "short_context": 0.3721,
-    "context": 1.1111,
-    "recurrent": 0.292,
-    "none": 0.1204,
+    "hierarchical": 0.7439,
+    "sink": 0.7439,
+    "archive": 0.7442,
+    "adaptive": 0.7477,
+    "multimodal": 0.7226,
+    "state_space": 0.6766,
+    "slots": 1.2351,
+    "bank": 0.8627,
+    "short_context": 0.7439,
+    "context": 2.2173,
+    "recurrent": 0.5706,
+    "none": 0.2409,
 }
-OFTEN = replace(RETURN, batch_size=8, noise=replace(RETURN.noise, num_noise_samples=3))  # as many as RETURN takes
+# More videos a step would fill a GPU better, and leave too few steps.
+OFTEN = replace(RETURN, batch_size=16, noise=replace(RETURN.noise, num_noise_samples=3))
+VIDEOS = 2000  # of the world, encoded once for the trunk and all kinds
 FRAMES = 12  # whose tokens' numbers every kind holds: eight pooled ones and a segment of four
+UNWATCHED = MonitorConfig(validate_every=0, sample_every=0, validation_videos=1, sample_videos=1)
+
+
+def trunk() -> Experiment:
+    """Single segments from nothing: some 500 TFLOP, once, for a start that knows no kind of memory."""
+    steps = 400
+    return replace(
+        default(),
+        codec=str(Path(malt.__file__).parent / "assets" / "default"),
+        transformer=TransformerSize(memory="none"),
+        optimization=Optimization(
+            num_steps=steps,
+            learning_rate=2e-3,
+            muon_learning_rate=2e-3,
+            warmup_steps=20,
+            decay_from=0.6,
+            ema_decay=0.98,
+        ),
+        curriculum=(Stage(until=steps, objectives=(replace(ALONE, batch_size=512), replace(BEGIN, batch_size=512))),),
+        world_videos=VIDEOS,
+        world_frames=512,
+        sampling=Sampling(guidance_scale=1.0),
+        monitors=UNWATCHED,
+        compile=False,
+    )
 
 
 def hierarchical() -> Experiment:
@@ -118,9 +148,9 @@ def _trained(name: str, memory: str, settings: dict[str, Setting]) -> Experiment
             ema_decay=0.95,
         ),
         curriculum=(Stage(until=steps, objectives=(OFTEN, with_segments(OFTEN, 22))),),
-        world_videos=300,
+        world_videos=VIDEOS,
         world_frames=512,
         sampling=Sampling(guidance_scale=1.0),
-        monitors=MonitorConfig(validate_every=0, sample_every=0, validation_videos=1, sample_videos=1),
+        monitors=UNWATCHED,
         compile=False,
     )

@@ -59,7 +59,7 @@ def without_memory(experiment: Experiment) -> Experiment:
     return replace(experiment, transformer=replace(experiment.transformer, memory="none"))
 
 
-@pytest.mark.parametrize("file", ["ablations", "baselines", "kinds"])
+@pytest.mark.parametrize("file", ["ablations", "baselines", "kinds", "place_kinds"])
 def test_every_experiment_of_a_file_can_be_built_and_kept(file: str) -> None:
     path = EXPERIMENTS / f"{file}.py"
     with pytest.raises(UsageError, match="has the recipes") as refused:
@@ -80,9 +80,16 @@ def test_the_kinds_that_are_compared_hold_as_many_bytes(name: str) -> None:
     )
 
 
-def bytes_of(name: str) -> int:
-    """What a layer remembers of a video by a recipe of experiments/kinds.py."""
-    size = find_recipe(f"{EXPERIMENTS / 'kinds.py'}:{name}")().transformer
+@pytest.mark.parametrize("name", ["archive", "adaptive", "state_space", "slots"])
+def test_kinds_for_places_hold_as_many_bytes_as_one_that_is_read_by_place_but_for_a_token(name: str) -> None:
+    one_frame = bytes_of("context", "place_kinds") // 80
+    assert bytes_of(name, "place_kinds") == 34 * one_frame == bytes_of("places", "place_kinds") - one_frame // 16
+    assert bytes_of("short_context", "place_kinds") == 32 * one_frame
+
+
+def bytes_of(name: str, file: str = "kinds") -> int:
+    """What a layer remembers of a video by a recipe of a file in experiments."""
+    size = find_recipe(f"{EXPERIMENTS / file}.py:{name}")().transformer
     width = size.num_attention_heads * size.attention_head_dim
     memory = build_memory(size.memory, width, size.num_attention_heads, size.memory_size, size.memory_config)
     return num_bytes((memory.empty(1, Layout(size.segment_frames, 4, 4), torch.zeros(1)),))
