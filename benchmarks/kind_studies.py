@@ -70,7 +70,9 @@ def passage_parts(options: argparse.Namespace) -> Parts:
 
     parts: Parts = {"recall": recalled}
     if options.videos:
-        parts["identity"] = lambda model: identity(model, options.videos, options.frames, 16, "nothing")
+        parts["identity"] = lambda model: identity(
+            model, options.videos, options.frames, 16, "nothing", is_beside=False
+        )
     if options.frechet:
         frechet = Frechet(world=Passage(), num_videos=options.frechet)
         parts["frechet"] = lambda model: dict(frechet.run(model, seed=0).whole)

@@ -3,7 +3,7 @@
     malt train experiments/kinds.py:trunk --device cuda --cuda-graphs true --out runs/kinds/trunk
     python benchmarks/kinds.py --start runs/kinds/trunk/pipeline --seeds 0 1 2 --device cuda --processes 5 --do runs
     python benchmarks/kinds.py --start runs/kinds/trunk/pipeline --seeds 0 1 2 --do table
-    python benchmarks/kinds.py --world maze --start runs/place-kinds/trunk/pipeline ...    which memory for places
+    python benchmarks/kinds.py --world maze --start runs/maze-kinds/trunk/pipeline ...    which memory for places
 
 All kinds begin with the weights of `--start` and learn by the recipes of experiments/kinds.py (of a maze, place_kinds.py) for
 `--tera` operations. What is finished is kept in --folder, and the same command goes on after a stop. A run that fails leaves

@@ -40,8 +40,13 @@ ALIKE = 0.1  # of the range of a colour, by which two pixels count as the same
 PARTS = ("identity", "recall", "aba")
 
 
-def identity(model: EvaluatedModel, videos: int, frames: int, batch: int, naming: Naming) -> dict:
-    """Shares of things that are still what they were, by length, with how much moves; beside what the world itself does."""
+def identity(
+    model: EvaluatedModel, videos: int, frames: int, batch: int, naming: Naming, is_beside: bool = True
+) -> dict:
+    """Shares of things that are still what they were, by length, with how much moves; beside what the world itself does.
+
+    is_beside: False leaves out the world itself, which no model changes.
+    """
     made, true = _Watched(frames), _Watched(frames)
     captions, seeds = captions_of(WORLD, videos, 0, naming=naming), seeds_of(videos, 0)
     for first in range(0, videos, batch):
@@ -49,16 +54,15 @@ def identity(model: EvaluatedModel, videos: int, frames: int, batch: int, naming
         start = model.begin(Request(captions=captions[part], seed=first))
         for span, seen in stream_spans(start.stream(frames), made.spans):
             made.look(span, seen)
-        for span in true.spans:
+        for span in true.spans if is_beside else ():
             true.look(span, true_videos(WORLD, seeds[part], span[0], span[1] - span[0], model.frame_size))
-    return {
+    found = {
         "videos": videos,
         "captions_name": naming,
         "by_frame": made.figures(),
         "at_the_end": made.things(),
-        "of_the_world": true.figures(),
-        "of_the_world_at_the_end": true.things(),
     }
+    return found | ({"of_the_world": true.figures(), "of_the_world_at_the_end": true.things()} if is_beside else {})
 
 
 class _Watched:

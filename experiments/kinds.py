@@ -51,8 +51,8 @@ def trunk() -> Experiment:
         transformer=TransformerSize(memory="none"),
         optimization=Optimization(
             num_steps=steps,
-            learning_rate=2e-3,
-            muon_learning_rate=2e-3,
+            learning_rate=1.5e-3,
+            muon_learning_rate=1.5e-3,
             warmup_steps=20,
             decay_from=0.6,
             ema_decay=0.98,
@@ -141,8 +141,8 @@ def _trained(name: str, memory: str, settings: dict[str, Setting]) -> Experiment
         transformer=TransformerSize(memory=memory, memory_config=settings or None),
         optimization=Optimization(
             num_steps=steps,
-            learning_rate=7e-4,
-            muon_learning_rate=7e-4,
+            learning_rate=1.2e-3,
+            muon_learning_rate=1.2e-3,
             warmup_steps=10,
             decay_from=0.3,
             ema_decay=0.95,

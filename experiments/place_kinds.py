@@ -1,7 +1,7 @@
 """Kinds of memory in a world that one walks through, trained alike: same data, same start, same computing, equal bytes.
 
-    malt train experiments/place_kinds.py:trunk --device cuda --cuda-graphs true --out runs/place-kinds/trunk
-    malt train experiments/place_kinds.py:places --start runs/place-kinds/trunk/pipeline --out runs/places
+    malt train experiments/place_kinds.py:trunk --device cuda --cuda-graphs true --out runs/maze-kinds/trunk
+    malt train experiments/place_kinds.py:places --start runs/maze-kinds/trunk/pipeline --out runs/places
 
 `trunk` knows single segments and no memory. `places` reads by where one is, which it reckons from the actions; the others
 read by content alone. Each holds as many numbers a layer as 34 latent frames have, as `places` with 32 views does but for one
@@ -51,8 +51,8 @@ def trunk() -> Experiment:
         transformer=TransformerSize(memory="none"),
         optimization=Optimization(
             num_steps=steps,
-            learning_rate=2e-3,
-            muon_learning_rate=2e-3,
+            learning_rate=1.5e-3,
+            muon_learning_rate=1.5e-3,
             warmup_steps=20,
             decay_from=0.6,
             ema_decay=0.98,
@@ -120,8 +120,8 @@ def _trained(name: str, size: TransformerSize) -> Experiment:
         transformer=size,
         optimization=Optimization(
             num_steps=steps,
-            learning_rate=7e-4,
-            muon_learning_rate=7e-4,
+            learning_rate=1.2e-3,
+            muon_learning_rate=1.2e-3,
             warmup_steps=10,
             decay_from=0.3,
             ema_decay=0.95,
