@@ -131,3 +131,12 @@ def test_gradients_pass_through_the_rounding_of_views() -> None:
     state = kind.write(SegmentRecord(drawn, conditions(ahead(0.3, 7.0))), kind.empty(1, LAYOUT, torch.zeros(1)))
     (state.tokens[:, 9:] * torch.arange(WIDTH)).sum().backward()
     assert drawn.grad is not None and (drawn.grad != 0).all()
+
+
+def test_views_are_read_in_half_precision_by_weights_of_half_precision() -> None:
+    kind, back = memory().to(torch.bfloat16), conditions(ahead(-18.0, -18.0))
+    state = kind.empty(1, LAYOUT, torch.zeros(1, dtype=torch.bfloat16))
+    state = kind.write(SegmentRecord(tokens(1).bfloat16(), conditions(ahead(0.0, 18.0))), state)
+    found = kind.context(state, back).tokens
+    assert found.dtype == torch.bfloat16
+    torch.testing.assert_close(found[:, :2], tokens(1)[:, :2].bfloat16())

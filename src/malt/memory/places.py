@@ -74,7 +74,8 @@ class PlacesMemory(nn.Module):
         stored, known = _read_poses(parts.poses), parts.poses.valid
         relevance = likeness(stored, ahead, self.config.reach).amax(dim=2).masked_fill(~known, -torch.inf)
         nearest = relevance.topk(self.config.num_read, dim=1).indices
-        told = self.embed_pose(features(seen_from(here, pick(stored, nearest))))
+        seen = features(seen_from(here, pick(stored, nearest)))
+        told = self.embed_pose(seen.to(self.embed_pose.weight.dtype))
         frames = pick(parts.views.tokens.unflatten(1, (self.config.num_views, -1)).flatten(2), nearest)
         tokens = frames.unflatten(2, (-1, self.width)) + told[:, :, None].to(frames.dtype)
         shown = parts.views.valid.unflatten(1, (self.config.num_views, -1)) & known[..., None]
