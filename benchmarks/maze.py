@@ -46,7 +46,7 @@ def watch(model: EvaluatedModel, moments: list[Occlusion], seed: int, world: Maz
     frames = torch.cat([clip.frames for clip in clips])
     actions = true_actions(world, clips, model.action_names)
     start = model.begin(Request(captions=[""] * len(moments), seed=seed, first=frames[:, :given], actions=actions))
-    made: dict[str, Tensor] = {use: collect(start.stream(ORACLE.horizon, use)).cpu() for use in USES}
+    made: dict[str, Tensor] = {use: collect(start.stream(ORACLE.horizon, use)) for use in USES}
     return {**made, "true": frames[:, given:]}
 
 
@@ -80,7 +80,7 @@ def walks(model: EvaluatedModel, options: argparse.Namespace) -> tuple[dict[str,
     actions = true_actions(world, [clip], model.action_names)
     start = model.begin(Request(captions=[""] * len(seeds), first=clip.frames[:, :given], actions=actions))
     assert clip.actions is not None
-    made, true, done = collect(start.stream(options.walk)).cpu(), clip.frames[:, given:], clip.actions[:, given:]
+    made, true, done = collect(start.stream(options.walk)), clip.frames[:, given:], clip.actions[:, given:]
     lesson = WORLD.render(range(DATA_SEED, DATA_SEED + 60), 0, 160)
     assert lesson.actions is not None
     reader = MotionReader.fit(*stretches(lesson.frames, lesson.actions))

@@ -202,8 +202,8 @@ def _replayed(actions: Float[Tensor, "b f a"], start: int) -> ActionPolicy:
 
 
 def collect(segments: Iterable[Segment]) -> Float[Tensor, "b t 3 h w"]:
-    """All frames of a batch of short videos."""
-    return torch.cat([segment.frames for segment in segments], dim=1)
+    """All frames of a batch of short videos, on the processor, where they are looked at."""
+    return torch.cat([segment.frames.cpu() for segment in segments], dim=1)
 
 
 def make(model: EvaluatedModel, request: Request, num_frames: int) -> Float[Tensor, "b t 3 h w"]:
@@ -220,6 +220,6 @@ def stream_spans(
         end = segment.start + segment.frames.shape[1]
         for span in [each for each in made if segment.start < each[1] and end > each[0]]:
             first, last = span
-            made[span].append(segment.frames[:, max(0, first - segment.start) : last - segment.start])
+            made[span].append(segment.frames[:, max(0, first - segment.start) : last - segment.start].cpu())
             if last <= end:
                 yield span, torch.cat(made.pop(span), dim=1)
