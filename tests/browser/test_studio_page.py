@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tiny_browser import CHROMIUM, Page, chromium, frames_of, running
+from tiny_browser import CHROMIUM, PATIENCE, Page, chromium, frames_of, running
 from tiny_uploads import many_in_few
 
 pytestmark = [
@@ -98,13 +98,15 @@ def test_the_empty_page_lives_and_an_example_is_made_at_a_click(page: Page) -> N
     page.tab.wait_for_timeout(400)
     assert tiles.nth(1).screenshot() != before
     text = tiles.nth(1).inner_text()
-    tiles.nth(1).click()
+    tiles.nth(1).dblclick()
     page.until_made(16)
+    assert len(page.scene["takes"]) == 1
     assert page.take["text"] == text == page.tab.input_value("#prompt") and page.take["seed"] == 1
 
 
 def test_the_page_obeys_its_own_policy_and_asks_nobody_else(browser: Any, address: str) -> None:
     tab = browser.new_page(bypass_csp=False)
+    tab.set_default_timeout(PATIENCE)
     said: list[str] = []
     hosts: set[str] = set()
     tab.on("console", lambda message: said.append(message.text) if message.type in ("error", "warning") else None)

@@ -61,6 +61,22 @@ def test_a_cut_of_the_network_is_told_and_mended_and_costs_nothing(browser: Any,
         page.close()
 
 
+def test_an_example_cannot_be_begun_while_the_studio_is_out_of_reach(browser: Any, program: Program) -> None:
+    with line_to(program.port) as line:
+        page = Page(browser, line.address)
+        tile = page.tab.locator("#welcome .tile").first
+        assert tile.is_enabled()
+        line.cut()
+        page.until("document.body.dataset.link === 'gone'")
+        assert tile.is_disabled()
+        line.mend()
+        tile.click()  # waits until it can be
+        page.until_made(16)
+        page.press("#stop")
+        page.until_resting()
+        page.close()
+
+
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL])
 def test_a_restart_of_the_studio_keeps_all_that_was_made(browser: Any, tmp_path: Path, how: signal.Signals) -> None:
     with running(tmp_path) as program:

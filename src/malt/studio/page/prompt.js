@@ -9,6 +9,7 @@ let busy = false, chips = "";
 
 const takesWords = () => !target()?.actions.length || target().words.length > 0;
 const frames = (rate) => (length.value ? Math.round(Number(length.value) * rate) : null);
+export const isBlocked = () => !state.linked || busy; // nothing can be asked for just now
 const isSaid = () => !takesWords() || text.value.trim() === (current()?.text ?? "").trim();
 
 // Words of the prompt that the model has never seen, times left out.
@@ -21,13 +22,9 @@ function unknown() {
 
 export async function make() {
   if (busy || find("make").disabled) return;
-  busy = true;
-  changed();
   const prompt = takesWords() ? text.value.trim() : "";
-  if (composing()) await begin({ prompt });
-  else await ask("go-on", { prompt, frames: frames(current().rate) });
+  await busily(() => (composing() ? begin({ prompt }) : ask("go-on", { prompt, frames: frames(current().rate) })));
   if (!composing()) state.playing = true;
-  busy = false;
   changed();
 }
 
@@ -77,17 +74,17 @@ onChange(() => {
   const button = find("make");
   button.textContent = caption();
   const hasPrompt = !words || text.value.trim() !== "";
-  button.disabled = !state.linked || busy || !facts || !hasPrompt || (composing() ? takes().length >= MOST_TAKES : making && isSaid());
+  button.disabled = isBlocked() || !facts || !hasPrompt || (composing() ? takes().length >= MOST_TAKES : making && isSaid());
   find("stop").disabled = !state.linked || !making || composing();
   find("new").disabled = !facts || composing() || takes().length >= MOST_TAKES;
   const at = take && !composing() ? snap(take) : undefined, cut = (word) => (at === undefined ? "" : ` ${word} ${(at / take.rate).toFixed(1)} s`);
   find("rewind").textContent = `Rewind${cut("to")}`;
   find("branch").textContent = `Branch${cut("from")}`;
-  find("rewind").disabled = !state.linked || busy || at === undefined || at >= take.made;
-  find("branch").disabled = !state.linked || busy || at === undefined || !take.made || !hasPrompt || takes().length >= MOST_TAKES;
+  find("rewind").disabled = isBlocked() || at === undefined || at >= take.made;
+  find("branch").disabled = isBlocked() || at === undefined || !take.made || !hasPrompt || takes().length >= MOST_TAKES;
   for (const name of ["undo", "redo"]) {
     const step = state.scene?.[name] ?? "";
-    find(name).disabled = !state.linked || busy || !step;
+    find(name).disabled = isBlocked() || !step;
     find(name).title = step ? `${name === "undo" ? "Undo" : "Redo"}: ${step}` : `Nothing to ${name}`;
   }
 });
@@ -97,7 +94,7 @@ onScene((before, scene) => {
   if (take && before?.current !== scene.current && !state.composing) text.value = take.text;
 });
 
-async function busily(work) {
+export async function busily(work) {
   busy = true;
   changed();
   const done = await work();

@@ -2,7 +2,7 @@
 import { changed, composing, find, onChange, say, state } from "./state.js";
 import { base, get } from "./visit.js";
 import { newMaze } from "./panel.js";
-import { begin } from "./prompt.js";
+import { begin, busily, isBlocked } from "./prompt.js";
 import { drawFrame } from "./strips.js";
 
 const still = matchMedia("(prefers-reduced-motion: reduce)");
@@ -37,9 +37,8 @@ function tile(facts, example, title) {
   caption.textContent = title;
   button.append(caption);
   button.addEventListener("click", () => {
-    if (!state.linked) return;
     if (!facts.actions.length) find("prompt").value = example.prompt;
-    begin(facts.actions.length ? { maze: example.maze } : { prompt: example.prompt, seed: example.seed });
+    busily(() => begin(facts.actions.length ? { maze: example.maze } : { prompt: example.prompt, seed: example.seed }));
   });
   return button;
 }
@@ -73,6 +72,9 @@ onChange(() => {
   find("welcome").querySelector(".tiles").replaceChildren(...tilesFor(facts));
   find("ideas").replaceChildren(...facts.examples.filter((each) => each.prompt).map((each) => new Option(each.prompt)));
   find("length").value = facts.actions.length ? "" : "16";
+});
+onChange(() => {
+  for (const button of find("welcome").querySelectorAll(".tile")) button.disabled = isBlocked();
 });
 
 function play(now) {
