@@ -2,6 +2,7 @@
 
     malt train experiments/beginnings.py:beginnings --start src/malt/assets/default --device cuda --out runs/beginnings
 
+It began from the packaged model of its day; what ships are the weights that came of it, after 7 minutes of a shared H200.
 What is where is decided in the first of a segment's steps, near pure noise, so half of the turns begin films and a
 quarter of them see hardly anything else. The other turns keep what the model can: a full memory, as large as the one it
 ships with, long gaps, and its own segments.
