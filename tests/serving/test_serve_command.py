@@ -28,6 +28,11 @@ from malt.errors import MaltError, UsageError
         ({"workers": "cpu,cuda:0"}, "--workers mixes cpu and cuda"),
         ({"workers": "cpu,cpu", "device": "cpu"}, "both --workers and --device"),
         ({"allow_origin": "*"}, "any page could use this server"),
+        ({"replicas": "2"}, "give --ray too"),
+        ({"ray": "auto", "workers": "cpu,cpu"}, "both --workers and --ray"),
+        ({"ray": "auto", "device": "cuda:1"}, "a cluster chooses its own devices"),
+        ({"ray": "auto", "replicas": "8-2"}, "--replicas is 8-2"),
+        ({"ray": "auto", "replicas": "many"}, "--replicas is many"),
     ],
 )
 def test_a_server_that_should_not_be_is_refused(
@@ -50,3 +55,9 @@ def test_missing_libraries_are_said_with_the_way_to_get_them(
     monkeypatch.setattr("malt.commands.network.find_spec", lambda name: None if name == "uvicorn" else object())
     assert main(["serve"]) == 2
     assert "needs uvicorn: pip install 'malt-diffusion[serve]'" in capsys.readouterr().err
+
+
+def test_ray_that_is_not_installed_is_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr("malt.commands.serve_executor.find_spec", lambda name: None)
+    with pytest.raises(UsageError, match=r"pip install 'malt-diffusion\[ray\]'"):
+        ServeCommand(data=tmp_path / "data", ray="auto").run()

@@ -3,17 +3,20 @@
 import math
 import os
 import socket
-from contextlib import ExitStack, closing
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from malt.commands.checks import check_above_zero, check_count
 from malt.commands.model_options import BaseOptions, find_place, load_model
 from malt.commands.network import check_libraries, check_openness, check_origins, listen, log_access, read_token
+from malt.commands.serve_executor import Load, check_computing, parts, ray_executor, worker_executor
 from malt.commands.signals import interruptible
-from malt.errors import UsageError
-from malt.threads import num_cores
+
+if TYPE_CHECKING:
+    from malt.serving.engine.segment_work import Executor
 
 LIBRARIES = ("fastapi", "uvicorn", "websockets", "python_multipart", "prometheus_client")
 
@@ -73,8 +76,14 @@ class ServeCommand(BaseOptions):
     """Device to compute on: auto, cpu, cuda, cuda:1 or mps."""
     workers: str | None = None
     """Devices with commas between them, such as cuda:0,cuda:1 or cpu,cpu: a process for each, which share the work."""
+    ray: str | None = None
+    """Compute on the machines of a Ray cluster: auto for the one that this machine is part of, its address, or local for one
+    that is started here."""
+    replicas: str | None = None
+    """How many replicas of the model the cluster holds, each on a GPU of its own if it has any: 4, or 1-8 by what there is to
+    do. One by default."""
     threads: int | None = None
-    """How many CPU threads to use, each worker so many."""
+    """How many CPU threads to use, each worker and each replica so many."""
 
     def run(self) -> None:
         """Check, open the socket, load the model, and serve until Ctrl-C or SIGTERM.
@@ -107,31 +116,14 @@ class ServeCommand(BaseOptions):
             check_count(f"--{option.replace('_', '-')}", getattr(self, option))
         check_above_zero("--max-disk", self.max_disk)
         check_above_zero("--keep-days", self.keep_days)
-        check_origins(_parts(self.allow_origin), token=token)
+        check_origins(parts(self.allow_origin), token=token)
         check_libraries(LIBRARIES, "a server", extra="serve")
-        self._check_workers()
+        check_computing(self.device, self.workers, self.ray, self.replicas)
         check_openness(self.host, self.port, public=self.public, token=token)
-
-    def _check_workers(self) -> None:
-        devices = _parts(self.workers)
-        if self.workers is not None and not devices:
-            raise UsageError("--workers names no device; give it as in --workers cuda:0,cuda:1")
-        if devices and self.device != "auto":
-            raise UsageError("both --workers and --device were given; give one of them")
-        if len(kinds := sorted({device.partition(":")[0] for device in devices})) > 1:
-            raise UsageError(
-                f"--workers mixes {' and '.join(kinds)}, on which a video that moves would not be the same; give one kind"
-            )
-
-    @property
-    def _threads(self) -> int | None:
-        """CPU threads of this process or of each worker; workers on the CPU share its cores."""
-        devices = _parts(self.workers)
-        return self.threads or (max(1, num_cores() // len(devices)) if devices and devices[0] == "cpu" else None)
 
     def _precision(self, is_based: bool) -> str:
         """What a base computes in is decided by the workers' devices, not by this process's."""
-        devices = _parts(self.workers)
+        devices = parts(self.workers) or ((self.device,) if self.ray else ())
         on_gpus = bool(devices) and not devices[0].startswith("cpu")
         return "bfloat16" if is_based and on_gpus and self.precision == "auto" else self.precision
 
@@ -139,7 +131,6 @@ class ServeCommand(BaseOptions):
         from malt.media.frame_scale import choose_scale
         from malt.serving.app import Service, create_app
         from malt.serving.engine.fresh_thread import run_in_fresh_thread
-        from malt.serving.engine.worker_processes import WorkerProcesses
         from malt.serving.limits import Limits
         from malt.serving.uvicorn_runner import serve
 
@@ -158,19 +149,11 @@ class ServeCommand(BaseOptions):
         )
         if self.access_log:
             log_access()
-        devices = _parts(self.workers)
-        load = partial(
-            load_model, place, threads=self._threads, offload=self.offload, precision=self._precision(place.is_based)
-        )
+        load = partial(load_model, place, offload=self.offload, precision=self._precision(place.is_based))
         with ExitStack() as stack:
-            executor = (
-                stack.enter_context(closing(WorkerProcesses([partial(load, device=device) for device in devices])))
-                if devices
-                else None
-            )
-            pipe = run_in_fresh_thread(
-                partial(load, device="cpu", offload="none") if devices else partial(load, device=self.device)
-            )
+            executor = stack.enter_context(computing) if (computing := self._computing(load)) else None
+            here = {"device": self.device} if executor is None else {"device": "cpu", "offload": "none"}
+            pipe = run_in_fresh_thread(partial(load, threads=self.threads, **here))
             service = Service(
                 pipe=pipe,
                 name=place.name,
@@ -180,12 +163,15 @@ class ServeCommand(BaseOptions):
                 loopback_only=not self.public,
                 scale=choose_scale(pipe.frame_size, self.scale),
                 notes={**place.notes(), "precision": self.precision, "offload": self.offload},
-                aliases=_parts(self.alias),
-                origins=_parts(self.allow_origin),
+                aliases=parts(self.alias),
+                origins=parts(self.allow_origin),
                 executor=executor,
             )
             serve(create_app(service), service, listener)
 
-
-def _parts(names: str | None) -> tuple[str, ...]:
-    return tuple(name.strip() for name in (names or "").split(",") if name.strip())
+    def _computing(self, load: Load) -> "AbstractContextManager[Executor] | None":
+        """What computes elsewhere; None where this process does."""
+        if self.ray:
+            return ray_executor(load, self.ray, self.replicas, self.device, self.threads)
+        devices = parts(self.workers)
+        return worker_executor(load, devices, self.threads) if devices else None

@@ -69,7 +69,8 @@ def objectives(kind: str) -> list[DenoisingObjective]:
     examples = Examples(action_dim=8)
     plain, told = (captioned(**model, **more).to(META) for more in ({}, {"distilled": DISTILLED}))
     told.text_encoder.requires_grad_(False)
-    teacher = Teacher(captioned(**model).transformer.requires_grad_(False).to(META, torch.bfloat16), 3.0, 2.0, 3.0)
+    teaching = captioned(**model).requires_grad_(False).to(META, torch.bfloat16)
+    teacher = Teacher(teaching.transformer, 3.0, 2.0, 3.0)
     given = examples, stages, 0, torch.float32
     return [
         DenoisingObjective(plain, *given),
