@@ -1,6 +1,6 @@
 """What `malt serve` withstands: kill -9 at random moments, the dearest legal order, clients that stall, an end in mid-segment.
 
-    python benchmarks/server_faults.py [--kills 15 15] [--only kills] [--out docs/results/server-faults.json]
+    python benchmarks/server_faults.py [--kills 15 15 30] [--only kills] [--out docs/results/server-faults.json]
 
 Servers are processes of their own, forked from one that has the libraries and a model, so that a kill costs no import. What is
 measured is what a client sees, over HTTP on the loopback.
@@ -34,6 +34,7 @@ from malt.pipelines.malt import MaltPipeline
 from malt.pipelines.packaged import packaged_models
 from malt.serving.app import Service, create_app
 from malt.serving.engine.remote_rollout import compute_elsewhere
+from malt.serving.engine.segment_work import Executor
 from malt.serving.engine.worker import Worker
 from malt.serving.engine.worker_processes import WorkerProcesses
 from malt.serving.limits import Limits
@@ -58,8 +59,8 @@ def load(model: str) -> MaltPipeline:
 class Served:
     """A server on a folder: begun, killed, and begun again on the same."""
 
-    def __init__(self, folder: Path, pipe: object, model: str, num_workers: int = 0) -> None:
-        self.folder, self.pipe, self.model, self.num_workers = folder, pipe, model, num_workers
+    def __init__(self, folder: Path, pipe: object, model: str, num_workers: int = 0, on_ray: bool = False) -> None:
+        self.folder, self.pipe, self.model, self.num_workers, self.on_ray = folder, pipe, model, num_workers, on_ray
         self.process: BaseProcess | None = None
         self.address = ""
 
@@ -77,15 +78,23 @@ class Served:
 
     def _serve(self, listener: socket.socket) -> None:
         torch.set_num_threads(1)
-        loads = [partial(load, self.model)] * self.num_workers
         service = Service(
             pipe=self.pipe,  # type: ignore[arg-type]
             name=self.model,
             data=self.folder,
             limits=Limits(attempts=1000),
-            executor=WorkerProcesses(loads) if loads else None,
+            executor=self._executor() if self.num_workers else None,
         )
         serve(create_app(service), service, listener)
+
+    def _executor(self) -> Executor:
+        one = partial(load, self.model)
+        if not self.on_ray:
+            return WorkerProcesses([one] * self.num_workers)
+        from malt.serving.engine.ray_replicas import RayReplicas, ReplicaCount, join_cluster
+
+        count = ReplicaCount(least=self.num_workers, most=self.num_workers)
+        return RayReplicas(one, count, {"num_cpus": 0.5}, is_ours=join_cluster(None))
 
     def end(self, number: signal.Signals) -> float:
         """Send it a signal; the seconds until it is no more."""
@@ -96,10 +105,13 @@ class Served:
         return time.perf_counter() - began
 
     def kill_a_worker(self, chance: random.Random) -> None:
-        """Kill one of its worker processes, which are children of its fork server."""
+        """Kill one of its worker processes, which are children of its fork server, or one of its replicas, as Ray names them."""
         assert self.process is not None
         below = psutil.Process(self.process.pid).children(recursive=True)
-        workers = [each for each in below if each.ppid() != self.process.pid]
+        if self.on_ray:
+            workers = [each for each in below if "".join(each.cmdline()).startswith("ray::ServeReplica")]
+        else:
+            workers = [each for each in below if each.ppid() != self.process.pid]
         chance.choice(workers).kill()
 
     def ask(self, path: str, **body: object) -> dict:
@@ -148,12 +160,12 @@ def kills(options: argparse.Namespace, pipe: object) -> dict:
         began = time.perf_counter()
         unbroken = videos(server, begin_jobs(server, options))
         seconds = time.perf_counter() - began
-    for num_workers, count in ((0, options.kills[0]), (2, options.kills[1])):
+    for (of, num_workers), count in zip((("server", 0), ("worker", 2), ("replica", 2)), options.kills, strict=True):
         if not count:
             continue
         with (
             tempfile.TemporaryDirectory() as name,
-            served(Path(name), pipe, options.model, num_workers) as server,
+            served(Path(name), pipe, options.model, num_workers, of == "replica") as server,
         ):
             for _ in range(count):
                 names = begin_jobs(server, options)
@@ -167,7 +179,7 @@ def kills(options: argparse.Namespace, pipe: object) -> dict:
                     server.end(signal.SIGKILL)
                     server.start()
                 same = videos(server, names) == unbroken
-                rounds.append(say("kill", {"of": "worker" if num_workers else "server", "at": at, "same": same}))
+                rounds.append(say("kill", {"of": of, "at": at, "same": same}))
     return {"same": sum(each["same"] for each in rounds), "kills": len(rounds), "rounds": rounds}
 
 
@@ -310,10 +322,16 @@ def both(options: argparse.Namespace) -> dict:
 
 def main() -> None:
     """Measure and write the figures."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default="fast")
     parser.add_argument("--frames", type=int, default=64)
-    parser.add_argument("--kills", type=int, nargs=2, default=(15, 15), help="of the server, and of a worker of two")
+    parser.add_argument(
+        "--kills",
+        type=int,
+        nargs=3,
+        default=(15, 15, 0),
+        help="of the server, of a worker of two, of a Ray replica of two",
+    )
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument(
         "--only",

@@ -177,6 +177,18 @@ def test_a_base_that_is_not_whole_or_not_safe_is_refused(
     assert code == 1 and message in line
 
 
+def test_an_adapter_on_the_hub_is_fetched_by_its_name(
+    base: Path, adapter: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked = []
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("malt.hub.fetching.snapshot_download", lambda name, **hub: (asked.append(name), adapter)[1])
+    made = ["generate", PROMPT, "--base", base, "--frames", 17, *SIZE]
+    assert said(capsys, *made, "--adapter", "somebody/walks", "--out", "there.mp4")[0] == 0
+    assert said(capsys, *made, "--adapter", adapter, "--out", "here.mp4")[0] == 0
+    assert asked == ["somebody/walks"] and Path("there.mp4").read_bytes() == Path("here.mp4").read_bytes()
+
+
 def test_an_adapter_of_another_base_is_refused(
     adapter: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -1,6 +1,7 @@
 """Finds and brings up a model for a verb: where it computes, with how many threads, and without the libraries' chatter."""
 
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,7 +27,8 @@ class BaseOptions:
     """A pretrained base to go on with: a folder with a pipeline of diffusers, or its name on the hub, as in
     Wan-AI/Wan2.1-T2V-1.3B-Diffusers."""
     adapter: Path | None = None
-    """Folder of the memory that was trained for the base; without it the base sees its last frames and no more."""
+    """Folder of the memory that was trained for the base, or its name on the hub, as in somebody/walks; without it the base
+    sees its last frames and no more."""
     offload: str = "none"
     """What of the base waits in main memory: none, model (what is not at work), or group (the blocks not at work, too)."""
     precision: str = "auto"
@@ -60,7 +62,8 @@ def find_place(model: str | None, checkpoint: Path | None, options: BaseOptions)
     check_one_of(model=model, checkpoint=checkpoint, adapter=options.adapter)
     _check_choice("--offload", options.offload, OFFLOADS)
     _check_choice("--precision", options.precision, PRECISIONS)
-    place = ModelPlace(folder=find_model(model, checkpoint), base=options.base, adapter=options.adapter)
+    adapter = None if options.adapter is None else find_adapter(options.adapter)
+    place = ModelPlace(folder=find_model(model, checkpoint), base=options.base, adapter=adapter)
     if place.is_based:
         place.check_base()
     elif options.offload != "none":
@@ -93,6 +96,19 @@ def find_model(model: str | None, checkpoint: Path | None) -> Path | None:
     if folder is not None:
         check_checkpoint(folder)
     return folder
+
+
+@cache
+def find_adapter(adapter: Path) -> Path:
+    """The folder of an adapter, which is fetched where it is no folder here and could be a name on the hub.
+
+    Raises:
+        CheckpointError: it cannot be fetched.
+    """
+    from malt.hub.base_names import is_on_hub
+    from malt.hub.fetching import fetch
+
+    return fetch(adapter.as_posix()) if is_on_hub(adapter.as_posix()) else adapter
 
 
 def check_lora(lora: Path | None) -> None:
