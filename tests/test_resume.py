@@ -406,7 +406,9 @@ def run_and_kill(arguments: list[str], moment: float | None) -> tuple[bool, floa
     if moment is not None:
         time.sleep(moment)
         os.kill(child, signal.SIGKILL)
-    return os.WIFSIGNALED(os.waitpid(child, 0)[1]), time.monotonic() - saved
+    status = os.waitpid(child, 0)[1]
+    assert os.WIFSIGNALED(status) or status == 0, "the run failed by itself"
+    return os.WIFSIGNALED(status), time.monotonic() - saved
 
 
 def check_kills(run: Run, models: Path, whole: bytes, num_kills: int) -> None:

@@ -131,7 +131,7 @@ class LTXVideo:
         grid = torch.stack(torch.meshgrid(times.float(), rows.float(), columns.float(), indexing="ij"))
         seconds = COMPRESSION[0] / self.frame_rate
         steps = [size * step for size, step in zip(self.patch(base), (seconds, *COMPRESSION[1:]), strict=True)]
-        places = grid * torch.tensor(steps, device=grid.device)[:, None, None, None]
+        places = torch.stack([axis * step for axis, step in zip(grid, steps, strict=True)])
         cos, sin = base.rope(grid[None, 0], video_coords=places.flatten(1)[None])
         return cos, sin
 

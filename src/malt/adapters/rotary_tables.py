@@ -31,7 +31,8 @@ def _grid_tables(grid: ContextTokens, layout: Layout, family: Family, base: Any,
     assert grid.times is not None
     coarse, middle = layout.coarse(grid.side), (grid.side - 1) / 2
     rows, columns = (torch.arange(n, device=device) * grid.side + middle for n in (coarse.rows, coarse.columns))
-    times = torch.tensor(grid.times, device=device, dtype=torch.float32) + layout.num_context
+    # Made on the device: while a CUDA graph is recorded, nothing can be copied there.
+    times = torch.cat([torch.full((1,), float(time), device=device) for time in grid.times]) + layout.num_context
     return family.tables(base, layout, times, rows, columns)
 
 

@@ -4,5 +4,5 @@ import torch
 
 
 def is_capturing() -> bool:
-    """Whether the current stream records a graph."""
-    return torch.cuda.is_available() and torch.cuda.is_current_stream_capturing()
+    """Whether the current stream records a graph; a process that has not begun to use a GPU is not made to."""
+    return torch.cuda.is_initialized() and torch.cuda.is_current_stream_capturing()

@@ -10,15 +10,19 @@ import transformers.masking_utils
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-import malt.models.attention
+from malt.data.batch import Batch
+from malt.diffusion.caption import Caption
 from malt.memory.registry import KINDS
+from malt.models.capturing import is_capturing
+from malt.training.adapted_base import AdaptedModel
 from malt.training.engine.gradients import EagerStep, StepGradients
 from malt.training.engine.graphed_step import GraphedStep
 from malt.training.objectives.curriculum import Stage
 from malt.training.objectives.denoising import DenoisingObjective
 from malt.training.objectives.distillation import DistillationObjective, StudentConfig, Teacher
 from malt.training.objectives.rng import Generators, StepRandom
-from tiny_examples import Examples, asked, captioned, task
+from tiny_bases import SIDE, TEXT, TINY_BASES
+from tiny_examples import CAPTIONS, Examples, asked, captioned, task
 
 META = torch.device("meta")  # where nothing can be asked for: it holds no values
 STEERED = {"action_dim": 8, "motion": (0.1, 0.2)}
@@ -47,9 +51,10 @@ def test_a_graphed_step_has_the_loss_and_the_gradients_of_an_eager_one(prob: flo
 
 
 class FromTheHost(TorchFunctionMode):
-    """Refuses tensors that are made of numbers, which no graph can have copied to a device while it is captured."""
+    """Refuses what no graph can have while it is captured: tensors made of the host's numbers, or copied from there."""
 
     made_of_numbers = (torch.tensor, torch.as_tensor, torch.from_numpy, Tensor.new_tensor)
+    copying = (Tensor.to, Tensor.copy_)
 
     def __torch_function__(
         self,
@@ -59,7 +64,33 @@ class FromTheHost(TorchFunctionMode):
         kwargs: Mapping[str, Any] | None = None,
     ) -> Any:
         assert function not in self.made_of_numbers, "a tensor is made of numbers of the host"
-        return function(*args, **(kwargs or {}))
+        made = function(*args, **(kwargs or {}))
+        if function in self.copying:
+            given = {each.device for each in args if isinstance(each, Tensor)}
+            assert given == {made.device}, "a tensor is copied from the host"
+        return made
+
+
+@pytest.fixture
+def recorded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As while a graph is recorded: what is drawn is there without values, and nothing asks for them."""
+    own = StepRandom._own
+    monkeypatch.setattr(StepRandom, "_own", lambda rng, drawn: torch.empty_like(own(rng, drawn), device=META))
+    monkeypatch.setattr(torch.cuda, "is_initialized", lambda: True)
+    monkeypatch.setattr(torch.cuda, "is_current_stream_capturing", lambda: True)
+    monkeypatch.setattr(transformers.masking_utils, "is_tracing", lambda *_given: True)
+    monkeypatch.setattr(torch, "autocast", lambda *_given, **_options: nullcontext())
+    monkeypatch.setattr(torch, "is_autocast_enabled", lambda _device: False)
+
+
+def check_recordable(learner: DenoisingObjective) -> None:
+    """A loss and its gradients follow from tensors on the device alone."""
+    inputs, generators = learner.inputs(0), Generators.on(torch.device("cpu"))
+    learner.loss_of(learner.objective(0), inputs, generators)  # what is kept of a step is kept before the capture
+    with FromTheHost():
+        loss, figures = learner.loss_of(learner.objective(0), inputs, generators)
+        loss.backward()
+    assert {loss.device, *(figure.device for figure in figures.values())} == {META}
 
 
 def objectives(kind: str) -> list[DenoisingObjective]:
@@ -80,17 +111,48 @@ def objectives(kind: str) -> list[DenoisingObjective]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_loss_asks_nothing_of_the_device_and_brings_it_nothing(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    own = StepRandom._own
-    monkeypatch.setattr(StepRandom, "_own", lambda rng, drawn: own(rng, drawn).to(META))
-    monkeypatch.setattr(malt.models.attention, "is_capturing", lambda: True)
-    monkeypatch.setattr(transformers.masking_utils, "is_tracing", lambda *_given: True)
-    monkeypatch.setattr(torch, "autocast", lambda *_given, **_options: nullcontext())
-    monkeypatch.setattr(torch, "is_autocast_enabled", lambda _device: False)
+def test_a_loss_asks_nothing_of_the_device_and_brings_it_nothing(kind: str, recorded: None) -> None:
     for learner in objectives(kind):
-        inputs, generators = learner.inputs(0), Generators.on(torch.device("cpu"))
-        learner.loss_of(learner.objective(0), inputs, generators)  # what is kept of a step is kept before the capture
-        with FromTheHost():
-            loss, figures = learner.loss_of(learner.objective(0), inputs, generators)
-            loss.backward()
-        assert {loss.device, *(figure.device for figure in figures.values())} == {META}
+        check_recordable(learner)
+
+
+# Clean latent frames of context before a segment; a base with one noise level for all frames takes none.
+CONTEXT = {"wan": 1, "skyreels-v2": 1, "ltx-video": 1, "hunyuan-video": 0, "sana-video": 0, "motif-video": 0}
+
+
+def adapting(name: str) -> DenoisingObjective:
+    """A memory on a base learns, and a LoRA, from own segments, on a device without values."""
+    tiny = TINY_BASES[name]
+    reads = {} if tiny.beside else {"read": "behind"}
+    model = tiny.adapted(context_frames=CONTEXT[name], lora_rank=2, **reads).train().to(META)
+    model.adapter.requires_grad_(True)
+
+    def text(captions: Sequence[str]) -> Caption:
+        told = {name: torch.empty(len(captions), *shape, device=META) for name, shape in tiny.added}
+        mask = torch.ones(len(captions), TEXT, dtype=torch.bool, device=META)
+        return Caption(torch.empty(len(captions), TEXT, tiny.text_width, device=META), mask, told)
+
+    def examples(step: int, videos: int, frames: int, context: int, share: float, far: int = 0) -> Batch:
+        latents = torch.empty(videos, context + frames, tiny.channels, SIDE, SIDE)
+        return Batch(latents, CAPTIONS[:videos], torch.zeros(videos, dtype=torch.bool), None)
+
+    stages = (Stage(until=9, objectives=(asked(num_segments=3, bptt_segments=1, prob=0.5, student_steps=2),)),)
+    return DenoisingObjective(AdaptedModel(model, text), examples, stages, 0, torch.float32)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", CONTEXT)
+def test_the_loss_of_an_adapter_asks_nothing_of_the_device_and_brings_it_nothing(name: str, recorded: None) -> None:
+    check_recordable(adapting(name))
+
+
+@pytest.mark.parametrize(("is_begun", "is_asked"), [(False, False), (True, True)])
+def test_a_process_that_uses_no_gpu_is_not_made_to_by_asking_for_a_capture(
+    is_begun: bool, is_asked: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = list[str]()
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "is_initialized", lambda: is_begun)
+    monkeypatch.setattr(torch.cuda, "is_current_stream_capturing", lambda: bool(asked.append("the GPU")))
+    assert not is_capturing()
+    assert bool(asked) == is_asked
