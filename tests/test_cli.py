@@ -54,6 +54,7 @@ class GreyPipeline:
     latent_channels = latent_group = 1
     num_steps, memory_update_interval = 2, 1
     guidance = SimpleNamespace(scale=1.0, text=1.0, memory=1.0)
+    precision = "auto"
 
     def __init__(self) -> None:
         self.asked: dict[str, Any] = {}

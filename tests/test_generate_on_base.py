@@ -10,10 +10,13 @@ import tiny_base_pipelines as tiny
 from malt.adapters import add_memory, save_adapter
 from malt.cli import main
 from malt.media.video_reader import count_frames
+from malt.pipelines.adapted import AdaptedPipeline
+from malt.pipelines.adapted_loading import load_adapted
 from malt.pipelines.bases.wan_parts import WanParts
 from tiny_base_pipelines import FRAMES, PROMPT, USE
 
-SIZE = ["--size", "32x32", "--steps", "1", "--guidance-scale", "1", "--device", "cpu"]
+CPU = ["--device", "cpu"]  # where two processes compute the same bits
+SIZE = ["--size", "32x32", "--steps", "1", "--guidance-scale", "1", *CPU]
 
 
 @pytest.fixture(scope="module")
@@ -48,11 +51,11 @@ def test_a_base_makes_a_video_that_is_resumed_branched_and_rewound(
     whole, part, other = tmp_path / "whole.mp4", tmp_path / "part.mp4", tmp_path / "other.mp4"
     assert said(capsys, "generate", PROMPT, "--base", base, "--frames", 49, "--out", whole, *SIZE)[0] == 0
     assert said(capsys, "generate", PROMPT, "--base", base, "--frames", 33, "--out", part, *SIZE)[0] == 0
-    assert said(capsys, "resume", part, "--frames", 49)[0] == 0
+    assert said(capsys, "resume", part, "--frames", 49, *CPU)[0] == 0
     assert part.read_bytes() == whole.read_bytes()
-    assert said(capsys, "branch", whole, "--at", 33, "--seed", 5, "--out", other)[0] == 0
+    assert said(capsys, "branch", whole, "--at", 33, "--seed", 5, "--out", other, *CPU)[0] == 0
     assert count_frames(other, 16) == 49
-    assert said(capsys, "rewind", whole, "--to", 33)[0] == 0
+    assert said(capsys, "rewind", whole, "--to", 33, *CPU)[0] == 0
     assert main(["inspect", str(whole)]) == 0
     assert "model      wan (" in capsys.readouterr().out
     code, line = said(capsys, "inspect", whole, "--picture", tmp_path / "picture.png")
@@ -85,6 +88,25 @@ def test_a_base_that_is_gone_is_named(base: Path, tmp_path: Path, capsys: pytest
         f"malt: the model in {moved} made {out} and is gone; say where it is, with --base or --adapter",
     )
     assert said(capsys, "resume", out, "--frames", 33, "--base", base)[0] == 0
+
+
+def test_a_video_goes_on_in_the_numbers_it_began_in_whatever_the_device_would_choose(
+    base: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "walk.mp4"
+    assert said(capsys, "generate", PROMPT, "--base", base, "--frames", 13, "--out", out, *SIZE)[0] == 0
+    chosen = list[torch.dtype]()
+
+    def load(*given: object, dtype: torch.dtype) -> object:
+        chosen.append(dtype)
+        return load_adapted(*given, dtype=dtype)  # type: ignore[arg-type]
+
+    monkeypatch.setattr("malt.pipelines.adapted_loading.load_adapted", load)
+    monkeypatch.setattr(AdaptedPipeline, "bring_to", lambda *_given: None)
+    monkeypatch.setattr("malt.commands.model_options.choose_device", lambda _name: "cuda")
+    assert said(capsys, "resume", out, "--frames", 21)[0] == 0
+    assert count_frames(out, 16) == 21
+    assert chosen == [torch.float32]
 
 
 @pytest.mark.parametrize(

@@ -220,7 +220,7 @@ class GenerateCommand(BaseOptions):
             scale=sink.scale,
             seed=self.seed,
             **self._place.notes(),
-            precision=self.precision,
+            precision=pipe.precision if self.precision == "auto" else self.precision,
             offload=self.offload,
             lora=_whole(self.lora),
             actions=_whole(self.actions),

@@ -162,7 +162,11 @@ class ServeCommand(BaseOptions):
                 token=token,
                 loopback_only=not self.public,
                 scale=choose_scale(pipe.frame_size, self.scale),
-                notes={**place.notes(), "precision": self.precision, "offload": self.offload},
+                notes={
+                    **place.notes(),
+                    "precision": pipe.precision if self.precision == "auto" else self.precision,
+                    "offload": self.offload,
+                },
                 aliases=parts(self.alias),
                 origins=parts(self.allow_origin),
                 executor=executor,

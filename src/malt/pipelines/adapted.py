@@ -120,6 +120,11 @@ class AdaptedPipeline(VideoPipeline):
         return {"_name_or_path": _base_name(str(self.folder or self.base.config.get("_name_or_path") or ""))}
 
     @property
+    def precision(self) -> str:
+        """The numbers of the base's weights, which are part of what it is."""
+        return str(self.adapted.dtype).removeprefix("torch.")
+
+    @property
     def base_identity(self) -> str | None:
         """Which base it is, by its files, and of which type its weights are; None where it was not loaded from a folder."""
         return None if self.folder is None else f"{folder_sha256(self.folder)} {self.adapted.dtype}"

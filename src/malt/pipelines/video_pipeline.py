@@ -112,6 +112,11 @@ class VideoPipeline(ABC):
         """Let offloaded models leave the device."""
 
     @property
+    def precision(self) -> str:
+        """What a video is gone on with by name, if `auto` would choose by the device; `auto` where it does not."""
+        return "auto"
+
+    @property
     def guidance_scale(self) -> float | None:
         """The guidance of the latest call; None before any."""
         return None if self._rollout is None else self._rollout.guidance.scale

@@ -81,7 +81,8 @@ class Visitor:
             number, path = self.store.new_place()
             take = Take(number, session, path, model=model.name, scale=self._scale)
             take.text = settings.prompt
-            take.notes(settings.seed, model.place, **{} if settings.maze is None else {NOTE: settings.maze})
+            noted = {"precision": model.pipe.precision} | ({} if settings.maze is None else {NOTE: settings.maze})
+            take.notes(settings.seed, model.place, **noted)
             self.store.add(take)
             self._grow(take, settings.num_frames, settings)
 
