@@ -27,7 +27,8 @@ from malt.training.engine.parallel import (
 )
 from malt.training.objectives.curriculum import Stage
 from malt.training.objectives.denoising import DenoisingObjective
-from malt.training.objectives.objective import Objective, UnrollConfig
+from malt.training.objectives.distillation import DistillationObjective, StudentConfig, Teacher
+from malt.training.objectives.objective import DistillationConfig, Objective, SelfForcingConfig, UnrollConfig
 from tiny_examples import Examples, captioned
 
 SCALES = {
@@ -41,6 +42,8 @@ OTHERS = ("hierarchical", "adaptive", "multimodal", "state_space")
 # Tracing takes its time, so only the memory that has most to trace is compiled.
 SLOPES = [(kind, scale) for kind in KINDS for scale in SCALES if (kind, scale) != ("recurrent", "compiled")]
 SLOPES += [(kind, "sharded") for kind in OTHERS]
+STUDENT = "a student's"
+SLOPES.append((STUDENT, "sharded"))
 STEPS = 4
 BATCH = 4
 PLAN = Optimization(num_steps=STEPS, learning_rate=0.01, warmup_steps=1, max_gradient_norm=0.5)
@@ -60,9 +63,27 @@ def lesson(kind: str = "recurrent", scale: str = "replicated") -> DenoisingObjec
     return DenoisingObjective(model, Examples(), (stage,), 0, torch.float32, current_context().rank_and_size)
 
 
+def students_lesson(scale: str) -> DistillationObjective:
+    """Two steps of a student that remembers its own segments, by a teacher of four."""
+    told = {"guidance_scale": [1.0, 5.0], "memory_guidance_scale": [1.0, 3.0], "num_inference_steps": [2]}
+    model, taught = captioned(distilled=told).train(), captioned().requires_grad_(False)
+    model.text_encoder.requires_grad_(False)
+    for each in (model, taught):
+        parallelize(tiny_pipeline.network(each), SCALES[scale], torch.float32, compiled=False)
+    unroll = UnrollConfig(num_segments=3, denoise_segments=2, bptt_segments=1)
+    own = SelfForcingConfig(prob=0.5)
+    steps = DistillationConfig(student_steps=2)
+    objective = Objective(batch_size=BATCH, unroll=unroll, self_forcing=own, distillation=steps)
+    stage = Stage(until=STEPS, objectives=(objective,))
+    given = Examples(), (stage,), 0, torch.float32, current_context().rank_and_size
+    teacher, asked = Teacher(taught.transformer, 3.0, 2.0, 3.0), StudentConfig(teacher_steps=4)
+    return DistillationObjective(model, *given, teacher=teacher, student=asked)
+
+
 def slope(kind: str, scale: str) -> dict[str, Tensor]:
     """Loss, gradients and their norm before they are clipped."""
-    task, context = lesson(kind, scale), current_context()
+    task = students_lesson(scale) if kind == STUDENT else lesson(kind, scale)
+    context = current_context()
     loss, _ = task.loss(1)
     loss.backward()
     context.average_gradients(task.module)
