@@ -14,6 +14,7 @@ from malt.training.objectives.denoising import CaptionedModel
 from malt.training.pipeline_export import build_captioned, write_pipeline
 
 MAY_BEGIN = "conditioning.embed_motion."  # what may begin untrained beside a memory
+TOLD = "step_conditioning."  # what a student of few steps has beyond its teacher
 
 
 @runtime_checkable
@@ -97,6 +98,7 @@ def load_start(captioned: CaptionedModel, pipeline: Path, text_encoder: bool = T
     """Overwrite the untrained weights with those of a pipeline directory; its text encoder's only where that is asked.
 
     A memory of which the directory has no weights begins untrained: so all kinds can begin with a model that has none.
+    What a student is told of its steps is left out: what begins with it makes as many steps as any model.
 
     Raises:
         CheckpointError: when they are of another shape.
@@ -106,7 +108,8 @@ def load_start(captioned: CaptionedModel, pipeline: Path, text_encoder: bool = T
         files["text_encoder"] = pipeline / "text_encoder" / "model.safetensors"
     for name, path in files.items():
         try:
-            missing, others = getattr(captioned, name).load_state_dict(load_file(path), strict=False)
+            weights = {weight: value for weight, value in load_file(path).items() if not weight.startswith(TOLD)}
+            missing, others = getattr(captioned, name).load_state_dict(weights, strict=False)
         except (OSError, RuntimeError) as error:
             raise CheckpointError(f"cannot start from {pipeline}: its {name} is missing or of another shape") from error
         if name == "transformer" and (
