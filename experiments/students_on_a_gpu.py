@@ -4,8 +4,9 @@
     malt distill drive --recipe experiments/students_on_a_gpu.py:drive --data SHARDS --device cuda --out runs/quick-drive
     malt distill maze --recipe experiments/students_on_a_gpu.py:maze --device cuda --out runs/quick-maze
 
-SHARDS is what `malt encode VIDEOS --codec src/malt/assets/drive` made of the recordings that `drive` learned from. Each step is
-one CUDA graph. `--optimization.num-steps 200` makes a run shorter, and the rate falls to nothing by its end all the same.
+SHARDS is what `malt encode VIDEOS --codec src/malt/assets/drive` made of the recordings that `drive` learned from. `drive` as it
+ships is such a student, so the second needs the folder of the model that taught it. Each step is one CUDA graph.
+`--optimization.num-steps 200` makes a run shorter, and the rate falls to nothing by its end all the same.
 """
 
 from dataclasses import replace

@@ -68,7 +68,9 @@ def test_all_but_the_transformer_is_the_teachers(finished: Path, teacher: Path) 
 
 
 def test_another_run_can_start_from_a_student_and_has_no_steps_to_be_told(finished: Path, tmp_path: Path) -> None:
-    assert main(["train", "tiny", "--out", str(tmp_path), "--device", "cpu", "--start", str(finished / "pipeline")]) == 0
+    assert (
+        main(["train", "tiny", "--out", str(tmp_path), "--device", "cpu", "--start", str(finished / "pipeline")]) == 0
+    )
     assert load_pipeline(tmp_path / "pipeline").transformer.config.distilled is None
 
 
