@@ -110,7 +110,7 @@ def passage_summary(runs: list[Run]) -> dict[str, Any]:
 
 
 def maze_summary(runs: list[Run]) -> dict[str, Any]:
-    """By policy, frames away and use of the memory: PSNR with its 95 % interval, room and object named right."""
+    """By policy, frames away and use of the memory: PSNR with its 95 % interval, room and object named right; what it brings."""
     found: dict[str, Any] = {}
     for policy in RETURNING:
         own = [seen for run in runs if (seen := run.found(policy))]
@@ -120,7 +120,19 @@ def maze_summary(runs: list[Run]) -> dict[str, Any]:
                 named = {name: pooled([each[name] for each in every]) for name in every[0] if name.endswith("_right")}
                 told = {"psnr_on_return": with_interval([value for each in every for value in each["of_each"]])}
                 found.setdefault(policy, {}).setdefault(span, {})[use] = told | named
+    found["kept over emptied"] = {span: with_interval(gains(runs, span)) for span in AWAY}
     return found
+
+
+def gains(runs: list[Run], span: str) -> list[float]:
+    """What the memory brings to each return, in dB: the mean of the seeds, which all come back to the same places."""
+    of_returns: dict[tuple[str, int], list[float]] = {}
+    for policy in RETURNING:
+        for seen in (found for run in runs if (found := run.found(policy))):
+            pairs = zip(seen[span]["kept"]["of_each"], seen[span]["emptied"]["of_each"], strict=True)
+            for index, (kept, emptied) in enumerate(pairs):
+                of_returns.setdefault((policy, index), []).append(kept - emptied)
+    return [fmean(each) for each in of_returns.values()]
 
 
 def pooled(shares: list[dict[str, Any]]) -> dict[str, Any]:

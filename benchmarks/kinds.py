@@ -118,8 +118,8 @@ def untrained(recipe: str, start: Path) -> MaltPipeline:
 
 
 def table(study: Study, runs: list[Run], options: argparse.Namespace) -> dict[str, Any]:
-    """Of every kind what was found, its seeds together; only of runs of which all was."""
-    parts = ("training", *study.parts(options))
+    """Of every kind what was found, its seeds together; of runs of which the first part was, and each with its own `n`."""
+    parts = ("training", next(iter(study.parts(options))))
     runs = [run for run in runs if all(run.found(part) is not None for part in parts)]
     kinds = list(dict.fromkeys(run.kind for run in runs))
     cost, found = costs(study, kinds, options), dict[str, Any]()
