@@ -1,6 +1,6 @@
 """Plots of the README and the results, drawn as SVG from figures under docs/results; nothing is measured here.
 
-    python benchmarks/plots.py    # docs/media/cost.svg, recall.svg, adapters.svg, kinds.svg and few-steps.svg
+    python benchmarks/plots.py    # docs/media/cost.svg, recall.svg, adapters.svg, kinds.svg, place-kinds.svg and few-steps.svg
 
 Text is large enough for a phone, and colours change with a light or dark page. Every figure comes from the JSON that a panel's
 last line names, which holds the command that measured it.
@@ -245,19 +245,55 @@ def kinds() -> str:
             Panel(
                 "Kinds of memory: what was hidden comes out again",
                 "frames hidden",
-                "share of the same kind and colour, of 16 each",
+                "share of the same kind and colour, of 64 or 96 each",
                 lines,
                 {96.0: "64-127", 192.0: "128-255", 384.5: "256-512"},
-                {0: "0", 0.25: "25 %", 0.5: "50 %", 0.75: "75 %", 1: "100 %"},
+                {0: "0", 0.1: "10 %", 0.2: "20 %", 0.3: "30 %"},
                 "docs/results/kinds.json",
             )
         ]
     )
 
 
+def place_kinds() -> str:
+    """What a memory brings when one comes back to a place: read by where one is, and by content."""
+    chosen = (
+        ("places", "by place", BLUE),
+        ("archive", "archive", GREEN),
+        ("adaptive", "adaptive", PURPLE),
+        ("context", "20 raw segments", GREY),
+    )
+    figures = _figures("maze-kinds.json")
+    lines = [
+        Line(name, colour, [_gain(*each) for each in figures[key]["kept over emptied"].items()])
+        for key, name, colour in chosen
+    ]
+    return svg(
+        [
+            Panel(
+                "What a memory brings on return",
+                "frames away",
+                "PSNR with the memory kept over emptied, dB, with 95 % intervals",
+                lines,
+                {96.0: "64-127", 192.0: "128-255", 384.0: "256-511"},
+                {-2: "-2", -1: "-1", 0: "0", 1: "1", 2: "2", 3: "3"},
+                "docs/results/maze-kinds.json",
+            )
+        ]
+    )
+
+
+def _gain(name: str, found: dict[str, float]) -> Point:
+    return Point(_middle(name), found["mean"], found["low"], found["high"])
+
+
 def _of_span(name: str, share: dict[str, float]) -> Point:
-    first, last = map(int, name.split("-"))
-    return Point((first + last + 1) / 2, share["share"])
+    return Point(_middle(name), share["share"])
+
+
+def _middle(span: str) -> float:
+    first, last = map(int, span.split("-"))
+    return (first + last + 1) / 2
 
 
 def _recall(title: str, lines: Sequence[Line], source: str) -> Panel:
@@ -297,11 +333,10 @@ def _curve(metric: dict[str, Any], chart: str, name: str = "") -> list[Point]:
 
 def _share(bin_name: str, share: float, count: int) -> Point:
     """A share of `count` moments with Wilson's interval, at the middle of `first-last` hidden frames."""
-    first, last = map(int, bin_name.split("-"))
     z = 1.96
     middle = (share + z * z / (2 * count)) / (1 + z * z / count)
     half = z * math.sqrt(share * (1 - share) / count + z * z / (4 * count * count)) / (1 + z * z / count)
-    return Point((first + last + 1) / 2, share, max(0.0, middle - half), min(1.0, middle + half))
+    return Point(_middle(bin_name), share, max(0.0, middle - half), min(1.0, middle + half))
 
 
 def _figures(name: str) -> dict[str, Any]:
@@ -312,6 +347,7 @@ def _figures(name: str) -> dict[str, Any]:
 def main() -> None:
     """Draw all."""
     plots = {"cost": cost(), "recall": recall(), "adapters": adapters(), "kinds": kinds(), "few-steps": few_steps()}
+    plots["place-kinds"] = place_kinds()
     for name, drawn in plots.items():
         (MEDIA / f"{name}.svg").write_text(drawn)
         print(f"written to {MEDIA / name}.svg")
