@@ -202,9 +202,14 @@ def test_a_base_that_is_not_whole_or_not_safe_is_refused(
 def test_an_adapter_on_the_hub_is_fetched_by_its_name(
     base: Path, adapter: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    asked = []
+    asked = list[str]()
+
+    def fetch(name: str, **hub: object) -> Path:
+        asked.append(name)
+        return adapter
+
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("malt.hub.fetching.snapshot_download", lambda name, **hub: (asked.append(name), adapter)[1])
+    monkeypatch.setattr("malt.hub.fetching.snapshot_download", fetch)
     made = ["generate", PROMPT, "--base", base, "--frames", 17, *SIZE]
     assert said(capsys, *made, "--adapter", "somebody/walks", "--out", "there.mp4")[0] == 0
     assert said(capsys, *made, "--adapter", adapter, "--out", "here.mp4")[0] == 0
