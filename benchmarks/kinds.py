@@ -26,6 +26,7 @@ import torch
 from kind_studies import STUDIES, Run, Study
 from results import write
 
+from malt.errors import MaltError
 from malt.evaluation.evaluated_model import EvaluatedModel, Request, evaluated_model_of
 from malt.evaluation.reference import true_actions
 from malt.pipelines.loading import load_pipeline
@@ -57,7 +58,7 @@ def learn(run: Run, study: Study, options: argparse.Namespace) -> None:
         try:
             train(replace(experiment, cuda_graphs=is_graphed), run.folder, device=options.device, recipe=recipe)
             break
-        except RuntimeError as error:  # what cannot be captured as a CUDA graph is computed kernel by kernel
+        except MaltError as error:  # what cannot be captured as a CUDA graph is computed kernel by kernel
             if not is_graphed:
                 raise
             print(f"{run.folder.name}: no CUDA graph ({error})", file=sys.stderr)

@@ -13,11 +13,12 @@ from torch.overrides import TorchFunctionMode
 
 from malt.data.batch import Batch
 from malt.diffusion.caption import Caption
+from malt.errors import MaltError
 from malt.memory.registry import KINDS
 from malt.models.capturing import is_capturing
 from malt.training.adapted_base import AdaptedModel
 from malt.training.engine.gradients import EagerStep, StepGradients
-from malt.training.engine.graphed_step import GraphedStep
+from malt.training.engine.graphed_step import GraphedStep, _recordable
 from malt.training.objectives.curriculum import Stage
 from malt.training.objectives.denoising import DenoisingObjective
 from malt.training.objectives.distillation import DistillationObjective, StudentConfig, Teacher
@@ -157,3 +158,13 @@ def test_a_process_that_uses_no_gpu_is_not_made_to_by_asking_for_a_capture(
     monkeypatch.setattr(torch.cuda, "is_current_stream_capturing", ask)
     assert not is_capturing()
     assert ask.called == is_asked
+
+
+def test_a_step_that_cannot_be_recorded_is_said_in_a_sentence() -> None:
+    with (
+        pytest.raises(MaltError, match=r"cannot be one CUDA graph \(a copy from the host\); go on with --resume"),
+        _recordable(),
+    ):
+        raise RuntimeError("a copy from the host\nand much more")
+    with pytest.raises(torch.OutOfMemoryError), _recordable():
+        raise torch.OutOfMemoryError("no room")

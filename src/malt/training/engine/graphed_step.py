@@ -4,13 +4,15 @@ A step of the model that ships starts 20,000 kernels of a few microseconds; star
 most of the time. What is computed and drawn is the same (PyTorch's "CUDA Graphs", whole-network capture).
 """
 
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Protocol, TypeVar, runtime_checkable
 
 import torch
 from torch import Tensor, nn
 
+from malt.errors import MaltError
 from malt.training.objectives.rng import Generators
 
 WARM_UP = 3  # steps before a capture, in which kernels are compiled and chosen
@@ -105,7 +107,7 @@ class GraphedStep:
         graph = torch.cuda.CUDAGraph()
         for generator in self.generators:
             graph.register_generator_state(generator)
-        with torch.cuda.graph(graph, pool=self.pool):
+        with _recordable(), torch.cuda.graph(graph, pool=self.pool):
             loss, figures = self._descend(kind, static)
         return _Captured(graph, static, loss, figures)
 
@@ -114,3 +116,17 @@ class GraphedStep:
         loss, figures = self.objective.loss_of(kind, inputs, self.generators)
         loss.backward()
         return loss.detach(), figures
+
+
+@contextmanager
+def _recordable() -> Iterator[None]:
+    """Says in a sentence that a step asks the device for something, or brings it something, in the midst of a recording."""
+    try:
+        yield
+    except torch.OutOfMemoryError:
+        raise
+    except RuntimeError as error:
+        reason = str(error).strip().split("\n")[0]
+        raise MaltError(
+            f"a step of this run cannot be one CUDA graph ({reason}); go on with --resume --cuda-graphs false"
+        ) from error
