@@ -18,11 +18,11 @@ from malt.worlds.maze.ray_casting import HAZE, HAZE_COLOUR, focal_length
 from malt.worlds.maze.scene_tables import WOOD
 from malt.worlds.maze.wall_textures import WALL_HEIGHT
 
-CLEAR = 1.25  # units kept from a wall ahead: nobody came nearer in the walks that models learn from
+CLEAR = 0.5  # units kept from a wall ahead: nearer, a wall fills the picture, and a model shows its colours alone
 HALF_ROOM, HALF_DOOR, TO_DOOR = PITCH / 2 - 0.5, 0.5, PITCH / 2  # units from the middle of a room
 WALKED = 0.8  # units from a sill within which somebody who stood there stood in the door
-FARTHEST = 2.6  # units ahead at which a sill can be seen from the room alone
-WOODEN = 0.16  # how far a colour (0 to 1) may be from that of a sill
+FARTHEST = 3.2  # units ahead at which a sill can be seen from the room alone
+WOODEN = 0.12  # how far a colour (0 to 1) may be from that of a sill
 Place = tuple[float, float]
 
 
