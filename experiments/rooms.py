@@ -1,7 +1,9 @@
 """More training of the packaged maze on one GPU: larger batches, longer ways, and its own segments.
 
     python experiments/maze_bank.py --out runs/rooms --videos 3000 --frames 368 --processes 15 --device cuda
-    malt train experiments/rooms.py:rooms --start src/malt/assets/maze --device cuda --out runs/rooms
+    malt train experiments/rooms.py:rooms --start MAZE --device cuda --out runs/rooms
+
+MAZE is the packaged maze of before, whose weights are in the project's history; the one that ships went through this twice.
 
 `maze_bank.py` paints and encodes what is learned from, in many processes; without it `malt train` does so in one.
 """
