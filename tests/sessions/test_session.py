@@ -191,7 +191,8 @@ def test_a_session_of_another_model_is_refused(session: Session, tmp_path: Path)
     other = tiny_pipeline.pipeline()
     tiny_pipeline.network(other).proj_out.bias.data += 0.01
     with pytest.raises(
-        MaltError, match=r"was made by the model MaltPipeline \(\w{12}\), not by MaltPipeline \(\w{12}\)"
+        MaltError,
+        match=r"was made by the model MaltPipeline \(\w{12}\), not by MaltPipeline \(\w{12}\); give it the weights",
     ):
         Session.load(tmp_path / "walk.session", other)
 

@@ -111,7 +111,10 @@ def load_session(folder: Path, pipe: SessionPipeline) -> SessionState:
     try:
         made_by, here = ModelIdentity(**index["model"]), identify(pipe)
         if made_by.sha256 != here.sha256:
-            raise MaltError(f"the session {folder} was made by the model {made_by}, not by {here}; give it the first")
+            wanted = "give it the first"
+            if made_by.name == here.name:
+                wanted = "give it the weights that made it, a packaged model's being in the malt of that day"
+            raise MaltError(f"the session {folder} was made by the model {made_by}, not by {here}; {wanted}")
         rollout = pipe.rollout(index["prompts"][0][1], **index["settings"])
         return _state_of(index, folder, like=build(index["rollout"], rollout).begin(0))
     except DAMAGES as error:
