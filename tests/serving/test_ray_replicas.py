@@ -4,6 +4,7 @@ import os
 import signal
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -43,12 +44,17 @@ def cluster() -> Iterator[None]:
     """Two machines, played by two nodes on this one."""
     from ray.cluster_utils import Cluster
 
-    nodes = Cluster(initialize_head=True, head_node_args={"num_cpus": 2, "object_store_memory": 100 * 2**20})
-    nodes.add_node(num_cpus=2, object_store_memory=100 * 2**20)
-    ray.init(address=nodes.address, logging_level="ERROR", log_to_driver=False)
-    yield
-    ray.shutdown()
-    nodes.shutdown()
+    paths = [str(Path(tiny_pipeline.__file__).parent), os.environ.get("PYTHONPATH", "")]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(
+            "PYTHONPATH", os.pathsep.join(path for path in paths if path)
+        )  # replicas load a model of the tests
+        nodes = Cluster(initialize_head=True, head_node_args={"num_cpus": 2, "object_store_memory": 100 * 2**20})
+        nodes.add_node(num_cpus=2, object_store_memory=100 * 2**20)
+        ray.init(address=nodes.address, logging_level="ERROR", log_to_driver=False)
+        yield
+        ray.shutdown()
+        nodes.shutdown()
 
 
 @pytest.fixture(scope="module")
