@@ -3,22 +3,22 @@
 import os
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 import torch
-from torch import Tensor
 
 import tiny_pipeline
-from malt.errors import MaltError, UsageError
+from malt.errors import MaltError
 from malt.pipelines.malt import MaltPipeline
 from malt.rollouts.base import Segment
-from malt.serving.engine.job import Job, JobState
+from malt.serving.engine.job import JobState
 from malt.serving.engine.remote_rollout import compute_elsewhere
 from malt.serving.engine.worker import Worker
 from malt.sessions.session import Session
+from tiny_elsewhere import alone, ends_between_two_steps, frames, load, refuse, start
 from tiny_pipeline import PROMPT, SEGMENT
 from tiny_server import wait_until
 
@@ -27,16 +27,6 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.slow  # a cluster starts
 ray = pytest.importorskip("ray", reason="Ray is not installed: pip install 'malt-diffusion[ray]'")
-STEPS = 40
-
-
-def load() -> MaltPipeline:
-    torch.set_num_threads(1)
-    return tiny_pipeline.pipeline()
-
-
-def refuse() -> MaltPipeline:
-    raise UsageError("cannot compute on the device 'cuda:7' here; give auto, cpu or one that is there")
 
 
 @pytest.fixture(scope="module")
@@ -87,20 +77,6 @@ def pids() -> list[int]:
     return [actor.pid for actor in list_actors(filters=[("state", "=", "ALIVE")]) if "Replica:" in actor.class_name]
 
 
-def frames(segments: list[Segment]) -> Tensor:
-    return torch.cat([segment.frames for segment in segments], dim=1)
-
-
-def alone(seed: int, num_frames: int) -> Tensor:
-    own = Session.begin(tiny_pipeline.pipeline(), PROMPT, seed=seed, num_inference_steps=STEPS)
-    return frames(list(own.stream(num_frames)))
-
-
-def start(worker: Worker, pipe: MaltPipeline, seed: int, made: Callable[[Segment], None]) -> Job:
-    session = Session.begin(pipe, PROMPT, seed=seed, num_inference_steps=STEPS)
-    return worker.start(session, 3 * SEGMENT, made)
-
-
 def test_a_replica_that_is_killed_loses_nothing(worker: Worker, pipe: MaltPipeline, replicas: "RayReplicas") -> None:
     before, made = replicas.num_restarts, dict[int, list[Segment]]()
     jobs = [start(worker, pipe, seed, made.setdefault(seed, []).append) for seed in range(3)]
@@ -114,14 +90,7 @@ def test_a_replica_that_is_killed_loses_nothing(worker: Worker, pipe: MaltPipeli
 
 
 def test_a_job_of_which_nothing_more_is_wanted_ends_between_two_steps(worker: Worker, pipe: MaltPipeline) -> None:
-    session = Session.begin(pipe, PROMPT, num_inference_steps=2000)
-    job = worker.start(session)
-    wait_until(lambda: worker._queue.busy)
-    began = time.monotonic()
-    worker.cancel(job)
-    assert job.wait(60) and job.state == JobState.CANCELLED
-    assert time.monotonic() - began < 10
-    assert (session.num_frames, session.advance().frames.shape[1]) == (0, SEGMENT)
+    ends_between_two_steps(worker, pipe)
 
 
 def test_a_replica_that_cannot_load_its_model_is_said(cluster: None) -> None:

@@ -9,33 +9,23 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
 
 import tiny_pipeline
-from malt.errors import MaltError, UsageError
+from malt.errors import MaltError
 from malt.pipelines.malt import MaltPipeline
 from malt.rollouts.base import Segment
-from malt.serving.engine.job import Job, JobState
+from malt.serving.engine.job import JobState
 from malt.serving.engine.remote_rollout import compute_elsewhere
 from malt.serving.engine.segment_work import SegmentWork
 from malt.serving.engine.worker import Worker
 from malt.serving.engine.worker_process import WorkerProcess
 from malt.serving.engine.worker_processes import WorkerProcesses
 from malt.sessions.session import Session
+from tiny_elsewhere import alone, ends_between_two_steps, frames, load, refuse, start
 from tiny_pipeline import PROMPT, SEGMENT
 from tiny_server import wait_until
 
 pytestmark = pytest.mark.slow  # processes import torch
-STEPS = 40
-
-
-def load() -> MaltPipeline:
-    torch.set_num_threads(1)
-    return tiny_pipeline.pipeline()
-
-
-def refuse() -> MaltPipeline:
-    raise UsageError("cannot compute on the device 'cuda:7' here; give auto, cpu or one that is there")
 
 
 def fall() -> MaltPipeline:
@@ -63,20 +53,6 @@ def worker() -> Iterator[Worker]:
     worker = Worker(num_threads=2)
     yield worker
     worker.close()
-
-
-def frames(segments: list[Segment]) -> Tensor:
-    return torch.cat([segment.frames for segment in segments], dim=1)
-
-
-def alone(seed: int, num_frames: int) -> Tensor:
-    own = Session.begin(tiny_pipeline.pipeline(), PROMPT, seed=seed, num_inference_steps=STEPS)
-    return frames(list(own.stream(num_frames)))
-
-
-def start(worker: Worker, pipe: MaltPipeline, seed: int, made: Callable[[Segment], None]) -> Job:
-    session = Session.begin(pipe, PROMPT, seed=seed, num_inference_steps=STEPS)
-    return worker.start(session, 3 * SEGMENT, made)
 
 
 def test_two_processes_work_at_once(worker: Worker, pipe: MaltPipeline) -> None:
@@ -120,14 +96,7 @@ def test_work_that_ends_every_process_ends_in_a_sentence(
 
 
 def test_a_job_of_which_nothing_more_is_wanted_ends_between_two_steps(worker: Worker, pipe: MaltPipeline) -> None:
-    session = Session.begin(pipe, PROMPT, num_inference_steps=2000)
-    job = worker.start(session)
-    wait_until(lambda: worker._queue.busy)
-    began = time.monotonic()
-    worker.cancel(job)
-    assert job.wait(60) and job.state == JobState.CANCELLED
-    assert time.monotonic() - began < 10
-    assert (session.num_frames, session.advance().frames.shape[1]) == (0, SEGMENT)
+    ends_between_two_steps(worker, pipe)
 
 
 @pytest.mark.parametrize(("loads", "about"), [([load, refuse], "cuda:7"), ([fall], "ended while it loaded")])

@@ -18,10 +18,8 @@ Pose = Float[Tensor, "*#batch 4"]
 
 
 def origin(like: Tensor, *batch: int) -> Pose:
-    """The pose in which nothing has been done."""
-    return torch.eye(4, dtype=like.dtype, device=like.device)[2].expand(
-        *batch, 4
-    )  # made on the device: no copy, no wait
+    """The pose in which nothing has been done; made on the device, so that nothing is copied there."""
+    return torch.eye(4, dtype=like.dtype, device=like.device)[2].expand(*batch, 4)
 
 
 def moved(start: Pose, step: Pose) -> Pose:
