@@ -146,6 +146,23 @@ def test_the_keyboard_alone_makes_stops_and_plays_a_video(page: Page) -> None:
     assert {"new", "stage", "play", "timeline", "prompt", "length", "make"} <= seen
 
 
+def test_an_enter_before_the_model_is_known_is_done_when_it_is(browser: Any, address: str) -> None:
+    context = browser.new_context(bypass_csp=True)
+    held: list[Any] = []
+    context.route("**/studio/models/*", lambda route: held.append(route))
+    page = Page(browser, address, context)
+    page.tab.focus("#prompt")
+    page.tab.keyboard.type(CIRCLE)
+    page.tab.keyboard.press("Enter")
+    while not held:
+        page.tab.wait_for_timeout(50)
+    assert page.scene["takes"] == []
+    held[0].continue_()
+    page.until_seen(1)
+    assert [take["text"] for take in page.scene["takes"]] == [CIRCLE]
+    page.close()
+
+
 def test_what_cannot_be_done_is_disabled_and_says_what_is_missing(page: Page) -> None:
     for name in ("make", "rewind", "branch", "undo", "redo", "play", "new"):
         assert page.tab.locator(f"#{name}").is_disabled(), name

@@ -5,7 +5,7 @@ import { settings } from "./panel.js";
 
 const MOST_TAKES = 8;
 const text = find("prompt"), length = find("length");
-let busy = false, chips = "";
+let busy = false, chips = "", early = false;
 
 const takesWords = () => !target()?.actions.length || target().words.length > 0;
 const frames = (rate) => (length.value ? Math.round(Number(length.value) * rate) : null);
@@ -22,6 +22,7 @@ function unknown() {
 
 export async function make() {
   if (busy || find("make").disabled) return;
+  early = false;
   const prompt = takesWords() ? text.value.trim() : "";
   await busily(() => (composing() ? begin({ prompt }) : ask("go-on", { prompt, frames: frames(current().rate) })));
   if (!composing()) state.playing = true;
@@ -87,6 +88,7 @@ onChange(() => {
     find(name).disabled = isBlocked() || !step;
     find(name).title = step ? `${name === "undo" ? "Undo" : "Redo"}: ${step}` : `Nothing to ${name}`;
   }
+  if (early && !button.disabled) make();
 });
 
 onScene((before, scene) => {
@@ -113,7 +115,14 @@ find("ask").addEventListener("submit", (event) => {
   event.preventDefault();
   make();
 });
-text.addEventListener("input", changed);
+text.addEventListener("input", () => {
+  early = false;
+  changed();
+});
+// Enter before the model is known, or while there is no link, is done as soon as it can be.
+text.addEventListener("keydown", (event) => {
+  if (event.key === "Enter") early = find("make").disabled && text.value.trim() !== "" && (!state.linked || !target());
+});
 find("stop").addEventListener("click", () => ask("stop"));
 find("rewind").addEventListener("click", async () => {
   const take = current(), done = await busily(() => ask("rewind", { frame: snap(take) }));
