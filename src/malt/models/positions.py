@@ -24,8 +24,6 @@ def split_axes(head_dim: int) -> tuple[int, int, int]:
     return time, height, head_dim - time - height
 
 
-@lru_cache(maxsize=64)  # every layer of every pass asks for the same few
-@torch.inference_mode(False)  # what is kept serves training, too, whoever asked first
 def rotation(
     times: tuple[int, ...], rows: int, columns: int, head_dim: int, device: torch.device, side: int = 1
 ) -> Rotation:
@@ -33,6 +31,13 @@ def rotation(
 
     Each token stands in the middle of `side` x `side` places.
     """
+    make = _rotation if torch.compiler.is_compiling() else kept_rotation
+    return make(times, rows, columns, head_dim, device, side)
+
+
+def _rotation(
+    times: tuple[int, ...], rows: int, columns: int, head_dim: int, device: torch.device, side: int
+) -> Rotation:
     time = torch.tensor(times, device=device, dtype=torch.float32)
     row, column = (torch.arange(n, device=device).float() * side + (side - 1) / 2 for n in (rows, columns))
     grids = torch.meshgrid(time, row, column, indexing="ij")
@@ -44,6 +49,15 @@ def rotation(
         dim=1,
     )
     return torch.stack([angle.cos(), angle.sin()], dim=-1)
+
+
+@lru_cache(maxsize=64)  # every layer of every pass asks for the same few
+@torch.inference_mode(False)  # what is kept serves training, too, whoever asked first
+def kept_rotation(
+    times: tuple[int, ...], rows: int, columns: int, head_dim: int, device: torch.device, side: int
+) -> Rotation:
+    """The same, kept."""
+    return _rotation(times, rows, columns, head_dim, device, side)
 
 
 def rotate(x: Float[Tensor, "b n k d"], rope: Rotation) -> Float[Tensor, "b n k d"]:

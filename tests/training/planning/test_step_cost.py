@@ -13,7 +13,7 @@ import tiny_pipeline
 from malt.codecs.malt import MaltCodec
 from malt.models.attention import MaltAttention
 from malt.models.autoencoder import AutoencoderMalt
-from malt.models.positions import rotation
+from malt.models.positions import kept_rotation
 from malt.training.config import TransformerSize
 from malt.training.objectives.curriculum import Stage
 from malt.training.objectives.denoising import CaptionedTransformer, DenoisingObjective
@@ -132,5 +132,5 @@ def test_nothing_planned_is_left_for_what_is_real() -> None:
     with planned():
         as_planned(module)
         measure_step(learning(module, UNROLL, torch.float32))
-    assert rotation.cache_info().currsize == 0
+    assert kept_rotation.cache_info().currsize == 0
     assert isinstance(real().loss(0)[0].item(), float)

@@ -18,7 +18,7 @@ from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import flop_registry, sdpa_backward_flop_count, sdpa_flop_count
 
 from malt.models.attention import MaltAttention, MaltAttnProcessor
-from malt.models.positions import rotation
+from malt.models.positions import kept_rotation
 from malt.training.engine.gradients import TrainingObjective
 
 _aten = torch.ops.aten
@@ -60,12 +60,12 @@ def measure_step(objective: TrainingObjective, step: int = 0, beside: nn.Module 
 @contextmanager
 def planned() -> Iterator[None]:
     """Within it every new tensor has a size and no numbers; where a number is asked for, it is 0 or False."""
-    rotation.cache_clear()  # real tables are of no use here, nor these outside
+    kept_rotation.cache_clear()  # real tables are of no use here, nor these outside
     try:
         with _WithoutNumbers():
             yield
     finally:
-        rotation.cache_clear()
+        kept_rotation.cache_clear()
 
 
 def as_planned(module: nn.Module) -> None:
