@@ -2,9 +2,10 @@
 
     python benchmarks/few_steps.py teacher=DIR teacher=DIR@4 student=DIR student=DIR@1 [--parts ...] [--json FILE]
 
-A model is NAME=DIR, or NAME=DIR@STEPS for another number of steps than its own. Distances are to the videos that the first
-model makes of the same captions and the same noise. The file is written after every part, and what it holds already is not
-measured again, so that a run that was stopped goes on.
+A model is NAME=DIR, or NAME=DIR@STEPS for another number of steps than its own; `:bfloat16` behind it lets the network and the
+decoder compute in these numbers. Distances are to the videos that the first model makes of the same captions and the same
+noise. The file is written after every part, and what it holds already is not measured again, so that a run that was stopped
+goes on.
 """
 
 import argparse
@@ -18,6 +19,7 @@ from quality import captions_obeyed
 from quality import recall as recall_of
 from results import say, write
 
+from malt.commands.model_options import compute_in
 from malt.evaluation.evaluated_model import evaluated_model_of
 from malt.evaluation.metrics.frechet import Frechet
 from malt.evaluation.report.contact_sheet import contact_sheet
@@ -32,9 +34,12 @@ PARTS = ("passes", "distance", "captions", "recall", "frechet")
 
 
 def loaded(place: str) -> MaltPipeline:
-    """A model by its folder or name, with as many steps as asked for."""
+    """A model by its folder or name, with as many steps and in such numbers as asked for."""
+    place, _, precision = place.partition(":")
     folder, _, steps = place.partition("@")
     pipe = load_pipeline(folder)
+    if precision:
+        compute_in(pipe, precision)
     if steps:
         pipe.register_to_config(num_inference_steps=int(steps))
     return pipe
@@ -70,7 +75,7 @@ def passes(pipe: MaltPipeline, runs: int = 5) -> dict[str, float]:
 def main() -> None:
     """Measure and write the figures."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("models", nargs="+", metavar="NAME=DIR[@STEPS]")
+    parser.add_argument("models", nargs="+", metavar="NAME=DIR[@STEPS][:PRECISION]")
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS)
     parser.add_argument("--count", type=int, default=64, help="captions, occlusions and videos of each figure")
     parser.add_argument("--frames", type=int, default=128, help="of the videos of the Frechet distance")
