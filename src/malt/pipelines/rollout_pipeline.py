@@ -27,6 +27,7 @@ from malt.errors import UsageError
 from malt.models.autoencoder import AutoencoderMalt
 from malt.models.transformer import MaltTransformer3DModel
 from malt.models.video_model import VideoModel
+from malt.models.weight_layout import lay_out_by_input
 from malt.pipelines.packaged import packaged_models
 from malt.pipelines.prompt_embeds import Embeds, Prompt, PromptEncoder, check_embeds, pair, read_texts
 from malt.pipelines.saved_pipeline import SavedPipeline
@@ -65,6 +66,7 @@ class RolloutPipeline(SavedPipeline):
     ) -> None:
         super().__init__()
         watch_cores()
+        lay_out_by_input(transformer)
         self.register_modules(
             transformer=transformer, vae=vae, text_encoder=text_encoder, tokenizer=tokenizer, scheduler=scheduler
         )
