@@ -65,6 +65,24 @@ def test_stopping_and_going_on_equals_never_stopping(kind: str) -> None:
     assert torch.equal(collect(again, 2 * SEGMENT, stopped), whole[:, SEGMENT:])
 
 
+@pytest.mark.parametrize("scales", [{}, {"guidance_scale": 3.0, "memory_guidance_scale": 2.0}])
+@pytest.mark.parametrize("kind", MEMORIES)
+def test_what_the_steps_made_of_the_memory_serves_the_pass_that_remembers(kind: str, scales: dict[str, float]) -> None:
+    rollout = tiny_pipeline.rollout(prompts=2, settings=scales, memory=kind)
+    given, model = [], tiny_pipeline.network(rollout)
+    model.register_forward_pre_hook(lambda _, __, named: given.append(named), with_kwargs=True)
+    state = after(rollout, 3)
+    segment, later = rollout.advance(state)
+    assert given[-1]["cache"] is not None
+    clean = torch.zeros(segment.latents.shape[:2])
+    alone = model(segment.latents, clean, state.memory, **rollout.caption.arguments).memory
+    for stored, expected in zip(later.memory, alone, strict=True):
+        torch.testing.assert_close(
+            stored.tokens.float(), expected.tokens.float(), atol=2e-3, rtol=2e-3
+        )  # kept in half precision
+        assert torch.equal(stored.valid, expected.valid)
+
+
 def test_a_stream_makes_a_segment_only_when_it_is_asked_for(rollout: MaltRollout) -> None:
     calls = []
     tiny_pipeline.network(rollout).register_forward_pre_hook(lambda *given: calls.append(1))

@@ -7,6 +7,8 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from malt.memory.autocast import without_autocast
+
 
 class State(NamedTuple):
     """What one layer remembers of each video of a batch.
@@ -36,7 +38,8 @@ class KeysValues(NamedTuple):
 class LayerCache(NamedTuple):
     """Keys and values that a layer made of its memory (None where that has none to give) and, in models of ours, of the caption.
 
-    They stay the same while a segment is denoised, so they are made in the first step and handed on to the others.
+    They stay the same while a segment is denoised, so they are made in the first step and handed on to the others. With the
+    caption's, they serve any pass behind the same memory: positions then count from the segment's first frame.
     """
 
     memory: KeysValues | None
@@ -44,6 +47,18 @@ class LayerCache(NamedTuple):
 
 
 KVCache = tuple[LayerCache, ...]
+
+
+def first_of(cache: KVCache, count: int) -> KVCache | None:
+    """The cache of the first of `count` passes that were one batch; None where it serves no other pass."""
+    if any(layer.caption is None for layer in cache):
+        return None
+    return tuple(LayerCache(*(None if part is None else _first(part, count) for part in layer)) for layer in cache)
+
+
+def _first(part: KeysValues, count: int) -> KeysValues:
+    first = len(part.keys) // count
+    return KeysValues(part.keys[:first], part.values[:first], None if part.valid is None else part.valid[:first])
 
 
 def _map(memory: Memory, function: Callable[[Tensor], Tensor]) -> Memory:
@@ -75,7 +90,7 @@ def join(memories: Iterable[Memory]) -> Memory:
 
 def concatenate(tensors: list[Tensor], dim: int = 0) -> Tensor:
     """Tensors one behind the other as they are: autocast takes none in half precision on a processor."""
-    with torch.autocast(tensors[0].device.type, enabled=False):
+    with without_autocast(tensors[0].device.type):
         return torch.cat(tensors, dim)
 
 

@@ -1,41 +1,53 @@
 """The velocity that a rollout makes of a model's, under guidance."""
 
-from functools import partial
-
 from einops import repeat
 from jaxtyping import Float
 from torch import Tensor
 
 from malt.diffusion.caption import Caption
 from malt.diffusion.guidance import Guided
-from malt.diffusion.partial import FrameVelocity
-from malt.memory.state import KVCache, Memory
+from malt.memory.state import KVCache, Memory, first_of
 from malt.models.video_model import VideoModel
 
 
-def guided_velocity(
-    model: VideoModel, guided: Guided, actions: Float[Tensor, "b s a"] | None, num_context_frames: int
-) -> FrameVelocity:
+class GuidedVelocity:
     """The guided velocity of a segment's latents at the noise levels of their frames.
 
     Memory and caption stay the same in every step, so their keys and values are made in the first.
-    """
-    cache: KVCache | None = None
 
-    def predict(latents: Tensor, levels: Tensor, memory: Memory, caption: Caption) -> Tensor:
-        nonlocal cache
-        acts = None if actions is None else repeat(actions, "b s a -> (k b) s a", k=len(latents) // len(actions))
-        made = model(
+    Args:
+        model: predicts the velocities.
+        guided: the conditions of all passes.
+        actions: what is done in every latent frame, for models that take actions.
+        num_context_frames: how many of the first frames are context.
+    """
+
+    def __init__(
+        self, model: VideoModel, guided: Guided, actions: Float[Tensor, "b s a"] | None, num_context_frames: int
+    ) -> None:
+        self.model, self.guided, self.actions, self.num_context_frames = model, guided, actions, num_context_frames
+        self._cache: KVCache | None = None
+
+    def __call__(self, latents: Float[Tensor, "b s c h w"], levels: Float[Tensor, "b s"]) -> Float[Tensor, "b s c h w"]:
+        """The weighted velocity of all passes."""
+        return self.guided.velocity(self._predict, latents, levels)
+
+    @property
+    def cache(self) -> KVCache | None:
+        """What was made of the memory under the caption, for another pass behind the same; None where that counts otherwise."""
+        return None if self._cache is None else first_of(self._cache, len(self.guided.weights))
+
+    def _predict(self, latents: Tensor, levels: Tensor, memory: Memory, caption: Caption) -> Tensor:
+        acts = self.actions
+        made = self.model(
             latents,
             levels,
             memory,
             **caption.arguments,
-            actions=acts,
-            num_context_frames=num_context_frames,
-            cache=cache,
+            actions=None if acts is None else repeat(acts, "b s a -> (k b) s a", k=len(latents) // len(acts)),
+            num_context_frames=self.num_context_frames,
+            cache=self._cache,
             update_memory=False,
         )
-        cache = made.cache
+        self._cache = made.cache
         return made.velocity.float()
-
-    return partial(guided.velocity, predict)

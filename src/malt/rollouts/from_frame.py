@@ -10,6 +10,7 @@ from torch import Tensor
 from malt.diffusion.caption import Caption
 from malt.diffusion.partial import sample_part
 from malt.errors import UsageError
+from malt.memory.state import KVCache
 from malt.rollouts.base import RolloutState, Segment
 from malt.rollouts.malt import MaltRollout
 
@@ -52,7 +53,7 @@ class FromFrameRollout(MaltRollout):
             return state
         return MaltRollout.rebuild_memory(self._told(None, state.tail), state)
 
-    def _denoise(self, state: RolloutState, actions: Tensor | None) -> Tensor:
+    def _denoise(self, state: RolloutState, actions: Tensor | None) -> tuple[Tensor, KVCache | None]:
         """Latents of the next segment: those of a clip from the last frame, but for its first."""
         if state.shown is None:
             raise UsageError("this base makes video from an image; give one with --image, or a video with --video")
@@ -63,11 +64,13 @@ class FromFrameRollout(MaltRollout):
         nothing = noise[:, :0], noise.new_zeros(len(noise), 0)
         velocity = self.velocity(guided, actions, int(self.transformer.remembers))
         clip = sample_part(velocity, noise, self.scheduler, self.num_steps, nothing, on_step_end=self.on_step_end)
-        return clip[:, 1:]
+        return clip[:, 1:], velocity.cache
 
-    def _finish(self, state: RolloutState, latents: Tensor, actions: Tensor | None) -> tuple[Segment, RolloutState]:
+    def _finish(
+        self, state: RolloutState, latents: Tensor, actions: Tensor | None, cache: KVCache | None = None
+    ) -> tuple[Segment, RolloutState]:
         told = self._told(state.shown, latents) if self._is_due(state.index, latents) else self
-        segment, after = MaltRollout._finish(told, state, latents, actions)
+        segment, after = MaltRollout._finish(told, state, latents, actions, cache)
         return segment, replace(after, shown=segment.frames[:, -1:])
 
     def _told(self, shown: Tensor | None, latents: Tensor) -> "FromFrameRollout":

@@ -16,16 +16,16 @@ from malt.codecs.base import Codec, most_latents
 from malt.codecs.device import execution_device
 from malt.diffusion.caption import Caption
 from malt.diffusion.guidance import Guidance, Guided
-from malt.diffusion.partial import FrameVelocity, KnownAt, KnownFrames, sample_part
+from malt.diffusion.partial import KnownAt, KnownFrames, sample_part
 from malt.diffusion.sampling import Scheduler, StepEnd
 from malt.errors import MaltError, UsageError
 from malt.memory.protocol import SteeredMemory
-from malt.memory.state import Memory, in_half, move, num_bytes
+from malt.memory.state import KVCache, Memory, in_half, move, num_bytes
 from malt.models.video_model import VideoModel
 from malt.out_of_memory import SEGMENT, enough_memory_for
 from malt.rollouts.base import ActionPolicy, RolloutState, Segment, stream_segments
 from malt.rollouts.context_frames import context_alongside, context_before, last, with_context
-from malt.rollouts.denoiser import guided_velocity
+from malt.rollouts.denoiser import GuidedVelocity
 from malt.rollouts.noise import Seed, VideoGenerators
 
 
@@ -105,7 +105,8 @@ class MaltRollout:
         """
         done = self.pack_actions(actions, self.latents_ahead(state), self.frames_ahead(state))
         with enough_memory_for(SEGMENT):
-            return self._finish(state, self._denoise(state, done), done)
+            latents, cache = self._denoise(state, done)
+            return self._finish(state, latents, done, cache)
 
     @torch.no_grad()
     def prefill(
@@ -189,17 +190,18 @@ class MaltRollout:
         padded = torch.cat([actions[:, :1].expand(-1, missing, -1), actions], dim=1)
         return rearrange(padded, "b (s t) a -> b s (t a)", s=num_latents).to(self.device)
 
-    def _denoise(self, state: RolloutState, actions: Tensor | None) -> Tensor:
-        """Latents of the next segment, integrated from noise behind the context."""
+    def _denoise(self, state: RolloutState, actions: Tensor | None) -> tuple[Tensor, KVCache | None]:
+        """Latents of the next segment, integrated from noise behind the context; what was made of the memory meanwhile."""
         count = self.num_context(state.tail, self.transformer.context_frames)
         noise = self.generators(state).draw(count + self.latents_ahead(state))
         done = with_context(state.tail_actions, actions, count)
         before = self.context(state.tail, noise[:, :count])
         guided = self.guidance.prepare(state.memory, self.caption, self.uncaptioned)
         velocity = self.velocity(guided, done, count)
-        return sample_part(
+        latents = sample_part(
             velocity, noise[:, count:], self.scheduler, self.num_steps, before, on_step_end=self.on_step_end
         )
+        return latents, velocity.cache
 
     def num_context(self, tail: Tensor | None, most: int) -> int:
         """How many latent frames stand before those that are made: `most`, but where a video begins alone those there are."""
@@ -211,10 +213,10 @@ class MaltRollout:
             context_alongside(tail, noise) if self.context_follows else context_before(tail, noise, self.context_noise)
         )
 
-    def velocity(self, guided: Guided, actions: Tensor | None, num_context_frames: int) -> FrameVelocity:
+    def velocity(self, guided: Guided, actions: Tensor | None, num_context_frames: int) -> GuidedVelocity:
         """The model's velocity; one that knows no level of its own for the context is not told that there is any."""
         known = 0 if self.context_follows else num_context_frames
-        return guided_velocity(self.transformer, guided, actions, known)
+        return GuidedVelocity(self.transformer, guided, actions, known)
 
     def generators(self, state: RolloutState) -> VideoGenerators:
         """The source of all noise that is drawn for the next segment."""
@@ -224,9 +226,11 @@ class MaltRollout:
     def _nothing(self) -> Memory:
         return move(in_half(self.transformer.empty_memory(self.batch, *self.latent_size)), self.device)
 
-    def _remember(self, memory: Memory, latents: Tensor, actions: Tensor | None) -> Memory:
-        clean = torch.zeros(latents.shape[:2], device=latents.device)
-        return in_half(self.transformer(latents, clean, memory, **self.caption.arguments, actions=actions).memory)
+    def _remember(
+        self, memory: Memory, latents: Tensor, actions: Tensor | None, cache: KVCache | None = None
+    ) -> Memory:
+        clean, told = torch.zeros(latents.shape[:2], device=latents.device), self.caption.arguments
+        return in_half(self.transformer(latents, clean, memory, **told, actions=actions, cache=cache).memory)
 
     def _is_due(self, index: int, latents: Tensor) -> bool:
         model = self.transformer
@@ -237,19 +241,21 @@ class MaltRollout:
         seen = latest if before is None else torch.cat([before, latest], dim=1)
         return last(seen, max(self.transformer.segment_frames, self.transformer.context_frames))
 
-    def _finish(self, state: RolloutState, latents: Tensor, actions: Tensor | None) -> tuple[Segment, RolloutState]:
-        """Decode a finished segment and, when it is due and whole, remember it."""
-        frames, cache = self.codec.decode(latents, state.decoder_cache)
+    def _finish(
+        self, state: RolloutState, latents: Tensor, actions: Tensor | None, cache: KVCache | None = None
+    ) -> tuple[Segment, RolloutState]:
+        """Decode a finished segment and, when it is due and whole, remember it, with what its steps made of the memory."""
+        frames, decoder_cache = self.codec.decode(latents, state.decoder_cache)
         check_finite(state.index, latents, frames)
         memory = state.memory
         if self._is_due(state.index, latents):
-            memory = self._remember(memory, latents, actions)
+            memory = self._remember(memory, latents, actions, cache)
         after = replace(
             state,
             memory=memory,
             tail=self._tail(state.tail, latents),
             tail_actions=None if actions is None else self._tail(state.tail_actions, actions),
-            decoder_cache=cache,
+            decoder_cache=decoder_cache,
             index=state.index + 1,
             start=state.start + frames.shape[1],
         )

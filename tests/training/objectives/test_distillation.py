@@ -16,7 +16,7 @@ from malt.diffusion.guidance import Guidance
 from malt.diffusion.sampling import noise_levels
 from malt.memory.registry import KINDS
 from malt.models.transformer import MaltTransformer3DModel
-from malt.rollouts.denoiser import guided_velocity
+from malt.rollouts.denoiser import GuidedVelocity
 from malt.training.engine.loop import fit
 from malt.training.engine.optimizer import Optimization
 from malt.training.objectives.curriculum import Stage
@@ -141,7 +141,7 @@ def test_a_teachers_guided_velocity_is_that_of_generation() -> None:
     )
     guided = Guidance(text=3.0, memory=2.0).prepare(memory, said, unsaid)
     levels = torch.cat([torch.zeros(3, 1), torch.full((3, 2), 0.7)], dim=1)
-    expected = guided_velocity(model, guided, None, 1)(latents[:, 2:5], levels)[:, 1:]
+    expected = GuidedVelocity(model, guided, None, 1)(latents[:, 2:5], levels)[:, 1:]
     torch.testing.assert_close(passes.velocity(latents[:, 3:5], 0.7), expected)
 
 
