@@ -81,21 +81,21 @@ class HierarchicalMemory(nn.Module):
         """The segment's tokens push out as many of those that were there, which are pooled into a frame."""
         if not state.tokens.shape[1]:
             return state  # it has no places, since nothing will be written
-        layout = record.conditions.layout
+        layout, count = record.conditions.layout, record.tokens.shape[1]
         per_frame = layout.coarse(self.side).tokens_per_frame
         archived, earlier = self.archive * per_frame, self.num_earlier * per_frame
-        known, last = with_segment(state, record), earlier + record.tokens.shape[1]
-        frame = coarsen(pool(places(known, slice(earlier, last)), layout.tokens_per_frame), layout, self.side)
-        queue = side_by_side(places(known, slice(archived, earlier)), frame)
-        fallen, queue = _push(queue, self.sink * per_frame, per_frame)
-        stored = places(known, slice(archived))
+        last = with_segment(places(state, slice(earlier, None)), record)
+        frame = coarsen(pool(places(last, slice(count)), layout.tokens_per_frame), layout, self.side)
+        queue = side_by_side(places(state, slice(archived, earlier)), frame)
+        fallen, stays = _push(queue, self.sink * per_frame, per_frame)
+        stored = places(state, slice(archived))
         stored = keep_new_frame(stored, fallen, self.novelty) if archived else stored
-        return side_by_side(stored, queue, places(known, slice(last, None)))
+        return side_by_side(stored, *stays, places(last, slice(count, None)))
 
 
 def pool(frames: State, per_frame: int) -> State:
     """Mean over the frames of what is known at every place of a frame, at unit RMS; and of which places anything is known."""
-    tokens, known = (rearrange(x, "b (s n) ... -> b s n ...", n=per_frame) for x in frames)
+    tokens, known = (x.unflatten(1, (-1, per_frame)) for x in frames)
     weight = known[..., None].to(tokens.dtype)
     mean = (tokens * weight).sum(dim=1) / weight.sum(dim=1).clamp(min=1)
     return State(unit_rms(mean), known.any(dim=1))
@@ -114,15 +114,14 @@ def coarsen(frame: State, layout: Layout, side: int) -> State:
     return State(unit_rms(mean), rearrange(share > 0, "b 1 r c -> b (r c)"))
 
 
-def _push(queue: State, held: int, per_frame: int) -> tuple[State, State]:
+def _push(queue: State, held: int, per_frame: int) -> tuple[State, list[State]]:
     """What falls out and what stays: the oldest frame goes, or where the sink of `held` places is full, the one behind it."""
     behind = held + per_frame
-    fallen = places(queue, slice(held, behind))
-    shifted = places(queue, slice(per_frame, None))
+    fallen, rest = places(queue, slice(held, behind)), places(queue, slice(behind, None))
     if not held:
-        return fallen, shifted
+        return fallen, [rest]
     full = queue.valid[:, :per_frame].any(dim=1)
-    holding = side_by_side(places(queue, slice(held)), places(queue, slice(behind, None)))
+    holding, shifted = places(queue, slice(held)), places(queue, slice(per_frame, behind))
     tokens = torch.where(full[:, None, None], holding.tokens, shifted.tokens)
     valid = torch.where(full[:, None], holding.valid, shifted.valid)
-    return State(fallen.tokens, fallen.valid & full[:, None]), State(tokens, valid)
+    return State(fallen.tokens, fallen.valid & full[:, None]), [State(tokens, valid), rest]

@@ -10,10 +10,10 @@ from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
-from einops import rearrange
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from malt.memory.autocast import without_autocast
 from malt.memory.protocol import unit_rms
 from malt.memory.state import State, side_by_side
 
@@ -51,9 +51,12 @@ def keep_new_frame(frames: State, frame: State, novelty: Novelty) -> State:
         novelty: what counts as new.
     """
     batch, per_frame = frame.valid.shape
-    lists = State(*(rearrange(x, "b (e n) ... -> (b n) e ...", n=per_frame) for x in frames))
-    kept = keep_new(lists, State(*(rearrange(x, "b n ... -> (b n) 1 ...") for x in frame)), novelty)
-    return State(*(rearrange(x, "(b n) e ... -> b (e n) ...", b=batch) for x in kept))
+    lists, new = (
+        State(*(x.unflatten(1, (-1, per_frame)).transpose(1, 2).flatten(0, 1) for x in each))
+        for each in (frames, frame)
+    )
+    kept = keep_new(lists, new, novelty)
+    return State(*(x.unflatten(0, (batch, per_frame)).transpose(1, 2).flatten(1, 2) for x in kept))
 
 
 def keep_new(entries: State, new: State, novelty: Novelty) -> State:
@@ -96,13 +99,15 @@ def choose(entries: State, novelty: Novelty) -> Choice:
 
 
 def pick(tokens: Float[Tensor, "p n d"], index: Int[Tensor, "p m"]) -> Float[Tensor, "p m d"]:
-    """The tokens of each list at these places of it."""
-    return tokens.gather(1, index[..., None].expand(-1, -1, tokens.shape[-1]))
+    """The tokens of each list at these places of it; row by row, where `gather` would go number by number."""
+    rows = index + tokens.shape[1] * torch.arange(len(tokens), device=index.device)[:, None]
+    picked: Tensor = tokens.flatten(0, 1).index_select(0, rows.flatten()).unflatten(0, index.shape)
+    return picked
 
 
 def _cosines(entries: State) -> Float[Tensor, "p n n"]:
     """How much every entry resembles each older one; -2 where there are no two."""
-    with torch.autocast(entries.tokens.device.type, enabled=False):  # a decision takes full precision
+    with without_autocast(entries.tokens.device.type):  # a decision takes full precision
         unit = F.normalize(entries.tokens.float(), dim=-1)
         alike = unit @ unit.mT
     pairs = entries.valid[:, :, None] & entries.valid[:, None, :]

@@ -17,6 +17,7 @@ from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from malt.memory.autocast import without_autocast
 from malt.memory.protocol import Conditions, Layout, SegmentRecord, nothing_written, unit_rms
 from malt.memory.similar_tokens import ALIKE
 from malt.memory.state import State
@@ -78,7 +79,7 @@ class StateSpaceMemory(nn.Module):
         replaced, fading = self.to_rates(source).float().chunk(2, dim=-1)
         per_token = -F.softplus(fading) / source.shape[1]  # a segment fades alike, however many tokens it has
         parts = (self.to_k(source), self.to_v(source), replaced.sigmoid(), per_token)
-        with torch.autocast(source.device.type, enabled=False):
+        with without_autocast(source.device.type):
             matrix = state.tokens.float() * state.valid[..., None]
             for keys, values, share, log_decay in zip(
                 *(x.float().split(self.chunk, dim=1) for x in parts), strict=True

@@ -1,6 +1,7 @@
 """Attention of a segment's tokens to one another, to what is remembered, and to the caption."""
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 
 import torch
 import torch.nn.functional as F
@@ -9,6 +10,7 @@ from diffusers.models.attention_dispatch import dispatch_attention_fn
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
+from malt.memory.autocast import without_autocast
 from malt.memory.state import KeysValues
 from malt.models.capturing import is_capturing
 from malt.models.positions import Rotation, rotate
@@ -41,11 +43,22 @@ class MaltAttnProcessor:
         rope: Rotation | None,
     ) -> Tensor:
         """Attend from `hidden` (b, n, d), whose positions are those of `rope`, to keys and values that are made already."""
-        key, value, valid = join_keys_values(keys_values)
-        mask = None if valid is None else valid[:, None, None, :].expand(-1, 1, hidden.shape[1], -1)
-        mixed = _mix(attn.queries(hidden, rope), key, value, mask, self._attention_backend, self._exact_on)
+        mixed = self._mix(attn.queries(hidden, rope), join_keys_values(keys_values))
         output: Tensor = attn.to_out(mixed.flatten(-2))
         return output
+
+    def _mix(self, query: Tensor, seen: KeysValues) -> Tensor:
+        """softmax(q k^T / sqrt(d)) v; in float32 on devices of the type `_exact_on`."""
+        device, dtype = query.device.type, seen.values.dtype
+        is_exact, mask = device == self._exact_on, None
+        if seen.valid is not None:
+            # The processor's kernel would write truths out for every query before it turns them into numbers.
+            counting = torch.where(seen.valid, 0.0, -torch.inf) if is_exact else seen.valid
+            mask = counting[:, None, None].expand(-1, 1, query.shape[1], -1)
+        heads = [x.to(torch.float32 if is_exact else dtype) for x in (query, seen.keys, seen.values)]
+        with without_autocast(device) if is_exact else nullcontext():
+            mixed: Tensor = dispatch_attention_fn(*heads, attn_mask=mask, backend=self._attention_backend)
+        return mixed.to(dtype)
 
 
 class MaltAttention(nn.Module, AttentionModuleMixin):
@@ -106,13 +119,3 @@ def join_keys_values(parts: Sequence[KeysValues]) -> KeysValues:
     if all(part.valid is None for part in parts):
         return KeysValues(keys, values, None)
     return KeysValues(keys, values, torch.cat([part.counting() for part in parts], dim=1))
-
-
-def _mix(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, backend: object, exact_on: str) -> Tensor:
-    """softmax(q k^T / sqrt(d)) v; in float32 on devices of the type `exact_on`."""
-    is_exact = query.device.type == exact_on
-    precision = torch.float32 if is_exact else value.dtype
-    heads = (tensor.to(precision) for tensor in (query, key, value))
-    with torch.autocast(query.device.type, enabled=torch.is_autocast_enabled(query.device.type) and not is_exact):
-        mixed: Tensor = dispatch_attention_fn(*heads, attn_mask=mask, backend=backend)
-        return mixed.to(value.dtype)

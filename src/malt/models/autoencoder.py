@@ -47,7 +47,7 @@ class CausalConv3d(nn.Module):
         before = self.kernel[0] - 1
         if before:
             head = next(past) if past is not None else x[:, :, :1].expand(-1, -1, before, -1, -1)
-            x = torch.cat([head.to(x.dtype), x], dim=2)
+            x = torch.cat([_channels_last(head.to(x.dtype)), x], dim=2)
             kept.append(x[:, :, -before:].contiguous())
         convolved: Tensor = self(x)
         return convolved
@@ -60,10 +60,9 @@ class CausalConv3d(nn.Module):
         time, space, _ = self.kernel
         kernel = rearrange(self.weight, "o (t p q i) -> t o i p q", t=time, p=space, q=space)
         if x.device.type != "cpu":
-            return F.conv3d(
-                x, rearrange(kernel, "t o i p q -> o i t p q"), self.bias, padding=(0, space // 2, space // 2)
-            )
-        frames, count = rearrange(x, "b i s h w -> b s i h w"), x.shape[2] - time + 1
+            kernel = rearrange(kernel, "t o i p q -> o i t p q")
+            return F.conv3d(x.contiguous(), kernel, self.bias, padding=(0, space // 2, space // 2))
+        frames, count = _channels_last(x).transpose(1, 2), x.shape[2] - time + 1
         moments = [
             F.conv2d(frames[:, n : n + count].flatten(0, 1), kernel[n], None if n else self.bias, padding=space // 2)
             for n in range(time)
@@ -94,8 +93,8 @@ class ResidualBlock(nn.Module):
 
     def stream(self, x: Tensor, past: Iterator[Tensor] | None, kept: list[Tensor]) -> Tensor:
         """One residual step on (b, c, s, h, w)."""
-        hidden = self.conv1.stream(F.silu(self.norm1(x)), past, kept)
-        return x + self.conv2.stream(F.silu(self.norm2(hidden)), past, kept)
+        hidden = self.conv1.stream(F.silu(self.norm1(x), inplace=True), past, kept)
+        return x + self.conv2.stream(F.silu(self.norm2(hidden), inplace=True), past, kept)
 
 
 class Fold(nn.Module):
@@ -108,7 +107,8 @@ class Fold(nn.Module):
 
     def stream(self, x: Tensor, past: Iterator[Tensor] | None, kept: list[Tensor]) -> Tensor:
         """(b, c, s t, h p, w p) -> (b, d, s, h, w)."""
-        x = rearrange(x, "b c (s t) (h p) (w q) -> b (t p q c) s h w", t=self.time, p=self.space, q=self.space)
+        sizes = {"t": self.time, "p": self.space, "q": self.space}
+        x = rearrange(x, "b c (s t) (h p) (w q) -> b s h w (t p q c)", **sizes).movedim(-1, 1)
         return self.mix.stream(x, past, kept)
 
 
@@ -122,13 +122,8 @@ class Unfold(nn.Module):
 
     def stream(self, x: Tensor, past: Iterator[Tensor] | None, kept: list[Tensor]) -> Tensor:
         """(b, d, s, h, w) -> (b, c, s t, h p, w p)."""
-        return rearrange(
-            self.mix.stream(x, past, kept),
-            "b (t p q c) s h w -> b c (s t) (h p) (w q)",
-            t=self.time,
-            p=self.space,
-            q=self.space,
-        )
+        mixed, sizes = self.mix.stream(x, past, kept), {"t": self.time, "p": self.space, "q": self.space}
+        return rearrange(mixed, "b (t p q c) s h w -> b (s t) (h p) (w q) c", **sizes).movedim(-1, 1)
 
 
 class AutoencoderMalt(ModelMixin, ConfigMixin):
@@ -209,8 +204,8 @@ class AutoencoderMalt(ModelMixin, ConfigMixin):
         x = rearrange(latents, "b s c h w -> b c s h w").to(self.dtype)
         x = self.from_latents.stream(x, past, kept)
         x = _stream(self.decoder, x, past, kept)
-        x = self.to_pixels.stream(F.silu(self.norm_out(x)), past, kept)
-        frames = self.to_frames.stream(F.silu(x), past, kept)
+        x = self.to_pixels.stream(F.silu(self.norm_out(x), inplace=True), past, kept)
+        frames = self.to_frames.stream(F.silu(x, inplace=True), past, kept)
         return rearrange(frames, "b c t h w -> b t c h w"), tuple(kept)
 
     def _check(self, frames: Tensor) -> None:
@@ -221,6 +216,11 @@ class AutoencoderMalt(ModelMixin, ConfigMixin):
             raise ValueError(
                 f"got frames of {width}x{height}; give sides that are multiples of {self.space_compression}"
             )
+
+
+def _channels_last(x: Float[Tensor, "b c s h w"]) -> Float[Tensor, "b c s h w"]:
+    """On a processor with the channels of a position side by side, as its kernels like them best."""
+    return x.contiguous(memory_format=torch.channels_last_3d) if x.device.type == "cpu" else x
 
 
 def _stream(layers: Iterable[nn.Module], x: Tensor, past: Iterator[Tensor] | None, kept: list[Tensor]) -> Tensor:

@@ -1,6 +1,6 @@
 """A transformer block: attention with memory, cross-attention to the caption, feed-forward; modulated frame by frame."""
 
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import torch
 import torch.nn.functional as F
@@ -60,7 +60,10 @@ class MaltBlock(nn.Module):
         self.norm3 = nn.LayerNorm(width, elementwise_affine=False, eps=1e-6)
         hidden = int(width * mlp_ratio)
         self.ff = nn.Sequential(nn.Linear(width, hidden), Gelu(), nn.Linear(hidden, width))
-        self.memory = memory
+        self.memory, self.is_read_behind = (
+            memory,
+            isinstance(memory, ResidualMemory),
+        )  # asked once: a protocol is slow to
         self.memory_mark = nn.Parameter(torch.zeros(width))  # the name under which every checkpoint stores it
         nn.init.zeros_(self.attn2.to_out.weight)
         nn.init.zeros_(self.attn2.to_out.bias)
@@ -80,16 +83,18 @@ class MaltBlock(nn.Module):
         update_memory: bool = True,
     ) -> BlockOutput:
         """The layer's output, and its memory after these tokens, or as it was with the cache if it is not to be updated."""
-        layout = conditions.layout
         cache = self._cache(state, conditions) if cache is None else cache
-        shift1, scale1, gate1, shift3, scale3, gate3 = (modulation + self.modulation).unbind(dim=2)
-        normed = _modulate(self.norm1(hidden), scale1, shift1)
-        hidden = _modulate(self._attend(normed, cache.memory, layout), gate1, hidden)
-        if isinstance(self.memory, ResidualMemory):
-            hidden = self.memory.read(hidden, state, conditions)
         assert cache.caption is not None
-        hidden = hidden + self.attn2(self.norm2(hidden), [cache.caption])
-        hidden = _modulate(self.ff(_modulate(self.norm3(hidden), scale3, shift3)), gate3, hidden)
+        shift1, scale1, gate1, shift3, scale3, gate3 = (modulation + self.modulation)[:, :, :, None].unbind(dim=2)
+        frames = hidden.unflatten(1, (modulation.shape[1], -1))  # of which each has a modulation of its own
+        normed = torch.addcmul(shift1, self.norm1(frames), 1 + scale1).flatten(1, 2)
+        attended = self._attend(normed, cache.memory, conditions.layout)
+        hidden = torch.addcmul(frames, attended.view_as(frames), 1 + gate1).flatten(1, 2)
+        if self.is_read_behind:
+            hidden = cast(ResidualMemory, self.memory).read(hidden, state, conditions)
+        frames = (hidden + self.attn2(self.norm2(hidden), [cache.caption])).view_as(frames)
+        normed = torch.addcmul(shift3, self.norm3(frames), 1 + scale3)
+        hidden = torch.addcmul(frames, self.ff(normed), 1 + gate3).flatten(1, 2)
         if not update_memory:
             return BlockOutput(hidden, state, cache)
         return BlockOutput(hidden, self.memory.write(SegmentRecord(hidden, conditions), state), None)
@@ -150,10 +155,3 @@ class Gelu(nn.Module):
         exact = x.float()
         slope = torch.addcmul(exact.new_tensor(2 * SQRT_2_OVER_PI), exact, exact, value=2 * SQRT_2_OVER_PI * 0.044715)
         return (exact * torch.sigmoid(exact * slope)).to(x.dtype)
-
-
-def _modulate(x: Float[Tensor, "b n d"], scale: Float[Tensor, "b s d"], base: Tensor) -> Float[Tensor, "b n d"]:
-    """base + x (1 + scale) in one pass: one scale for all tokens of a frame, and one base (b, s, d) or each its own (b, n, d)."""
-    frames, factor = x.unflatten(1, (scale.shape[1], -1)), (1 + scale)[:, :, None]
-    onto = base[:, :, None] if base.shape == scale.shape else base.unflatten(1, (scale.shape[1], -1))
-    return torch.addcmul(onto, frames, factor).flatten(1, 2)
