@@ -34,12 +34,39 @@ def test_a_large_models_hash_is_taken_once_and_follows_its_weights(
     whole = identify(pipe)
     monkeypatch.setattr(fingerprint, "LARGE", 0)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(fingerprint, "_MET", {})
     assert identify(pipe) == whole
+    monkeypatch.setattr(fingerprint, "_MET", {})  # as in another process
     monkeypatch.setattr(fingerprint, "_hash", lambda *_: "taken again")
     assert identify(pipe) == whole
     with torch.no_grad():
         tiny_pipeline.network(pipe).proj_out.bias[0] += 1e-3
     assert identify(pipe).sha256 == "taken again"
+
+
+def test_the_hash_of_a_model_that_was_met_is_not_taken_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    pipe = tiny_pipeline.pipeline()
+    whole = identify(pipe)
+    monkeypatch.setattr(fingerprint, "_hash", lambda *_: "taken again")
+    assert identify(pipe) == whole
+
+
+@pytest.mark.parametrize("change", ["in place", "behind its back", "in order", "by another", "by settings"])
+def test_a_model_that_was_met_and_changed_has_another_hash(change: str) -> None:
+    pipe = tiny_pipeline.pipeline()
+    before, weight = identify(pipe).sha256, tiny_pipeline.network(pipe).proj_out.weight
+    with torch.no_grad():
+        if change == "in place":
+            weight[0, 0] += 1e-3
+        elif change == "behind its back":
+            weight.data[0, 0] += 1e-3
+        elif change == "in order":
+            weight.copy_(weight.flip(0).clone())
+        elif change == "by another":
+            weight.data = weight.data.flip(1)
+        else:
+            tiny_pipeline.network(pipe).register_to_config(memory_config={"size": 3})
+    assert identify(pipe).sha256 != before
 
 
 def test_a_setting_that_came_later_counts_only_where_it_is_set() -> None:

@@ -23,6 +23,7 @@ LATER = {
 }  # settings of later versions: they count where they are set, so that sessions before them go on
 LARGE = 2**28  # bytes from which on a hash takes long enough to be kept
 BLOCK = 2**15
+_MET: dict[tuple[str, int], str] = {}  # hashes by checksums and versions of the tensors
 
 
 @dataclass(frozen=True)
@@ -53,17 +54,15 @@ class OnBase(Protocol):
 def identify(pipe: SessionPipeline) -> ModelIdentity:
     """Name and hash of a pipeline, from its tensors and settings; of a pretrained base, from its files.
 
-    Neither what a LoRA is called nor whether the model was compiled is part of it. The hash of a large model is kept, by
-    checksums of its tensors, in `malt/fingerprints.json` of the user's cache: taken once, it is looked up from then on.
+    Neither what a LoRA is called nor whether the model was compiled is part of it. A hash is kept by checksums of the tensors,
+    that of a large model in `malt/fingerprints.json` of the user's cache: taken once, it is looked up from then on.
     """
     settings = b"".join(_settings(getattr(pipe, part).config) for part in ("transformer", "vae", "scheduler"))
     settings += json.dumps(pipe.config.get("context_noise")).encode()
     if isinstance(pipe, OnBase) and (base := pipe.base_identity) is not None:
         settings += base.encode()
         return ModelIdentity(_name(pipe), _hash(dict(_plain(pipe.beside_base())), settings))
-    tensors = dict(_tensors(pipe))
-    large = sum(tensor.nbytes for tensor in tensors.values()) >= LARGE
-    return ModelIdentity(_name(pipe), _kept_hash(tensors, settings) if large else _hash(tensors, settings))
+    return ModelIdentity(_name(pipe), _known_hash(dict(_tensors(pipe)), settings))
 
 
 def tensor_bytes(tensor: Tensor) -> memoryview:
@@ -103,19 +102,28 @@ def _hash(tensors: Mapping[str, Tensor], settings: bytes) -> str:
     return digest.hexdigest()
 
 
-def _kept_hash(tensors: Mapping[str, Tensor], settings: bytes) -> str:
-    file = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "malt" / "fingerprints.json"
+def _known_hash(tensors: Mapping[str, Tensor], settings: bytes) -> str:
+    """The hash, looked up where this process has met the very same tensors; an edit in place gives them new versions."""
     sums = hashlib.sha256(settings)
     for name, tensor in tensors.items():
-        sums.update(_described(name, tensor))
+        sums.update(_described(name, tensor) + str(tensor.stride()).encode())
         sums.update(tensor_bytes(_block_sums(tensor)))
+    met = sums.hexdigest(), sum(0 if tensor.is_inference() else tensor._version for tensor in tensors.values())
+    if met not in _MET:
+        large = sum(tensor.nbytes for tensor in tensors.values()) >= LARGE
+        _MET[met] = _kept_hash(tensors, settings, met[0]) if large else _hash(tensors, settings)
+    return _MET[met]
+
+
+def _kept_hash(tensors: Mapping[str, Tensor], settings: bytes, sums: str) -> str:
+    file = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "malt" / "fingerprints.json"
     kept = _read(file)
-    if (found := kept.get(sums.hexdigest())) is not None:
+    if (found := kept.get(sums)) is not None:
         return found
     found = _hash(tensors, settings)
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(file, json.dumps(kept | {sums.hexdigest(): found}, indent=1))
+        write_whole(file, json.dumps(kept | {sums: found}, indent=1))
     except OSError:
         return found  # it is taken again the next time
     return found
@@ -123,7 +131,8 @@ def _kept_hash(tensors: Mapping[str, Tensor], settings: bytes) -> str:
 
 def _block_sums(tensor: Tensor) -> Tensor:
     """A sum of the words of every block: where a tensor lies, at the speed of its memory."""
-    data = tensor.detach().contiguous().reshape(-1).view(torch.uint8)
+    dense = tensor.detach() if tensor.ndim != 2 or tensor.is_contiguous() else tensor.detach().t()
+    data = dense.contiguous().reshape(-1).view(torch.uint8)
     whole = len(data) // BLOCK * BLOCK
     words = data[:whole].view(torch.int64).reshape(-1, BLOCK // 8).sum(dim=1)
     return torch.cat([words, data[whole:].to(torch.int64)])
