@@ -18,7 +18,7 @@ from malt.memory.protocol import (
     SegmentRecord,
 )
 from malt.memory.state import KeysValues, LayerCache, State
-from malt.models.attention import MaltAttention, join_keys_values
+from malt.models.attention import MaltAttention, all_are, join_keys_values
 from malt.models.positions import Rotation, rotation, split_axes
 from malt.models.windows import Windows
 
@@ -107,8 +107,10 @@ class MaltBlock(nn.Module):
     def _remembered(self, state: State, conditions: Conditions) -> KeysValues | None:
         if not isinstance(self.memory, ContextMemory) or not state.tokens.shape[1]:
             return None
-        grids = self.memory.context(state, conditions).grids(conditions.layout)
-        return join_keys_values([self._seen(grid, conditions.layout) for grid in grids])
+        found = self.memory.context(state, conditions)
+        if all_are(~found.valid):
+            return None
+        return join_keys_values([self._seen(grid, conditions.layout) for grid in found.grids(conditions.layout)])
 
     def _seen(self, found: ContextTokens, layout: Layout) -> KeysValues:
         """Keys and values of remembered tokens that lie on one grid, or nowhere."""

@@ -268,7 +268,7 @@ def check_finite(index: int, *outputs: Tensor) -> None:
     Raises:
         MaltError: for such output of segment `index`.
     """
-    if not all(bool(torch.isfinite(output).all()) for output in outputs):
+    if not all(bool(torch.isfinite(extreme)) for output in outputs for extreme in output.aminmax()):
         raise MaltError(
             f"the model's output in segment {index} is not finite: its weights are damaged, or the guidance scale is too "
             "high; try another checkpoint or a guidance scale near 2"
