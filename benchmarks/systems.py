@@ -2,7 +2,8 @@
 
 The codec, the text encoder and the image encoder are left out of all four: captions are given as embeddings, a frame is a
 latent frame, and a codec that hands on what it gets stands where a pipeline insists on one. There is no guidance: every
-step is one pass. Each system keeps the window that it comes with, counted in latent frames.
+step is one pass. Each system keeps the window that it comes with, counted in latent frames, and this project's has its weights
+laid out as its pipeline does it.
 """
 
 from collections.abc import Callable
@@ -28,6 +29,7 @@ from torch import Tensor, nn
 
 from malt.diffusion.caption import Caption
 from malt.models.transformer import MaltTransformer3DModel
+from malt.models.weight_layout import lay_out_by_input
 from malt.rollouts.malt import MaltRollout
 
 # Width, depth and tokens a frame are those of the model that this project ships, for 64x64 pixels.
@@ -106,8 +108,9 @@ def malt(
         context_frames=context_frames,
     )
     caption = Caption(_caption(), torch.ones(1, CAPTION_TOKENS, dtype=torch.bool))
+    lay_out_by_input(_ready(model))
     rollout = MaltRollout(
-        transformer=_ready(model),
+        transformer=model,
         codec=HandsOn(),
         scheduler=FlowMatchEulerDiscreteScheduler(),
         caption=caption,
