@@ -35,6 +35,7 @@ from malt.evaluation.metrics.drift import Drift
 from malt.evaluation.metrics.recall import USES, Recall
 from malt.media.files import file_sha256
 from malt.pipelines.autoencoder_loading import load_autoencoder
+from malt.pipelines.few_steps import FewSteps
 from malt.pipelines.loading import load_pipeline
 from malt.rollouts.malt import MaltRollout
 from malt.training.adapted_base import load_base_transformer
@@ -75,17 +76,18 @@ def on_base(name: str, adapter: Path | Mapping[str, object], options: argparse.N
         model.forward = torch.autocast(device, torch.bfloat16)(model.forward)  # as it learned
     kind = AnchoredRollout if name == "anchor" else MaltRollout
     with_memory = options.memory_guidance if model.remembers else 1.0
+    few = FewSteps.of(read_adapter(adapter).settings) if isinstance(adapter, Path) else None
 
     def rollout(captions: list[str]) -> MaltRollout:
         return kind(
             transformer=model,
             codec=codec,
-            scheduler=FlowMatchEulerDiscreteScheduler(shift=3.0),
+            scheduler=few.scheduler if few else FlowMatchEulerDiscreteScheduler(shift=3.0),
             caption=text(captions),
             uncaptioned=text([""] * len(captions)),
             latent_size=(8, 8),
-            guidance=Guidance(text=options.guidance, memory=with_memory),
-            num_steps=12,
+            guidance=Guidance() if few else Guidance(text=options.guidance, memory=with_memory),
+            num_steps=few.num_steps[0] if few else options.steps,
             context_noise=0.05,
             context_follows=not isinstance(adapter, Path),
             begins_alone=True,
@@ -208,6 +210,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--guidance", type=float, default=3.0)
     parser.add_argument("--memory-guidance", type=float, default=1.0)
+    parser.add_argument("--steps", type=int, default=12, help="but for an adapter that was distilled")
     parser.add_argument("--note", default="", help="kept with the figures, as where they were measured")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--folder", type=Path, default=Path("runs/adapters/figures"))

@@ -15,8 +15,11 @@ OUT/adapter, a megabyte and a half. The natively trained memory is `malt_rollout
 from dataclasses import replace
 
 from malt.training.config import AdapterConfig, Experiment, MonitorConfig, Sampling
+from malt.training.distillation_recipes import distill_adapter
 from malt.training.engine.optimizer import Optimization
+from malt.training.engine.parallel import ParallelConfig
 from malt.training.objectives.curriculum import Stage
+from malt.training.objectives.distillation import StudentConfig
 from malt.training.objectives.objective import (
     BaselineConfig,
     DropoutConfig,
@@ -83,6 +86,28 @@ def third() -> Experiment:
         memory="hierarchical", memory_size=8, every=3, context_frames=1, lora_rank=3 * RANK, lora_every=3
     )
     return _trained(2060, adapter, (RETURN, EARLY, RETURN, RETURN, OWN, BEGIN))
+
+
+def student() -> Experiment:
+    """Four steps in place of twelve guided ones, of `memory`: malt distill runs/adapters/memory/adapter --recipe ..."""
+    experiment = distill_adapter()
+    steps = experiment.optimization.num_steps
+    return replace(
+        experiment,
+        optimization=Optimization(
+            num_steps=steps,
+            learning_rate=1e-3,
+            muon_learning_rate=5e-4,
+            warmup_steps=20,
+            decay_from=0.5,
+            ema_decay=0.98,
+        ),
+        student=StudentConfig(teacher_steps=12),
+        world_videos=480,
+        world_return_share=0.8,
+        monitors=MonitorConfig(validate_every=0, sample_every=0, validation_videos=1, sample_videos=1),
+        parallel=ParallelConfig(),
+    )
 
 
 def slots() -> Experiment:

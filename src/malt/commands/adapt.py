@@ -9,6 +9,8 @@ from malt.commands.option import Positional, Rest
 from malt.commands.train import Overrides, TrainCommand
 from malt.errors import UsageError
 
+SETTINGS = ("transformer/config.json", "vae/config.json", "scheduler/scheduler_config.json")  # that a plan reads
+
 
 @dataclass(frozen=True, kw_only=True)
 class AdaptCommand:
@@ -63,17 +65,26 @@ class AdaptCommand:
         """The base as a field of the recipe: a whole folder, but where its settings or nothing of it is read."""
         if self.base is None:
             return ()
-        folder = Path(self.base) if self.list_options else _settings(self.base) if self.plan else _whole(self.base)
+        folder = Path(self.base) if self.list_options else find_base(self.base, whole=not self.plan)
         return (("base", (str(folder.resolve()),)),)
 
 
+def find_base(base: str, *, whole: bool) -> Path:
+    """The folder of a base, `whole` and checked or with no more than a plan reads; fetched where it is a name on the hub.
+
+    Raises:
+        UsageError: there is no such base, or it is of no known family.
+        CheckpointError: it cannot be fetched, or something of it is missing, pickled or damaged.
+    """
+    return _whole(base) if whole else _settings(base)
+
+
 def _settings(base: str) -> Path:
-    """A folder with no more of a base than a plan reads."""
     from malt.pipelines.base_folder import base_folder
     from malt.training.base_settings import transformer_class
 
     is_folder = Path(base).is_dir()
-    folder = Path(base) if is_folder else base_folder(base, ("transformer/config.json", "vae/config.json"))
+    folder = Path(base) if is_folder else base_folder(base, SETTINGS)
     transformer_class(folder)
     return folder
 

@@ -11,21 +11,25 @@ from malt.errors import UsageError
 
 @dataclass(frozen=True, kw_only=True)
 class DistillCommand:
-    """Train a student that makes a segment in few passes: one a step, of a model that makes three in each of many steps.
+    """Train a student that makes a segment in few passes: one a step, of a model that makes more in each of many steps.
 
     It is malt train with a recipe for students: the same journal, the same --resume, the same options for every field of the
     recipe (--optimization.num-steps 600 --student.method shortcut --student.guidance-scales 1 4), and torchrun for many GPUs.
     """
 
     teacher: Annotated[str, Positional("TEACHER")] = ""
-    """What teaches: a model that comes with the package, by its name, or a folder with model_index.json."""
+    """What teaches: a model that comes with the package, by its name, a folder with model_index.json, or the folder of an
+    adapter that malt adapt has trained."""
+    base: str | None = None
+    """The base of an adapter, if it is no longer where it was: a folder, or its name on the hub."""
     recipe: str | None = None
-    """How to train: distill (on a synthetic world), distill-videos (on your own, from --data), distill-tiny (a minute, learns
-    nothing), or a function of a file, as FILE.py:NAME. By --data when nothing is named."""
+    """How to train: distill (on a synthetic world), distill-videos (on your own, from --data), distill-adapter (an adapter of
+    a base, from --data), distill-tiny (a minute, learns nothing), or a function of a file, as FILE.py:NAME. By --data and the
+    teacher when nothing is named."""
     data: Path | None = None
     """What to learn from: a folder of videos, or of shards that malt encode made; by default the synthetic world."""
     out: Path = Path("runs/student")
-    """The run's folder: journal, checkpoints and, at the end, the finished model under pipeline/."""
+    """The run's folder: journal, checkpoints and, at the end, the finished model under pipeline/, or adapter/."""
     seed: int | None = None
     """What chance starts from (0 by default)."""
     resume: bool = False
@@ -44,16 +48,37 @@ class DistillCommand:
 
     def run(self) -> None:
         """Find the teacher, and train."""
-        recipe = self.recipe or ("" if self.resume else "distill-videos" if self.data else "distill")
-        shared = {name: value for name, value in vars(self).items() if name not in ("recipe", "teacher")}
+        recipe = self.recipe or ("" if self.resume else self._usual_recipe)
+        shared = {name: value for name, value in vars(self).items() if name not in ("recipe", "teacher", "base")}
         TrainCommand(recipe=recipe, **shared | {"overrides": self.overrides + self._teacher()}).run()
 
+    @property
+    def _usual_recipe(self) -> str:
+        return "distill-adapter" if self._is_adapter else "distill-videos" if self.data else "distill"
+
+    @property
+    def _is_adapter(self) -> bool:
+        from malt.adapters.folder import DESCRIPTION
+
+        return (Path(self.teacher) / DESCRIPTION).is_file()
+
     def _teacher(self) -> Overrides:
-        """The teacher as a field of the recipe; nothing where it need not be said again."""
+        """The teacher as a field of the recipe, and its base; nothing where it need not be said again."""
         from malt.commands.model_options import find_model
 
+        if self.teacher and self._is_adapter:
+            return (("teacher", (str(Path(self.teacher).resolve()),)), ("base", (str(self._base()),)))
+        if self.base is not None and not self.resume:
+            raise UsageError("--base is of an adapter that teaches; name the folder of one, or leave --base out")
         if self.teacher:
             return (("teacher", (str(find_model(self.teacher, None)),)),)
         if self.resume or self.list_options:
             return ()
         raise UsageError("a student has a teacher; name a model that comes with the package, or a folder with one")
+
+    def _base(self) -> Path:
+        """The folder of the base that the adapter is for."""
+        from malt.commands.adapt import find_base
+        from malt.pipelines.adapted_loading import base_of_adapter
+
+        return find_base(self.base or base_of_adapter(self.teacher), whole=not self.plan).resolve()

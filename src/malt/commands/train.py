@@ -14,6 +14,7 @@ from malt.threads import use_threads
 if TYPE_CHECKING:
     from malt.training.config import Experiment
 
+FROM_VIDEOS = ("videos", "drive", "ucf101", "kinetics600", "distill-adapter")
 Overrides = tuple[tuple[str, tuple[str, ...]], ...]
 
 
@@ -88,18 +89,24 @@ class TrainCommand:
         if self.start and not (self.start / "model_index.json").exists():
             raise UsageError(f"{self.start} holds no model to start from; give a folder with model_index.json")
         if teacher := dict(self.overrides).get("teacher"):
-            from malt.training.distilled_transformer import with_teacher
-
-            experiment = with_teacher(experiment, Path(teacher[0]))
+            experiment = self._taught(experiment, Path(teacher[0]))
         experiment = resolve(experiment, self._options(), self._own_names())
         is_run = not (self.list_options or self.plan)
         if recipe == "finetune" and not self.start and is_run:
             raise UsageError("the recipe finetune goes on from a finished model; name it with --start")
         if recipe.startswith("distill") and not experiment.teacher and is_run:
             raise UsageError(f"the recipe {recipe} learns from a finished model; name it with --teacher")
-        if recipe in ("videos", "drive", "ucf101", "kinetics600") and not self.data and is_run:
+        if recipe in FROM_VIDEOS and not self.data and is_run:
             raise UsageError(f"the recipe {recipe} learns from your own videos; name their folder with --data")
         return recipe, experiment
+
+    def _taught(self, experiment: "Experiment", teacher: Path) -> "Experiment":
+        """The experiment with what its teacher says."""
+        from malt.training.distilled_adapter import with_adapter
+        from malt.training.distilled_transformer import with_teacher
+
+        base = dict(self.overrides).get("base")
+        return with_adapter(experiment, teacher, Path(base[0])) if base else with_teacher(experiment, teacher)
 
     def _resumed(self) -> tuple[str, "Experiment"]:
         """What the run in the folder was begun with, and what is said again must agree."""

@@ -87,12 +87,12 @@ def guidance_of(
             asked = f"the {name.replace('_', ' ')} is {scale:g}"
             wanted = f"{low:g}" if low == high else f"{low:g} to {high:g}"
             raise UsageError(f"{asked}, and this distilled model was made for {wanted}; give that, or use its teacher")
-    _warn_of_steps(len(levels) - 1, tuple(int(count) for count in distilled["num_inference_steps"]))
+    warn_of_steps(len(levels) - 1, tuple(int(count) for count in distilled["num_inference_steps"]))
     return EmbeddedGuidance(text=text, memory=memory, levels=tuple(levels), avoids=avoids)
 
 
 @cache
-def _warn_of_steps(num_steps: int, made_for: tuple[int, ...]) -> None:
+def warn_of_steps(num_steps: int, made_for: tuple[int, ...]) -> None:
     """Say once that a model makes more or fewer steps than it was distilled for."""
     if num_steps not in made_for:
         *others, last = map(str, made_for)

@@ -20,6 +20,7 @@ from malt.errors import UsageError
 from malt.pipelines.base_fingerprint import folder_sha256
 from malt.pipelines.bases.registry import parts_of
 from malt.pipelines.experts import TwoExperts, adapt, boundary_of
+from malt.pipelines.few_steps import FewSteps
 from malt.pipelines.latent_groups import check_segment
 from malt.pipelines.lora_loading import checked_lora
 from malt.pipelines.prompt_embeds import Prompt, read_texts
@@ -43,8 +44,8 @@ class AdaptedPipeline(VideoPipeline):
         adapter: a folder that `malt.adapters.save_adapter` wrote, a `MemoryAdapter`, or settings for a new one; for a base of
             two transformers, a folder with one for each, in `transformer` and `transformer_2`, or settings for both.
         settings: what the adapter's folder says of use, in place of what the base says: frame_rate, frame_size,
-            num_inference_steps, guidance_scale, memory_guidance_scale, context_noise, and guidance_scale_2 of the second of two
-            transformers.
+            num_inference_steps, guidance_scale, memory_guidance_scale, context_noise, guidance_scale_2 of the second of two
+            transformers, and what it was distilled for.
         folder: where the base was loaded from; then its files say which base it is, and not its weights one by one.
 
     Raises:
@@ -64,7 +65,7 @@ class AdaptedPipeline(VideoPipeline):
         self.settings, self.folder = dict(settings or {}), folder
         self.vae, self.text_encoder = base.vae, base.text_encoder
         self._codec = codec_of(base.vae)
-        self.is_adapted = adapter is not None
+        self.is_adapted, self.few_steps = adapter is not None, FewSteps.of(self.settings)
         self.experts = adapt(base, self._window() if adapter is None else adapter)
         first, *second = self.experts
         self.transformer = TwoExperts(first, second[0], boundary_of(base)) if second else first
@@ -162,7 +163,8 @@ class AdaptedPipeline(VideoPipeline):
         if not texts or not all(text.strip() for text in texts):
             raise UsageError("the prompt is empty; say what the video shows, as in 'a red circle passes behind a wall'")
         scale = self._setting(settings, "guidance_scale", self.parts.guidance_scale)
-        guidance = self._guidance(scale, self._setting(settings, "memory_guidance_scale", 1.0))
+        with_memory = self._setting(settings, "memory_guidance_scale", 1.0)
+        guidance = Guidance() if self.few_steps else self._guidance(scale, with_memory)
         negatives = _negatives(settings.get("negative_prompt"), len(texts)) if guidance.heeds_text else None
         with torch.no_grad():
             captions = self.parts.encode(texts, negatives)
@@ -171,12 +173,18 @@ class AdaptedPipeline(VideoPipeline):
         height, width = settings.get("height") or self.frame_size[0], settings.get("width") or self.frame_size[1]
         size = latent_size(height, width, self.codec, self.transformer)
         num_steps = self._setting(settings, "num_inference_steps", self.parts.num_steps)
+        if self.few_steps:
+            self.few_steps.check(scale, with_memory, num_steps)
+            if settings.get("negative_prompt"):
+                raise UsageError(
+                    "this distilled adapter is guided already; leave the negative prompt out, or use its teacher"
+                )
         model = self.transformer
         clip = model.segment_frames + model.context_frames
         rollout = MaltRollout(
             transformer=model,
             codec=self.codec,
-            scheduler=self.parts.schedule(clip, size, num_steps),
+            scheduler=self.few_steps.scheduler if self.few_steps else self.parts.schedule(clip, size, num_steps),
             caption=caption,
             uncaptioned=uncaptioned,
             latent_size=size,

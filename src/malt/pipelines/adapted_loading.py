@@ -48,6 +48,16 @@ def _named(described: AdapterDescription | None) -> str:
     return name
 
 
+def base_of_adapter(adapter: Path | str) -> str:
+    """The base that an adapter was made for, as a folder that is there or a name on the hub.
+
+    Raises:
+        UsageError: it lay in a folder that is not there.
+        CheckpointError: it is no adapter, or a damaged one.
+    """
+    return _named(describe(adapter))
+
+
 def describe(adapter: Path | str) -> AdapterDescription:
     """What an adapter's folder says of itself; of two for one base, the first.
 

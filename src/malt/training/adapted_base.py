@@ -86,7 +86,7 @@ class AdaptedBase:
         return self.adapter.context_frames or 0
 
     def build(self, words: tuple[str, ...], autoencoder: nn.Module) -> CaptionedModel:
-        """The base with an adapter that has learned nothing; its text encoder is not one of the model's parts.
+        """The base with an adapter as it begins; its text encoder is not one of the model's parts.
 
         Raises:
             UsageError: segments end within what the autoencoder decodes at once.
@@ -96,8 +96,18 @@ class AdaptedBase:
         text = base_text(self.base, self.shards, self.dtype, self.device)
         torch.manual_seed(self.seed)
         return AdaptedModel(
-            adapt_base(base, self.adapter), lambda captions: parts.guided(text(captions), scale=UNGUIDED)
+            adapt_base(base, self.beginning), lambda captions: parts.guided(text(captions), scale=self.told_scale)
         )
+
+    @property
+    def beginning(self) -> Mapping[str, object] | Path:
+        """The adapter as it begins: settings of a new one, or the folder of one."""
+        return self.adapter.settings
+
+    @property
+    def told_scale(self) -> float:
+        """What a base that is told its guidance is told while the adapter learns."""
+        return UNGUIDED
 
     def write(self, model: CaptionedModel, autoencoder: nn.Module, out: Path) -> None:
         """The adapter's weights and those of its low-rank changes."""
@@ -116,9 +126,9 @@ class AdaptedBase:
         return sampling | learned_from
 
 
-def adapt_base(base: nn.Module, adapter: AdapterConfig) -> AdaptedTransformer3DModel:
-    """A base with an adapter that has learned nothing; what learns is in single precision."""
-    adapted = add_memory(base, adapter.settings).train()
+def adapt_base(base: nn.Module, adapter: Mapping[str, object] | Path) -> AdaptedTransformer3DModel:
+    """A base with an adapter that learns: a new one of these settings, or one from a folder; it is in single precision."""
+    adapted = add_memory(base, adapter).train()
     adapted.adapter.requires_grad_(True)
     for weight in trainable(adapted).values():
         weight.data = weight.data.to(torch.float32)

@@ -1,7 +1,8 @@
 """From an experiment to the values that a run is made of; nobody reads the experiment after this."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -11,6 +12,7 @@ from malt.training.adapted_base import AdaptedBase
 from malt.training.autoencoder_stage import AutoencoderStage, keep_autoencoder, ready_autoencoder
 from malt.training.base_settings import fitted, patch_side
 from malt.training.config import Experiment
+from malt.training.distilled_adapter import DistilledAdapter, student_of_adapter
 from malt.training.distilled_transformer import student_of
 from malt.training.engine.parallel import DistributedContext, agreed_precision, by_the_first
 from malt.training.model_spec import ModelSpec, NewTransformer
@@ -64,6 +66,9 @@ def assemble(experiment: Experiment, out: Path, device: str, context: Distribute
     log(f"computing in {describe_precision(precision, device)}")
     model = model_spec(experiment, precision, device)
     source = open_source(experiment, model, out, log)
+    sampling = experiment.sampling
+    if isinstance(model, DistilledAdapter):
+        sampling = replace(sampling, guidance_scale=1.0, memory_guidance_scale=1.0)  # which it has learned
     given = experiment.codec or experiment.start or experiment.base or experiment.teacher
     ready = ready_autoencoder(out / "autoencoder", Path(given) if given else None, source, device)
     autoencoder_stage = AutoencoderStage(
@@ -84,7 +89,7 @@ def assemble(experiment: Experiment, out: Path, device: str, context: Distribute
         optimization=experiment.optimization,
         checkpoint=experiment.checkpoint,
         monitors=experiment.monitors,
-        sampling=experiment.sampling,
+        sampling=sampling,
         parallel=experiment.parallel,
         seed=experiment.seed,
         precision=precision,
@@ -111,16 +116,18 @@ def assemble(experiment: Experiment, out: Path, device: str, context: Distribute
 def model_spec(experiment: Experiment, precision: torch.dtype, device: str) -> ModelSpec:
     """What the experiment's transformer stage trains."""
     if experiment.base:
-        return AdaptedBase(
-            base=Path(experiment.base),
-            adapter=fitted(experiment.adapter, Path(experiment.base)),
-            sampling=experiment.sampling,
-            dtype=precision,
-            device=device,
-            seed=experiment.seed,
-            patch_size=patch_side(Path(experiment.base)),
-            shards=Path(experiment.data) if experiment.data else None,
-        )
+        base = Path(experiment.base)
+        given: dict[str, Any] = {
+            "base": base,
+            "adapter": fitted(experiment.adapter, base),
+            "sampling": experiment.sampling,
+            "dtype": precision,
+            "device": device,
+            "seed": experiment.seed,
+            "patch_size": patch_side(base),
+            "shards": Path(experiment.data) if experiment.data else None,
+        }
+        return student_of_adapter(experiment, **given) if experiment.teacher else AdaptedBase(**given)
     if experiment.teacher:
         return student_of(experiment)
     return NewTransformer(

@@ -141,6 +141,9 @@ class CheckpointConfig:
             raise ValueError(f"save_seconds is {self.save_seconds}; give a number above 0")
 
 
+BASE_WORDS, BASE_TOKENS = 10**6, 10**4  # a base has its own words, and cuts captions itself
+
+
 @dataclass(frozen=True, kw_only=True)
 class Sampling:
     """What the finished pipeline does where a call says nothing; the run's own samples are made so too."""
@@ -192,7 +195,7 @@ class Experiment:
     caption_tokens: int = 20  # what is longer is cut off
     start: str | None = None  # pipeline directory whose weights the run begins with, but for those of `codec`
     fresh_text_encoder: bool = False  # do not keep that of `start`
-    teacher: str | None = None  # pipeline directory whose many steps a student of few is taught
+    teacher: str | None = None  # pipeline directory, or adapter of `base`, whose many steps a student of few is taught
     student: StudentConfig = StudentConfig()
     monitors: MonitorConfig = MonitorConfig()
     checkpoint: CheckpointConfig = CheckpointConfig()
@@ -222,8 +225,8 @@ class Experiment:
                 raise ValueError(f"{name} is {getattr(self, name)}; give at least 1")
         if self.base and (self.start or self.codec):
             raise ValueError("a base brings its own autoencoder and its own weights; leave codec and start out")
-        if self.teacher and (self.base or self.start or self.codec):
-            raise ValueError("a student begins as its teacher; leave base, start and codec out")
+        if self.teacher and (self.start or self.codec):
+            raise ValueError("a student begins as its teacher; leave start and codec out")
         if self.base and self.actions:
             raise ValueError("a pretrained base takes no actions; leave them out")
         self._check_sizes()

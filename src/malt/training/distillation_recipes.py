@@ -2,8 +2,9 @@
 
 from dataclasses import replace
 
-from malt.training.config import Experiment, MonitorConfig, Sampling
+from malt.training.config import BASE_TOKENS, BASE_WORDS, Experiment, MonitorConfig, Sampling
 from malt.training.engine.optimizer import Optimization
+from malt.training.engine.parallel import ParallelConfig
 from malt.training.objectives.curriculum import Stage
 from malt.training.objectives.distillation import StudentConfig
 from malt.training.objectives.objective import (
@@ -72,6 +73,26 @@ def distill() -> Experiment:
 def distill_videos() -> Experiment:
     """The same of a model of one's own videos (`--data`), of any length: unrolls are cut to what there is."""
     return replace(distill(), world_return_share=0.0)
+
+
+def distill_adapter() -> Experiment:
+    """A student of four steps of a base with a memory (`--data`): its adapter learns on, and the base stays as it is.
+
+    A third of the turns begin a film, as the base does: behind nothing.
+    """
+    alone = replace(BEGIN, unroll=UnrollConfig(first_segment_prob=1.0, begins_alone=True))
+    turns = (alone, LATE, OWN, alone, EARLY, LATE)
+    return replace(
+        distill(),
+        curriculum=(Stage(until=600, objectives=turns),),
+        optimization=Optimization(num_steps=600, learning_rate=3e-4, warmup_steps=20, ema_decay=0.99),
+        student=StudentConfig(teacher_steps=24),
+        world_return_share=0.0,
+        max_words=BASE_WORDS,
+        caption_tokens=BASE_TOKENS,
+        parallel=ParallelConfig(activation_checkpointing=True),
+        compile=False,
+    )
 
 
 def distill_tiny() -> Experiment:

@@ -9,6 +9,8 @@ from pathlib import Path
 from malt.errors import UsageError
 from malt.training.benchmark_recipes import kinetics600, ucf101
 from malt.training.config import (
+    BASE_TOKENS,
+    BASE_WORDS,
     AdapterConfig,
     AutoencoderSize,
     Experiment,
@@ -17,7 +19,7 @@ from malt.training.config import (
     TransformerSize,
     stretched,
 )
-from malt.training.distillation_recipes import distill, distill_tiny, distill_videos
+from malt.training.distillation_recipes import distill, distill_adapter, distill_tiny, distill_videos
 from malt.training.engine.optimizer import Optimization
 from malt.training.engine.parallel import ParallelConfig
 from malt.training.maze_recipe import maze
@@ -46,7 +48,6 @@ RETURN = Objective(
     noise=NoiseConfig(logit_mean=0.9),
     dropout=DropoutConfig(caption_dropout=0.7, context_dropout=0.02),
 )
-BASE_WORDS, BASE_TOKENS = 10**6, 10**4  # a base has its own words, and cuts captions itself
 MOSTLY_RETURN = (RETURN, FOLLOW, RETURN, RETURN, BEGIN)
 POOLED = TransformerSize(memory="hierarchical", memory_size=8)
 
@@ -193,6 +194,7 @@ RECIPES = {
     "adapt-tiny": adapt_tiny,
     "distill": distill,
     "distill-videos": distill_videos,
+    "distill-adapter": distill_adapter,
     "distill-tiny": distill_tiny,
     "ucf101": ucf101,
     "kinetics600": kinetics600,

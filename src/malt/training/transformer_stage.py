@@ -10,6 +10,7 @@ from torch import nn
 from malt.codecs.registry import codec_of
 from malt.errors import UsageError
 from malt.training.config import CheckpointConfig, MonitorConfig, Sampling
+from malt.training.distilled_adapter import DistilledAdapter
 from malt.training.distilled_transformer import DistilledTransformer
 from malt.training.engine.loop import fit
 from malt.training.engine.optimizer import Optimization
@@ -100,7 +101,7 @@ class TransformerStage:
     ) -> DenoisingObjective:
         """What is learned: to denoise, or the steps of a teacher."""
         given = captioned, training_data.examples, curriculum, self.seed, self.precision, context.rank_and_size
-        if not isinstance(self.model, DistilledTransformer):
+        if not isinstance(self.model, DistilledTransformer | DistilledAdapter):
             return DenoisingObjective(*given)
         teacher = self.model.load_teacher(self.device, self.precision)
         parallelize(cast(nn.Module, teacher.model), self.parallel, self.precision, self.is_compiled)

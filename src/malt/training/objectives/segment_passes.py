@@ -58,7 +58,7 @@ class SegmentPasses:
             torch.cat([self.before.context, noisy.to(self.before.context)], dim=1),
             torch.cat([self.before.levels, noisy.new_full(noisy.shape[:2], level)], dim=1),
             self.memory,
-            **replace(self.caption, added=added or {}).arguments,
+            **replace(self.caption, added={**self.caption.added, **(added or {})}).arguments,
             actions=self.before.actions,
             num_context_frames=count,
             cache=self.cache,
@@ -75,7 +75,9 @@ class StudentPasses:
         self.passes, self.scales = passes, scales
 
     def velocity(self, noisy: Float[Tensor, "b n c h w"], level: float, following: float) -> Float[Tensor, "b n c h w"]:
-        """The mean velocity from one noise level to the following."""
+        """The mean velocity from one noise level to the following; told to a model that was made to be told."""
+        if self.passes.model.distilled is None:
+            return self.passes.velocity(noisy, level)
         ends = torch.full_like(self.scales.text, following)
         told = dict(zip((NEXT, *SCALES), (ends, *self.scales), strict=True))
         return self.passes.velocity(noisy, level, told)

@@ -77,8 +77,9 @@ def behind(
     sequence: SegmentedSequence, seen: Float[Tensor, "b t c h w"], objective: Objective, rng: StepRandom
 ) -> tuple[Before, Float[Tensor, "n s c h w"]]:
     """What lies before every segment that is learned, as slightly noisy as the objective says, and the noise it begins as."""
-    denoised, count = denoised_segments(objective), sequence.context_frames
-    context = torch.cat([seen[:, sequence.context(index)] for index in denoised])
+    denoised = denoised_segments(objective)
+    count = 0 if objective.unroll.begins_alone else sequence.context_frames
+    context = torch.cat([seen[:, sequence.context(index)][:, :count] for index in denoised])
     levels = noise_levels(sequence, objective, rng)[:, :count]
     shape = (count + sequence.segment_frames, *sequence.latents.shape[2:])
     drawn = rng.normal(len(denoised), shape).to(context)

@@ -34,7 +34,7 @@ def adapted_without_weights(base: Path, adapter: AdapterConfig, precision: torch
         return Caption(states, torch.empty(count, tokens, dtype=torch.bool), added)
 
     with torch.device("meta"):
-        return AdaptedModel(adapt_base(model, adapter), text)
+        return AdaptedModel(adapt_base(model, adapter.settings), text)
 
 
 def _width(config: Any) -> int:

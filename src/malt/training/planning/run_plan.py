@@ -20,7 +20,7 @@ from malt.training.planning.adapted_plan import adapted_without_weights
 from malt.training.planning.gpus import Gpus
 from malt.training.planning.stage_plan import StagePlan, Steps, weights_of
 from malt.training.planning.step_cost import as_planned, measure_step, planned
-from malt.training.planning.student_plan import taught_without_weights
+from malt.training.planning.student_plan import Teaching, adapter_taught_without_weights, taught_without_weights
 from malt.training.planning.transformer_plan import PlannedExamples, plan_transformer
 from malt.worlds.registry import open_world
 
@@ -83,9 +83,12 @@ def _transformer_stage(experiment: Experiment, codec: Codec, precision: torch.dt
     source = open_world(experiment.world).words if experiment.data is None else ()
     words = source or tuple(f"word{n}" for n in range(experiment.max_words))
     caption = " ".join(words[:1] * experiment.caption_tokens)
-    if experiment.base:
-        model: CaptionedModel = adapted_without_weights(Path(experiment.base), experiment.adapter, precision)
-        caption, teaching = "", None
+    model: CaptionedModel
+    teaching: Teaching | None = None
+    if experiment.base and experiment.teacher:
+        model, teaching = adapter_taught_without_weights(experiment, precision)
+    elif experiment.base:
+        model = adapted_without_weights(Path(experiment.base), experiment.adapter, precision)
     else:
         with torch.device("meta"):
             own = build_captioned(
@@ -99,7 +102,7 @@ def _transformer_stage(experiment: Experiment, codec: Codec, precision: torch.dt
     height, width = (side // codec.space_compression for side in experiment.frame_size)
     examples = PlannedExamples(
         latent_size=(codec.latent_channels, height, width),
-        caption=caption,
+        caption="" if experiment.base else caption,
         action_dim=codec.time_compression * len(experiment.actions),
     )
     return plan_transformer(

@@ -1,16 +1,21 @@
 """A student of few steps, as it is planned: it and its teacher by the settings of the teacher."""
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, NamedTuple, cast
 
 import torch
 
+from malt.adapters import AdaptedTransformer3DModel
 from malt.models.transformer import MaltTransformer3DModel
+from malt.training.adapted_base import AdaptedModel
 from malt.training.config import Experiment
+from malt.training.distilled_adapter import student_of_adapter
 from malt.training.distilled_transformer import student_of
 from malt.training.objectives.denoising import CaptionedTransformer
 from malt.training.objectives.distillation import DistillationObjective, StudentConfig, Teacher, schedule
 from malt.training.objectives.objective import Objective
+from malt.training.planning.adapted_plan import adapted_without_weights
 from malt.training.planning.step_cost import StepCost, measure_step
 
 
@@ -21,11 +26,9 @@ class Teaching(NamedTuple):
     student: StudentConfig
 
     @property
-    def model(self) -> MaltTransformer3DModel:
+    def model(self) -> MaltTransformer3DModel | AdaptedTransformer3DModel:
         """What teaches."""
-        model = self.teacher.model
-        assert isinstance(model, MaltTransformer3DModel)
-        return cast(MaltTransformer3DModel, model)
+        return cast(MaltTransformer3DModel | AdaptedTransformer3DModel, self.teacher.model)
 
 
 def taught_without_weights(
@@ -52,6 +55,25 @@ def taught_without_weights(
     for count in (*spec.num_steps, *(2 * count for count in spec.num_steps)):
         schedule(experiment.sampling.shift, count)  # kept from here on, as a plan can make no numbers
     return student, Teaching(spec.teacher_of(transformer), experiment.student)
+
+
+def adapter_taught_without_weights(experiment: Experiment, precision: torch.dtype) -> tuple[AdaptedModel, Teaching]:
+    """A student of a base with a memory, and the base once more, which teaches it.
+
+    Args:
+        experiment: what teaches, and what is practised.
+        precision: that of passes.
+
+    Raises:
+        UsageError: there is no such base, or what is practised cannot be learned.
+    """
+    base = Path(str(experiment.base))
+    student, teacher = (adapted_without_weights(base, experiment.adapter, precision) for _ in range(2))
+    given = {"base": base, "adapter": experiment.adapter, "sampling": experiment.sampling, "dtype": precision}
+    spec = student_of_adapter(experiment, **given, device="meta", seed=experiment.seed, patch_size=1)
+    for count in (spec.num_steps, 2 * spec.num_steps):
+        schedule(experiment.sampling.shift, count)  # kept from here on, as a plan can make no numbers
+    return student, Teaching(spec.teacher_of(teacher.transformer.requires_grad_(False)), experiment.student)
 
 
 def measure_taught(given: tuple[Any, ...], teaching: Teaching, objective: Objective) -> StepCost:
