@@ -233,6 +233,23 @@ def test_compiled_as_one_graph_equals_eager(kind: str) -> None:
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.parametrize(
+    "kind", [kind for kind in MEMORIES if isinstance(tiny.transformer(memory=kind).memory_modules()[0], ContextMemory)]
+)
+@pytest.mark.parametrize("window", [None, (2, 2)])
+def test_what_no_video_has_written_makes_no_keys_and_changes_nothing(kind: str, window: tuple[int, int] | None) -> None:
+    model = tiny.transformer(memory=kind, window_size=window)
+    given, written = tiny.segment(), tiny.remember(model, 1)
+    for memory in (model.empty_memory(2, tiny.SIDE, tiny.SIDE), written):
+        with torch.no_grad():
+            asked = model(memory=memory, **given, update_memory=False)
+        masked = model(memory=memory, **given, update_memory=False)  # learning asks nothing
+        torch.testing.assert_close(asked.velocity, masked.velocity)
+        for left, whole in zip(asked.cache, masked.cache, strict=True):
+            count = 0 if left.memory is None else left.memory.keys.shape[1]
+            assert count == int(whole.memory.counting().any(dim=0).sum())
+
+
 @pytest.mark.parametrize("window", [(4, 4), (9, 9)])
 def test_a_window_as_large_as_the_frame_is_whole_attention(window: tuple[int, int]) -> None:
     whole, windowed = tiny.transformer(), tiny.transformer(window_size=window)

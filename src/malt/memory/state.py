@@ -24,11 +24,15 @@ Memory = tuple[State, ...]
 
 
 class KeysValues(NamedTuple):
-    """Keys and values (b, m, heads, head_dim) that are made already, and which of them count (b, m); None where all do."""
+    """Keys and values (b, m, heads, head_dim) that are made already, and which of them count (b, m); None where all do.
+
+    kept: which of a memory's places they are of, where those that no video has written are left out; None where they are not.
+    """
 
     keys: Float[Tensor, "b m k c"]
     values: Float[Tensor, "b m k c"]
     valid: Bool[Tensor, "b m"] | None
+    kept: Bool[Tensor, " n"] | None = None
 
     def counting(self) -> Bool[Tensor, "b m"]:
         """Which of the places count, written out."""
@@ -58,7 +62,8 @@ def first_of(cache: KVCache, count: int) -> KVCache | None:
 
 def _first(part: KeysValues, count: int) -> KeysValues:
     first = len(part.keys) // count
-    return KeysValues(part.keys[:first], part.values[:first], None if part.valid is None else part.valid[:first])
+    valid = None if part.valid is None else part.valid[:first]
+    return KeysValues(part.keys[:first], part.values[:first], valid, part.kept)
 
 
 def _map(memory: Memory, function: Callable[[Tensor], Tensor]) -> Memory:

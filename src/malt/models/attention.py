@@ -106,14 +106,12 @@ class MaltAttention(nn.Module, AttentionModuleMixin):
 
 def _unless_all(valid: Bool[Tensor, "b m"] | None) -> Bool[Tensor, "b m"] | None:
     """The mask, or None where all places count."""
-    return None if valid is not None and all_are(valid) else valid
+    return None if valid is not None and may_ask() and bool(valid.all()) else valid
 
 
-def all_are(truths: Bool[Tensor, "b m"]) -> bool:
-    """Whether all are known to be true; learning, which drops places at random, and graphs do not wait to find out."""
-    if torch.is_grad_enabled() or torch.compiler.is_compiling() or is_capturing():
-        return False
-    return bool(truths.all())
+def may_ask() -> bool:
+    """Whether a mask may be looked into; learning, which drops places at random, and graphs do not wait to find out."""
+    return not (torch.is_grad_enabled() or torch.compiler.is_compiling() or is_capturing())
 
 
 def join_keys_values(parts: Sequence[KeysValues]) -> KeysValues:

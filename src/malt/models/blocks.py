@@ -18,7 +18,7 @@ from malt.memory.protocol import (
     SegmentRecord,
 )
 from malt.memory.state import KeysValues, LayerCache, State
-from malt.models.attention import MaltAttention, all_are, join_keys_values
+from malt.models.attention import MaltAttention, join_keys_values, may_ask
 from malt.models.positions import Rotation, rotation, split_axes
 from malt.models.windows import Windows
 
@@ -108,12 +108,14 @@ class MaltBlock(nn.Module):
         if not isinstance(self.memory, ContextMemory) or not state.tokens.shape[1]:
             return None
         found = self.memory.context(state, conditions)
-        if all_are(~found.valid):
+        asks = may_ask() and not self.training  # what a step of training costs is known before it is made
+        if asks and bool((~found.valid).all()):
             return None
-        return join_keys_values([self._seen(grid, conditions.layout) for grid in found.grids(conditions.layout)])
+        grids = found.grids(conditions.layout)
+        return join_keys_values([self._seen(grid, conditions.layout, asks and len(grids) == 1) for grid in grids])
 
-    def _seen(self, found: ContextTokens, layout: Layout) -> KeysValues:
-        """Keys and values of remembered tokens that lie on one grid, or nowhere."""
+    def _seen(self, found: ContextTokens, layout: Layout, asks: bool) -> KeysValues:
+        """Keys and values of remembered tokens that lie on one grid, or nowhere; only of those that count where it asks."""
         layout, window = (
             layout.coarse(found.side),
             self.window and (self.window[0] // found.side, self.window[1] // found.side),
@@ -124,7 +126,12 @@ class MaltBlock(nn.Module):
         valid, rope = spread(found.valid[..., None])[..., 0], None
         if found.times is not None:
             rope = windows.rope(self._rotation(found.times, layout, tokens, found.side))
-        return self.attn1.keys_values(tokens, rope, valid)
+        if not asks or bool(valid.all()):
+            return self.attn1.keys_values(tokens, rope, valid)
+        kept = valid.any(dim=0)
+        index = kept.nonzero()[:, 0]
+        rope = None if rope is None else rope[index]
+        return self.attn1.keys_values(tokens[:, index], rope, valid[:, index])._replace(kept=kept)
 
     def _attend(self, normed: Tensor, remembered: KeysValues | None, layout: Layout) -> Tensor:
         """Attention to the tokens beside one (in the window, in all frames) and to what is remembered."""

@@ -105,12 +105,16 @@ def _shares(
     attention: MaltAttention, hidden: Tensor, parts: Sequence[KeysValues], turn: Rotation | None = None, *, moments: int
 ) -> Float[Tensor, " moments"]:
     """softmax(q k^T / sqrt(d)), summed over the places of each remembered moment, which come before the segment's own."""
-    places = parts[0].keys.shape[1] if len(parts) > 1 else 0
+    seen, kept = parts[0].keys.shape[1], parts[0].kept
+    places = 0 if len(parts) == 1 else seen if kept is None else len(kept)
     if not places or places % moments:
         return torch.zeros(moments)
     query, key = attention.queries(hidden, turn), torch.cat([part.keys for part in parts], dim=1)
     scores = torch.einsum("bnkd,bmkd->bknm", query, key) * query.shape[-1] ** -0.5
     counting = torch.cat([part.counting() for part in parts], dim=1)
     scores = scores.masked_fill(~counting[:, None, None, :], float("-inf"))
-    by_moment: Tensor = scores.softmax(dim=-1)[..., :places].unflatten(-1, (moments, -1))
+    shares = scores.softmax(dim=-1)[..., :seen]
+    if kept is not None:
+        shares = shares.new_zeros(*shares.shape[:-1], places).masked_scatter(kept, shares)
+    by_moment: Tensor = shares.unflatten(-1, (moments, -1))
     return by_moment.sum(dim=-1).mean(dim=(0, 1, 2)).cpu()
