@@ -137,6 +137,13 @@ def lasting(pipe: MaltPipeline, setting: dict[str, Any], videos: int, batch: int
     return {"shapes": [int(sum(shapes)), len(shapes)], "scenery": [int(sum(scenery)), len(scenery)]}
 
 
+def farther(pipe: MaltPipeline, teacher: MaltPipeline, share: float) -> None:
+    """Move a student's weights away from its teacher's, by a share of what lies between them."""
+    network = pipe.components["transformer"]
+    own, from_ = network.state_dict(), teacher.components["transformer"].state_dict()
+    network.load_state_dict(own | {name: own[name] + share * (own[name] - weight) for name, weight in from_.items()})
+
+
 def true_features(videos: int) -> Tensor:
     """Features of four times as many true videos."""
     seeds, features = seeds_of(4 * videos, SEED, room=1), window_features(WORLD)
@@ -161,6 +168,10 @@ def main() -> None:
     parser.add_argument("--model", default="fast")
     parser.add_argument("--only", nargs="+", choices=SETTINGS, default=SETTINGS)
     parser.add_argument("--parts", nargs="+", choices=("films", "lasting"), default=("films", "lasting"))
+    parser.add_argument(
+        "--farther", type=float, default=0.0, help="move the weights so much away from those of `default`"
+    )
+    parser.add_argument("--save", type=Path, help="folder for the model that --farther makes")
     parser.add_argument("--set", type=int, default=0, help="of captions and seeds")
     parser.add_argument("--videos", type=int, default=128, help="half as many are made longer")
     parser.add_argument("--batch", type=int, default=32)
@@ -170,9 +181,13 @@ def main() -> None:
     options = parser.parse_args()
     found: dict[str, dict[str, Any]] = json.loads(options.json.read_text())["figures"] if options.json.exists() else {}
     pipe, real = load_pipeline(options.model).to(options.device), true_features(options.videos)
+    if options.farther:
+        farther(pipe, load_pipeline("default").to(options.device), options.farther)
+    if options.save:
+        pipe.save_pretrained(options.save)
     compute_in(pipe, options.precision)
     for name in options.only:
-        figures = found.setdefault(f"{options.model}, {name}, set {options.set}", {})
+        figures = found.setdefault(f"{options.model}, {options.farther:g} farther, {name}, set {options.set}", {})
         if "films" in options.parts and "frechet" not in figures:
             figures |= films(pipe, SETTINGS[name], options.videos, options.batch, real, options.set)
         if "lasting" in options.parts and "shapes" not in figures:
