@@ -90,19 +90,20 @@ def third() -> Experiment:
 
 def student() -> Experiment:
     """Four steps in place of twelve guided ones, of `memory`: malt distill runs/adapters/memory/adapter --recipe ..."""
-    experiment = distill_adapter()
-    steps = experiment.optimization.num_steps
+    experiment, steps = distill_adapter(), 160
+    turns = tuple(replace(turn, batch_size=4) for turn in experiment.curriculum[0].objectives)
     return replace(
         experiment,
+        curriculum=(Stage(until=steps, objectives=turns),),
         optimization=Optimization(
             num_steps=steps,
             learning_rate=1e-3,
             muon_learning_rate=5e-4,
             warmup_steps=20,
             decay_from=0.5,
-            ema_decay=0.98,
+            ema_decay=0.95,
         ),
-        student=StudentConfig(teacher_steps=12),
+        student=StudentConfig(teacher_steps=8),
         world_videos=480,
         world_return_share=0.8,
         monitors=MonitorConfig(validate_every=0, sample_every=0, validation_videos=1, sample_videos=1),
