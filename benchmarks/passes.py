@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from results import say, write
@@ -37,7 +37,8 @@ COUNTED_TOO = {torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: atten
 def parts_of(pipe: MaltPipeline, session: Session, advance: Callable[[], object]) -> dict[str, Callable[[], object]]:
     """Each part of a segment, to be run again as it was run last."""
     parts: dict[str, Callable[[], object]] = {}
-    forward, decode = pipe.transformer.forward, pipe.vae.decode
+    transformer, autoencoder = cast(Any, pipe.transformer), cast(Any, pipe.vae)
+    forward, decode = transformer.forward, autoencoder.decode
 
     def noting(*given: Any, **named: Any) -> Any:
         is_first, remembers = named.get("cache") is None, named.get("update_memory", True)
@@ -49,9 +50,9 @@ def parts_of(pipe: MaltPipeline, session: Session, advance: Callable[[], object]
         parts["decoding"] = partial(decode, *given)
         return parts["decoding"]()
 
-    pipe.transformer.forward, pipe.vae.decode = noting, noting_frames
+    transformer.forward, autoencoder.decode = noting, noting_frames
     advance()
-    del pipe.transformer.forward, pipe.vae.decode
+    del transformer.forward, autoencoder.decode
     return parts | {"segment": advance}
 
 

@@ -75,7 +75,7 @@ def test_its_base_stays_as_it_is(base: Path, teacher: Path, tmp_path: Path) -> N
 def test_a_step_is_one_pass_of_one_video(base: Path, finished: Path) -> None:
     pipe = load_adapted(base, finished / "adapter", dtype=torch.float32)
     passes: list[int] = []
-    pipe.transformer.register_forward_pre_hook(lambda _module, given: passes.append(len(given[0])))
+    pipe.adapted.register_forward_pre_hook(lambda _module, given: passes.append(len(given[0])))
     Session.begin(pipe, PROMPT, seed=1).advance()
     assert passes == [1, 1, 1]  # two steps, and one that remembers
 
@@ -84,10 +84,10 @@ def test_another_guidance_than_was_learned_is_refused_and_other_steps_are_warned
     base: Path, finished: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     pipe = load_adapted(base, finished / "adapter", dtype=torch.float32)
-    for name, own in (("guidance_scale", "3"), ("memory_guidance_scale", "1")):
-        told = f"the {name.replace('_', ' ')} is 2, and this distilled adapter has learned {own}; leave it out"
-        with pytest.raises(UsageError, match=told):
-            pipe.rollout(PROMPT, **{name: 2.0})
+    with pytest.raises(UsageError, match="the guidance scale is 2, and this distilled adapter has learned 3; leave"):
+        pipe.rollout(PROMPT, guidance_scale=2.0)
+    with pytest.raises(UsageError, match="the memory guidance scale is 2, and this distilled adapter has learned 1;"):
+        pipe.rollout(PROMPT, memory_guidance_scale=2.0)
     with pytest.raises(UsageError, match="is guided already; leave the negative prompt out, or use its teacher"):
         pipe.rollout(PROMPT, negative_prompt="a wall")
     pipe.rollout(PROMPT, num_inference_steps=7)
