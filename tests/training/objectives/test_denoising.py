@@ -103,7 +103,9 @@ def test_without_a_memory_no_gradient_reaches_the_past() -> None:
 
 
 def test_how_far_gradients_flow_does_not_change_the_loss() -> None:
-    assert losses(task(num_segments=3, bptt_segments=0)) == losses(task(num_segments=3))
+    without = losses(task(num_segments=3, bptt_segments=0))
+    # Passes without gradients leave out masks that hide nothing, so sums may be made in another order.
+    assert without == pytest.approx(losses(task(num_segments=3)), rel=1e-5)
 
 
 def test_a_later_segment_is_denoised_with_the_memory_of_those_before() -> None:
