@@ -1,6 +1,8 @@
 """Laws of the thread that writes a segment while the next one is computed."""
 
+import signal
 import threading
+import time
 
 import pytest
 
@@ -55,3 +57,18 @@ def test_what_was_made_is_written_though_the_run_is_interrupted() -> None:
         may.set()
         raise KeyboardInterrupt
     assert done == [1]
+
+
+def test_a_failure_is_not_lost_where_the_wait_for_it_is_interrupted() -> None:
+    may = threading.Event()
+
+    def fail() -> None:
+        assert may.wait(60)
+        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+        time.sleep(0.2)  # the interrupt comes first
+        raise MaltError("the disk is full")
+
+    with pytest.raises(MaltError, match="the disk is full"), WritingThread() as thread:
+        thread.do(fail)
+        may.set()
+        thread.wait()

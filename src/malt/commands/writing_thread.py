@@ -19,9 +19,12 @@ class WritingThread:
 
     def wait(self) -> None:
         """Wait until all is done; what it raised is raised here, once."""
-        last, self._under_way = self._under_way, None
-        if last is not None:
-            last.result()
+        if self._under_way is None:
+            return
+        error = self._under_way.exception()  # an interrupted wait leaves it under way, to be waited for at the end
+        self._under_way = None
+        if error is not None:
+            raise error
 
     def __enter__(self) -> "WritingThread":
         """Give the thread itself."""
