@@ -1,4 +1,4 @@
-"""Autocast switched off for a while, at no cost where it is not on."""
+"""What is computed as it is given: autocast switched off for a while, at no cost where it is not on."""
 
 from contextlib import AbstractContextManager, nullcontext
 

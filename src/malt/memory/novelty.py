@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from malt.memory.autocast import without_autocast
+from malt.memory.exact import without_autocast
 from malt.memory.protocol import unit_rms
 from malt.memory.state import State, side_by_side
 

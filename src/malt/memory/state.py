@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from malt.memory.autocast import without_autocast
+from malt.memory.exact import without_autocast
 
 
 class State(NamedTuple):

@@ -17,7 +17,7 @@ from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from malt.memory.autocast import without_autocast
+from malt.memory.exact import without_autocast
 from malt.memory.protocol import Conditions, Layout, SegmentRecord, nothing_written, unit_rms
 from malt.memory.similar_tokens import ALIKE
 from malt.memory.state import State

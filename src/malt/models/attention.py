@@ -10,7 +10,7 @@ from diffusers.models.attention_dispatch import dispatch_attention_fn
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from malt.memory.autocast import without_autocast
+from malt.memory.exact import without_autocast
 from malt.memory.state import KeysValues
 from malt.models.capturing import is_capturing
 from malt.models.positions import Rotation, rotate

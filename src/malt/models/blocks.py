@@ -60,10 +60,8 @@ class MaltBlock(nn.Module):
         self.norm3 = nn.LayerNorm(width, elementwise_affine=False, eps=1e-6)
         hidden = int(width * mlp_ratio)
         self.ff = nn.Sequential(nn.Linear(width, hidden), Gelu(), nn.Linear(hidden, width))
-        self.memory, self.is_read_behind = (
-            memory,
-            isinstance(memory, ResidualMemory),
-        )  # asked once: a protocol is slow to
+        self.memory = memory
+        self.is_read_behind = isinstance(memory, ResidualMemory)  # asked once, as it takes long to find out
         self.memory_mark = nn.Parameter(torch.zeros(width))  # the name under which every checkpoint stores it
         nn.init.zeros_(self.attn2.to_out.weight)
         nn.init.zeros_(self.attn2.to_out.bias)
