@@ -3,12 +3,9 @@
 import json
 import os
 import shutil
-import signal
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -21,6 +18,7 @@ from malt.training.adapted_base import load_base_transformer
 from malt.training.base_text import BaseText
 from malt.training.objectives.denoising import DenoisingObjective
 from tiny_base_folder import CHANNELS, save_base
+from tiny_stop import stop_at
 
 
 @pytest.fixture(scope="module")
@@ -81,16 +79,7 @@ def test_the_adapter_that_is_written_is_small_and_has_learned(base: Path, finish
 def test_a_run_that_was_stopped_ends_as_if_it_never_had_been(
     base: Path, finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    loss: Callable[..., Any] = DenoisingObjective.loss
-    told: list[int] = []
-
-    def told_to_end(self: Any, step: int) -> Any:
-        if step == 2 and not told:
-            told.append(step)
-            signal.raise_signal(signal.SIGTERM)
-        return loss(self, step)
-
-    monkeypatch.setattr(DenoisingObjective, "loss", told_to_end)
+    stop_at(DenoisingObjective, 2, monkeypatch)
     run = tmp_path / "run"
     with pytest.raises(SystemExit):
         adapt(base, run)

@@ -1,11 +1,8 @@
 """Laws of `malt distill ADAPTER`: a base with a memory learns to make its segments in few passes."""
 
 import json
-import signal
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -22,6 +19,7 @@ from malt.training.objectives.distillation import DistillationObjective
 from malt.training.objectives.objective import DistillationConfig, Objective
 from malt.training.recipes import distill_tiny
 from tiny_base_folder import save_base
+from tiny_stop import stop_at
 
 OPTIONS = ["--recipe", "distill-tiny", "--device", "cpu"]
 PROMPT = "a red circle passes behind a wall"
@@ -97,16 +95,7 @@ def test_another_guidance_than_was_learned_is_refused_and_other_steps_are_warned
 def test_a_run_that_was_stopped_ends_as_if_it_never_had_been(
     base: Path, teacher: Path, finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    loss: Callable[..., Any] = DistillationObjective.loss
-    told: list[int] = []
-
-    def told_to_end(self: Any, step: int) -> Any:
-        if step == 2 and not told:
-            told.append(step)
-            signal.raise_signal(signal.SIGTERM)
-        return loss(self, step)
-
-    monkeypatch.setattr(DistillationObjective, "loss", told_to_end)
+    stop_at(DistillationObjective, 2, monkeypatch)
     run = tmp_path / "run"
     with pytest.raises(SystemExit):
         distill(teacher, base, run)

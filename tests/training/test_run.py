@@ -3,13 +3,10 @@
 import json
 import math
 import shutil
-import signal
-from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
 
 import av
 import pytest
@@ -35,6 +32,7 @@ from malt.training.run_folder import check_unchanged, claimed
 from malt.training.sources import worlds
 from malt.worlds.passage.captions import vocabulary
 from malt.worlds.passage.passage_world import Passage
+from tiny_stop import stop_at
 
 Weights = dict[str, torch.Tensor]
 
@@ -50,20 +48,6 @@ def weights(folder: Path) -> Weights:
         for name in ("transformer", "vae", "text_encoder")
     }
     return {f"{name}.{key}": tensor for name, file in files.items() for key, tensor in load_file(file).items()}
-
-
-def stop_at(task: type[TrainingObjective], step: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have the process told to end during a step of a task, once."""
-    loss: Callable[..., Any] = task.loss
-    told: list[int] = []
-
-    def told_to_end(self: Any, now: int) -> Any:
-        if now == step and not told:
-            told.append(now)
-            signal.raise_signal(signal.SIGTERM)
-        return loss(self, now)
-
-    monkeypatch.setattr(task, "loss", told_to_end)
 
 
 @pytest.fixture(scope="module")
