@@ -3,7 +3,6 @@
 import sys
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -32,34 +31,25 @@ class GenerationRun:
     report_to: Path | None = None
 
     def run(self, given: "Iterable[Segment]" = ()) -> None:
-        """Write `given` segments, the session's first, and then make more until the end; say what became of it.
-
-        Each is written, and the session behind it saved, while the next one is computed.
-        """
+        """Write `given` segments, the session's first, and then make more until the end; say what became of it."""
         from malt.commands.progress import frame_progress
-        from malt.commands.writing_thread import WritingThread
 
         try:
-            with self.sink, frame_progress() as progress, WritingThread() as thread:
+            with self.sink, frame_progress() as progress:
                 task = progress.add_task("generating", total=self.end, completed=self.sink.num_frames)
                 for segment in given:
                     self._write(segment)
                     progress.update(task, completed=self.sink.num_frames)
-                saved = self.session.state
+                before = self.session.state
                 if self.session.num_frames and self.session.num_frames == self.sink.num_frames:
-                    saved = self._bound(saved, saved)
-                    self._save(saved)
-
-                def keep(segment: "Segment", after: "SessionState") -> None:
-                    nonlocal saved
+                    before = self._bound()
+                    self._save(before)
+                for segment in self.session.stream(self.end, self.driver):
                     self._write(segment)
                     # A segment of which only a part is shown is made again, whole, when the video goes on.
-                    saved = self._bound(after, saved) if after.now.start == self.sink.num_frames else saved
-                    self._save(saved)
+                    before = self._bound() if self.session.num_frames == self.sink.num_frames else before
+                    self._save(before)
                     progress.update(task, completed=self.sink.num_frames)
-
-                for segment in self.session.stream(self.end, self.driver):
-                    thread.do(partial(keep, segment, self.session.state))
         except KeyboardInterrupt:
             if self.end is not None or not self.sink.num_frames:
                 raise
@@ -75,12 +65,12 @@ class GenerationRun:
         self.sink.write(to_pixels(frames))
         self.report.add_segment(num_frames=len(frames), memory_bytes=segment.memory_bytes)
 
-    def _bound(self, state: "SessionState", earlier: "SessionState") -> "SessionState":
-        """A state that knows its video so far, as an earlier one did."""
-        from malt.sessions.video_binding import NOTE, bind, bound
+    def _bound(self) -> "SessionState":
+        """The session's state, which knows its video so far."""
+        from malt.sessions.video_binding import bind
 
-        known = state.notes | {NOTE: bound(earlier.notes)}
-        return bind(replace(state, notes=known), self.sink.sha256_at(self.sink.num_frames))
+        self.session.state = bind(self.session.state, self.sink.sha256_at(self.sink.num_frames))
+        return self.session.state
 
     def _save(self, state: "SessionState") -> None:
         """Keep the session, behind the frames that it speaks of."""
