@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import torch
 from diffusers import FlowMatchEulerDiscreteScheduler
@@ -33,6 +33,7 @@ from malt.evaluation.evaluation_run import EvaluationRun, Results
 from malt.evaluation.metrics.base import Metric
 from malt.evaluation.metrics.drift import Drift
 from malt.evaluation.metrics.recall import USES, Recall
+from malt.evaluation.reference import Naming
 from malt.media.files import file_sha256
 from malt.pipelines.autoencoder_loading import load_autoencoder
 from malt.pipelines.few_steps import FewSteps
@@ -180,7 +181,11 @@ def metrics(options: argparse.Namespace) -> list[Metric]:
     """Recall, and drift at every length."""
     world = Passage()
     found: list[Metric] = [Recall(world=world, per_bin=options.per_bin)]
-    found += [Drift(world=world, num_videos=options.videos, num_frames=n, name=f"drift-{n}") for n in options.lengths]
+    told = "" if options.naming == "some" else f"-naming-{options.naming}"
+    found += [
+        Drift(world=world, num_videos=options.videos, num_frames=n, naming=options.naming, name=f"drift-{n}{told}")
+        for n in options.lengths
+    ]
     return [metric for metric in found if options.metrics is None or metric.name in options.metrics]
 
 
@@ -203,10 +208,16 @@ def main() -> None:
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--only", help="one of the models; writes no figures")
     parser.add_argument("--table", action="store_true", help="write what is there")
-    parser.add_argument("--metrics", nargs="+", help="recall, drift-1024, drift-4096")
+    parser.add_argument("--metrics", nargs="+", help="recall, drift-1024, drift-4096, drift-1024-naming-nothing")
     parser.add_argument("--per-bin", type=int, default=64, help="occlusions of each span of hidden frames and seed")
     parser.add_argument("--videos", type=int, default=16, help="of each length")
     parser.add_argument("--lengths", type=int, nargs="+", default=[1024, 4096])
+    parser.add_argument(
+        "--naming",
+        choices=get_args(Naming),
+        default="some",
+        help="how much captions of drift name; what they do not, a memory alone holds",
+    )
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--guidance", type=float, default=3.0)
     parser.add_argument("--memory-guidance", type=float, default=1.0)
