@@ -154,6 +154,7 @@ MAY_IMPORT = {
         "models",
         "pipelines",
         "training",
+        "training.base_settings",
         "training.pipeline_export",
         "training.planning.adapted_plan",
         "training.planning.student_plan",
@@ -162,6 +163,8 @@ MAY_IMPORT = {
     },
     "training.planning.report": {"training", "training.planning.run_plan"},
     "training.assembly": {
+        "codecs",
+        "pipelines",
         "precision",
         "training",
         "training.adapted_base",

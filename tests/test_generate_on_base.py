@@ -1,5 +1,6 @@
 """Laws of the command line on a pretrained base: generate, resume, rewind, branch, inspect, and what is refused."""
 
+import json
 import shutil
 from pathlib import Path
 
@@ -173,12 +174,23 @@ def test_a_base_whose_autoencoder_has_no_codec_is_refused_before_it_is_loaded(
             "transformer has pickled weights (diffusion_pytorch_model.bin), which can run code and are refused",
         ),
         ("a shard", "diffusion_pytorch_model-00002-of-00002.safetensors is missing; copy the checkpoint again, whole"),
+        ("a library", "transformer is quantised by torchao, which is not installed; pip install torchao"),
+        ("a layer", "transformer lacks 27 weights, such as blocks.3.scale_shift_table; copy it again, whole"),
+        (
+            "a layer of text",
+            "text_encoder lacks 10 weights, such as encoder.block.1.layer.0.SelfAttention.q.weight; copy",
+        ),
         ("no part", "lacks its vae; copy it again, whole"),
         ("no index", "is no pipeline of diffusers (it has no model_index.json); give the folder that has one"),
     ],
 )
 def test_a_base_that_is_not_whole_or_not_safe_is_refused(
-    base: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], damage: str, message: str
+    base: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    damage: str,
+    message: str,
 ) -> None:
     other = tmp_path / "other"
     shutil.copytree(base, other)
@@ -191,6 +203,16 @@ def test_a_base_that_is_not_whole_or_not_safe_is_refused(
     elif damage == "a shard":
         index = '{"weight_map": {"a": "diffusion_pytorch_model-00002-of-00002.safetensors"}}'
         weights.with_name("diffusion_pytorch_model.safetensors.index.json").write_text(index)
+    elif damage == "a library":
+        monkeypatch.setattr("malt.pipelines.checkpoint_check.find_spec", lambda name: None)
+        config = other / "transformer" / "config.json"
+        config.write_text(
+            json.dumps(json.loads(config.read_text()) | {"quantization_config": {"quant_method": "torchao"}})
+        )
+    elif damage.startswith("a layer"):
+        config = other / ("text_encoder" if damage.endswith("text") else "transformer") / "config.json"
+        settings = json.loads(config.read_text())
+        config.write_text(json.dumps(settings | {"num_layers": settings["num_layers"] + 1}))
     elif damage == "no part":
         shutil.rmtree(other / "vae")
     else:

@@ -10,6 +10,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from malt.adapters import AdaptedTransformer3DModel, add_memory, read_adapter, remove_memory, save_adapter
+from malt.adapters.lora import NAME
 from malt.errors import CheckpointError, UsageError
 from tiny_bases import TINY_BASES, TinyBase, remember, run
 
@@ -70,6 +71,20 @@ def test_the_lora_of_an_adapter_is_one_that_diffusers_loads(folder: Path) -> Non
     base.load_lora_adapter(folder, prefix=None, weight_name="lora.safetensors")
     with torch.no_grad():
         assert torch.equal(WAN.alone(base, given), run(add_memory(WAN.base(), folder), given).velocity)
+
+
+def test_a_base_is_not_cast_to_save_a_lora_as_a_quantised_one_refuses_that(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = learned(WAN)
+    with monkeypatch.context() as quantised:
+        quantised.setattr(type(model.base), "to", lambda self, *given, **named: pytest.fail("the base was cast"))
+        save_adapter(model, tmp_path / "ours", "the/base")
+    model.base.save_lora_adapter(tmp_path, adapter_name=NAME, weight_name="theirs.safetensors")
+    ours, theirs = (
+        load_file(file) for file in (tmp_path / "ours" / "lora.safetensors", tmp_path / "theirs.safetensors")
+    )
+    assert ours.keys() == theirs.keys() and all(torch.equal(ours[name], theirs[name]) for name in theirs)
 
 
 @torch.no_grad()

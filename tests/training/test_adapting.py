@@ -122,6 +122,7 @@ def test_the_newest_state_can_be_written_as_an_adapter(finished: Path, tmp_path:
         (["--base", "{here}"], "holds no base; give a folder of diffusers"),
         (["--base", "{base}", "--codec", "{base}"], "a base brings its own autoencoder"),
         (["--base", "{base}", "--adapter.memory", "elephant"], "elephant"),
+        (["--base", "{base}", "--frame-size", "40", "32", "--plan"], "frames of 32x40 do not fit this autoencoder"),
         (["--base", "{base}", "--adapter.lora-targets", "hat"], "lora_targets is 'hat'"),
     ],
 )
@@ -149,6 +150,19 @@ def test_a_pickled_base_is_refused(base: Path, tmp_path: Path, capsys: pytest.Ca
     weights.rename(weights.with_suffix(".bin"))
     assert adapt(copy, tmp_path / "run") == 1
     assert "pickled" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("part", ["transformer", "text_encoder"])
+def test_a_base_that_lacks_weights_is_refused(
+    base: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], part: str
+) -> None:
+    copy = tmp_path / "base"
+    shutil.copytree(base, copy)
+    config = copy / part / "config.json"
+    settings = json.loads(config.read_text())
+    config.write_text(json.dumps(settings | {"num_layers": settings["num_layers"] + 1}))
+    assert adapt(copy, tmp_path / "run") == 1
+    assert f"{part} lacks " in capsys.readouterr().err
 
 
 def test_text_is_zero_behind_a_caption_and_as_long_as_its_pipeline_makes_it(base: Path) -> None:

@@ -66,7 +66,7 @@ def save_adapter(
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in adapted.adapter.state_dict().items()}
     save_file(tensors, folder / WEIGHTS, metadata={"format": "pt"})
     if NAME in lora_names(base):
-        base.save_lora_adapter(folder, adapter_name=NAME, weight_name=LORA)
+        _save_lora(base, folder / LORA)
     described = {
         "format": FORMAT,
         "base": identity_of(base, base_name).described(),
@@ -75,6 +75,17 @@ def save_adapter(
     }
     write_whole(folder / DESCRIPTION, json.dumps(described, indent=1) + "\n")
     write_card(folder, _card(read_adapter(folder), sum(tensor.numel() for tensor in tensors.values())))
+
+
+def _save_lora(base: Any, file: Path) -> None:
+    """As `save_lora_adapter` of diffusers does, which quantised bases refuse, as it casts them."""
+    from diffusers.loaders.lora_base import LORA_ADAPTER_METADATA_KEY
+    from peft import get_peft_model_state_dict
+
+    tensors = get_peft_model_state_dict(base, adapter_name=NAME)
+    settings = json.dumps(base.peft_config[NAME].to_dict(), default=sorted, indent=2, sort_keys=True)
+    contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    save_file(contiguous, file, metadata={"format": "pt", LORA_ADAPTER_METADATA_KEY: settings})
 
 
 def _card(described: AdapterDescription, num_weights: int) -> str:

@@ -28,9 +28,9 @@ class TrainCommand:
 
     recipe: Annotated[str, Positional("RECIPE")] = ""
     """What to train: default (what the model that ships began as), finetune (more of the last stage, from --start), videos
-    (your own, from --data), drive (on-board videos with steering and throttle, from --data), ucf101 and kinetics600 (classes
-    of videos as folders, from --data), tiny (a minute, learns nothing), or a function of a file, as FILE.py:NAME. The default
-    when nothing is named."""
+    (your own, from --data), drive (on-board videos with steering and throttle, from --data), maze (a world to walk in),
+    ucf101 and kinetics600 (classes of videos as folders, from --data), tiny (a minute, learns nothing), or a function of a
+    file, as FILE.py:NAME. The default when nothing is named."""
     out: Path = Path("runs/default")
     """The run's folder: journal, checkpoints and, at the end, the finished model under pipeline/."""
     data: Path | None = None
@@ -151,5 +151,6 @@ def _plan(experiment: "Experiment", gpus: str) -> None:
     from malt.training.planning.report import lines_of
     from malt.training.planning.run_plan import plan_run
 
+    silence_libraries()
     for line in lines_of(plan_run(experiment, parse_gpus(gpus))):
         print(line)

@@ -5,6 +5,7 @@ from typing import Any
 
 import torch
 from diffusers import DiffusionPipeline
+from torch import nn
 
 from malt.adapters.folder import AdapterDescription, read_adapter
 from malt.errors import CheckpointError, UsageError
@@ -13,6 +14,7 @@ from malt.pipelines.adapted import AdaptedPipeline
 from malt.pipelines.base_check import check_base_folder, components, used_components
 from malt.pipelines.base_folder import base_folder, keep_text_length, read_settings
 from malt.pipelines.checkpoint_check import WHAT_LOADING_RAISES
+from malt.pipelines.loading import check_complete
 
 
 def load_adapted(
@@ -84,7 +86,11 @@ def _load(folder: Path, dtype: torch.dtype) -> Any:
     unused = dict.fromkeys({*components(index)}.difference(used_components(index)))
     kept = {"local_files_only": True, "use_safetensors": True, **unused}
     try:
-        return DiffusionPipeline.from_pretrained(folder, dtype={"default": dtype, "vae": torch.float32}, **kept)
+        pipe = DiffusionPipeline.from_pretrained(folder, dtype={"default": dtype, "vae": torch.float32}, **kept)
     except WHAT_LOADING_RAISES as error:
         reason = str(error).strip().split("\n")[0].split(". ")[0][:200]
         raise CheckpointError(f"the base {folder} cannot be loaded ({reason}); copy it again, whole") from error
+    for name, part in pipe.components.items():
+        if isinstance(part, nn.Module):
+            check_complete(folder / name, part)
+    return pipe

@@ -12,8 +12,8 @@ from malt.codecs.registry import CODECS
 from malt.errors import CheckpointError
 from malt.models.autoencoder import AutoencoderMalt
 from malt.pipelines.base_folder import check_not_pickled
-from malt.pipelines.checkpoint_check import WHAT_LOADING_RAISES, tensor_names
-from malt.pipelines.loading import missing_tensors
+from malt.pipelines.checkpoint_check import WHAT_LOADING_RAISES
+from malt.pipelines.loading import check_complete
 from malt.pipelines.packaged import default_checkpoint
 
 
@@ -32,8 +32,7 @@ def load_autoencoder(folder: Path | None = None) -> nn.Module:
         )
     except WHAT_LOADING_RAISES as error:
         raise CheckpointError(f"the autoencoder {path} cannot be loaded; copy it again, whole") from error
-    if kind is AutoencoderMalt and (missing := missing_tensors(model, tensor_names(path))):
-        raise CheckpointError(f"{path} lacks {len(missing)} weights, such as {missing[0]}; copy it again, whole")
+    check_complete(path, model)
     return model.eval().requires_grad_(False)
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import diffusers
 import torch
 from diffusers.configuration_utils import FrozenDict
+from torch import nn
 
 from malt.diffusion.caption import Caption
 from malt.errors import CheckpointError
@@ -16,7 +17,8 @@ from malt.pipelines.base_check import components
 from malt.pipelines.base_folder import check_not_pickled, keep_text_length, read_settings
 from malt.pipelines.bases.parts import BaseParts
 from malt.pipelines.bases.registry import known_pipeline, parts_of
-from malt.pipelines.checkpoint_check import WHAT_LOADING_RAISES
+from malt.pipelines.checkpoint_check import WHAT_LOADING_RAISES, check_quantiser
+from malt.pipelines.loading import check_complete
 
 TEXT = ("text_encoder", "tokenizer", "connectors")  # what the names of parts begin with that encode a caption
 ALWAYS = ("scheduler", "guider")  # and of those without weights that a pipeline may ask
@@ -54,6 +56,7 @@ def base_parts(folder: Path, loaded: Sequence[str] = ALWAYS, dtype: torch.dtype 
     for name in names:
         if name not in left_out:
             check_not_pickled(folder / name)
+            check_quantiser(folder / name)
     where = {"local_files_only": True, "use_safetensors": True}
     left_out["vae"] = autoencoder_without_weights(folder)  # which some pipelines ask for its sizes as they begin
     try:
@@ -64,6 +67,9 @@ def base_parts(folder: Path, loaded: Sequence[str] = ALWAYS, dtype: torch.dtype 
             f"the text encoders of {folder} cannot be loaded ({reason}); copy the base again, whole"
         ) from error
     pipe.vae = None
+    for name, part in pipe.components.items():
+        if isinstance(part, nn.Module):
+            check_complete(folder / name, part)
     keep_text_length(pipe, folder)
     settings = FrozenDict(read_settings(folder / "transformer" / "config.json"))
     pipe.transformer = SimpleNamespace(config=settings, dtype=dtype)  # whose settings say what it wants to be told

@@ -2,6 +2,7 @@
 
 import json
 import re
+from importlib.util import find_spec
 from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
@@ -13,6 +14,7 @@ COMPONENTS = (*MODELS, "tokenizer", "scheduler")
 # What the libraries raise over weights and configs that are damaged or do not fit.
 WHAT_LOADING_RAISES = (AttributeError, KeyError, OSError, RuntimeError, TypeError, ValueError)
 VARIANT = re.compile(r"[^.]+\.(?P<variant>[^.]+?)(-\d+-of-\d+)?\.safetensors")
+QUANTISERS = ("bitsandbytes", "torchao")
 PICKLES = {".bin", ".ckpt", ".pkl", ".pickle", ".pt", ".pth"}
 
 
@@ -71,10 +73,23 @@ def check_model(folder: Path) -> None:
     config = folder / "config.json"
     if not config.is_file():
         raise CheckpointError(f"{folder} has no config.json; copy the checkpoint again, whole")
-    read_json(config)
+    check_quantiser(folder)
     if not weight_files(folder):
         raise CheckpointError(_no_weights(folder))
     tensor_names(folder)
+
+
+def check_quantiser(folder: Path) -> None:
+    """Refuse a model that was quantised by a library that is not installed.
+
+    Raises:
+        CheckpointError: for such a model.
+    """
+    config = folder / "config.json"
+    settings = read_json(config).get("quantization_config") if config.is_file() else None
+    library = settings.get("quant_method") if isinstance(settings, dict) else None
+    if library in QUANTISERS and find_spec(str(library)) is None:
+        raise CheckpointError(f"{folder} is quantised by {library}, which is not installed; pip install {library}")
 
 
 def _no_weights(folder: Path) -> str:

@@ -34,7 +34,7 @@ def load_pipeline(checkpoint: Path | str | None = None) -> "MaltPipeline":
     except WHAT_LOADING_RAISES as error:
         raise CheckpointError(_cannot_load(path, error)) from error
     for name in MODELS:
-        _check_complete(path / name, getattr(pipeline, name))
+        check_complete(path / name, getattr(pipeline, name))
     return pipeline
 
 
@@ -45,23 +45,32 @@ def missing_tensors(model: nn.Module, stored: set[str]) -> list[str]:
     return [name for name, tensor in tensors.items() if name not in stored and tensor.data_ptr() not in stored_places]
 
 
-def _check_complete(folder: Path, model: nn.Module) -> None:
-    """Refuse what `from_pretrained` only warns of: weights that were not stored and are random now, and stored ones left out.
+def check_complete(folder: Path, model: nn.Module) -> None:
+    """Refuse what `from_pretrained` only warns of: weights that were not stored, and stored ones left out.
 
-    Other libraries rename weights as they load them, so only our own models can be held to their names.
+    Other libraries rename weights as they load them: theirs are held to their names where all stored names are the model's.
+
+    Args:
+        folder: of the model's own files.
+        model: as it was loaded; weights that were not stored are random, or on the meta device.
+
+    Raises:
+        CheckpointError: the folder and its config.json do not fit.
     """
-    if not type(model).__module__.startswith("malt."):
-        return
-    stored = tensor_names(folder)
-    missing = missing_tensors(model, stored)
+    stored, names = tensor_names(folder), model.state_dict().keys()
+    is_ours, foreign = type(model).__module__.startswith("malt."), sorted(stored - names)
+    missing = _left_on_meta(model) if foreign and not is_ours else missing_tensors(model, stored)
     if missing:
         raise CheckpointError(f"{folder} lacks {len(missing)} weights, such as {missing[0]}; copy it again, whole")
-    foreign = sorted(stored - model.state_dict().keys())
-    if foreign:
+    if foreign and is_ours:
         raise CheckpointError(
             f"{folder} holds {len(foreign)} weights that a model of its config.json has not, such as {foreign[0]}; "
             "use the config.json they were saved with"
         )
+
+
+def _left_on_meta(model: nn.Module) -> list[str]:
+    return [name for name, weight in model.named_parameters() if weight.is_meta]
 
 
 def _cannot_load(path: Path, error: Exception) -> str:

@@ -12,12 +12,11 @@ from torch import Tensor, nn
 
 from malt.adapters import AdaptedTransformer3DModel, add_memory
 from malt.adapters.folder import save_adapter
-from malt.codecs.registry import codec_of
 from malt.diffusion.caption import Caption
 from malt.errors import CheckpointError
 from malt.pipelines.caption_encoding import base_parts
 from malt.pipelines.checkpoint_check import WHAT_LOADING_RAISES
-from malt.pipelines.latent_groups import check_segment
+from malt.pipelines.loading import check_complete
 from malt.training.base_settings import transformer_class
 from malt.training.base_text import base_text
 from malt.training.config import AdapterConfig, Sampling
@@ -86,12 +85,7 @@ class AdaptedBase:
         return self.adapter.context_frames or 0
 
     def build(self, words: tuple[str, ...], autoencoder: nn.Module) -> CaptionedModel:
-        """The base with an adapter as it begins; its text encoder is not one of the model's parts.
-
-        Raises:
-            UsageError: segments end within what the autoencoder decodes at once.
-        """
-        check_segment(codec_of(autoencoder), self.segment_frames)
+        """The base with an adapter as it begins; its text encoder is not one of the model's parts."""
         base, parts = load_base_transformer(self.base, self.dtype), base_parts(self.base)
         text = base_text(self.base, self.shards, self.dtype, self.device)
         torch.manual_seed(self.seed)
@@ -139,7 +133,7 @@ def load_base_transformer(base: Path, dtype: torch.dtype) -> nn.Module:
     """The transformer of a base's pipeline directory, in this type where its class allows it.
 
     Raises:
-        CheckpointError: it is missing, pickled or damaged.
+        CheckpointError: it is missing, incomplete, pickled or damaged.
         UsageError: it is of no known family.
     """
     kind = transformer_class(base)
@@ -149,4 +143,5 @@ def load_base_transformer(base: Path, dtype: torch.dtype) -> nn.Module:
         )
     except WHAT_LOADING_RAISES as error:
         raise CheckpointError(f"the transformer of {base} cannot be loaded; copy the base again, whole") from error
+    check_complete(base / "transformer", model)
     return model

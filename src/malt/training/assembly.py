@@ -7,6 +7,8 @@ from typing import Any
 import torch
 from torch import nn
 
+from malt.codecs.registry import codec_of
+from malt.pipelines.latent_groups import check_segment
 from malt.precision import describe_precision
 from malt.training.adapted_base import AdaptedBase
 from malt.training.autoencoder_stage import AutoencoderStage, keep_autoencoder, ready_autoencoder
@@ -60,7 +62,8 @@ def assemble(experiment: Experiment, out: Path, device: str, context: Distribute
 
     Raises:
         CheckpointError: the autoencoder that is to be used cannot be loaded.
-        UsageError: the data cannot be learned from, or the processes cannot share a batch equally.
+        UsageError: the data cannot be learned from, segments end within what the autoencoder decodes at once, or the
+            processes cannot share a batch equally.
     """
     precision = agreed_precision(experiment.precision, device)
     log(f"computing in {describe_precision(precision, device)}")
@@ -71,6 +74,8 @@ def assemble(experiment: Experiment, out: Path, device: str, context: Distribute
         sampling = replace(sampling, guidance_scale=1.0, memory_guidance_scale=1.0)  # which it has learned
     given = experiment.codec or experiment.start or experiment.base or experiment.teacher
     ready = ready_autoencoder(out / "autoencoder", Path(given) if given else None, source, device)
+    if ready is not None:
+        check_segment(codec_of(ready), model.segment_frames)
     autoencoder_stage = AutoencoderStage(
         size=experiment.autoencoder,
         objective=experiment.autoencoder_objective,

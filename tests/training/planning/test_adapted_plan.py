@@ -46,6 +46,18 @@ def test_a_base_without_weights_has_the_precisions_of_one_that_is_loaded(tmp_pat
     assert shapes[0] == shapes[1]
 
 
+@pytest.mark.parametrize("planned", [True, False])
+def test_segments_that_end_within_what_an_autoencoder_decodes_are_refused_before_anything_is_encoded(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], planned: bool
+) -> None:
+    base, sizes = tiny_pretrained.cogvideox(tmp_path / "base"), ("--frame-size", "64", "64", "--device", "cpu")
+    segments = ("--adapter.segment-frames", "3", *["--plan"][: int(planned)])
+    assert main(["adapt", "adapt-tiny", "--base", str(base), "--out", str(tmp_path / "run"), *sizes, *segments]) == 2
+    assert (
+        "the segments have 3 latent frames, and this base's autoencoder decodes 2 at a time" in capsys.readouterr().err
+    )
+
+
 def test_an_adapter_becomes_what_its_base_can_read(tmp_path: Path) -> None:
     wan, mochi = save_base(tmp_path / "wan"), tiny_pretrained_behind.mochi(tmp_path / "mochi")
     for base, read, context in ((wan, "beside", 1), (mochi, "behind", 0)):

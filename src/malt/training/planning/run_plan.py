@@ -10,6 +10,8 @@ from malt.codecs.base import Codec
 from malt.codecs.registry import codec_of
 from malt.models.autoencoder import AutoencoderMalt
 from malt.pipelines.autoencoder_loading import autoencoder_without_weights
+from malt.pipelines.latent_groups import check_segment
+from malt.training.base_settings import patch_side
 from malt.training.config import Experiment
 from malt.training.engine.parallel import ParallelConfig
 from malt.training.objectives.autoencoding import ReconstructionObjective
@@ -22,6 +24,7 @@ from malt.training.planning.stage_plan import StagePlan, Steps, weights_of
 from malt.training.planning.step_cost import as_planned, measure_step, planned
 from malt.training.planning.student_plan import Teaching, adapter_taught_without_weights, taught_without_weights
 from malt.training.planning.transformer_plan import PlannedExamples, plan_transformer
+from malt.training.sources.data_source import check_frame_size
 from malt.worlds.registry import open_world
 
 
@@ -39,7 +42,7 @@ def plan_run(experiment: Experiment, gpus: Gpus) -> RunPlan:
 
     Raises:
         CheckpointError: the autoencoder that is to be used is none.
-        UsageError: the GPUs cannot share a batch equally.
+        UsageError: the GPUs cannot share a batch equally, or frames or segments do not fit the base.
     """
     precision = torch.float32 if experiment.precision == "float32" else torch.bfloat16
     given, stages = experiment.codec or experiment.start or experiment.base or experiment.teacher, list[StagePlan]()
@@ -88,6 +91,7 @@ def _transformer_stage(experiment: Experiment, codec: Codec, precision: torch.dt
     if experiment.base and experiment.teacher:
         model, teaching = adapter_taught_without_weights(experiment, precision)
     elif experiment.base:
+        check_segment(codec, experiment.adapter.segment_frames)
         model = adapted_without_weights(Path(experiment.base), experiment.adapter, precision)
     else:
         with torch.device("meta"):
@@ -99,6 +103,8 @@ def _transformer_stage(experiment: Experiment, codec: Codec, precision: torch.dt
                 num_actions=len(experiment.actions),
             )
         model, teaching = taught_without_weights(own, experiment, precision) if experiment.teacher else (own, None)
+    if experiment.base:
+        check_frame_size(codec, patch_side(Path(experiment.base)), experiment.frame_size)
     height, width = (side // codec.space_compression for side in experiment.frame_size)
     examples = PlannedExamples(
         latent_size=(codec.latent_channels, height, width),

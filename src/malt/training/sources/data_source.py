@@ -1,12 +1,14 @@
 """Where a run learns from: what every world, folder of videos or folder of shards gives. Some of each is held out."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol, runtime_checkable
 
 from torch import Tensor, nn
 
+from malt.codecs.base import Codec
 from malt.data.batch import Batch
+from malt.errors import UsageError
 from malt.training.objectives.autoencoding import Clips
 from malt.training.objectives.denoising import SequenceSampler
 
@@ -23,6 +25,26 @@ class VideoFormat:
     size: tuple[int, int]
     rate: float
     actions: tuple[str, ...] = ()
+
+
+def check_frame_size(codec: Codec, patch_size: int, frame_size: Sequence[int]) -> None:
+    """Refuse frames that are no whole number of tokens.
+
+    Args:
+        codec: of the model's autoencoder.
+        patch_size: side of a token, latent pixels.
+        frame_size: height and width, pixels.
+
+    Raises:
+        UsageError: for such frames.
+    """
+    multiple = codec.space_compression * patch_size
+    if any(side % multiple for side in frame_size):
+        height, width = frame_size
+        raise UsageError(
+            f"frames of {width}x{height} do not fit this autoencoder and transformer; give --frame-size with multiples of "
+            f"{multiple}"
+        )
 
 
 @dataclass(frozen=True)

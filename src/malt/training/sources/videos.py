@@ -20,7 +20,15 @@ from malt.errors import UsageError
 from malt.models.autoencoder import AutoencoderMalt
 from malt.models.text import build_tokenizer
 from malt.training.objectives.denoising import SequenceSampler
-from malt.training.sources.data_source import CaptionLimits, ClipData, HeldOut, Log, TrainingData, VideoFormat
+from malt.training.sources.data_source import (
+    CaptionLimits,
+    ClipData,
+    HeldOut,
+    Log,
+    TrainingData,
+    VideoFormat,
+    check_frame_size,
+)
 from malt.training.sources.fit_curriculum import check_length
 
 HELD_OUT_EVERY = 10  # of the videos, in the order of their names, every so many-th is never trained on
@@ -90,13 +98,7 @@ class VideoData:
         Raises:
             UsageError: frames of this size do not fit the autoencoder.
         """
-        multiple = codec_of(autoencoder).space_compression * self.patch_size
-        if any(side % multiple for side in self.format.size):
-            height, width = self.format.size
-            raise UsageError(
-                f"frames of {width}x{height} do not fit this autoencoder and transformer; give --frame-size with multiples of "
-                f"{multiple}"
-            )
+        check_frame_size(codec_of(autoencoder), self.patch_size, self.format.size)
         _describe(autoencoder, self.format.size, self.format.rate)
 
     def training_data(self, autoencoder: nn.Module) -> TrainingData:

@@ -69,7 +69,8 @@ class WorldSource:
         """The encoded videos, rendered once and kept in `bank.safetensors`."""
         if not isinstance(autoencoder, AutoencoderMalt):
             raise UsageError(
-                f"the world {self.world.name} is not encoded by an {type(autoencoder).__name__}; leave --codec out"
+                f"the world {self.world.name} is not encoded by an {type(autoencoder).__name__}; name a folder of videos with "
+                "--data, or leave --codec out"
             )
         path, first = self.folder / "bank.safetensors", DATA_SEED * 2
         if path.exists():
