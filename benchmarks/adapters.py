@@ -92,6 +92,7 @@ def on_base(name: str, adapter: Path | Mapping[str, object], options: argparse.N
             context_noise=0.05,
             context_follows=not isinstance(adapter, Path),
             begins_alone=True,
+            remembers_in_last_step=options.last_step,
         )
 
     return Made(model, rollout)
@@ -100,6 +101,8 @@ def on_base(name: str, adapter: Path | Mapping[str, object], options: argparse.N
 def subject(name: str, folder: Path | None, options: argparse.Namespace) -> EvaluatedModel:
     """What is measured; a pipeline of its own where the folder is one."""
     about: dict[str, Any] = {"guidance": options.guidance, "memory_guidance": options.memory_guidance}
+    if options.last_step:
+        about["memory written"] = "in the last step"
     if folder is not None and (folder / "model_index.json").exists():
         pipe = load_pipeline(folder).to(options.device)
         pipe.register_to_config(guidance_scale=options.guidance, memory_guidance_scale=options.memory_guidance)
@@ -148,8 +151,10 @@ def costs(folder: Path, options: argparse.Namespace, times: int = 9) -> dict[str
     }
     rollouts = {name: made.rollout([CAPTION]) for name, made in ways.items()}
     rollouts[SAME] = replace(rollouts[SAME], context_follows=False)
+    merged_way = "with the adapter, its LoRA merged"
+    rollouts[f"{merged_way}, written in the last step"] = replace(rollouts[merged_way], remembers_in_last_step=True)
     states = {name: rollout.begin(0) for name, rollout in rollouts.items()}
-    taken: dict[str, list[float]] = {name: [] for name in ways}
+    taken: dict[str, list[float]] = {name: [] for name in rollouts}
     for _ in range(12 + times):
         for name, rollout in rollouts.items():
             begun = _clock(options.device)
@@ -222,6 +227,7 @@ def main() -> None:
     parser.add_argument("--guidance", type=float, default=3.0)
     parser.add_argument("--memory-guidance", type=float, default=1.0)
     parser.add_argument("--steps", type=int, default=12, help="but for an adapter that was distilled")
+    parser.add_argument("--last-step", action="store_true", help="write the memory in the last denoising step")
     parser.add_argument("--note", default="", help="kept with the figures, as where they were measured")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--folder", type=Path, default=Path("runs/adapters/figures"))

@@ -26,11 +26,11 @@ from malt.evaluation.metrics.features import window_features
 from malt.evaluation.metrics.frechet_distance import frechet_of
 from malt.evaluation.metrics.identity import still_there
 from malt.evaluation.reference import seeds_of, true_videos
-from malt.memory.state import KVCache
 from malt.pipelines.loading import load_pipeline
 from malt.pipelines.malt import MaltPipeline
 from malt.rollouts.base import RolloutState
 from malt.rollouts.context_frames import context_before, with_context
+from malt.rollouts.denoiser import GuidedVelocity
 from malt.rollouts.malt import MaltRollout
 from malt.training.objectives.distillation import schedule
 from malt.worlds.passage.appearances import obeyed
@@ -70,7 +70,7 @@ class InSteps(MaltRollout):
 
     steps: Steps
 
-    def _denoise(self, state: RolloutState, actions: Tensor | None) -> tuple[Tensor, KVCache | None]:
+    def _denoise(self, state: RolloutState, actions: Tensor | None) -> tuple[Tensor, GuidedVelocity]:
         count, generators = self.num_context(state.tail, self.transformer.context_frames), self.generators(state)
         noise = generators.draw(count + self.latents_ahead(state))
         before, before_levels = context_before(state.tail, noise[:, :count], self.context_noise)
@@ -86,7 +86,7 @@ class InSteps(MaltRollout):
             frames, levels = torch.cat([before, x], dim=1), torch.full(x.shape[:2], level, device=x.device)
             led = velocity(frames, torch.cat([before_levels, levels], dim=1))[:, count:]
             x, now = x + (following - level) * led, following
-        return x, velocity.cache
+        return x, velocity
 
 
 def rollout(pipe: MaltPipeline, captions: list[str], setting: dict[str, Any]) -> InSteps:

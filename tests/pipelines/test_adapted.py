@@ -145,3 +145,23 @@ def test_what_a_base_cannot_do_is_said_in_a_sentence(folder: Path, wrong: dict[s
     settings = {"prompt": PROMPT} | wrong
     with pytest.raises(UsageError, match=re.escape(message)):
         pipeline(folder).rollout(settings.pop("prompt"), **settings)
+
+
+@pytest.mark.parametrize("in_last_step", [False, True])
+def test_an_adapter_may_remember_in_its_last_step_and_takes_one_pass_less(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, in_last_step: bool
+) -> None:
+    pipe = load_adapted(folder, tiny.saved_memory(tmp_path / "adapter"), dtype=torch.float32)
+    pipe.settings["remembers_in_last_step"] = in_last_step
+    passes = list[bool]()
+    forward = type(pipe.transformer).forward
+
+    def noting(self: Any, *given: Any, **told: Any) -> Any:
+        passes.append(told.get("update_memory", True))
+        return forward(self, *given, **told)
+
+    monkeypatch.setattr(type(pipe.transformer), "forward", noting)
+    rollout = pipe.rollout(PROMPT)
+    _, state = rollout.advance(rollout.begin(3))
+    assert passes == [False] * (STEPS - in_last_step) + [True]
+    assert all(layer.valid.any() for layer in state.memory)

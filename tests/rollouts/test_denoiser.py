@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import cast
+from typing import Any, cast
 
 import pytest
 import torch
@@ -10,6 +10,7 @@ from torch import Tensor
 
 import tiny
 import tiny_pipeline
+from malt.diffusion.guidance import Guidance
 from malt.memory.protocol import LayerMemory
 from malt.memory.state import KVCache, Memory, State, num_bytes
 from malt.models.video_model import TransformerOutput, VideoModel
@@ -81,6 +82,54 @@ def test_a_network_that_is_none_of_ours_is_shown_every_finished_segment_once() -
     for count in range(3):
         assert state.memory[0].tokens.unique().tolist() == [count]
         _, state = rollout.advance(state)
+
+
+class CountingModel(GreyModel):
+    """Notes its passes: how many videos and frames, at which level of the segment, and whether the memory was written."""
+
+    def __init__(self) -> None:
+        self.passes: list[tuple[int, int, float, bool]] = []
+
+    def __call__(self, latents: Tensor, timestep: Tensor, *args: Any, **told: Any) -> TransformerOutput:
+        self.passes.append((len(latents), latents.shape[1], float(timestep[0, -1]), told.get("update_memory", True)))
+        return super().__call__(latents, timestep, *args, **told)
+
+
+@pytest.mark.parametrize("scale", [1.0, 3.0])
+def test_a_segment_remembered_in_its_last_step_takes_no_pass_more_than_its_steps(scale: float) -> None:
+    model = CountingModel()
+    guided = Guidance(text=scale)
+    rollout = replace(tiny_pipeline.rollout(), transformer=model, remembers_in_last_step=True, guidance=guided)
+    state = rollout.begin(3)
+    for count in range(3):
+        assert state.memory[0].tokens.tolist() == [[[count]]]
+        model.passes.clear()
+        _, state = rollout.advance(state)
+        videos, frames = 1 + (scale != 1), 1 + tiny.FRAMES
+        assert model.passes == [(videos, frames, 1.0, False), (videos, frames, 0.5, True)]
+
+
+def test_what_the_last_step_remembers_is_the_segment_and_not_its_context() -> None:
+    """As the transformer writes it, told of the caption, of the videos' own memory."""
+    rollout = replace(tiny_pipeline.rollout(prompts=2, memory="slots"), remembers_in_last_step=True)
+    rollout = replace(rollout, guidance=Guidance(text=3.0), num_steps=1, context_noise=0.0)
+    _, before = rollout.advance(rollout.begin(3))
+    _, state = rollout.advance(before)
+    assert before.tail is not None
+    noise = rollout.generators(before).draw(1 + tiny.FRAMES)
+    frames = torch.cat([before.tail[:, -1:], noise[:, 1:]], dim=1)
+    levels = torch.tensor([0.0] + [1.0] * tiny.FRAMES).repeat(2, 1)
+    told = rollout.caption.arguments
+    made = rollout.transformer(frames, levels, before.memory, **told, num_context_frames=1).memory
+    for wanted, found in zip(made, state.memory, strict=True):
+        assert torch.equal(wanted.valid, found.valid)
+        torch.testing.assert_close(found.tokens.float(), wanted.tokens.float(), rtol=0, atol=2e-3)
+
+
+def test_given_frames_are_remembered_by_a_pass_of_their_own_whichever_way() -> None:
+    rollout = replace(tiny_pipeline.rollout(), transformer=GreyModel(), remembers_in_last_step=True)
+    *_, (_, state) = rollout.prefill(rollout.begin(3), tiny_pipeline.video(2 * SEGMENT, batch=(1,)))
+    assert state.memory[0].tokens.tolist() == [[[2]]]
 
 
 @pytest.mark.parametrize("missing", [{"ahead", "num_made"}, set[str]()])

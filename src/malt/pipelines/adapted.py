@@ -44,8 +44,8 @@ class AdaptedPipeline(VideoPipeline):
         adapter: a folder that `malt.adapters.save_adapter` wrote, a `MemoryAdapter`, or settings for a new one; for a base of
             two transformers, a folder with one for each, in `transformer` and `transformer_2`, or settings for both.
         settings: what the adapter's folder says of use, in place of what the base says: frame_rate, frame_size,
-            num_inference_steps, guidance_scale, memory_guidance_scale, context_noise, guidance_scale_2 of the second of two
-            transformers, and what it was distilled for.
+            num_inference_steps, guidance_scale, memory_guidance_scale, context_noise, remembers_in_last_step, guidance_scale_2 of
+            the second of two transformers, and what it was distilled for.
         folder: where the base was loaded from; then its files say which base it is, and not its weights one by one.
 
     Raises:
@@ -194,6 +194,7 @@ class AdaptedPipeline(VideoPipeline):
             context_noise=float(self.settings.get("context_noise", 0.0)),
             context_follows=not (self.is_adapted or self.parts.knows_levels),
             begins_alone=True,
+            remembers_in_last_step=bool(self.settings.get("remembers_in_last_step", False)),
         )
         if not self.parts.goes_on_from_frame:
             return rollout

@@ -5,8 +5,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from malt.diffusion.caption import Caption
-from malt.diffusion.guidance import Guided
-from malt.memory.state import KVCache, Memory, first_of
+from malt.diffusion.guidance import ROUNDING, Guided
+from malt.memory.state import KVCache, Memory, first_of, select
 from malt.models.video_model import VideoModel
 
 
@@ -20,12 +20,20 @@ class GuidedVelocity:
         guided: the conditions of all passes.
         actions: what is done in every latent frame, for models that take actions.
         num_context_frames: how many of the first frames are context.
+        remembers_at: the noise level from which on a pass also writes the memory; None for no pass.
     """
 
     def __init__(
-        self, model: VideoModel, guided: Guided, actions: Float[Tensor, "b s a"] | None, num_context_frames: int
+        self,
+        model: VideoModel,
+        guided: Guided,
+        actions: Float[Tensor, "b s a"] | None,
+        num_context_frames: int,
+        remembers_at: float | None = None,
     ) -> None:
         self.model, self.guided, self.actions, self.num_context_frames = model, guided, actions, num_context_frames
+        self.remembers_at = remembers_at
+        self.memory: Memory | None = None  # after the segment, once a pass has written it
         self._cache: KVCache | None = None
 
     def __call__(self, latents: Float[Tensor, "b s c h w"], levels: Float[Tensor, "b s"]) -> Float[Tensor, "b s c h w"]:
@@ -39,6 +47,7 @@ class GuidedVelocity:
 
     def _predict(self, latents: Tensor, levels: Tensor, memory: Memory, caption: Caption) -> Tensor:
         acts = self.actions
+        writes = self.remembers_at is not None and float(levels[:, -1].max()) <= self.remembers_at + ROUNDING
         made = self.model(
             latents,
             levels,
@@ -47,7 +56,10 @@ class GuidedVelocity:
             actions=None if acts is None else repeat(acts, "b s a -> (k b) s a", k=len(latents) // len(acts)),
             num_context_frames=self.num_context_frames,
             cache=self._cache,
-            update_memory=False,
+            update_memory=writes,
         )
-        self._cache = made.cache
+        if writes:
+            self.memory = select(made.memory, slice(len(levels) // len(self.guided.weights)))
+        else:
+            self._cache = made.cache
         return made.velocity.float()

@@ -10,8 +10,8 @@ from torch import Tensor
 from malt.diffusion.caption import Caption
 from malt.diffusion.partial import sample_part
 from malt.errors import UsageError
-from malt.memory.state import KVCache
 from malt.rollouts.base import RolloutState, Segment
+from malt.rollouts.denoiser import GuidedVelocity
 from malt.rollouts.malt import MaltRollout
 
 # (frame (b, 1, 3, H, W), latent frames of the clip that begins with it) -> conditions by name, batch first
@@ -53,7 +53,7 @@ class FromFrameRollout(MaltRollout):
             return state
         return MaltRollout.rebuild_memory(self._told(None, state.tail), state)
 
-    def _denoise(self, state: RolloutState, actions: Tensor | None) -> tuple[Tensor, KVCache | None]:
+    def _denoise(self, state: RolloutState, actions: Tensor | None) -> tuple[Tensor, GuidedVelocity]:
         """Latents of the next segment: those of a clip from the last frame, but for its first."""
         if state.shown is None:
             raise UsageError("this base makes video from an image; give one with --image, or a video with --video")
@@ -62,15 +62,16 @@ class FromFrameRollout(MaltRollout):
         caption, uncaptioned = (_with(each, added) for each in (self.caption, self.uncaptioned))
         guided = self.guidance.prepare(state.memory, caption, uncaptioned)
         nothing = noise[:, :0], noise.new_zeros(len(noise), 0)
-        velocity = self.velocity(guided, actions, int(self.transformer.remembers))
+        remembers_at = self._remembers_at(state, noise[:, 1:])
+        velocity = self.velocity(guided, actions, int(self.transformer.remembers), remembers_at)
         clip = sample_part(velocity, noise, self.scheduler, self.num_steps, nothing, on_step_end=self.on_step_end)
-        return clip[:, 1:], velocity.cache
+        return clip[:, 1:], velocity
 
     def _finish(
-        self, state: RolloutState, latents: Tensor, actions: Tensor | None, cache: KVCache | None = None
+        self, state: RolloutState, latents: Tensor, actions: Tensor | None, velocity: GuidedVelocity | None = None
     ) -> tuple[Segment, RolloutState]:
         told = self._told(state.shown, latents) if self._is_due(state.index, latents) else self
-        segment, after = MaltRollout._finish(told, state, latents, actions, cache)
+        segment, after = MaltRollout._finish(told, state, latents, actions, velocity)
         return segment, replace(after, shown=segment.frames[:, -1:])
 
     def _told(self, shown: Tensor | None, latents: Tensor) -> "FromFrameRollout":

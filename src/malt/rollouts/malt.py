@@ -17,7 +17,7 @@ from malt.codecs.device import execution_device
 from malt.diffusion.caption import Caption
 from malt.diffusion.guidance import Guidance, Guided
 from malt.diffusion.partial import KnownAt, KnownFrames, sample_part
-from malt.diffusion.sampling import Scheduler, StepEnd
+from malt.diffusion.sampling import Scheduler, StepEnd, noise_levels
 from malt.errors import MaltError, UsageError
 from malt.memory.protocol import SteeredMemory
 from malt.memory.state import KVCache, Memory, in_half, move, num_bytes
@@ -38,6 +38,8 @@ class MaltRollout:
     context_follows: whether the context has instead, at every step, the noise level of the segment. begins_alone: whether a
     video begins with nothing before it, as a pretrained base wants it, not behind noise; without a memory, its first segment
     is then as long as a later one with its context.
+    remembers_in_last_step: whether the memory is written from what the last denoising step sees, a little noise with it, and
+    not by a pass of its own over the finished segment.
     on_step_end: called behind every denoising step of every segment; may change the latents.
     """
 
@@ -53,6 +55,7 @@ class MaltRollout:
     context_noise: float = 0.0
     context_follows: bool = False
     begins_alone: bool = False
+    remembers_in_last_step: bool = False
     on_step_end: StepEnd | None = None
 
     def __post_init__(self) -> None:
@@ -105,8 +108,8 @@ class MaltRollout:
         """
         done = self.pack_actions(actions, self.latents_ahead(state), self.frames_ahead(state))
         with enough_memory_for(SEGMENT):
-            latents, cache = self._denoise(state, done)
-            return self._finish(state, latents, done, cache)
+            latents, velocity = self._denoise(state, done)
+            return self._finish(state, latents, done, velocity)
 
     @torch.no_grad()
     def prefill(
@@ -190,18 +193,18 @@ class MaltRollout:
         padded = torch.cat([actions[:, :1].expand(-1, missing, -1), actions], dim=1)
         return rearrange(padded, "b (s t) a -> b s (t a)", s=num_latents).to(self.device)
 
-    def _denoise(self, state: RolloutState, actions: Tensor | None) -> tuple[Tensor, KVCache | None]:
-        """Latents of the next segment, integrated from noise behind the context; what was made of the memory meanwhile."""
+    def _denoise(self, state: RolloutState, actions: Tensor | None) -> tuple[Tensor, GuidedVelocity]:
+        """Latents of the next segment, integrated from noise behind the context, and the velocity that led there."""
         count = self.num_context(state.tail, self.transformer.context_frames)
         noise = self.generators(state).draw(count + self.latents_ahead(state))
         done = with_context(state.tail_actions, actions, count)
         before = self.context(state.tail, noise[:, :count])
         guided = self.guidance.prepare(state.memory, self.caption, self.uncaptioned)
-        velocity = self.velocity(guided, done, count)
+        velocity = self.velocity(guided, done, count, self._remembers_at(state, noise[:, count:]))
         latents = sample_part(
             velocity, noise[:, count:], self.scheduler, self.num_steps, before, on_step_end=self.on_step_end
         )
-        return latents, velocity.cache
+        return latents, velocity
 
     def num_context(self, tail: Tensor | None, most: int) -> int:
         """How many latent frames stand before those that are made: `most`, but where a video begins alone those there are."""
@@ -213,10 +216,18 @@ class MaltRollout:
             context_alongside(tail, noise) if self.context_follows else context_before(tail, noise, self.context_noise)
         )
 
-    def velocity(self, guided: Guided, actions: Tensor | None, num_context_frames: int) -> GuidedVelocity:
+    def velocity(
+        self, guided: Guided, actions: Tensor | None, num_context_frames: int, remembers_at: float | None = None
+    ) -> GuidedVelocity:
         """The model's velocity; one that knows no level of its own for the context is not told that there is any."""
         known = 0 if self.context_follows else num_context_frames
-        return GuidedVelocity(self.transformer, guided, actions, known)
+        return GuidedVelocity(self.transformer, guided, actions, known, remembers_at)
+
+    def _remembers_at(self, state: RolloutState, latents: Tensor) -> float | None:
+        """The noise level of the step that also writes the memory; None where none does."""
+        if not self.remembers_in_last_step or not self._is_due(state.index, latents):
+            return None
+        return float(noise_levels(self.scheduler, self.num_steps)[-2])
 
     def generators(self, state: RolloutState) -> VideoGenerators:
         """The source of all noise that is drawn for the next segment."""
@@ -242,14 +253,19 @@ class MaltRollout:
         return last(seen, max(self.transformer.segment_frames, self.transformer.context_frames))
 
     def _finish(
-        self, state: RolloutState, latents: Tensor, actions: Tensor | None, cache: KVCache | None = None
+        self, state: RolloutState, latents: Tensor, actions: Tensor | None, velocity: GuidedVelocity | None = None
     ) -> tuple[Segment, RolloutState]:
-        """Decode a finished segment and, when it is due and whole, remember it, with what its steps made of the memory."""
+        """Decode a finished segment and, when it is due and whole, remember it, with what its steps made of the memory.
+
+        velocity: that led there; None for a given segment.
+        """
         frames, decoder_cache = self.codec.decode(latents, state.decoder_cache)
         check_finite(state.index, latents, frames)
         memory = state.memory
         if self._is_due(state.index, latents):
-            memory = self._remember(memory, latents, actions, cache)
+            known = None if velocity is None else velocity.memory
+            cache = None if velocity is None else velocity.cache
+            memory = self._remember(memory, latents, actions, cache) if known is None else in_half(known)
         after = replace(
             state,
             memory=memory,

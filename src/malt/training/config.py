@@ -153,6 +153,9 @@ class Sampling:
     memory_guidance_scale: float = 1.0
     context_noise: float = 0.05
     shift: float = 3.0  # of the schedule of noise levels: where films begin, most is decided near pure noise
+    remembers_in_last_step: bool = (
+        False  # an adapter's memory is written by the last step, which saves a pass a segment
+    )
 
     def __post_init__(self) -> None:
         if self.num_inference_steps < 1:
@@ -229,6 +232,8 @@ class Experiment:
             raise ValueError("a student begins as its teacher; leave start and codec out")
         if self.base and self.actions:
             raise ValueError("a pretrained base takes no actions; leave them out")
+        if self.sampling.remembers_in_last_step and not self.base:
+            raise ValueError("only an adapter of a base remembers in its last step; leave it out")
         self._check_sizes()
 
     def _check_sizes(self) -> None:

@@ -87,6 +87,7 @@ class Samples:
                 memory=self.sampling.memory_guidance_scale,
             ),
             num_steps=self.sampling.num_inference_steps,
+            remembers_in_last_step=self.sampling.remembers_in_last_step,
         )
 
     def _begun(self, rollout: MaltRollout, frames: list[Tensor]) -> RolloutState:
