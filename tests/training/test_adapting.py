@@ -191,3 +191,18 @@ def test_two_processes_that_share_a_base_learn_what_one_does(base: Path, tmp_pat
         torch.testing.assert_close(tensor, alone[name], rtol=1e-3, atol=1e-4, msg=name)
     (state,) = (tmp_path / "two" / "transformer").glob("step-*")
     assert all("lora_" in name or ".adapter." in name for name in names_in(state))
+
+
+def test_an_adapter_says_whether_it_is_to_remember_in_its_last_step(base: Path, finished: Path, tmp_path: Path) -> None:
+    assert adapt(base, tmp_path / "run", "--sampling.remembers-in-last-step", "true") == 0
+    for folder, in_last_step in ((finished, False), (tmp_path / "run", True)):
+        said = json.loads((folder / "adapter" / "adapter.json").read_text())
+        assert said["settings"]["remembers_in_last_step"] is in_last_step
+
+
+def test_a_model_of_ours_is_told_that_only_adapters_remember_in_their_last_step(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    wanted = ["--sampling.remembers-in-last-step", "true"]
+    assert main(["train", "tiny", "--out", str(tmp_path / "run"), "--device", "cpu", *wanted]) == 2
+    assert "only an adapter of a base remembers in its last step; leave it out" in capsys.readouterr().err
