@@ -107,7 +107,14 @@ MAY_IMPORT = {
     },
     "training.newest_model": {"errors", "pipelines", "training", "training.assembly"},
     "training.autoencoder_stage": {"codecs", "errors", "models", "pipelines", "training"},
-    "training.distilled_adapter": {"adapters", "errors", "pipelines", "training", "training.adapted_base"},
+    "training.distilled_adapter": {
+        "adapters",
+        "errors",
+        "pipelines",
+        "training",
+        "training.adapted_base",
+        "training.base_settings",
+    },
     "training.distilled_transformer": {
         "errors",
         "models",
@@ -120,6 +127,7 @@ MAY_IMPORT = {
         "errors",
         "codecs",
         "training",
+        "training.adapted_base",
         "training.distilled_adapter",
         "training.distilled_transformer",
         "training.model_spec",

@@ -7,11 +7,11 @@ import torch
 
 import tiny_base_pipelines as tiny
 from malt.adapters import AdaptedTransformer3DModel, add_memory, save_adapter
+from malt.adapters.experts import TwoExperts
 from malt.errors import UsageError
 from malt.models.video_model import VideoModel
 from malt.pipelines.adapted import AdaptedPipeline
 from malt.pipelines.bases.wan_parts import WanParts
-from malt.pipelines.experts import TwoExperts
 from malt.sessions.session import Session
 from tiny_base_pipelines import PROMPT, SIDE, USE
 

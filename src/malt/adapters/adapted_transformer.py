@@ -32,6 +32,7 @@ class AdaptedTransformer3DModel(nn.Module):
 
     action_dim = None
     distilled = None
+    boundary = None
 
     base: Any
     adapter: MemoryAdapter

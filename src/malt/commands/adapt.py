@@ -9,7 +9,12 @@ from malt.commands.option import Positional, Rest
 from malt.commands.train import Overrides, TrainCommand
 from malt.errors import UsageError
 
-SETTINGS = ("transformer/config.json", "vae/config.json", "scheduler/scheduler_config.json")  # that a plan reads
+SETTINGS = (
+    "transformer/config.json",
+    "transformer_2/config.json",
+    "vae/config.json",
+    "scheduler/scheduler_config.json",
+)  # that a plan reads
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -58,9 +58,10 @@ class DistillCommand:
 
     @property
     def _is_adapter(self) -> bool:
+        from malt.adapters.experts import NAMES
         from malt.adapters.folder import DESCRIPTION
 
-        return (Path(self.teacher) / DESCRIPTION).is_file()
+        return any((Path(self.teacher) / part / DESCRIPTION).is_file() for part in ("", NAMES[0]))
 
     def _teacher(self) -> Overrides:
         """The teacher as a field of the recipe, and its base; nothing where it need not be said again."""

@@ -23,6 +23,15 @@ def denoised(xt: Float[Tensor, "b s c h w"], v: Float[Tensor, "b s c h w"], leve
     return xt - level[:, :, None, None, None] * v
 
 
+def on_one_side(normal: Tensor, boundary: float, mean: float, is_above: bool) -> Tensor:
+    """Draws for `logit_normal` that lead above a noise level, or below it, from standard normal ones."""
+    share_below = torch.special.ndtr(torch.tensor(boundary, dtype=torch.float64).logit() - mean).to(normal.device)
+    share = torch.special.ndtr(normal.double())
+    within = share_below + (1 - share_below) * share if is_above else share_below * share
+    led: Tensor = torch.special.ndtri(within)
+    return led.to(normal.dtype)
+
+
 def logit_normal(normal: Tensor, mean: float, std: float = 1.0) -> Tensor:
     """Noise levels whose logit is normal (Esser et al. 2024, eq. 19), from standard normal draws."""
     return torch.sigmoid(mean + std * normal)

@@ -50,6 +50,7 @@ class MaltTransformer3DModel(ModelMixin, ConfigMixin, PeftAdapterMixin, CacheMix
             passes of its own.
     """
 
+    boundary = None
     _supports_gradient_checkpointing = True
     _no_split_modules = ["MaltBlock"]
     _repeated_blocks = ["MaltBlock"]

@@ -31,7 +31,8 @@ class VideoModel(Protocol):
     segment_frames, context_frames: latent frames of a segment, and clean ones before it that it sees beside its memory.
     patch_size: rows and columns of latent pixels in a token. action_dim: length of a latent frame's action vector, None for
     a model that takes no actions. remembers: whether its memory has room for anything. distilled: what a model of few steps
-    was made for; None for one that is guided by passes of its own.
+    was made for; None for one that is guided by passes of its own. boundary: the noise level from which on another of its two
+    transformers makes the steps; None for a model that has one.
     """
 
     @property
@@ -46,6 +47,8 @@ class VideoModel(Protocol):
     def remembers(self) -> bool: ...  # noqa: D102
     @property
     def distilled(self) -> Distilled | None: ...  # noqa: D102
+    @property
+    def boundary(self) -> float | None: ...  # noqa: D102
     @property
     def device(self) -> torch.device:
         """Where its weights are."""

@@ -13,13 +13,13 @@ import torch
 from torch import Tensor
 
 from malt.adapters import AdaptedTransformer3DModel, MemoryAdapter, family_of
+from malt.adapters.experts import TwoExperts, adapt, boundary_of
 from malt.codecs.base import Codec
 from malt.codecs.registry import codec_of
 from malt.diffusion.guidance import Guidance
 from malt.errors import UsageError
 from malt.pipelines.base_fingerprint import folder_sha256
 from malt.pipelines.bases.registry import parts_of
-from malt.pipelines.experts import TwoExperts, adapt, boundary_of
 from malt.pipelines.few_steps import FewSteps
 from malt.pipelines.latent_groups import check_segment
 from malt.pipelines.lora_loading import checked_lora
@@ -68,7 +68,7 @@ class AdaptedPipeline(VideoPipeline):
         self.is_adapted, self.few_steps = adapter is not None, FewSteps.of(self.settings)
         self.experts = adapt(base, self._window() if adapter is None else adapter)
         first, *second = self.experts
-        self.transformer = TwoExperts(first, second[0], boundary_of(base)) if second else first
+        self.transformer = TwoExperts(first, second[0], boundary_of(base.config)) if second else first
         check_segment(self._codec, self.transformer.segment_frames)
 
     def _window(self) -> dict[str, Any]:

@@ -4,6 +4,7 @@ import copy
 from itertools import chain
 from pathlib import Path
 
+from malt.adapters.experts import NAMES
 from malt.pipelines.adapted import AdaptedPipeline
 from malt.pipelines.adapted_loading import describe
 
@@ -22,7 +23,7 @@ def with_memory(pipe: AdaptedPipeline, adapter: Path | str) -> AdaptedPipeline:
         CheckpointError: the folder holds no whole adapter.
     """
     described, base = describe(adapter), copy.copy(pipe.base)
-    for name, expert in zip(("transformer", "transformer_2"), pipe.experts, strict=False):
+    for name, expert in zip(NAMES, pipe.experts, strict=False):
         weights = chain(expert.parameters(), expert.buffers())
         setattr(base, name, copy.deepcopy(expert, {id(weight): weight for weight in weights}).detach())
     return AdaptedPipeline(base, adapter, described.settings, folder=pipe.folder)

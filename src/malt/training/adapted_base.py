@@ -10,18 +10,21 @@ import torch
 from jaxtyping import Bool
 from torch import Tensor, nn
 
-from malt.adapters import AdaptedTransformer3DModel, add_memory
+from malt.adapters import AdaptedTransformer3DModel, MemoryAdapter, add_memory
+from malt.adapters.experts import NAMES, TwoExperts, adapt_both
 from malt.adapters.folder import save_adapter
 from malt.diffusion.caption import Caption
 from malt.errors import CheckpointError
 from malt.pipelines.caption_encoding import base_parts
 from malt.pipelines.checkpoint_check import WHAT_LOADING_RAISES
 from malt.pipelines.loading import check_complete
-from malt.training.base_settings import transformer_class
+from malt.training.base_settings import boundary_between, transformer_class
 from malt.training.base_text import base_text
 from malt.training.config import AdapterConfig, Sampling
 from malt.training.engine.trainable import trainable
 from malt.training.objectives.denoising import CaptionedModel
+
+Adapted = AdaptedTransformer3DModel | TwoExperts
 
 UNGUIDED = 1.0  # a base that is told its guidance learns from videos as they are
 
@@ -29,9 +32,9 @@ UNGUIDED = 1.0  # a base that is told its guidance learns from videos as they ar
 class AdaptedModel(CaptionedModel):
     """A base with a memory, and its captions from whoever knows them; the base and the text are not to be learned."""
 
-    transformer: AdaptedTransformer3DModel
+    transformer: Adapted
 
-    def __init__(self, transformer: AdaptedTransformer3DModel, text: Callable[[Sequence[str]], Caption]) -> None:
+    def __init__(self, transformer: Adapted, text: Callable[[Sequence[str]], Caption]) -> None:
         super().__init__(transformer)
         self.text = text
 
@@ -62,7 +65,7 @@ def _where(which: Bool[Tensor, " b"], chosen: Tensor, other: Tensor) -> Tensor:
 
 @dataclass(frozen=True, kw_only=True)
 class AdaptedBase:
-    """A `ModelSpec`: an adapter on the base in this pipeline directory."""
+    """A `ModelSpec`: an adapter on the base in this pipeline directory; one on each, where it has two transformers."""
 
     base: Path
     adapter: AdapterConfig
@@ -86,12 +89,27 @@ class AdaptedBase:
 
     def build(self, words: tuple[str, ...], autoencoder: nn.Module) -> CaptionedModel:
         """The base with an adapter as it begins; its text encoder is not one of the model's parts."""
-        base, parts = load_base_transformer(self.base, self.dtype), base_parts(self.base)
+        bases, parts = self.load_transformers(self.dtype), base_parts(self.base)
         text = base_text(self.base, self.shards, self.dtype, self.device)
         torch.manual_seed(self.seed)
         return AdaptedModel(
-            adapt_base(base, self.beginning), lambda captions: parts.guided(text(captions), scale=self.told_scale)
+            adapt_base(bases, self.beginning, self.boundary),
+            lambda captions: parts.guided(text(captions), scale=self.told_scale),
         )
+
+    @property
+    def boundary(self) -> float | None:
+        """The noise level between the base's two transformers; None where it has one."""
+        return boundary_between(self.base)
+
+    def load_transformers(self, dtype: torch.dtype) -> list[nn.Module]:
+        """The base's transformer, or both.
+
+        Raises:
+            CheckpointError: one is missing, pickled or damaged.
+        """
+        names = NAMES[:1] if self.boundary is None else NAMES
+        return [load_base_transformer(self.base, dtype, name) for name in names]
 
     @property
     def beginning(self) -> Mapping[str, object] | Path:
@@ -108,7 +126,12 @@ class AdaptedBase:
         assert isinstance(model, AdaptedModel)
         partial = out.with_name(f".{out.name}.partial")
         shutil.rmtree(partial, ignore_errors=True)
-        save_adapter(model.transformer, partial, str(self.base), self._settings(autoencoder))
+        learned = model.transformer
+        folders = (
+            zip(NAMES, (learned.high, learned.low), strict=True) if isinstance(learned, TwoExperts) else [("", learned)]
+        )
+        for name, adapted in folders:
+            save_adapter(adapted, partial / name, str(self.base), self._settings(autoencoder))
         shutil.rmtree(out, ignore_errors=True)
         os.replace(partial, out)
 
@@ -120,17 +143,33 @@ class AdaptedBase:
         return sampling | learned_from
 
 
-def adapt_base(base: nn.Module, adapter: Mapping[str, object] | Path) -> AdaptedTransformer3DModel:
-    """A base with an adapter that learns: a new one of these settings, or one from a folder; it is in single precision."""
-    adapted = add_memory(base, adapter).train()
-    adapted.adapter.requires_grad_(True)
+def adapt_base(bases: Sequence[nn.Module], adapter: Mapping[str, object] | Path, boundary: float | None) -> Adapted:
+    """A base with an adapter that learns: a new one of these settings, or one from a folder; it is in single precision.
+
+    Args:
+        bases: its transformer, or both.
+        adapter: settings, or a folder; for two, a folder with one for each.
+        boundary: the noise level between the two.
+    """
+    adapted = with_adapters(bases, adapter, boundary).train()
+    for part in adapted.modules():
+        if isinstance(part, MemoryAdapter):
+            part.requires_grad_(True)
     for weight in trainable(adapted).values():
         weight.data = weight.data.to(torch.float32)
     return adapted
 
 
-def load_base_transformer(base: Path, dtype: torch.dtype) -> nn.Module:
-    """The transformer of a base's pipeline directory, in this type where its class allows it.
+def with_adapters(bases: Sequence[nn.Module], adapter: Mapping[str, object] | Path, boundary: float | None) -> Adapted:
+    """The same, at rest."""
+    if boundary is None:
+        return add_memory(bases[0], adapter)
+    high, low = adapt_both(bases, adapter)
+    return TwoExperts(high, low, boundary)
+
+
+def load_base_transformer(base: Path, dtype: torch.dtype, name: str = NAMES[0]) -> nn.Module:
+    """A transformer of a base's pipeline directory, in this type where its class allows it.
 
     Raises:
         CheckpointError: it is missing, incomplete, pickled or damaged.
@@ -139,9 +178,9 @@ def load_base_transformer(base: Path, dtype: torch.dtype) -> nn.Module:
     kind = transformer_class(base)
     try:
         model: nn.Module = kind.from_pretrained(
-            base / "transformer", torch_dtype=dtype, local_files_only=True, use_safetensors=True
+            base / name, torch_dtype=dtype, local_files_only=True, use_safetensors=True
         )
     except WHAT_LOADING_RAISES as error:
-        raise CheckpointError(f"the transformer of {base} cannot be loaded; copy the base again, whole") from error
-    check_complete(base / "transformer", model)
+        raise CheckpointError(f"the {name} of {base} cannot be loaded; copy the base again, whole") from error
+    check_complete(base / name, model)
     return model

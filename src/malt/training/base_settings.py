@@ -12,21 +12,24 @@ from torch import nn
 
 from malt.adapters import family_of
 from malt.adapters.choose import known_class
+from malt.adapters.experts import NAMES, boundary_of
 from malt.errors import CheckpointError, UsageError
+from malt.pipelines.base_check import components
+from malt.pipelines.base_folder import read_settings
 from malt.pipelines.caption_encoding import base_parts
 from malt.training.config import AdapterConfig
 
 READ, CONTEXT = "--adapter.read", "--adapter.context-frames"
 
 
-def base_without_weights(base: Path, dtype: torch.dtype) -> nn.Module:
-    """The transformer of a base as its settings describe it, on the meta device: shapes, and nothing loaded.
+def base_without_weights(base: Path, dtype: torch.dtype, name: str = NAMES[0]) -> nn.Module:
+    """A transformer of a base as its settings describe it, on the meta device: shapes, and nothing loaded.
 
     Raises:
         UsageError: there is no base, or one of no known family.
     """
     with torch.device("meta"):
-        model: nn.Module = transformer_class(base).from_config(_config(base))
+        model: nn.Module = transformer_class(base).from_config(_config(base, name))
     exact = tuple(getattr(model, "_keep_in_fp32_modules", None) or ())
     for name, weight in model.named_parameters():
         if not any(part in name.split(".") for part in exact):
@@ -66,6 +69,18 @@ def patch_side(base: Path) -> int:
     return max(family_of(model).patch(model)[1:])
 
 
+def boundary_between(base: Path) -> float | None:
+    """The noise level at which the second of a base's two transformers takes over; None for a base of one.
+
+    Raises:
+        CheckpointError: its index is damaged.
+        UsageError: it has two, and does not say.
+    """
+    path = base / "model_index.json"
+    index = read_settings(path) if path.is_file() else {}  # else it is planned from less
+    return boundary_of(index) if NAMES[1] in components(index) else None
+
+
 def transformer_class(base: Path) -> type[ModelMixin]:
     """The class of a base's transformer.
 
@@ -89,12 +104,12 @@ def _check_told_by_text(base: Path) -> None:
         )
 
 
-def _config(base: Path) -> dict[str, Any]:
-    path = base / "transformer" / "config.json"
+def _config(base: Path, name: str = NAMES[0]) -> dict[str, Any]:
+    path = base / name / "config.json"
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
-        raise UsageError(f"{base} holds no base; give a folder of diffusers with transformer/config.json") from error
+        raise UsageError(f"{base} holds no base; give a folder of diffusers with {name}/config.json") from error
     except (OSError, ValueError) as error:
         raise CheckpointError(f"{path} is damaged; copy the base again") from error
     assert isinstance(found, dict)

@@ -7,17 +7,20 @@ from typing import Any
 
 from torch import nn
 
-from malt.adapters import add_memory
-from malt.adapters.folder import AdapterDescription, read_adapter
+from malt.adapters.experts import adapters_in
+from malt.adapters.folder import AdapterDescription
 from malt.errors import UsageError
+from malt.pipelines.adapted_loading import describe
 from malt.pipelines.base_folder import read_settings
 from malt.pipelines.caption_encoding import base_parts
 from malt.pipelines.few_steps import DISTILLED
-from malt.training.adapted_base import AdaptedBase, load_base_transformer
+from malt.training.adapted_base import AdaptedBase, with_adapters
+from malt.training.base_settings import boundary_between
 from malt.training.config import AdapterConfig, Experiment, Sampling
 from malt.training.objectives.distillation import StudentConfig, Teacher
 from malt.training.options import from_json
 
+LATE_SCALE = "guidance_scale_2"  # in an adapter's settings
 SHIFTS = ("flow_shift", "shift")  # as schedulers call it
 
 
@@ -43,23 +46,30 @@ class DistilledAdapter(AdaptedBase):
         """The teacher's."""
         return self.sampling.guidance_scale
 
+    @property
+    def late_scale(self) -> float | None:
+        """By which the teacher is guided in the steps of its second transformer; None for the same as in the others."""
+        scale = describe(self.teacher).settings.get(LATE_SCALE)
+        return None if scale is None or self.boundary is None else float(scale)
+
     def load_teacher(self, device: str, precision: Any) -> Teacher:
         """What teaches, on a device: the base once more, with the adapter as it was.
 
         Raises:
             CheckpointError: the base or the adapter cannot be loaded.
         """
-        model = add_memory(load_base_transformer(self.base, precision), self.teacher)
+        model = with_adapters(self.load_transformers(precision), self.teacher, self.boundary)
         return self.teacher_of(model.requires_grad_(False).to(device))
 
     def teacher_of(self, model: Any) -> Teacher:
         """This base with a memory as a teacher."""
         (text, _), (memory, _) = self.student.guidance_scales, self.student.memory_guidance_scales
-        return Teacher(model, text, memory, self.sampling.shift)
+        return Teacher(model, text, memory, self.sampling.shift, self.late_scale)
 
     def _settings(self, autoencoder: nn.Module) -> dict[str, object]:
         made_for = {"num_inference_steps": [self.num_steps], "shift": self.sampling.shift}
-        return super()._settings(autoencoder) | {DISTILLED: made_for}
+        late = {} if self.late_scale is None else {LATE_SCALE: self.late_scale}
+        return super()._settings(autoencoder) | late | {DISTILLED: made_for}
 
 
 def with_adapter(experiment: Experiment, teacher: Path, base: Path) -> Experiment:
@@ -67,10 +77,12 @@ def with_adapter(experiment: Experiment, teacher: Path, base: Path) -> Experimen
 
     Raises:
         CheckpointError: the folder holds no whole adapter.
-        UsageError: the adapter was distilled itself.
+        UsageError: the adapter was distilled itself, or is one for a base of two transformers.
     """
     teacher = teacher.resolve()
-    described = read_adapter(teacher)
+    if boundary_between(base) is not None:
+        adapters_in(teacher)
+    described = describe(teacher)
     if DISTILLED in described.settings:
         raise UsageError(f"the teacher {teacher} was distilled itself: its steps are few; give what taught it")
     sampling = _sampling_of(experiment.sampling, described.settings, base)

@@ -9,6 +9,7 @@ from torch import nn
 
 from malt.codecs.registry import codec_of
 from malt.errors import UsageError
+from malt.training.adapted_base import AdaptedBase
 from malt.training.config import CheckpointConfig, MonitorConfig, Sampling
 from malt.training.distilled_adapter import DistilledAdapter
 from malt.training.distilled_transformer import DistilledTransformer
@@ -47,8 +48,12 @@ class TransformerStage:
         """Refuse what cannot be done, before hours are spent on what comes first.
 
         Raises:
-            UsageError: the processes cannot share a batch equally, or a step is to be one CUDA graph and not on one GPU.
+            UsageError: the processes cannot share a batch equally, or a step is to be one CUDA graph and cannot.
         """
+        if self.is_graphed and isinstance(self.model, AdaptedBase) and self.model.boundary is not None:
+            raise UsageError(
+                "a step of two transformers is never the same twice, so no CUDA graph; give --cuda-graphs false"
+            )
         if self.is_graphed and (not self.device.startswith("cuda") or context.world_size > 1):
             raise UsageError("a step can be one CUDA graph on one GPU alone; give --cuda-graphs false")
         for stage in self.curriculum:

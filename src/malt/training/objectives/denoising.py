@@ -177,6 +177,7 @@ class DenoisingObjective:
             segment_frames=model.segment_frames,
             context_frames=model.context_frames,
             anchor_frames=objective.baseline.num_anchor_frames,
+            boundary=model.boundary,
         )
 
 

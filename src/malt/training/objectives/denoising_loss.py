@@ -7,7 +7,7 @@ from einops import rearrange, repeat
 from jaxtyping import Float
 from torch import Tensor
 
-from malt.diffusion.flow import interpolate, logit_normal, velocity
+from malt.diffusion.flow import interpolate, logit_normal, on_one_side, velocity
 from malt.models.video_model import VideoModel
 from malt.training.objectives.objective import Objective
 from malt.training.objectives.rng import StepRandom
@@ -67,11 +67,14 @@ def _denoise(
 def noise_levels(sequence: SegmentedSequence, objective: Objective, rng: StepRandom) -> Float[Tensor, "n s"]:
     """Noise levels (noise sample and segment, frame).
 
-    The context's is slight, or 1 where there is none; the segment's is logit-normal.
+    The context's is slight, or 1 where there is none; the segment's is logit-normal. Of two transformers, each learns in every
+    other step on average.
     """
     denoised, noise, baseline = denoised_segments(objective), objective.noise, objective.baseline
     groups, num_unknown = len(denoised), sequence.segment_frames - baseline.num_known_frames
     drawn = rng.normal(groups, (num_unknown if baseline.level_per_frame else 1,))
+    if sequence.boundary is not None:
+        drawn = on_one_side(drawn, sequence.boundary, noise.logit_mean, bool(rng.shared() < 0.5))
     segment = logit_normal(drawn, noise.logit_mean).expand(-1, num_unknown)
     context = known = noise.context_noise * rng.uniform(groups)
     none = rng.uniform(groups) < objective.dropout.context_dropout

@@ -51,12 +51,16 @@ class StudentConfig:
 
 
 class Teacher(NamedTuple):
-    """What teaches, and what it is best with: guidance scales, and the shift of its schedule of noise levels."""
+    """What teaches, and what it is best with: guidance scales, and the shift of its schedule of noise levels.
+
+    late_scale: the guidance scale of the second of two transformers, where that has its own.
+    """
 
     model: VideoModel
     guidance_scale: float
     memory_guidance_scale: float
     shift: float
+    late_scale: float | None = None
 
 
 class DistillationObjective(DenoisingObjective):
@@ -119,7 +123,8 @@ class DistillationObjective(DenoisingObjective):
             captions,
             before,
             scales,
-            heeds_text=self.student.guidance_scales[1] > 1,
+            late_text=self.teacher.late_scale,
+            heeds_text=self.student.guidance_scales[1] > 1 or self.teacher.late_scale not in (None, 1),
             heeds_memory=self.student.memory_guidance_scales[1] > 1,
         )
         is_own = rng.uniform(len(denoised)) < objective.distillation.own_state_prob

@@ -78,6 +78,10 @@ class StepRandom:
         """Uniform in [0, 1), one a row."""
         return self._own(torch.rand(groups * self.batch_size, generator=self.generator, device=self.generator.device))
 
+    def shared(self) -> Float[Tensor, ""]:
+        """Uniform in [0, 1), one for all rows, whoever computes them."""
+        return torch.rand((), generator=self.generator, device=self.generator.device)
+
     def normal(self, groups: int = 1, shape: Sequence[int] = ()) -> Float[Tensor, "n *shape"]:
         """Standard normal, of this shape for every row."""
         size = (groups * self.batch_size, *shape)

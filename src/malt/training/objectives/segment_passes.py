@@ -10,6 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from malt.diffusion.caption import Caption
+from malt.diffusion.guidance import ROUNDING
 from malt.memory.state import KVCache, Memory, forget, join
 from malt.models.step_conditioning import NEXT, SCALES
 from malt.models.video_model import VideoModel
@@ -86,7 +87,8 @@ class StudentPasses:
 class TeacherPasses:
     """A teacher's guided velocity over a batch of segments, each video by scales of its own; see `Guidance`.
 
-    A pass whose weight is nothing for every scale that a student was asked for is left out. The teacher computes in the
+    A pass whose weight is nothing for every scale that a student was asked for is left out. Where two transformers share the
+    noise levels, the second's text may weigh `late_text`. The teacher computes in the
     precision of its weights, whatever autocast says.
     """
 
@@ -98,21 +100,22 @@ class TeacherPasses:
         before: Before,
         scales: Scales,
         *,
+        late_text: float | None = None,
         heeds_text: bool,
         heeds_memory: bool,
     ) -> None:
         dtype = memory[0].tokens.dtype
         caption, uncaptioned = (in_precision(each, dtype) for each in captions)
         other = uncaptioned if heeds_text else caption
-        memories, told, text, remembered = [memory], [caption], scales.text, scales.memory
-        self.weights = [text if heeds_text else remembered]
+        memories, told = [memory], [caption]
         if heeds_text:
             memories, told = [*memories, memory], [*told, other]
-            self.weights.append(remembered - text)
         if heeds_memory:
             nothing = torch.ones(len(memory[0].valid), dtype=torch.bool, device=memory[0].valid.device)
             memories, told = [*memories, forget(memory, nothing)], [*told, other]
-            self.weights.append(1 - remembered)
+        self.weights = _weights(scales, heeds_text, heeds_memory)
+        late = scales if late_text is None else scales._replace(text=torch.full_like(scales.text, late_text))
+        self.late_weights, self.late_below = _weights(late, heeds_text, heeds_memory), model.boundary or 0.0
         count = len(memories)
         self.passes = SegmentPasses(model, join(memories), Caption.join(told), before.to(dtype).repeat(count))
 
@@ -121,8 +124,15 @@ class TeacherPasses:
         count = len(self.weights)
         with torch.autocast(noisy.device.type, enabled=False):
             parts = self.passes.velocity(noisy.repeat(count, 1, 1, 1, 1), level).chunk(count)
-        weighted = [repeat(weight, "b -> b 1 1 1 1") * part for weight, part in zip(self.weights, parts, strict=True)]
+        weights = self.weights if level >= self.late_below - ROUNDING else self.late_weights
+        weighted = [repeat(weight, "b -> b 1 1 1 1") * part for weight, part in zip(weights, parts, strict=True)]
         return torch.stack(weighted).sum(dim=0)
+
+
+def _weights(scales: Scales, heeds_text: bool, heeds_memory: bool) -> list[Float[Tensor, " b"]]:
+    """Those of the passes, which add up to 1."""
+    weights = [scales.text, scales.memory - scales.text] if heeds_text else [scales.memory]
+    return [*weights, 1 - scales.memory] if heeds_memory else weights
 
 
 def in_precision(caption: Caption, dtype: torch.dtype) -> Caption:

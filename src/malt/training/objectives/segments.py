@@ -16,6 +16,7 @@ class SegmentedSequence:
     latents: context first. caption: of each video. begins: which videos begin a
     film here, so that their first context is nothing. actions: of every latent frame, None for a model that takes none.
     anchor_frames: of every context but the first, so many frames are the first ones of all, and not right before the rest.
+    boundary: the noise level that all videos of a batch lie on one side of, where two transformers share the levels.
     """
 
     latents: Float[Tensor, "b s c h w"]
@@ -25,6 +26,7 @@ class SegmentedSequence:
     segment_frames: int
     context_frames: int
     anchor_frames: int = 0
+    boundary: float | None = None
 
     def frames(self, index: int) -> slice:
         """The latent frames of a segment."""

@@ -61,7 +61,9 @@ class SelfForcing:
         """Context and noised segment with their levels: the context clean, as in generation, or noise where there is none."""
         clean = sequence.behind(seen, index)
         low, high = self.config.noise_range
-        level = (low + (high - low) * self.rng.uniform()).to(clean)
+        # Two transformers share the levels, and a pass is made by one of them: all videos then have one level.
+        drawn = self.rng.uniform() if sequence.boundary is None else self.rng.shared().expand(len(clean))
+        level = (low + (high - low) * drawn).to(clean)
         nothing = (sequence.begins & (index == 0)).to(clean)
         levels = torch.cat(
             [

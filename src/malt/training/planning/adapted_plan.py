@@ -8,9 +8,10 @@ import torch
 from torch import Tensor
 
 from malt.adapters import family_of
+from malt.adapters.experts import NAMES
 from malt.diffusion.caption import Caption
 from malt.training.adapted_base import AdaptedModel, adapt_base
-from malt.training.base_settings import base_without_weights, fitted
+from malt.training.base_settings import base_without_weights, boundary_between, fitted
 from malt.training.config import AdapterConfig
 
 TOKENS, GLYPHS = 512, 256  # of a caption where its base does not say, and of words in it that are to be drawn
@@ -23,7 +24,9 @@ def adapted_without_weights(base: Path, adapter: AdapterConfig, precision: torch
     Raises:
         UsageError: there is no base, or one of no known family.
     """
-    model, adapter = base_without_weights(base, precision), fitted(adapter, base)
+    boundary, adapter = boundary_between(base), fitted(adapter, base)
+    models = [base_without_weights(base, precision, name) for name in (NAMES[:1] if boundary is None else NAMES)]
+    model = models[0]
     family, config = family_of(model), model.config
     tokens = family.text_tokens or TOKENS
 
@@ -34,7 +37,7 @@ def adapted_without_weights(base: Path, adapter: AdapterConfig, precision: torch
         return Caption(states, torch.empty(count, tokens, dtype=torch.bool), added)
 
     with torch.device("meta"):
-        return AdaptedModel(adapt_base(model, adapter.settings), text)
+        return AdaptedModel(adapt_base(models, adapter.settings, boundary), text)
 
 
 def _width(config: Any) -> int:

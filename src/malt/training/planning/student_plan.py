@@ -6,9 +6,8 @@ from typing import Any, NamedTuple, cast
 
 import torch
 
-from malt.adapters import AdaptedTransformer3DModel
 from malt.models.transformer import MaltTransformer3DModel
-from malt.training.adapted_base import AdaptedModel
+from malt.training.adapted_base import Adapted, AdaptedModel
 from malt.training.config import Experiment
 from malt.training.distilled_adapter import student_of_adapter
 from malt.training.distilled_transformer import student_of
@@ -26,9 +25,9 @@ class Teaching(NamedTuple):
     student: StudentConfig
 
     @property
-    def model(self) -> MaltTransformer3DModel | AdaptedTransformer3DModel:
+    def model(self) -> MaltTransformer3DModel | Adapted:
         """What teaches."""
-        return cast(MaltTransformer3DModel | AdaptedTransformer3DModel, self.teacher.model)
+        return cast(MaltTransformer3DModel | Adapted, self.teacher.model)
 
 
 def taught_without_weights(

@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from malt.adapters import AdaptedTransformer3DModel
+from malt.adapters.experts import TwoExperts
 from malt.data.batch import Batch
 from malt.memory.state import in_half, num_bytes
 from malt.models.transformer import MaltTransformer3DModel
@@ -137,6 +138,9 @@ def _cut(lists: Sequence[nn.ModuleList], count: int, measure: Callable[[], Steps
 
 def _layers(transformer: VideoModel) -> tuple[list[nn.ModuleList], int]:
     """The lists of a transformer that have an entry for each layer, and after how many layers they repeat."""
+    if isinstance(transformer, TwoExperts):
+        (high, period), (low, _) = _layers(transformer.high), _layers(transformer.low)
+        return high + low, period
     if isinstance(transformer, AdaptedTransformer3DModel):
         blocks = [getattr(transformer.base, name) for name in transformer.family.lists]
         every = int(transformer.adapter.config.every)

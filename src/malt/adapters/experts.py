@@ -1,6 +1,6 @@
 """Two transformers as one model, as Wan 2.2 of 14 B has them: one for much noise, one for little, each with its own memory."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -8,20 +8,23 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from malt.adapters import AdaptedTransformer3DModel, MemoryAdapter, add_memory
+from malt.adapters.adapted_transformer import AdaptedTransformer3DModel
+from malt.adapters.adapter import MemoryAdapter
+from malt.adapters.attaching import add_memory
 from malt.errors import UsageError
 from malt.memory.protocol import LayerMemory
 from malt.memory.state import KVCache, LayerCache, Memory
 from malt.models.video_model import TransformerOutput
 
 ROUNDING = 1e-6  # of a noise level that passes through single precision
+NAMES = ("transformer", "transformer_2")  # as pipelines of diffusers call the two
 
 
 class TwoExperts(nn.Module):
     """The transformer for much noise and that for little.
 
-    A pass is made by the one for the highest noise level in it; a finished segment is shown to both. Their memories stand one
-    behind the other.
+    A pass is made by the one for the highest noise level of its segment; a finished segment is shown to both. Their memories
+    stand one behind the other.
 
     Args:
         high: makes the steps from noise level `boundary` on.
@@ -81,6 +84,16 @@ class TwoExperts(nn.Module):
         """Those of the first, then those of the second."""
         return self.high.memory_modules() + self.low.memory_modules()
 
+    @property
+    def blocks(self) -> list[nn.Module]:
+        """Those of the first, then those of the second."""
+        return self.high.blocks + self.low.blocks
+
+    def enable_gradient_checkpointing(self) -> None:
+        """In both."""
+        self.high.enable_gradient_checkpointing()
+        self.low.enable_gradient_checkpointing()
+
     def forward(
         self,
         latents: Float[Tensor, "b s c h w"],
@@ -102,12 +115,25 @@ class TwoExperts(nn.Module):
             seen = self.high(latents, timestep, parts.high, *text, None, True, added_conditions)
             made = self.low(latents, timestep, parts.low, *text, None, True, added_conditions)
             return TransformerOutput(made.velocity, seen.memory + made.memory, None)
-        is_high = float(timestep.max()) >= self.boundary - ROUNDING
+        # Where a film begins, what would be its context is noise at every step.
+        is_high = float(timestep[:, num_context_frames:].max()) >= self.boundary - ROUNDING
         expert, own = (self.high, parts.high) if is_high else (self.low, parts.low)
-        known = cache if isinstance(cache, _ExpertCache) and cache.is_high == is_high else None
-        made = expert(latents, timestep, own, *text, known, False, added_conditions)
-        kept = None if made.cache is None else _ExpertCache(made.cache, is_high)
-        return TransformerOutput(made.velocity, memory, kept)
+        made = expert(latents, timestep, own, *text, self._known(cache, is_high), False, added_conditions)
+        return TransformerOutput(made.velocity, memory, None if made.cache is None else self._kept(made.cache, is_high))
+
+    def _known(self, cache: KVCache | None, is_high: bool) -> KVCache | None:
+        """What one of the two has made of its memory already."""
+        if cache is None:
+            return None
+        count = len(self.high.memory_modules())
+        own = cache[:count] if is_high else cache[count:]
+        return own if any(layer.memory is not None for layer in own) else None
+
+    def _kept(self, made: KVCache, is_high: bool) -> KVCache:
+        """The same with nothing in the places of the other."""
+        other = self.low if is_high else self.high
+        nothing = (LayerCache(None),) * len(other.memory_modules())
+        return (*made, *nothing) if is_high else (*nothing, *made)
 
 
 def adapt(pipe: Any, adapter: MemoryAdapter | Mapping[str, Any] | str | Path) -> list[AdaptedTransformer3DModel]:
@@ -120,25 +146,44 @@ def adapt(pipe: Any, adapter: MemoryAdapter | Mapping[str, Any] | str | Path) ->
     Raises:
         UsageError: there are two transformers, and not an adapter for each; or it does not fit.
     """
-    second = getattr(pipe, "transformer_2", None)
-    if second is None:
-        return [add_memory(pipe, adapter)]
-    if isinstance(adapter, str | Path):
-        folders = [Path(adapter) / name for name in ("transformer", "transformer_2")]
-        if not all(folder.is_dir() for folder in folders):
-            raise UsageError(
-                f"the base has two transformers, and {adapter} no adapter for each; give a folder with transformer/ and "
-                "transformer_2/ in it"
-            )
-        return [add_memory(part, folder) for part, folder in zip((pipe.transformer, second), folders, strict=True)]
+    second = getattr(pipe, NAMES[1], None)
+    return [add_memory(pipe, adapter)] if second is None else adapt_both((pipe.transformer, second), adapter)
+
+
+def adapt_both(
+    transformers: Sequence[nn.Module], adapter: MemoryAdapter | Mapping[str, Any] | str | Path
+) -> list[AdaptedTransformer3DModel]:
+    """Two transformers, each with a memory; see `adapt`."""
     if isinstance(adapter, MemoryAdapter):
         raise UsageError("the base has two transformers, which cannot share one adapter; give settings, or a folder")
-    return [add_memory(part, adapter) for part in (pipe.transformer, second)]
+    own = adapters_in(adapter) if isinstance(adapter, str | Path) else (adapter, adapter)
+    return [add_memory(part, each) for part, each in zip(transformers, own, strict=True)]
 
 
-def boundary_of(pipe: Any) -> float:
-    """The noise level from which on a pipeline's first transformer makes the steps."""
-    return float(pipe.config.boundary_ratio)
+def adapters_in(folder: str | Path) -> tuple[Path, Path]:
+    """The folders of two adapters in one.
+
+    Raises:
+        UsageError: it has no adapter for each.
+    """
+    first, second = (Path(folder) / name for name in NAMES)
+    if not (first.is_dir() and second.is_dir()):
+        raise UsageError(
+            f"the base has two transformers, and {folder} no adapter for each; give a folder with transformer/ and "
+            "transformer_2/ in it"
+        )
+    return first, second
+
+
+def boundary_of(config: Mapping[str, Any]) -> float:
+    """The noise level from which on the first of two transformers makes the steps, as their pipeline's settings say.
+
+    Raises:
+        UsageError: they do not.
+    """
+    if (boundary := config.get("boundary_ratio")) is None:
+        raise UsageError("the base has two transformers, and no boundary_ratio in its model_index.json; copy it again")
+    return float(boundary)
 
 
 class _Parts(NamedTuple):
@@ -148,14 +193,3 @@ class _Parts(NamedTuple):
     @classmethod
     def of(cls, memory: Memory, count: int) -> "_Parts":
         return cls(memory[:count], memory[count:])
-
-
-class _ExpertCache(tuple[LayerCache, ...]):
-    """The cache of one of the two, of no use to the other."""
-
-    is_high: bool
-
-    def __new__(cls, layers: KVCache, is_high: bool) -> "_ExpertCache":
-        made = super().__new__(cls, layers)
-        made.is_high = is_high
-        return made
