@@ -40,6 +40,7 @@ def sizes(base: Path, adapter: AdapterConfig, rows: int, columns: int) -> dict[s
 def operations(base: Path, adapter: AdapterConfig, rows: int, columns: int) -> dict[str, int]:
     """Of one pass over a segment of one video: of the first denoising step, of a later one, and of the pass that remembers."""
     model = adapted_without_weights(base, replace(adapter, lora_rank=0), torch.bfloat16).transformer
+    assert isinstance(model, AdaptedTransformer3DModel)
     with planned():
         as_planned(model)
         memory = model.empty_memory(1, rows, columns)

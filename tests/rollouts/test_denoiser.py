@@ -26,7 +26,7 @@ class GreyModel:
     """Denoises towards one value; its memory counts the segments that it was shown."""
 
     segment_frames, context_frames, action_dim, device = tiny.FRAMES, 1, None, torch.device("cpu")
-    patch_size, remembers, distilled = (1, 1), True, None
+    patch_size, remembers, distilled, boundary = (1, 1), True, None, None
 
     def empty_memory(self, batch: int, height: int, width: int) -> Memory:
         return (State(torch.zeros(batch, 1, 1), torch.zeros(batch, 1, dtype=torch.bool)),)
