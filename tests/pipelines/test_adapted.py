@@ -138,6 +138,10 @@ def test_an_adapter_that_remembers_nothing_yet_leaves_the_first_segment_what_it_
             {"negative_prompt": ["a", "b"], "guidance_scale": 5.0},
             "there are 2 negative prompts for 1 prompts; give one, or one for each",
         ),
+        (
+            {"negative_prompt": "a wall", "guidance_scale": 1.0},
+            "at guidance scale 1 the negative prompt would do nothing; leave it out, or give a guidance scale above 1",
+        ),
         ({"num_inference_steps": 0}, "asked for 0 denoising steps; give at least 1"),
     ],
 )

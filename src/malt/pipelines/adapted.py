@@ -31,6 +31,8 @@ from malt.rollouts.from_frame import FromFrameRollout
 from malt.rollouts.malt import MaltRollout
 from malt.threads import watch_cores
 
+UNHEARD = "at guidance scale 1 the negative prompt would do nothing; leave it out, or give a guidance scale above 1"
+UNHEARD_BY_TOLD = "this base is told its guidance, so the negative prompt would do nothing; leave it out"
 EMBEDS = tuple(name for name in RolloutSettings.__annotations__ if name.endswith(("embeds", "mask")))
 
 
@@ -166,6 +168,8 @@ class AdaptedPipeline(VideoPipeline):
         with_memory = self._setting(settings, "memory_guidance_scale", 1.0)
         guidance = Guidance() if self.few_steps else self._guidance(scale, with_memory)
         negatives = _negatives(settings.get("negative_prompt"), len(texts)) if guidance.heeds_text else None
+        if settings.get("negative_prompt") and negatives is None and not self.few_steps:
+            raise UsageError(UNHEARD if guidance.told is None else UNHEARD_BY_TOLD)
         with torch.no_grad():
             captions = self.parts.encode(texts, negatives)
         times = settings.get("num_videos_per_prompt", 1)

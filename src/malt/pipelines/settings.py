@@ -48,7 +48,8 @@ class GenerationDefaults:
 class RolloutSettings(TypedDict, total=False):
     """What a call may say of the way in which a video is made; None stands for the model's own setting.
 
-    negative_prompt: what guidance leads away from; nothing by default. Without guidance it is not heard.
+    negative_prompt: what guidance leads away from; nothing by default. Without guidance it is not heard, and a
+        pretrained base refuses it.
     height, width: of the video, in pixels.
     num_inference_steps: denoising steps of each segment.
     guidance_scale, memory_guidance_scale: how hard the prompt and the memory are obeyed; 1 is no guidance.
