@@ -137,7 +137,7 @@ def costs(folder: Path, options: argparse.Namespace, times: int = 9) -> dict[str
     Without a memory it is the same segment behind as much context, once at the noise levels that the adapter's has (a clean
     context) and once at a single one, as the base learned it.
     """
-    plain = argparse.Namespace(**vars(options) | {"guidance": 1.0, "memory_guidance": 1.0})
+    plain = argparse.Namespace(**vars(options) | {"guidance": 1.0, "memory_guidance": 1.0, "last_step": False})
     adapted, merged = on_base("adapted", folder, plain), on_base("merged", folder, plain)
     if merged.model.adapter.config.lora_rank:
         merged.model.base.fuse_lora(adapter_names=[NAME])
