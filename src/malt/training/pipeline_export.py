@@ -62,7 +62,7 @@ def write_pipeline(
         vae=autoencoder,
         text_encoder=captioned.text_encoder,
         tokenizer=captioned.tokenizer,
-        **{name: value for name, value in vars(sampling).items() if name != "shift"},
+        **{name: value for name, value in vars(sampling).items() if name not in ("shift", "remembers_in_last_step")},
         action_names=list(action_names) or None,
     )
     partial = out.with_name(f".{out.name}.partial")
