@@ -12,6 +12,7 @@ from malt.errors import UsageError
 from malt.models.video_model import VideoModel
 from malt.pipelines.adapted import AdaptedPipeline
 from malt.pipelines.bases.wan_parts import WanParts
+from malt.rollouts.base import RolloutState, Segment
 from malt.sessions.session import Session
 from tiny_base_pipelines import PROMPT, SIDE, USE
 
@@ -49,6 +50,20 @@ def test_both_make_steps_and_both_are_shown_what_is_finished() -> None:
     rollout.advance(rollout.advance(rollout.begin(0))[1])
     assert {number for number, updates in passes if not updates} == {0, 1}
     assert [number for number, updates in passes if updates] == [0, 1, 0, 1]
+
+
+@pytest.mark.parametrize("steps", [1, STEPS])
+def test_a_last_step_that_remembers_is_made_by_the_one_of_its_noise_level(steps: int) -> None:
+    made, states = zip(
+        *(_first(steps, remembers_in_last_step=in_last_step) for in_last_step in (False, True)), strict=True
+    )
+    torch.testing.assert_close(made[1].latents, made[0].latents)
+    assert all(layer.valid.any() for layer in states[1].memory)
+
+
+def _first(steps: int, **settings: object) -> tuple[Segment, RolloutState]:
+    rollout = pipeline(SLOTS, num_inference_steps=steps, **settings).rollout(PROMPT)
+    return rollout.advance(rollout.begin(3))
 
 
 def test_each_has_a_memory_of_its_own() -> None:

@@ -111,12 +111,12 @@ class TwoExperts(nn.Module):
         memory = self.empty_memory(len(latents), *latents.shape[-2:]) if memory is None else memory
         parts = _Parts.of(memory, len(self.high.memory_modules()))
         text = encoder_hidden_states, encoder_attention_mask, actions, num_context_frames
-        if update_memory:
-            seen = self.high(latents, timestep, parts.high, *text, None, True, added_conditions)
-            made = self.low(latents, timestep, parts.low, *text, None, True, added_conditions)
-            return TransformerOutput(made.velocity, seen.memory + made.memory, None)
         # Where a film begins, what would be its context is noise at every step.
         is_high = float(timestep[:, num_context_frames:].max()) >= self.boundary - ROUNDING
+        if update_memory:
+            high = self.high(latents, timestep, parts.high, *text, None, True, added_conditions)
+            low = self.low(latents, timestep, parts.low, *text, None, True, added_conditions)
+            return TransformerOutput((high if is_high else low).velocity, high.memory + low.memory, None)
         expert, own = (self.high, parts.high) if is_high else (self.low, parts.low)
         made = expert(latents, timestep, own, *text, self._known(cache, is_high), False, added_conditions)
         return TransformerOutput(made.velocity, memory, None if made.cache is None else self._kept(made.cache, is_high))
