@@ -153,9 +153,7 @@ class Sampling:
     memory_guidance_scale: float = 1.0
     context_noise: float = 0.05
     shift: float = 3.0  # of the schedule of noise levels: where films begin, most is decided near pure noise
-    remembers_in_last_step: bool = (
-        False  # an adapter's memory is written by the last step, which saves a pass a segment
-    )
+    remembers_in_last_step: bool = False  # an adapter's memory is written by the last step: a pass less a segment
 
     def __post_init__(self) -> None:
         if self.num_inference_steps < 1:
