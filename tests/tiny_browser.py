@@ -66,8 +66,9 @@ def running(data: Path, *options: str) -> Iterator[Program]:
 
 @contextmanager
 def chromium() -> Iterator[Any]:
-    from playwright.sync_api import sync_playwright
+    from playwright.sync_api import expect, sync_playwright
 
+    expect.set_options(timeout=PATIENCE)
     with sync_playwright() as playwright:
         started = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
         yield started
@@ -94,6 +95,12 @@ class Page:
 
     def until(self, condition: str) -> None:
         self.tab.wait_for_function(condition, timeout=PATIENCE)
+
+    def expect(self, selector: str) -> Any:
+        """What has to become true of an element, however slow the machine is."""
+        from playwright.sync_api import expect
+
+        return expect(self.tab.locator(selector))
 
     def press(self, selector: str) -> None:
         self.tab.locator(selector).click()

@@ -46,7 +46,8 @@ def test_a_video_grows_live_is_told_another_prompt_rewound_undone_branched_and_d
     page.make(CIRCLE)
     page.until_seen(8)  # pictures come while it grows
     first = page.picture()
-    assert first.std() > 10 and not page.tab.locator("#stop").is_disabled()
+    assert first.std() > 10
+    page.expect("#stop").to_be_enabled()
     page.until_seen(24)
     assert np.abs(page.picture() - first).mean() > 0.5  # and they move
 
@@ -59,7 +60,7 @@ def test_a_video_grows_live_is_told_another_prompt_rewound_undone_branched_and_d
     assert [text for _, text in prompts] == [CIRCLE, SQUARE, "two shapes"] and prompts[2][0] - prompts[1][0] == 16
 
     page.seek(39)
-    assert page.tab.locator("#rewind").inner_text() == "Rewind to 2.0 s"
+    page.expect("#rewind").to_have_text("Rewind to 2.0 s")
     page.press("#rewind")
     page.until("document.getElementById('timeline').getAttribute('aria-valuemax') === '32'")
     page.press("#undo")
@@ -74,7 +75,7 @@ def test_a_video_grows_live_is_told_another_prompt_rewound_undone_branched_and_d
     page.until_resting()
     page.tab.get_by_label("All takes").check()
     page.until("document.querySelectorAll('#screens canvas').length === 2")
-    assert "from take 1 at 1.0 s" in page.tab.locator("figcaption").nth(1).inner_text()
+    page.expect("figcaption >> nth=1").to_contain_text("from take 1 at 1.0 s")
     page.keep("studio-branches")
     assert frames_of(page.download("#video")) == page.made
     assert page.hosts == {page.tab.url.split("/")[2]}  # nothing is fetched from elsewhere
@@ -93,15 +94,15 @@ def test_a_session_that_was_downloaded_goes_on_with_malt_resume(page: Page, tmp_
 
 def test_the_empty_page_lives_and_an_example_is_made_at_a_click(page: Page) -> None:
     tiles = page.tab.locator("#welcome .tile")
-    assert tiles.count() == 6
+    page.expect("#welcome .tile").to_have_count(6)
     before = tiles.nth(1).screenshot()
-    page.tab.wait_for_timeout(400)
-    assert tiles.nth(1).screenshot() != before
+    assert any(tiles.nth(1).screenshot() != before for _ in range(200))  # it moves
     text = tiles.nth(1).inner_text()
     tiles.nth(1).dblclick()
     page.until_made(16)
     assert len(page.scene["takes"]) == 1
-    assert page.take["text"] == text == page.tab.input_value("#prompt") and page.take["seed"] == 1
+    page.expect("#prompt").to_have_value(text)
+    assert page.take["text"] == text and page.take["seed"] == 1
 
 
 def test_the_page_obeys_its_own_policy_and_asks_nobody_else(browser: Any, address: str) -> None:
@@ -133,9 +134,9 @@ def test_the_keyboard_alone_makes_stops_and_plays_a_video(page: Page) -> None:
     page.tab.focus("#timeline")
     page.tab.keyboard.press("Home")
     page.tab.keyboard.press("Shift+ArrowRight")
-    assert page.tab.locator("#timeline").get_attribute("aria-valuenow") == "16"
+    page.expect("#timeline").to_have_attribute("aria-valuenow", "16")
     page.tab.keyboard.press("ArrowLeft")
-    assert page.tab.locator("#timeline").get_attribute("aria-valuenow") == "15"
+    page.expect("#timeline").to_have_attribute("aria-valuenow", "15")
     seen = set()
     page.tab.focus("#model")
     for _ in range(14):
@@ -165,23 +166,23 @@ def test_an_enter_before_the_model_is_known_is_done_when_it_is(browser: Any, add
 
 def test_what_cannot_be_done_is_disabled_and_says_what_is_missing(page: Page) -> None:
     for name in ("make", "rewind", "branch", "undo", "redo", "play", "new"):
-        assert page.tab.locator(f"#{name}").is_disabled(), name
+        page.expect(f"#{name}").to_be_disabled()
     page.write("a red zeppelin passes behind a wall")
-    assert page.tab.locator("#unknown").inner_text() == "The model does not know zeppelin; it knows the words below."
+    page.expect("#unknown").to_have_text("The model does not know zeppelin; it knows the words below.")
     page.write("a red circle [4s] | two shapes")
-    assert page.tab.locator("#unknown").is_hidden() and page.tab.locator("#make").is_enabled()
+    page.expect("#unknown").to_be_hidden()
+    page.expect("#make").to_be_enabled()
     page.write("a ")
     page.tab.get_by_role("button", name="cyan", exact=True).click()
     page.tab.get_by_role("button", name="cross", exact=True).click()
-    assert page.tab.input_value("#prompt") == "a cyan cross"
+    page.expect("#prompt").to_have_value("a cyan cross")
 
 
 def test_an_error_lies_over_nothing_and_leaves_by_itself(page: Page) -> None:
     page.make("a red circle [4 hours] | two shapes")
-    message = page.tab.locator("#message")
     page.until("document.getElementById('message').dataset.kind === 'problem'")
-    assert "Cannot read the time" in message.inner_text()
-    box = message.bounding_box()
+    page.expect("#message").to_contain_text("Cannot read the time")
+    box = page.tab.locator("#message").bounding_box()
     for name in ("prompt", "make", "timeline", "rewind"):
         other = page.tab.locator(f"#{name}").bounding_box()
         assert box["y"] + box["height"] <= other["y"] or other["y"] + other["height"] <= box["y"], name
@@ -199,7 +200,7 @@ def test_an_error_lies_over_nothing_and_leaves_by_itself(page: Page) -> None:
 def test_what_cannot_be_begun_with_is_said_on_the_page(page: Page, name: str, data: bytes, about: str) -> None:
     page.tab.locator("#first").set_input_files({"name": name, "mimeType": "video/mp4", "buffer": data})
     page.tab.get_by_text(about).first.wait_for()
-    assert page.tab.locator("#first-state").inner_text() == "It cannot be used."
+    page.expect("#first-state").to_have_text("It cannot be used.")
 
 
 def test_an_own_picture_begins_a_video(page: Page) -> None:
@@ -219,7 +220,7 @@ def test_a_memory_is_kept_recalled_and_forgotten_by_its_name(page: Page) -> None
     page.until_made(32)
     page.press("#stop")
     page.press("#memory summary")
-    assert page.tab.locator("#keep").is_disabled()
+    page.expect("#keep").to_be_disabled()
     page.tab.fill("#name", "the yard")
     page.press("#keep")
     page.tab.get_by_role("button", name="Recall the yard").click()
@@ -234,14 +235,14 @@ def test_the_arrow_keys_drive_and_the_lag_is_told(page: Page) -> None:
     page.until_seen(1)
     page.tab.focus("#stage")
     page.tab.keyboard.down("ArrowLeft")
-    assert "held" in (page.tab.locator("[data-way=left]").get_attribute("class") or "")
+    page.expect("[data-way=left]").to_contain_class("held")
     page.until("Number(document.getElementById('lag').dataset.lag) > 0")
     page.keep("studio-drive")
     page.tab.keyboard.up("ArrowLeft")
-    assert page.tab.locator("#lag").inner_text().startswith("key to picture")
+    page.expect("#lag").to_contain_text("key to picture")
     page.press("#stop")
     page.until_resting()
-    assert page.tab.locator("[data-way=left]").is_disabled()
+    page.expect("[data-way=left]").to_be_disabled()
 
 
 def test_a_walk_through_a_true_maze_has_its_map(page: Page) -> None:
@@ -249,7 +250,7 @@ def test_a_walk_through_a_true_maze_has_its_map(page: Page) -> None:
     page.tab.locator("#welcome .tile").first.click()
     page.until_seen(20)
     page.tab.locator("#map canvas").wait_for(state="visible")
-    assert "The true maze" in page.tab.locator("#map figcaption").inner_text()
+    page.expect("#map figcaption").to_contain_text("The true maze")
     page.tab.get_by_label("Map", exact=True).uncheck()
     page.tab.locator("#map").wait_for(state="hidden")
     assert page.take["maze"] is not None and all(border >= 48 for border in page.take["borders"])

@@ -37,7 +37,8 @@ def test_a_reload_keeps_the_takes_the_place_and_what_is_being_made(browser: Any,
     page.tab.reload()
     page.linked()
     page.until_made(before + 16)
-    assert page.tab.locator("#stop").is_enabled() and page.tab.input_value("#prompt") == CIRCLE
+    page.expect("#stop").to_be_enabled()
+    page.expect("#prompt").to_have_value(CIRCLE)
     assert int(page.tab.evaluate("sessionStorage.getItem('malt-at')")) >= 8
     page.press("#stop")
     page.close()
@@ -50,12 +51,12 @@ def test_a_cut_of_the_network_is_told_and_mended_and_costs_nothing(browser: Any,
         page.until_made(16)
         line.cut()
         page.until("document.body.dataset.link === 'gone'")
-        assert "What was made is safe" in page.tab.locator("#link").inner_text()
-        assert page.tab.locator("#stop").is_disabled()
+        page.expect("#link").to_contain_text("What was made is safe")
+        page.expect("#stop").to_be_disabled()
         line.mend()
         page.linked()
         page.until_made(48)
-        assert page.tab.locator("#link").inner_text() == ""
+        page.expect("#link").to_have_text("")
         page.press("#stop")
         page.until_resting()
         page.close()
@@ -64,13 +65,13 @@ def test_a_cut_of_the_network_is_told_and_mended_and_costs_nothing(browser: Any,
 def test_an_example_cannot_be_begun_while_the_studio_is_out_of_reach(browser: Any, program: Program) -> None:
     with line_to(program.port) as line:
         page = Page(browser, line.address)
-        tile = page.tab.locator("#welcome .tile").first
-        assert tile.is_enabled()
+        tile = "#welcome .tile >> nth=0"
+        page.expect(tile).to_be_enabled()
         line.cut()
         page.until("document.body.dataset.link === 'gone'")
-        assert tile.is_disabled()
+        page.expect(tile).to_be_disabled()
         line.mend()
-        tile.click()  # waits until it can be
+        page.press(tile)  # waits until it can be
         page.until_made(16)
         page.press("#stop")
         page.until_resting()
