@@ -231,3 +231,18 @@ def test_an_mp4_whose_colours_are_not_named_is_gone_on_with(tmp_path: Path, monk
         sink.write(np.zeros((8, 16, 16, 3), np.uint8))
     with av.open(str(tmp_path / "video.mp4")) as container:
         assert len(list(container.decode(video=0))) == 16
+
+
+@pytest.mark.parametrize("scale", [1, 2, 3, 4])
+def test_an_enlarged_video_is_at_least_as_near_to_its_pictures_as_one_of_enlarged_pictures(
+    tmp_path: Path, scale: int
+) -> None:
+    colours = np.random.default_rng(0).integers(0, 255, (6, 5, 7, 3), dtype=np.uint8)
+    pictures = colours.repeat(4, axis=1).repeat(4, axis=2)  # flat areas, as what is between them is lost to any encoder
+    larger = pictures.repeat(scale, axis=1).repeat(scale, axis=2)
+    with VideoSink(tmp_path / "one.mp4", frame_rate=8, scale=scale) as sink:
+        sink.write(pictures)
+    with VideoSink(tmp_path / "other.mp4", frame_rate=8) as sink:
+        sink.write(larger)
+    one, other = (np.abs(read_back(tmp_path / name).astype(int) - larger).mean() for name in ("one.mp4", "other.mp4"))
+    assert one <= other and (scale % 2 or one < 2)

@@ -7,7 +7,6 @@ import hashlib
 import os
 from collections.abc import Iterator
 from contextlib import suppress
-from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -21,12 +20,10 @@ CHUNK = 2**20  # bytes that are read at a time
 class FragmentFile:
     """An open .mp4 to which whole fragments are added; one that cannot be added whole is taken back."""
 
-    def __init__(
-        self, path: Path, size: tuple[int, int], frame_rate: Fraction, begin: tuple[int, int] | None = None
-    ) -> None:
+    def __init__(self, path: Path, encoder: FragmentEncoder, begin: tuple[int, int] | None = None) -> None:
         """Write a new file, or go on behind the first so many frames, which are so many bytes, of one that is there."""
         num_frames, self.end = begin or (0, 0)
-        self._encoder, self._digest = FragmentEncoder(size, frame_rate), hashlib.sha256()
+        self._encoder, self._digest = encoder, hashlib.sha256()
         self._file = os.open(path, os.O_RDWR | os.O_CREAT | (0 if self.end else os.O_TRUNC), 0o666)
         self._is_cut = not self.end
         for start in range(0, self.end, CHUNK):

@@ -31,9 +31,14 @@ def choose_scale(size: tuple[int, int], scale: int | None) -> int:
     return scale
 
 
+def enlarge(picture: UInt8[np.ndarray, "h w *c"], scale: int) -> UInt8[np.ndarray, "h2 w2 *c"]:
+    """Repeat every pixel `scale` times each way: along rows first, while they are few, and then whole rows."""
+    return picture.repeat(scale, axis=1).repeat(scale, axis=0)
+
+
 def fit_to_encoding(frame: UInt8[np.ndarray, "h w 3"], *, scale: int, even: bool) -> UInt8[np.ndarray, "h2 w2 3"]:
     """Repeat every pixel `scale` times each way and, where sizes must be even, the last row or column of odd ones."""
-    larger = frame.repeat(scale, axis=0).repeat(scale, axis=1)
+    larger = enlarge(frame, scale)
     if even:
         height, width, _ = larger.shape
         larger = np.pad(larger, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")

@@ -92,7 +92,7 @@ class VideoSink:
         """
         sink = cls(path, frame_rate=frame_rate, scale=scale, overwrite=True)
         end = end_in_video(path, num_frames, frame_rate=frame_rate, scale=scale, size=size)
-        sink._encoder = FragmentFile(path, _written_size(size, scale), sink.frame_rate, (num_frames, end))
+        sink._encoder = FragmentFile(path, FragmentEncoder(size, sink.frame_rate, scale=scale), (num_frames, end))
         sink.num_frames = num_frames
         return sink
 
@@ -108,14 +108,11 @@ class VideoSink:
             MaltError: the file cannot be written any further, as on a full disk; what is there is kept, unless it is
                 not even one frame.
         """
-        encoding = ENCODINGS.get(self.path.suffix.lower())
-        even = encoding is None or encoding.even_sizes
-        pictures = [fit_to_encoding(frame, scale=self.scale, even=even) for frame in frames]
-        if not pictures:
+        if not len(frames):
             return
         try:
-            self._encoder = self._encoder or _open(self.path, encoding, pictures[0].shape[:2], self.frame_rate)
-            for num_written in self._encoder.write(pictures, self.num_frames):
+            self._encoder = self._encoder or self._open(frames[0].shape[:2])
+            for num_written in self._encoder.write(list(frames), self.num_frames):
                 self.num_frames += num_written
         except OSError as error:
             raise self._broken(error) from error
@@ -162,6 +159,12 @@ class VideoSink:
         """Finish the file, whatever ended the block."""
         self.close()
 
+    def _open(self, size: tuple[int, int]) -> "_Encoder | FragmentFile":
+        encoding = ENCODINGS.get(self.path.suffix.lower())
+        if encoding is None:
+            return FragmentFile(self.path, FragmentEncoder(size, self.frame_rate, scale=self.scale))
+        return _Encoder(self.path, encoding, size, self.frame_rate, self.scale)
+
     def _broken(self, error: OSError) -> MaltError:
         encoder, self._encoder = self._encoder, None
         if encoder is not None:
@@ -178,31 +181,21 @@ def end_in_video(path: Path, num_frames: int, *, frame_rate: float, scale: int, 
     Raises:
         MaltError: the file was not written so, or does not hold so many frames.
     """
-    encoder = FragmentEncoder(_written_size(size, scale), _rate(frame_rate))
-    return end_of_frame(path, num_frames, encoder)
-
-
-def _written_size(size: tuple[int, int], scale: int) -> tuple[int, int]:
-    height, width = fit_to_encoding(np.zeros((*size, 3), np.uint8), scale=scale, even=True).shape[:2]
-    return height, width
+    return end_of_frame(path, num_frames, FragmentEncoder(size, _rate(frame_rate), scale=scale))
 
 
 def _rate(frame_rate: float) -> Fraction:
     return Fraction(frame_rate).limit_denominator(1001)
 
 
-def _open(
-    path: Path, encoding: VideoEncoding | None, size: tuple[int, int], frame_rate: Fraction
-) -> "_Encoder | FragmentFile":
-    return FragmentFile(path, size, frame_rate) if encoding is None else _Encoder(path, encoding, size, frame_rate)
-
-
 class _Encoder:
     """An open file: frames of one size go in, packets go to disk."""
 
-    def __init__(self, path: Path, encoding: VideoEncoding, size: tuple[int, int], frame_rate: Fraction) -> None:
-        self._size = size
-        height, width = size
+    def __init__(
+        self, path: Path, encoding: VideoEncoding, size: tuple[int, int], frame_rate: Fraction, scale: int
+    ) -> None:
+        self._size, self._scale, self._even = size, scale, encoding.even_sizes
+        height, width = self._written(np.zeros((*size, 3), np.uint8)).shape[:2]
         self._palette = FramePalette(width, height, frame_rate) if encoding.has_palette else None
         self._container = av.open(f"file:{path}", "w", options=encoding.container_options)
         stream = self._container.add_stream(encoding.codec, rate=frame_rate, options=encoding.codec_options)
@@ -220,7 +213,7 @@ class _Encoder:
         """Encode frame by frame; yield 1 after each."""
         check_size(pictures, self._size, first)
         for index, picture in enumerate(pictures):
-            frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
+            frame = av.VideoFrame.from_ndarray(self._written(picture), format="rgb24")
             frame.pts = first + index
             self._encode(frame)
             yield 1
@@ -238,6 +231,9 @@ class _Encoder:
             self._container.close()
         except OSError:
             return
+
+    def _written(self, picture: UInt8[np.ndarray, "h w 3"]) -> UInt8[np.ndarray, "h2 w2 3"]:
+        return fit_to_encoding(picture, scale=self._scale, even=self._even)
 
     def _encode(self, frame: av.VideoFrame) -> None:
         self._encode_all(iter([frame]) if self._palette is None else self._palette.push(frame))

@@ -3,9 +3,6 @@
 from dataclasses import dataclass
 from fractions import Fraction
 
-import numpy as np
-
-from malt.media.frame_scale import fit_to_encoding
 from malt.media.mp4_fragments import FragmentEncoder
 from malt.media.pixels import to_pixels
 from malt.rollouts.base import Segment
@@ -33,12 +30,12 @@ class FragmentMaker:
 
     def make(self, segment: Segment, prompt: str) -> Fragment:
         """The fragment that shows the first video of a segment."""
-        pictures = [fit_to_encoding(frame, scale=self._scale, even=True) for frame in to_pixels(segment.frames[0])]
+        pictures = to_pixels(segment.frames[0])
         is_first = self._encoder is None
-        self._encoder = self._encoder or FragmentEncoder(_size(pictures[0]), self._frame_rate)
+        self._encoder = self._encoder or FragmentEncoder(pictures.shape[1:3], self._frame_rate, scale=self._scale)
         header = self._encoder.header
         return Fragment(
-            data=(header if is_first else b"") + self._encoder.fragment(pictures, segment.start),
+            data=(header if is_first else b"") + self._encoder.fragment(list(pictures), segment.start),
             index=segment.index,
             start=segment.start,
             num_frames=len(pictures),
@@ -52,7 +49,3 @@ def codec_name(header: bytes) -> str:
     """What a browser calls the codec of an MP4 with this header: avc1, then profile, constraints and level."""
     place = header.index(b"avcC") + 5  # behind the box's name and its version
     return f"avc1.{header[place : place + 3].hex()}"
-
-
-def _size(picture: np.ndarray) -> tuple[int, int]:
-    return picture.shape[0], picture.shape[1]
