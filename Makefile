@@ -45,7 +45,7 @@ docs: $(READY)  ## the documentation as a site, in site/; warnings are errors
 bench: $(READY)  ## the benchmarks; results go to docs/results
 	$(BIN)/python benchmarks/run.py
 
-train: $(READY)  ## the default model from nothing, in runs/default
+train: $(READY)  ## a model of the synthetic world from nothing, in runs/default
 	$(BIN)/malt train default --out runs/default
 
 clean:  ## remove the environment and the caches

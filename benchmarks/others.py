@@ -38,7 +38,7 @@ SYSTEMS: dict[str, Callable[[int, int], systems.System]] = {
     "Framepack": systems.framepack,
     "Latte": systems.latte,
 }
-# The fewest that authors publish. malt: its packaged `fast`. SkyReels-V2: its README recommends 50, and lists a checkpoint with
+# The fewest that authors publish. malt: the default model. SkyReels-V2: its README recommends 50, and lists a checkpoint with
 # distilled steps as to come. Framepack: its demo has 25 and advises against others; with TeaCache, which it switches on, a frame
 # takes 1.5 s where it took 2.5, as if 15 were computed. Latte: the default of its pipeline.
 OWN_STEPS = {"malt": 4, "SkyReels-V2": 50, "Framepack": 15, "Latte": 50}

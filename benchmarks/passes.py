@@ -91,7 +91,7 @@ def measure(name: str, segments: int, runs: int) -> dict[str, Any]:
 def main() -> None:
     """Measure, print and write the figures."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("models", nargs="*", default=["fast", "drive", "maze", "default"])
+    parser.add_argument("models", nargs="*", default=["default", "drive", "maze", "teacher"])
     parser.add_argument("--segments", type=int, default=14, help="made before anything is measured")
     parser.add_argument("--runs", type=int, default=30)
     parser.add_argument("--out", type=Path, default=Path("docs/results/passes.json"))

@@ -87,7 +87,7 @@ QUICK = Amount(seeds=(0,), frames=64, steps=("--steps", "4"), rewinds=False)
 
 
 def make_default(tree: Tree, seed: int, amount: Amount) -> None:
-    """The model `default`: a prompt and another, going on under a third, a branch of another seed, a rewind."""
+    """The default model: a prompt and another, going on under a third, a branch of another seed, a rewind."""
     half, name = amount.frames // 2, f"default-{seed}"
     longer, out, other = str(half + half // 2), f"{name}.mp4", f"{name}-branch.mp4"
     first = ("--frames", str(half), "--seed", str(seed), "--out", out, "--scale", "1", *amount.steps)

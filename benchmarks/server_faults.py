@@ -323,7 +323,7 @@ def both(options: argparse.Namespace) -> dict:
 def main() -> None:
     """Measure and write the figures."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", default="fast")
+    parser.add_argument("--model", default="default")
     parser.add_argument("--frames", type=int, default=64)
     parser.add_argument(
         "--kills",

@@ -1,6 +1,6 @@
 """Can other steps or scales make a student of few steps better, without training it? Several settings, each with the same seeds.
 
-    python benchmarks/student_settings.py [--model fast] [--only NAME ...] [--set 0] [--videos 128] [--device cuda] [--json FILE]
+    python benchmarks/student_settings.py [--model default] [--only NAME] [--set 0] [--videos 128] [--device cuda] [--json FILE]
 
 Captions, scenes and seeds are none that the figures of the packaged models use, so that what is chosen here can be measured
 there; `--set 1` are others again. A step (t, s) leads from noise level t to s; where t is above the last s, noise is added
@@ -165,11 +165,11 @@ def _telling(count: int, seed: int) -> list[Caption]:
 def main() -> None:
     """Measure and write the figures."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--model", default="fast")
+    parser.add_argument("--model", default="default")
     parser.add_argument("--only", nargs="+", choices=SETTINGS, default=SETTINGS)
     parser.add_argument("--parts", nargs="+", choices=("films", "lasting"), default=("films", "lasting"))
     parser.add_argument(
-        "--farther", type=float, default=0.0, help="move the weights so much away from those of `default`"
+        "--farther", type=float, default=0.0, help="move the weights so much away from those of `teacher`"
     )
     parser.add_argument("--save", type=Path, help="folder for the model that --farther makes")
     parser.add_argument("--set", type=int, default=0, help="of captions and seeds")
@@ -182,7 +182,7 @@ def main() -> None:
     found: dict[str, dict[str, Any]] = json.loads(options.json.read_text())["figures"] if options.json.exists() else {}
     pipe, real = load_pipeline(options.model).to(options.device), true_features(options.videos)
     if options.farther:
-        farther(pipe, load_pipeline("default").to(options.device), options.farther)
+        farther(pipe, load_pipeline("teacher").to(options.device), options.farther)
     if options.save:
         pipe.save_pretrained(options.save)
     compute_in(pipe, options.precision)

@@ -113,7 +113,7 @@ def visits(browser: Any, folder: Path, threads: int, count: int) -> dict[str, An
 
 def surviving(browser: Any, data: Path, threads: int, count: int) -> dict[str, int]:
     """How many of a few visits survive."""
-    with running(data, "--model", "fast", "--threads", str(threads)) as program, line_to(program.port) as line:
+    with running(data, "--model", "default", "--threads", str(threads)) as program, line_to(program.port) as line:
         pages = [Page(browser, line.address) for _ in range(count)]
         for page in pages:
             page.make(PROMPT, "4")

@@ -1,9 +1,9 @@
 """What each part of the method is worth: the packaged model's training with one thing changed.
 
     malt train experiments/ablations.py:no-memory --out runs/no-memory
-    malt train experiments/ablations.py:self-forcing --start src/malt/assets/default --out runs/self-forcing
+    malt train experiments/ablations.py:self-forcing --start src/malt/assets/teacher --out runs/self-forcing
 
-`no_memory` is trained from nothing, as `default` is. The others are a little more of `finetune`, from the packaged model:
+`no_memory` is trained from nothing, as `teacher` was. The others are a little more of `finetune`, from the packaged model:
 with and without a change, they say whether it helps.
 """
 

@@ -27,7 +27,7 @@ def trunk() -> Experiment:
     steps = 1200
     return replace(
         default(),
-        codec=str(Path(malt.__file__).parent / "assets" / "default"),
+        codec=str(Path(malt.__file__).parent / "assets" / "teacher"),
         transformer=TransformerSize(memory="none"),
         optimization=Optimization(
             num_steps=steps, learning_rate=1.5e-3, muon_learning_rate=1.5e-3, decay_from=0.8, ema_decay=0.99

@@ -1,6 +1,6 @@
 """More training of the packaged model on one GPU, for how films begin: some began without the wall that every scene has.
 
-    malt train experiments/beginnings.py:beginnings --start src/malt/assets/default --device cuda --out runs/beginnings
+    malt train experiments/beginnings.py:beginnings --start src/malt/assets/teacher --device cuda --out runs/beginnings
 
 It began from the packaged model of its day; what ships are the weights that came of it, after 7 minutes of a shared H200.
 What is where is decided in the first of a segment's steps, near pure noise, so half of the turns begin films and a

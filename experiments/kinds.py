@@ -47,7 +47,7 @@ def trunk() -> Experiment:
     steps = 400
     return replace(
         default(),
-        codec=str(Path(malt.__file__).parent / "assets" / "default"),
+        codec=str(Path(malt.__file__).parent / "assets" / "teacher"),
         transformer=TransformerSize(memory="none"),
         optimization=Optimization(
             num_steps=steps,

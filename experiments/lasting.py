@@ -1,6 +1,6 @@
 """Training for length on one GPU: the packaged model goes on with what makes things stay what they were.
 
-    malt train experiments/lasting.py:lasting --start src/malt/assets/default --device cuda --out runs/lasting
+    malt train experiments/lasting.py:lasting --start src/malt/assets/teacher --device cuda --out runs/lasting
 
 That is 2,532 steps, 8 minutes of an H200. The first two segments stay in the memory for good (a sink). A model learns to
 read them there when the segments between them and what comes out are left out (`far_segments`), so that nothing else tells

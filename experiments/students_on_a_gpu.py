@@ -1,6 +1,6 @@
 """Students of the packaged models on one GPU: batches eight times as large as those of `malt distill` on a processor.
 
-    malt distill default --recipe experiments/students_on_a_gpu.py:default --device cuda --out runs/fast
+    malt distill teacher --recipe experiments/students_on_a_gpu.py:default --device cuda --out runs/student
     malt distill drive --recipe experiments/students_on_a_gpu.py:drive --data SHARDS --device cuda --out runs/quick-drive
     malt distill maze --recipe experiments/students_on_a_gpu.py:maze --device cuda --out runs/quick-maze
 
@@ -18,12 +18,12 @@ from malt.training.objectives.curriculum import Stage
 from malt.training.objectives.distillation import StudentConfig
 from malt.training.objectives.objective import Objective, SelfForcingConfig, UnrollConfig
 
-SINK, POOLED, ARCHIVE = 2, 6, 4  # segments and frames that the memory of `default` holds, beside the last segment
+SINK, POOLED, ARCHIVE = 2, 6, 4  # segments and frames that the memory of `teacher` holds, beside the last segment
 UNGUIDED = StudentConfig(guidance_scales=(1.0, 1.0), memory_guidance_scales=(1.0, 1.0))  # a teacher that makes one pass
 
 
 def default() -> Experiment:
-    """A student of the default model: half of the turns begin a film, where most of a student's mistakes are.
+    """The default model, a student of `teacher`: half of the turns begin a film, where most of a student's mistakes are.
 
     The others meet a memory that is full to its archive, and half of these videos are the student's own.
     """

@@ -30,7 +30,7 @@ class Program:
         with socket.create_server(("127.0.0.1", 0)) as free:
             self.port = free.getsockname()[1]
         self._command = [sys.executable, "-m", "malt", "studio", "--port", str(self.port), "--data", str(data)]
-        self._command += options or ("--threads", "1", "--model", "default")  # slow enough to be interrupted
+        self._command += options or ("--threads", "1", "--model", "teacher")  # slow enough to be interrupted
         self.address = f"http://127.0.0.1:{self.port}"
         self.start()
 

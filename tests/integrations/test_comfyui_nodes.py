@@ -172,7 +172,7 @@ def test_a_model_that_takes_actions_is_driven(host: ComfyUI, acting: Any, pipe: 
 def test_models_are_those_of_malt_those_of_comfyui_and_any_folder(host: ComfyUI, pipe: Any, tmp_path: Path) -> None:
     pipe.save_pretrained(tmp_path / "models" / "malt" / "mine")
     (model, _) = host.nodes["LoadMalt"].define_schema().inputs
-    assert model.options["options"] == ["default", "drive", "fast", "maze", "mine"]
+    assert model.options["options"] == ["default", "drive", "maze", "teacher", "mine"]
     loaded = host.run("LoadMalt", model="mine")[0]
     assert host.freed > 0
     by_folder = host.run("LoadMalt", model="default", folder=str(tmp_path / "models" / "malt" / "mine"))[0]
@@ -187,7 +187,7 @@ def test_a_model_that_is_not_there_is_refused_in_a_sentence_before_anything_runs
     with pytest.raises(ValueError, match="is not a checkpoint .it has no model_index.json."):
         host.run("LoadMalt", folder=str(tmp_path))
     with pytest.raises(
-        UsageError, match="there is no model 'gone' here; choose one of default, drive, fast, maze, or give a folder"
+        UsageError, match="there is no model 'gone' here; choose one of default, drive, maze, teacher, or give a folder"
     ):
         host.run("LoadMalt", model="gone")
 

@@ -493,7 +493,7 @@ def test_a_text_encoder_may_be_of_another_precision_than_the_transformer(pipe: M
     torch.testing.assert_close(make(pipe, num_frames=4), usual, rtol=0, atol=0.1)
 
 
-@pytest.mark.parametrize("name", ["default", "drive", "fast", "maze"])
+@pytest.mark.parametrize("name", ["default", "drive", "maze", "teacher"])
 def test_the_packaged_models_are_loaded_by_their_names(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     loaded: list[str] = []
     monkeypatch.setattr(

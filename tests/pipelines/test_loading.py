@@ -66,7 +66,7 @@ def test_a_whole_checkpoint_is_loaded_without_a_network_and_without_pickles(
 
 @pytest.mark.parametrize(
     ("name", "folder"),
-    [(None, "default"), ("default", "default"), ("drive", "drive"), ("fast", "fast"), ("maze", "maze")],
+    [(None, "default"), ("default", "default"), ("drive", "drive"), ("teacher", "teacher"), ("maze", "maze")],
 )
 def test_the_packaged_models_are_loaded_by_their_names(
     name: str | None, folder: str, monkeypatch: pytest.MonkeyPatch

@@ -100,7 +100,7 @@ def test_a_student_of_a_model_that_walks_learns_where_one_walks_and_is_told_no_g
     assert experiment.world == "maze" and experiment.actions == ("turn", "walk")
     assert experiment.student.guidance_scales == (1.0, 1.0) and experiment.student.memory_guidance_scales == (1.0, 3.0)
     assert with_teacher(replace(distill_tiny(), world="doom"), ASSETS / "maze").world == "doom"
-    assert with_teacher(distill_tiny(), ASSETS / "default").student.guidance_scales == (1.0, 5.0)
+    assert with_teacher(distill_tiny(), ASSETS / "teacher").student.guidance_scales == (1.0, 5.0)
 
 
 def test_the_plan_of_a_student_counts_its_teacher(teacher: Path) -> None:

@@ -47,7 +47,7 @@ class BatchCommand(BaseOptions):
     out: Path
     """Folder of the videos, 0001.mp4 for the first row unless a column out names them."""
     model: str | None = None
-    """A model that comes with the package, by its name (default, fast, drive, maze), or the folder of one."""
+    """A model that comes with the package, by its name (default, teacher, drive, maze), or the folder of one."""
     checkpoint: Path | None = None
     """Folder of the model, with its model_index.json; the default model by default."""
     lora: Path | None = None

@@ -62,7 +62,7 @@ class GenerateCommand(BaseOptions):
     memory_guidance_scale: float | None = None
     """How closely the memory is followed, 1 being without guidance; the model's own by default."""
     model: str | None = None
-    """A model that comes with the package, by its name (default, fast, drive, maze), or the folder of one."""
+    """A model that comes with the package, by its name (default, teacher, drive, maze), or the folder of one."""
     checkpoint: Path | None = None
     """Folder of the model, with its model_index.json; the default model by default."""
     lora: Path | None = None

@@ -40,7 +40,7 @@ class ServeCommand(BaseOptions):
     data: Path = field(default_factory=default_data)
     """Folder to keep videos in; unfinished ones in it go on."""
     model: str | None = None
-    """A model that comes with the package, by its name (default, fast, drive), or the folder of one."""
+    """A model that comes with the package, by its name (default, teacher, drive, maze), or the folder of one."""
     checkpoint: Path | None = None
     """Folder of the model, with its model_index.json; the default model by default."""
     scale: int | None = None

@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from malt.pipelines.video_pipeline import VideoPipeline
 
 LIBRARIES = ("fastapi", "uvicorn", "websockets")
-QUICK = "fast"  # of the models that come with the package
 
 
 def default_data() -> Path:
@@ -39,8 +38,7 @@ class StudioCommand(BaseOptions):
     data: Path = field(default_factory=default_data)
     """Folder to keep the visitors' videos in."""
     model: str | None = None
-    """The model to begin with, by its name (default, fast, drive, maze), or its folder; the page offers the others. It is
-    fast by default, whose first picture is there at once."""
+    """The model to begin with, by its name (default, teacher, drive, maze), or its folder; the page offers the others."""
     checkpoint: Path | None = None
     """Folder of the model to begin with, with its model_index.json."""
     scale: int | None = None
@@ -83,8 +81,7 @@ class StudioCommand(BaseOptions):
             return
 
     def _serve(self, listener: socket.socket, token: str | None) -> None:
-        is_chosen = any((self.model, self.checkpoint, self.base, self.adapter))
-        chosen = find_place(self.model if is_chosen else QUICK, self.checkpoint, self)
+        chosen = find_place(self.model, self.checkpoint, self)
         from malt.serving.engine.fresh_thread import run_in_fresh_thread
         from malt.serving.limits import Limits
         from malt.serving.uvicorn_runner import serve

@@ -19,7 +19,7 @@ def load_pipeline(checkpoint: Path | str | None = None) -> "MaltPipeline":
 
     Args:
         checkpoint: a folder with `model_index.json` and the pipeline's components, or the name of a model that comes with
-            the package, "default", "fast", "drive" or "maze"; None is "default". Weights all of one variant are taken so.
+            the package, "default", "teacher", "drive" or "maze"; None is "default". Weights all of one variant are taken so.
 
     Raises:
         CheckpointError: the folder is missing, no checkpoint, incomplete, pickled, damaged, or its weights do not fit.

@@ -84,7 +84,7 @@ class RolloutPipeline(SavedPipeline):
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path: str | PathLike[str], **kwargs: object) -> Self:
-        """A pipeline from a folder, from the Hugging Face hub, or one of the package: "default", "fast", "drive" or "maze".
+        """A pipeline from a folder, from the Hugging Face hub, or one of the package: "default", "teacher", "drive" or "maze".
 
         Keywords are those of `DiffusionPipeline.from_pretrained`: `dtype` (single precision by default), `variant="fp16"`,
         components, ...
