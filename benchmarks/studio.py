@@ -1,11 +1,11 @@
 """What a visitor of the studio waits for, in a real browser, and what their visit survives.
 
-    python benchmarks/studio.py [--threads 2] [--runs 5] [--visits 20] [--parts load,first,keys,visits]
+    python benchmarks/studio.py [--threads N] [--runs 5] [--visits 20] [--parts load,first,keys,visits]
                                 [--out docs/results/studio.json]
 
 The studio runs in a process of its own, as `malt studio` starts it; the browser computes on the same machine and measures by
 its own clock. Load: from the request of the page, nothing cached, until its clips play. First: from the press of "Make video"
-to the first frame of that video. Keys: from an arrow key to the first frame that follows it. Visits: each has a video, and is
+to the first frame of that video, a second after the page was there. Keys: from an arrow key to the first frame that follows it. Visits: each has a video, and is
 reloaded, cut off from the network for half a minute, and left alone while the studio is ended and started again; a visit
 has survived where its video is then the same, byte for byte, and grows at a press. How busy the machine was is noted; beside
 the seconds of a key stand those that the studio computed meanwhile, which do not depend on that.
@@ -72,6 +72,7 @@ def first_pictures(browser: Any, address: str, runs: int) -> dict[str, Any]:
         page = Page(browser, address)
         page.write(PROMPT)
         page.until("!document.getElementById('make').disabled")
+        page.tab.wait_for_timeout(1000)  # nobody presses while the clips are still being unpacked
         seconds.append(page.tab.evaluate(FIRST))
         page.press("#stop")
         page.close()
@@ -101,19 +102,19 @@ def keys(browser: Any, program: Program, model: str, runs: int) -> dict[str, Any
     return spread(lags[2:]) | {"computed": spread(computed[2:])}
 
 
-def visits(browser: Any, folder: Path, threads: int, count: int) -> dict[str, Any]:
+def visits(browser: Any, folder: Path, options: list[str], count: int) -> dict[str, Any]:
     """How many of so many visits survive a reload, a cut of the network, and a restart; a few are there at a time."""
     total = dict.fromkeys(("visits", "reload", "cut", "restart", "grows_on"), 0)
     for begun in range(0, count, AT_ONCE):
-        group = surviving(browser, folder / str(begun), threads, min(AT_ONCE, count - begun))
+        group = surviving(browser, folder / str(begun), options, min(AT_ONCE, count - begun))
         total = {name: total[name] + group[name] for name in total}
         say("so far", total)
     return total | {"cut_seconds": CUT_SECONDS}
 
 
-def surviving(browser: Any, data: Path, threads: int, count: int) -> dict[str, int]:
+def surviving(browser: Any, data: Path, options: list[str], count: int) -> dict[str, int]:
     """How many of a few visits survive."""
-    with running(data, "--model", "default", "--threads", str(threads)) as program, line_to(program.port) as line:
+    with running(data, *options) as program, line_to(program.port) as line:
         pages = [Page(browser, line.address) for _ in range(count)]
         for page in pages:
             page.make(PROMPT, "4")
@@ -151,17 +152,18 @@ def _is_whole(page: Page, film: bytes) -> bool:
 def main() -> None:
     """Measure and write the figures."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--threads", type=int, help="as many as the studio takes by itself if not given")
     parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("--visits", type=int, default=20)
     parser.add_argument("--parts", default="load,first,keys,visits")
     parser.add_argument("--out", type=Path, default=Path("docs/results/studio.json"))
     options = parser.parse_args()
     parts, figures = options.parts.split(","), dict[str, Any]()
+    started = ["--model", "default"] + (["--threads", str(options.threads)] if options.threads else [])
     figures["load_before"] = round(os.getloadavg()[0], 1)
     with chromium() as browser, tempfile.TemporaryDirectory() as folder:
         if set(parts) & {"load", "first", "keys"}:
-            with running(Path(folder) / "one", "--threads", str(options.threads)) as program:
+            with running(Path(folder) / "one", *started) as program:
                 if "load" in parts:
                     figures["load"] = say("load", load(browser, program.address, options.runs))
                 if "first" in parts:
@@ -169,7 +171,7 @@ def main() -> None:
                 for model in ("drive", "maze") if "keys" in parts else ():
                     figures[f"keys_{model}"] = say(model, keys(browser, program, model, options.runs))
         if "visits" in parts:
-            figures["visits"] = say("visits", visits(browser, Path(folder) / "two", options.threads, options.visits))
+            figures["visits"] = say("visits", visits(browser, Path(folder) / "two", started, options.visits))
     figures |= {"load_after": round(os.getloadavg()[0], 1), "threads": options.threads}
     write(options.out, figures)
 

@@ -10,7 +10,18 @@ from pathlib import Path
 import pytest
 
 from malt.errors import UsageError
-from malt.threads import SPINS, CoreUse, CoreWatch, prepare_openmp, read_core_use, read_quota, should_sleep, use_threads
+from malt.threads import (
+    SPINS,
+    CoreUse,
+    CoreWatch,
+    num_cores,
+    prepare_openmp,
+    read_core_use,
+    read_quota,
+    should_sleep,
+    threads_beside_a_browser,
+    use_threads,
+)
 
 LINUX = pytest.mark.skipif(not Path("/proc/self/schedstat").exists(), reason="the kernel does not count")
 
@@ -129,6 +140,11 @@ def test_the_command_bounds_the_spinning_before_torch_is_imported() -> None:
     chosen = {name: value for name, value in os.environ.items() if name not in ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY")}
     ran = subprocess.run([sys.executable, "-c", script], env=chosen, capture_output=True, text=True, check=True)
     assert ran.stdout.strip() == SPINS
+
+
+def test_a_core_is_left_to_a_browser_and_what_the_user_chose_stays() -> None:
+    assert 1 <= (threads_beside_a_browser({}) or 0) <= max(1, num_cores() - 1)
+    assert threads_beside_a_browser({"OMP_NUM_THREADS": "2"}) is None
 
 
 @pytest.mark.parametrize(

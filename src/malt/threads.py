@@ -15,7 +15,7 @@ import re
 import sys
 import threading
 import time
-from collections.abc import Callable, MutableMapping
+from collections.abc import Callable, Mapping, MutableMapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -24,6 +24,7 @@ from malt.errors import UsageError
 
 SPINS = "10000"  # about 0.3 ms: as fast as any longer on idle cores, and short enough for others to get theirs
 OWN_CHOICE = ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY")
+NUMBERS = {"OMP_NUM_THREADS", "MKL_NUM_THREADS"}
 MOST_DELAYED = 0.1  # seconds a second that threads may be ready without a core, until they wait asleep
 MOST_TAKEN = 0.2  # cores that others may take of those needed, for threads to wait awake again
 AWAKE_LOOK, ASLEEP_LOOK = 0.1, 1.0  # seconds between two looks; counters of idle time move in steps of 0.01 s
@@ -197,12 +198,22 @@ def use_threads(count: int | None) -> None:
     watch_cores()
 
 
+def threads_beside_a_browser(environ: Mapping[str, str] = os.environ) -> int | None:
+    """As many threads as there are cores but one, which a browser on this computer draws with; None where the user has chosen.
+
+    With a thread on that core too, a picture comes later, not sooner: all threads wait for the one that shares its core.
+    """
+    if NUMBERS & environ.keys():
+        return None
+    return max(1, math.ceil(min(num_cores(), read_quota())) - 1)
+
+
 def respect_quota() -> None:
     """Use no more threads than a container's quota has cores, unless the user has chosen how many."""
     import torch
 
     allowed = num_cores()
-    chosen = {"OMP_NUM_THREADS", "MKL_NUM_THREADS"} & os.environ.keys() or torch.get_num_threads() != allowed
+    chosen = NUMBERS & os.environ.keys() or torch.get_num_threads() != allowed
     if not chosen and (quota := read_quota()) < allowed:
         torch.set_num_threads(max(1, math.ceil(quota)))
 

@@ -12,6 +12,7 @@ from malt.commands.model_options import BaseOptions, find_place, load_model
 from malt.commands.network import check_libraries, check_openness, listen, read_token
 from malt.commands.signals import interruptible
 from malt.pipelines.model_place import ModelPlace
+from malt.threads import threads_beside_a_browser
 
 if TYPE_CHECKING:
     from malt.pipelines.video_pipeline import VideoPipeline
@@ -58,7 +59,7 @@ class StudioCommand(BaseOptions):
     device: str = "auto"
     """Device to compute on: auto, cpu, cuda, cuda:1 or mps."""
     threads: int | None = None
-    """How many CPU threads to use."""
+    """How many CPU threads to use; by default as many as there are cores, but for one where the browser is on this computer."""
 
     def run(self) -> None:
         """Check, open the socket, load the model, and serve until Ctrl-C or SIGTERM.
@@ -89,10 +90,12 @@ class StudioCommand(BaseOptions):
         from malt.studio.page_app import create_app
         from malt.studio.visitors import Studio
 
+        threads = self.threads or (None if self.public else threads_beside_a_browser())
+
         def load(place: ModelPlace) -> "VideoPipeline":
             return run_in_fresh_thread(
                 lambda: load_model(
-                    place, device=self.device, threads=self.threads, offload=self.offload, precision=self.precision
+                    place, device=self.device, threads=threads, offload=self.offload, precision=self.precision
                 )
             )
 

@@ -39,6 +39,7 @@ onScene((before, scene) => {
   if (!before) state.at = Math.min(Number(sessionStorage.getItem("malt-at") ?? 0), take.made); // after a reload
   if (old && take.revision > old.revision) state.at = Math.min(state.at, take.made);
   state.at = Math.min(state.at, take.made);
+  if (take.made && !composing()) stripAt(take, Math.min(Math.floor(state.at), take.made - 1)); // on its way before it is drawn
   const [number, frame] = scene.followed;
   if (pending(number) && take.made > frame && state.at < frame) state.at = frame; // what a key has done is seen at once
 });
