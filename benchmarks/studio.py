@@ -5,10 +5,11 @@
 
 The studio runs in a process of its own, as `malt studio` starts it; the browser computes on the same machine and measures by
 its own clock. Load: from the request of the page, nothing cached, until its clips play. First: from the press of "Make video"
-to the first frame of that video, a second after the page was there. Keys: from an arrow key to the first frame that follows it. Visits: each has a video, and is
-reloaded, cut off from the network for half a minute, and left alone while the studio is ended and started again; a visit
-has survived where its video is then the same, byte for byte, and grows at a press. How busy the machine was is noted; beside
-the seconds of a key stand those that the studio computed meanwhile, which do not depend on that.
+to the first frame of that video, a second after the page was there. Keys: from an arrow key to the first frame that follows
+it. Visits: each has a video, and is reloaded, cut off from the network for half a minute, and left alone while the studio is
+ended and started again; a visit has survived where its video is then the same, byte for byte, and grows at a press. How busy
+the machine was is noted; beside the seconds of a key stand those that the studio computed meanwhile, which do not depend on
+that.
 """
 
 import argparse

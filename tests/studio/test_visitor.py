@@ -247,6 +247,25 @@ def test_what_is_steered_waits_for_its_visitor_and_does_what_the_wheel_says(visi
     assert done[:SEGMENT, 0].abs().max() == 0 and done[-1, 0] == -1
 
 
+@pytest.mark.parametrize("made", [0, 3])
+def test_steering_before_given_frames_were_seen_keeps_them_all(visitor: Visitor, made: int) -> None:
+    first = np.full((2 * SEGMENT, tiny_pipeline.SIDE, tiny_pipeline.SIDE, 3), 200, np.uint8)
+    visitor.begin(DRIVE, settings(6, prompt="", first=first))
+    visitor.job.look(min(made, 1) * (SEGMENT // 2 + 1))
+    wait_until(lambda: visitor.take.made >= made * SEGMENT)
+    visitor.steer(-1.0, 0.0, 3)
+
+    def is_done() -> bool:
+        visitor.job.look(visitor.take.made)
+        return not visitor.job.is_going
+
+    wait_until(is_done)
+    assert scene_of(visitor)["problem"] == "" and visitor.take.made == 8 * SEGMENT
+    assert visitor.take.first_border == 2 * SEGMENT
+    actions = visitor.take.session.state.actions
+    assert actions is not None and actions[: 2 * SEGMENT].abs().max() == 0 and actions[-1, 0] == -1
+
+
 def test_a_studio_without_room_says_so(studio: Studio) -> None:
     visits = [studio.find(studio.welcome()) for _ in range(4)]
     for visitor in visits[:3]:

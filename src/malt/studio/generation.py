@@ -3,7 +3,7 @@
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 
 from malt.errors import MaltError
 from malt.rollouts.base import Segment
@@ -28,6 +28,7 @@ class GenerationJob:
         self.goal, self.head, self.seen, self.problem = 0, 0, 0, ""
         self.followed, self.is_cut_short = (0, 0), False
         self._is_restarting = False
+        self._given: Iterator[Segment] = iter(())  # what is still to come of the frames that it begins with
         self._worker, self._changed = worker, changed
         self._job: Job | None = None
         self._pace: deque[tuple[float, int]] = deque(maxlen=8)  # (seconds, frames)
@@ -62,7 +63,7 @@ class GenerationJob:
         self.head, self.seen = min(self.head, take.made), max(min(self.seen, take.made), take.first_border)
         self._pace.clear()
         self._pace.append((time.monotonic(), take.made))
-        known = threading.Event()
+        known, self._given = threading.Event(), iter(given)
 
         def add(segment: Segment) -> None:
             take.write(segment)
@@ -87,7 +88,7 @@ class GenerationJob:
             self._changed()
 
         job = self._job = self._worker.start(
-            take.session, None, add, given=given, driver=policy, has_room=has_room, on_end=end
+            take.session, None, add, given=self._given, driver=policy, has_room=has_room, on_end=end
         )
         known.set()
         self._changed()
@@ -119,11 +120,11 @@ class GenerationJob:
         self._is_restarting = True
         try:
             self.halt()
-            border = take.border_behind(self.seen)
+            border = max(take.border_behind(self.seen), take.first_border)  # what was given is not made anew
             if border < take.made:
                 self._worker.do(lambda: take.cut(border)).result()
             if take.made < self.goal:
-                self.start(take, self.goal, policy)
+                self.start(take, self.goal, policy, self._given)
         finally:
             self._is_restarting = False
             self._changed()
