@@ -85,9 +85,17 @@ class TinyBase:
         return given | ({"added_conditions": added} if added else {})
 
     def alone(self, base: Any, given: dict[str, Any]) -> Tensor:
-        """What the base makes of it by itself."""
+        """What the base makes of it by itself, frozen as it is beside an adapter.
+
+        torch multiplies by weights that may learn in another order than by frozen ones, which some processors round otherwise.
+        """
+        learns = [weight for weight in base.parameters() if weight.requires_grad]
         told = {name: given[name] for name in ("encoder_hidden_states", "encoder_attention_mask")}
-        return self.call(base, given["latents"], given["timestep"], told | given.get("added_conditions", {}))
+        base.requires_grad_(False)
+        made = self.call(base, given["latents"], given["timestep"], told | given.get("added_conditions", {}))
+        for weight in learns:
+            weight.requires_grad_(True)
+        return made
 
 
 def run(

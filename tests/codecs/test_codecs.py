@@ -402,7 +402,7 @@ def test_a_first_piece_is_what_the_library_makes_of_it_without_tiles(build: Call
         frames = module.decode(own, *level).sample.clamp(-1, 1)
     standard = cast(OverlapCodec, codec).standard
     torch.testing.assert_close(standard.undo(latents), own.transpose(1, 2), rtol=0, atol=1e-5)
-    torch.testing.assert_close(codec.decode(latents)[0].transpose(1, 2), frames, rtol=0, atol=1e-5)
+    torch.testing.assert_close(codec.decode(latents)[0].transpose(1, 2), frames, rtol=0, atol=1e-4)
 
 
 @pytest.mark.parametrize("build", [ltx, ltx_2, hunyuan_15])
