@@ -338,7 +338,7 @@ def test_a_model_that_fails_half_way_leaves_what_was_made_and_says_so(
     pipe.fails_at = 2
     assert generate("--frames", "20", "--out", "walk.mp4", "--report", "walk.json") == 1
     said = capsys.readouterr().err
-    assert "the first 8 of 20 frames (1.0 s) are kept in walk.mp4; malt resume walk.mp4 goes on" in said
+    assert "after 8 of 20 frames (1.0 s), kept in walk.mp4; malt resume walk.mp4 goes on" in said
     assert "not a number" in said
     assert count_frames(Path("walk.mp4")) == 8
     assert json.loads(Path("walk.json").read_text())["frames"] == 8
@@ -351,6 +351,11 @@ def test_a_model_that_fails_at_once_leaves_no_file_and_says_so(
     assert generate("--frames", "20", "--out", "walk.mp4") == 1
     assert "nothing was written to walk.mp4" in capsys.readouterr().err
     assert os.listdir() == []
+
+
+def test_one_frame_is_one_frame(generate: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    assert generate("--frames", "1", "--out", "walk.mp4") == 0
+    assert "malt: wrote 1 frame (" in capsys.readouterr().err
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs a device that is always full")
@@ -368,7 +373,7 @@ def test_a_signal_ends_the_run_cleanly_and_says_what_is_kept(
     pipe.fail = lambda: os.kill(os.getpid(), number)
     handler = signal.getsignal(number)
     assert generate("--frames", "400", "--out", "walk.mp4", "--report", "walk.json") == code
-    assert "the first 12 of 400 frames (1.5 s) are kept in walk.mp4" in capsys.readouterr().err
+    assert "after 12 of 400 frames (1.5 s), kept in walk.mp4" in capsys.readouterr().err
     assert count_frames(Path("walk.mp4")) == 12
     assert json.loads(Path("walk.json").read_text())["frames"] == 12
     assert signal.getsignal(number) == handler

@@ -149,7 +149,7 @@ def test_a_base_with_another_autoencoder_is_refused_with_those_there_are_codecs_
     config.write_text(config.read_text().replace("AutoencoderKLWan", "AutoencoderKLAllegro"))
     assert encode() == 1
     assert (
-        "holds a AutoencoderKLAllegro, for which there is no codec; give one of AutoencoderMalt"
+        "holds AutoencoderKLAllegro, for which there is no codec; give one of AutoencoderMalt"
         in capsys.readouterr().err
     )
     assert not (folder / "shards").exists()

@@ -162,7 +162,7 @@ def test_a_base_whose_autoencoder_has_no_codec_is_refused_before_it_is_loaded(
     config.write_text(config.read_text().replace("AutoencoderKLWan", "AutoencoderDC"))
     code, line = said(capsys, "generate", PROMPT, "--base", other, "--out", tmp_path / "walk.mp4")
     assert code == 2
-    assert "is a AutoencoderDC, for which there is no codec; give a base with one of AutoencoderMalt, " in line
+    assert "is AutoencoderDC, for which there is no codec; give a base with one of AutoencoderMalt, " in line
 
 
 @pytest.mark.parametrize(

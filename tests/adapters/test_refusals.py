@@ -29,7 +29,7 @@ def test_every_known_base_has_a_row_on_the_page_of_families(known: str) -> None:
 
 
 def test_what_has_no_transformer_is_refused() -> None:
-    with pytest.raises(UsageError, match="a dict has no transformer; give a transformer or a pipeline that has one"):
+    with pytest.raises(UsageError, match="dict has no transformer; give a transformer or a pipeline that has one"):
         add_memory({})
 
 

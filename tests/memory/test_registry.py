@@ -363,7 +363,7 @@ SIZES_OF_EIGHT = ({"memory_size": 8}, {"memory_config": {"num_pooled": 8}})
     [
         ("hierarchical", {"num_pooled": -1}, "-1 pooled segments cannot be; give 0 or more"),
         ("hierarchical", {"sink": -1}, "a sink of -1 segments cannot be; give 0 or more"),
-        ("hierarchical", {"sink": "two"}, "sink of a hierarchical memory is 'two'; give a whole number"),
+        ("hierarchical", {"sink": "two"}, "sink of a memory of the kind hierarchical is 'two'; give a whole number"),
         (
             "hierarchical",
             {"snk": 1},
@@ -371,7 +371,7 @@ SIZES_OF_EIGHT = ({"memory_size": 8}, {"memory_config": {"num_pooled": 8}})
         ),
         ("slots", {"num_slots": 0}, "a memory of 0 slots cannot be; give at least 1"),
         ("bank", {"size": 0}, "a bank of 0 tokens, 16 a segment, cannot be; give at least 1"),
-        ("bank", {"slots": 4}, "a bank memory has no setting 'slots'; it takes size, per_segment"),
+        ("bank", {"slots": 4}, "a memory of the kind bank has no setting 'slots'; it takes size, per_segment"),
     ],
 )
 def test_a_config_refuses_what_cannot_be_in_a_sentence(kind: str, settings: dict[str, int], sentence: str) -> None:

@@ -325,7 +325,7 @@ def test_captions_are_read_as_far_as_they_count() -> None:
             "there is no memory called 'elephant'; choose one of recurrent, hierarchical, .*, none",
         ),
         ({"attention": ("time",)}, "there is no attention called 'time'; choose space_time or space"),
-        ({"memory_config": {"size": 3}}, "a recurrent memory has no setting 'size'; it takes none"),
+        ({"memory_config": {"size": 3}}, "a memory of the kind recurrent has no setting 'size'; it takes none"),
         ({"memory": "bank", "memory_size": 17}, "a bank of 17 tokens cannot be filled 16 at a time; give a multiple"),
         ({"attention_head_dim": 6}, "a head of 6 channels cannot turn with time, height and width"),
         ({"attention_head_dim": 9}, "a head of 9 channels cannot turn with time, height and width"),

@@ -94,7 +94,7 @@ def test_a_folder_that_is_no_checkpoint_is_said(tmp_path: Path) -> None:
 
 def test_the_checkpoint_of_another_pipeline_is_refused(checkpoint: Path) -> None:
     (checkpoint / "model_index.json").write_text('{"_class_name": "OtherPipeline"}')
-    with pytest.raises(CheckpointError, match="holds a OtherPipeline"):
+    with pytest.raises(CheckpointError, match="holds OtherPipeline"):
         check_checkpoint(checkpoint)
 
 

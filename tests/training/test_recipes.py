@@ -198,7 +198,11 @@ def test_settings_of_a_memory_are_set_by_their_names_and_kept_with_the_run() -> 
     ("option", "word", "sentence"),
     [
         ("transformer.memory-config.snk", "2", "no setting 'snk', did you mean 'sink'; it takes num_pooled, sink, "),
-        ("transformer.memory-config.sink", "2.5", "sink of a hierarchical memory is 2.5; give a whole number"),
+        (
+            "transformer.memory-config.sink",
+            "2.5",
+            "sink of a memory of the kind hierarchical is 2.5; give a whole number",
+        ),
         ("transformer.memory-config", "2", "give --transformer.memory-config.NAME VALUE, or none"),
         ("transformer.memory", "hierarchic", "no memory called 'hierarchic', did you mean 'hierarchical'"),
     ],

@@ -67,5 +67,5 @@ def remove_memory(adapted: AdaptedTransformer3DModel) -> nn.Module:
 def _transformer_of(model: Any) -> Any:
     found = model if isinstance(model, nn.Module) else getattr(model, "transformer", None)
     if not isinstance(found, nn.Module):
-        raise UsageError(f"a {type(model).__name__} has no transformer; give a transformer or a pipeline that has one")
+        raise UsageError(f"{type(model).__name__} has no transformer; give a transformer or a pipeline that has one")
     return found

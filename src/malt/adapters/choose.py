@@ -67,5 +67,5 @@ def known_class(name: str) -> str:
     """
     name = name.removeprefix("FSDP")
     if name not in FAMILIES:
-        raise UsageError(f"a {name} cannot be given a memory; the transformers that can are {', '.join(FAMILIES)}")
+        raise UsageError(f"{name} cannot be given a memory; the transformers that can are {', '.join(FAMILIES)}")
     return name

@@ -25,7 +25,7 @@ def add_lora(base: Any, family: Family, rank: int, targets: Sequence[str], every
     """
     config = _config(family, rank, targets, _blocks(base, family, every))
     if not hasattr(base, "add_adapter"):
-        raise UsageError(f"a {type(base).__name__} takes no LoRA; give the adapter a lora_rank of 0")
+        raise UsageError(f"{type(base).__name__} takes no LoRA; give the adapter a lora_rank of 0")
     others = lora_names(base)
     base.add_adapter(config, adapter_name=NAME)
     _activate(base, others)

@@ -85,12 +85,12 @@ class GenerationRun:
         if sink.num_frames == 0:
             return f"malt: ended before the first segment; nothing was written to {sink.path}"
         if self.end is None:
-            return f"malt: stopped; the {sink.num_frames} frames {how_much} are kept in {sink.path}"
+            return f"malt: stopped after {_frames(sink.num_frames)} {how_much}, kept in {sink.path}"
         if sink.num_frames < self.end:
-            kept = f"the first {sink.num_frames} of {self.end} frames {how_much} are kept in {sink.path}"
-            return f"malt: ended early; {kept}{self._how_to_go_on()}"
+            kept = f"kept in {sink.path}{self._how_to_go_on()}"
+            return f"malt: ended early, after {sink.num_frames} of {_frames(self.end)} {how_much}, {kept}"
         rate = f"{self.report.frames_per_second:.1f} frames/s"
-        return f"malt: wrote {self.end} frames {how_much} to {sink.path} at {rate}"
+        return f"malt: wrote {_frames(self.end)} {how_much} to {sink.path} at {rate}"
 
     def _how_to_go_on(self) -> str:
         from malt.sessions.storage import INDEX
@@ -98,3 +98,7 @@ class GenerationRun:
         if self.folder is None or not (self.folder / INDEX).is_file():
             return ""
         return f"; malt resume {self.sink.path} goes on"
+
+
+def _frames(count: int) -> str:
+    return f"{count} frame{'s' * (count != 1)}"

@@ -86,10 +86,12 @@ def _check_setting(kind: str, name: str, value: Setting) -> None:
     known = signature(KINDS[kind].config).parameters
     if name not in known:
         takes = ", ".join(known) or "none"
-        raise ValueError(f"a {kind} memory has no setting {name!r}{_nearest(name, known)}; it takes {takes}")
+        raise ValueError(
+            f"a memory of the kind {kind} has no setting {name!r}{_nearest(name, known)}; it takes {takes}"
+        )
     wanted = known[name].annotation
     if wanted in WANTED and type(value) is not wanted and (wanted, type(value)) != (float, int):
-        raise ValueError(f"{name} of a {kind} memory is {value!r}; give {WANTED[wanted]}")
+        raise ValueError(f"{name} of a memory of the kind {kind} is {value!r}; give {WANTED[wanted]}")
 
 
 def _nearest(name: str, known: Iterable[str]) -> str:

@@ -89,7 +89,9 @@ def _load(folder: Path, dtype: torch.dtype) -> Any:
         pipe = DiffusionPipeline.from_pretrained(folder, dtype={"default": dtype, "vae": torch.float32}, **kept)
     except WHAT_LOADING_RAISES as error:
         reason = str(error).strip().split("\n")[0].split(". ")[0][:200]
-        raise CheckpointError(f"the base {folder} cannot be loaded ({reason}); copy it again, whole") from error
+        raise CheckpointError(
+            f"the base {folder} cannot be loaded ({reason}); where that is no matter of this computer, copy it again, whole"
+        ) from error
     for name, part in pipe.components.items():
         if isinstance(part, nn.Module):
             check_complete(folder / name, part)

@@ -64,6 +64,6 @@ def _class_of(path: Path) -> type[ModelMixin]:
     except (OSError, ValueError, AttributeError) as error:
         raise CheckpointError(f"{path / 'config.json'} is damaged; copy the autoencoder again") from error
     if name not in CODECS:
-        raise CheckpointError(f"{path} holds a {name}, for which there is no codec; give one of {', '.join(CODECS)}")
+        raise CheckpointError(f"{path} holds {name}, for which there is no codec; give one of {', '.join(CODECS)}")
     kind: type[ModelMixin] = AutoencoderMalt if name == "AutoencoderMalt" else getattr(diffusers, name)
     return kind

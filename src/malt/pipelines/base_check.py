@@ -32,7 +32,7 @@ def check_base_folder(folder: Path) -> None:
             check_model(folder / name)
     kind = read_json(folder / "vae" / "config.json").get("_class_name")
     if kind not in CODECS:
-        raise UsageError(f"the autoencoder of {folder} is a {kind}, for which there is no codec; give {ANY_OF}")
+        raise UsageError(f"the autoencoder of {folder} is {kind}, for which there is no codec; give {ANY_OF}")
 
 
 def components(index: dict[str, object]) -> Iterator[str]:

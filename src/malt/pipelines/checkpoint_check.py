@@ -27,9 +27,7 @@ def check_checkpoint(path: Path) -> None:
         raise CheckpointError(f"{path} is not a checkpoint (it has no model_index.json); give the folder that has one")
     index = read_json(index_file)
     if index.get("_class_name") != "MaltPipeline":
-        raise CheckpointError(
-            f"{path} holds a {index.get('_class_name')}, not a MaltPipeline; choose another checkpoint"
-        )
+        raise CheckpointError(f"{path} holds {index.get('_class_name')}, not a MaltPipeline; choose another checkpoint")
     for name in COMPONENTS:
         if name not in index or not (path / name).is_dir():
             raise CheckpointError(f"the checkpoint {path} lacks its {name}; copy it again, whole")

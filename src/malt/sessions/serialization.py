@@ -31,7 +31,7 @@ def take_apart(value: object, tensors: list[Tensor]) -> Description:
         return {kind: [take_apart(each, tensors) for each in value]}
     if is_dataclass(value) and not isinstance(value, type):
         return {"fields": {field.name: take_apart(getattr(value, field.name), tensors) for field in fields(value)}}
-    raise TypeError(f"a {type(value).__name__} cannot be stored; let it be made of tensors and plain values")
+    raise TypeError(f"{type(value).__name__} cannot be stored; let it be made of tensors and plain values")
 
 
 def put_together(described: Description, tensors: list[Tensor], like: object) -> object:
