@@ -11,6 +11,7 @@ from safetensors.torch import load_file
 
 import malt
 from malt.cli import main
+from malt.errors import UsageError
 from malt.pipelines.loading import load_pipeline
 from malt.training.distilled_transformer import with_teacher
 from malt.training.engine.optimizer import Optimization
@@ -133,11 +134,40 @@ def test_what_cannot_be_distilled_is_refused_in_a_sentence(
     (tmp_path / "empty").mkdir()
     assert "is not a checkpoint" in refused(capsys, str(tmp_path / "empty"), *out)
     assert "was distilled itself: its steps are few" in refused(capsys, str(finished / "pipeline"), *out)
-    other = refused(capsys, str(teacher), *out, "--transformer.memory", "slots")
-    assert "has the memory of its teacher, recurrent; leave --transformer.memory out" in other
     assert "a student begins as its teacher; leave start and codec out" in refused(
         capsys, str(teacher), *out, "--codec", str(teacher)
     )
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        ("--transformer.memory", "slots"),  # takes other settings than the teacher's
+        ("--transformer.memory-config.archive", "2"),
+        ("--transformer.num-layers", "2"),
+        ("--transformer.patch-size", "3"),  # does not suit the pictures
+        ("--adapter.memory", "slots"),
+        ("--autoencoder.latent-channels", "8"),
+    ],
+)
+def test_a_student_keeps_what_its_teacher_is(
+    option: str, value: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    kept = "a student keeps the autoencoder, the memory and the size of its teacher"
+    error = refused(capsys, "teacher", "--out", str(tmp_path / "out"), *OPTIONS, option, value)
+    assert error == f"malt: {kept}; leave {option} out\n"
+
+
+def test_what_the_teacher_is_may_be_said_again(teacher: Path, tmp_path: Path) -> None:
+    again = ["--transformer.memory", "recurrent", "--transformer.num_layers", "2"]
+    assert distill(teacher, tmp_path / "out", *again, "--plan") == 0
+
+
+def test_an_experiment_of_a_student_that_is_not_like_its_teacher_is_refused(teacher: Path) -> None:
+    experiment = with_teacher(distill_tiny(), teacher)
+    other = replace(experiment, transformer=replace(experiment.transformer, memory="slots"))
+    with pytest.raises(UsageError, match="leave --transformer.memory out"):
+        plan_run(other, parse_gpus("h100"))
 
 
 def test_a_recipe_for_students_without_a_teacher_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -134,6 +134,24 @@ def test_what_a_base_cannot_be_told_is_not_learned(base: Path, teacher: Path) ->
         student_of_adapter(replace(one, student=replace(one.student, method="shortcut")))
 
 
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [("--adapter.memory", "slots"), ("--adapter.segment-frames", "2"), ("--transformer.memory", "slots")],
+)
+def test_a_student_keeps_what_its_teacher_is(
+    base: Path, teacher: Path, tmp_path: Path, option: str, value: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert distill(teacher, base, tmp_path / "run", *OPTIONS, option, value) == 2
+    kept = "a student keeps the autoencoder, the memory and the size of its teacher"
+    assert f"{kept}; leave {option} out" in capsys.readouterr().err
+
+
+def test_an_experiment_of_a_student_that_is_not_like_its_teacher_is_refused(base: Path, teacher: Path) -> None:
+    one = with_adapter(distill_tiny(), teacher, base)
+    with pytest.raises(UsageError, match="leave --adapter.lora-rank out"):
+        student_of_adapter(replace(one, adapter=replace(one.adapter, lora_rank=7)))
+
+
 def test_a_base_that_is_gone_is_asked_for(teacher: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["distill", str(teacher), "--out", str(tmp_path / "run"), *OPTIONS]) == 2
     assert "made for the base wan, which lies in a folder; say where, with --base" in capsys.readouterr().err

@@ -104,9 +104,12 @@ class TrainCommand:
         """The experiment with what its teacher says."""
         from malt.training.distilled_adapter import with_adapter
         from malt.training.distilled_transformer import with_teacher
+        from malt.training.kept_of_teacher import check_words
 
         base = dict(self.overrides).get("base")
-        return with_adapter(experiment, teacher, Path(base[0])) if base else with_teacher(experiment, teacher)
+        taught = with_adapter(experiment, teacher, Path(base[0])) if base else with_teacher(experiment, teacher)
+        check_words(taught, self._options())
+        return taught
 
     def _resumed(self) -> tuple[str, "Experiment"]:
         """What the run in the folder was begun with, and what is said again must agree."""

@@ -17,6 +17,7 @@ from malt.pipelines.few_steps import DISTILLED
 from malt.training.adapted_base import AdaptedBase, with_adapters
 from malt.training.base_settings import boundary_between
 from malt.training.config import AdapterConfig, Experiment, Sampling
+from malt.training.kept_of_teacher import check_kept
 from malt.training.objectives.distillation import StudentConfig, Teacher
 from malt.training.options import from_json
 
@@ -109,8 +110,11 @@ def student_of_adapter(experiment: Experiment, **base: Any) -> DistilledAdapter:
     """What an experiment with a base and a teacher trains; `base` has what every `AdaptedBase` is made of.
 
     Raises:
-        UsageError: several numbers of steps are practised, several scales of guidance, or steps that have to be told.
+        UsageError: several numbers of steps are practised, several scales of guidance, or steps that have to be told; or
+            it is made otherwise than its teacher.
     """
+    teacher = Path(str(experiment.teacher))
+    check_kept(experiment, replace(experiment, adapter=config_of(describe(teacher))))
     objectives = [objective for stage in experiment.curriculum for objective in stage.objectives]
     counts = {objective.distillation.student_steps for objective in objectives}
     if len(counts) > 1:
@@ -129,7 +133,7 @@ def student_of_adapter(experiment: Experiment, **base: Any) -> DistilledAdapter:
             raise UsageError(
                 f"a base cannot be told its guidance, so its student learns one; give --student.{name} one value twice"
             )
-    return DistilledAdapter(teacher=Path(str(experiment.teacher)), student=student, num_steps=counts.pop(), **base)
+    return DistilledAdapter(teacher=teacher, student=student, num_steps=counts.pop(), **base)
 
 
 def config_of(described: AdapterDescription) -> AdapterConfig:

@@ -14,6 +14,7 @@ from malt.pipelines.checkpoint_check import check_checkpoint, read_json
 from malt.pipelines.loading import load_pipeline
 from malt.pipelines.malt import MaltPipeline
 from malt.training.config import Experiment, Sampling, TransformerSize
+from malt.training.kept_of_teacher import check_kept
 from malt.training.objectives.denoising import CaptionedModel, CaptionedTransformer
 from malt.training.objectives.distillation import StudentConfig, Teacher
 from malt.training.options import from_json
@@ -108,7 +109,7 @@ def student_of(experiment: Experiment) -> DistilledTransformer:
         UsageError: the teacher was distilled itself, or is of another size.
     """
     teacher = Path(experiment.teacher or "")
-    _check_teacher(teacher, experiment.transformer)
+    check_kept(experiment, replace(experiment, transformer=_size_of(_config_of(teacher))))
     objectives = [objective for stage in experiment.curriculum for objective in stage.objectives]
     return DistilledTransformer(
         teacher=teacher,
@@ -121,18 +122,15 @@ def student_of(experiment: Experiment) -> DistilledTransformer:
     )
 
 
-def _check_teacher(teacher: Path, size: TransformerSize) -> None:
-    """Refuse a teacher that was distilled, or that a run is not made for."""
+def _config_of(teacher: Path) -> Any:
+    """The settings of a teacher's transformer; one that was distilled is refused."""
     check_checkpoint(teacher)
     config = read_json(teacher / "transformer" / "config.json")
     if config.get("distilled"):
         raise UsageError(
             f"the teacher {teacher} was distilled itself: its steps are few and its guidance is told; give what taught it"
         )
-    for name, value in vars(_size_of(config)).items():
-        if value != getattr(size, name):
-            option = f"--transformer.{name.replace('_', '-')}"
-            raise UsageError(f"a student has the {name.replace('_', ' ')} of its teacher, {value}; leave {option} out")
+    return config
 
 
 def with_teacher(experiment: Experiment, teacher: Path) -> Experiment:
