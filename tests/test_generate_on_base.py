@@ -10,10 +10,12 @@ import torch
 import tiny_base_pipelines as tiny
 from malt.adapters import add_memory, save_adapter
 from malt.cli import main
+from malt.errors import CheckpointError
 from malt.media.video_reader import count_frames
 from malt.pipelines.adapted import AdaptedPipeline
 from malt.pipelines.adapted_loading import load_adapted
 from malt.pipelines.bases.wan_parts import WanParts
+from malt.pipelines.caption_encoding import base_parts
 from tiny_base_pipelines import FRAMES, PROMPT, USE
 
 CPU = ["--device", "cpu"]  # where two processes compute the same bits
@@ -175,6 +177,10 @@ def test_a_base_whose_autoencoder_has_no_codec_is_refused_before_it_is_loaded(
         ),
         ("a shard", "diffusion_pytorch_model-00002-of-00002.safetensors is missing; copy the checkpoint again, whole"),
         ("a library", "transformer is quantised by torchao, which is not installed; pip install torchao"),
+        (
+            "a GPU",
+            "transformer is quantised by bitsandbytes, which needs a GPU, and there is none; use a computer that has",
+        ),
         ("a layer", "transformer lacks 27 weights, such as blocks.3.scale_shift_table; copy it again, whole"),
         (
             "a layer of text",
@@ -205,10 +211,10 @@ def test_a_base_that_is_not_whole_or_not_safe_is_refused(
         weights.with_name("diffusion_pytorch_model.safetensors.index.json").write_text(index)
     elif damage == "a library":
         monkeypatch.setattr("malt.pipelines.checkpoint_check.find_spec", lambda name: None)
-        config = other / "transformer" / "config.json"
-        config.write_text(
-            json.dumps(json.loads(config.read_text()) | {"quantization_config": {"quant_method": "torchao"}})
-        )
+        quantised_by("torchao", other / "transformer")
+    elif damage == "a GPU":
+        monkeypatch.setattr(torch.accelerator, "is_available", lambda: False)
+        quantised_by("bitsandbytes", other / "transformer")
     elif damage.startswith("a layer"):
         config = other / ("text_encoder" if damage.endswith("text") else "transformer") / "config.json"
         settings = json.loads(config.read_text())
@@ -219,6 +225,32 @@ def test_a_base_that_is_not_whole_or_not_safe_is_refused(
         (other / "model_index.json").unlink()
     code, line = said(capsys, "generate", PROMPT, "--base", other, "--out", tmp_path / "walk.mp4")
     assert code == 1 and message in line
+
+
+def quantised_by(library: str, model: Path) -> None:
+    config = model / "config.json"
+    config.write_text(json.dumps(json.loads(config.read_text()) | {"quantization_config": {"quant_method": library}}))
+
+
+def test_a_quantised_base_that_its_library_does_not_load_here_is_not_to_be_copied_again(
+    base: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def load(*_given: object, **_named: object) -> None:
+        raise RuntimeError("None of the available devices are supported by the bitsandbytes version you have installed")
+
+    other = tmp_path / "other"
+    shutil.copytree(base, other)
+    quantised_by("bitsandbytes", other / "text_encoder")
+    monkeypatch.setattr("malt.pipelines.checkpoint_check.find_spec", lambda name: name)
+    monkeypatch.setattr("diffusers.DiffusionPipeline.from_pretrained", load)
+    monkeypatch.setattr("diffusers.WanPipeline.from_pretrained", load)
+    code, line = said(capsys, "generate", PROMPT, "--base", other, "--out", tmp_path / "walk.mp4")
+    true = (
+        "you have installed); it is quantised: see that bitsandbytes runs on this computer, or give a base that is not"
+    )
+    assert code == 1 and true in line
+    with pytest.raises(CheckpointError, match="it is quantised: see that bitsandbytes runs on this computer"):
+        base_parts(other, ("text_encoder", "tokenizer"))
 
 
 def test_an_adapter_on_the_hub_is_fetched_by_its_name(

@@ -13,7 +13,7 @@ from malt.hub.base_names import is_on_hub
 from malt.pipelines.adapted import AdaptedPipeline
 from malt.pipelines.base_check import check_base_folder, components, used_components
 from malt.pipelines.base_folder import base_folder, keep_text_length, read_settings
-from malt.pipelines.checkpoint_check import WHAT_LOADING_RAISES
+from malt.pipelines.checkpoint_check import WHAT_LOADING_RAISES, how_to_load
 from malt.pipelines.loading import check_complete
 
 
@@ -89,9 +89,8 @@ def _load(folder: Path, dtype: torch.dtype) -> Any:
         pipe = DiffusionPipeline.from_pretrained(folder, dtype={"default": dtype, "vae": torch.float32}, **kept)
     except WHAT_LOADING_RAISES as error:
         reason = str(error).strip().split("\n")[0].split(". ")[0][:200]
-        raise CheckpointError(
-            f"the base {folder} cannot be loaded ({reason}); where that is no matter of this computer, copy it again, whole"
-        ) from error
+        what_to_do = how_to_load(*(folder / name for name in used_components(index)))
+        raise CheckpointError(f"the base {folder} cannot be loaded ({reason}); {what_to_do}") from error
     for name, part in pipe.components.items():
         if isinstance(part, nn.Module):
             check_complete(folder / name, part)

@@ -12,7 +12,7 @@ from malt.codecs.registry import CODECS
 from malt.errors import CheckpointError
 from malt.models.autoencoder import AutoencoderMalt
 from malt.pipelines.base_folder import check_not_pickled
-from malt.pipelines.checkpoint_check import WHAT_LOADING_RAISES
+from malt.pipelines.checkpoint_check import WHAT_LOADING_RAISES, how_to_load
 from malt.pipelines.loading import check_complete
 from malt.pipelines.packaged import default_checkpoint
 
@@ -31,7 +31,7 @@ def load_autoencoder(folder: Path | None = None) -> nn.Module:
             path, torch_dtype=torch.float32, local_files_only=True, use_safetensors=True
         )
     except WHAT_LOADING_RAISES as error:
-        raise CheckpointError(f"the autoencoder {path} cannot be loaded; copy it again, whole") from error
+        raise CheckpointError(f"the autoencoder {path} cannot be loaded; {how_to_load(path)}") from error
     check_complete(path, model)
     return model.eval().requires_grad_(False)
 

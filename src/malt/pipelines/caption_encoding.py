@@ -17,7 +17,7 @@ from malt.pipelines.base_check import components
 from malt.pipelines.base_folder import check_not_pickled, keep_text_length, read_settings
 from malt.pipelines.bases.parts import BaseParts
 from malt.pipelines.bases.registry import known_pipeline, parts_of
-from malt.pipelines.checkpoint_check import WHAT_LOADING_RAISES, check_quantiser
+from malt.pipelines.checkpoint_check import WHAT_LOADING_RAISES, check_quantiser, how_to_load
 from malt.pipelines.loading import check_complete
 
 TEXT = ("text_encoder", "tokenizer", "connectors")  # what the names of parts begin with that encode a caption
@@ -63,9 +63,8 @@ def base_parts(folder: Path, loaded: Sequence[str] = ALWAYS, dtype: torch.dtype 
         pipe: Any = kind.from_pretrained(folder, dtype=dtype, **where, **left_out)
     except WHAT_LOADING_RAISES as error:
         reason = str(error).strip().split("\n")[0][:200]
-        raise CheckpointError(
-            f"the text encoders of {folder} cannot be loaded ({reason}); copy the base again, whole"
-        ) from error
+        what_to_do = how_to_load(*(folder / name for name in names if name not in left_out))
+        raise CheckpointError(f"the text encoders of {folder} cannot be loaded ({reason}); {what_to_do}") from error
     pipe.vae = None
     for name, part in pipe.components.items():
         if isinstance(part, nn.Module):

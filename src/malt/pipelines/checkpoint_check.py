@@ -5,6 +5,7 @@ import re
 from importlib.util import find_spec
 from pathlib import Path
 
+import torch
 from safetensors import SafetensorError, safe_open
 
 from malt.errors import CheckpointError
@@ -78,16 +79,39 @@ def check_model(folder: Path) -> None:
 
 
 def check_quantiser(folder: Path) -> None:
-    """Refuse a model that was quantised by a library that is not installed.
+    """Refuse a model that was quantised by a library that is not installed, or that needs a GPU where there is none.
 
     Raises:
         CheckpointError: for such a model.
     """
+    library = quantiser_of(folder)
+    if library == "bitsandbytes" and _is_of_diffusers(folder) and not torch.accelerator.is_available():
+        raise CheckpointError(
+            f"{folder} is quantised by bitsandbytes, which needs a GPU, and there is none; "
+            "use a computer that has one, or a base that is not quantised"
+        )
+    if library in QUANTISERS and find_spec(library) is None:
+        raise CheckpointError(f"{folder} is quantised by {library}, which is not installed; pip install {library}")
+
+
+def quantiser_of(folder: Path) -> str | None:
+    """The library that a model was quantised by, None where it was not."""
     config = folder / "config.json"
     settings = read_json(config).get("quantization_config") if config.is_file() else None
-    library = settings.get("quant_method") if isinstance(settings, dict) else None
-    if library in QUANTISERS and find_spec(str(library)) is None:
-        raise CheckpointError(f"{folder} is quantised by {library}, which is not installed; pip install {library}")
+    return str(settings.get("quant_method")) if isinstance(settings, dict) else None
+
+
+def how_to_load(*models: Path) -> str:
+    """What to do where these models cannot be loaded though their files are there."""
+    library = next(filter(None, map(quantiser_of, models)), None)
+    if library is None:
+        return "where that is no matter of this computer, copy it again, whole"
+    return f"it is quantised: see that {library} runs on this computer, or give a base that is not quantised"
+
+
+def _is_of_diffusers(folder: Path) -> bool:
+    """Whether diffusers loads a model; transformers lets bitsandbytes say what it computes on."""
+    return "_class_name" in read_json(folder / "config.json")
 
 
 def _no_weights(folder: Path) -> str:

@@ -16,7 +16,7 @@ from malt.adapters.folder import save_adapter
 from malt.diffusion.caption import Caption
 from malt.errors import CheckpointError
 from malt.pipelines.caption_encoding import base_parts
-from malt.pipelines.checkpoint_check import WHAT_LOADING_RAISES
+from malt.pipelines.checkpoint_check import WHAT_LOADING_RAISES, how_to_load
 from malt.pipelines.loading import check_complete
 from malt.training.base_settings import boundary_between, transformer_class
 from malt.training.base_text import base_text
@@ -181,6 +181,6 @@ def load_base_transformer(base: Path, dtype: torch.dtype, name: str = NAMES[0]) 
             base / name, torch_dtype=dtype, local_files_only=True, use_safetensors=True
         )
     except WHAT_LOADING_RAISES as error:
-        raise CheckpointError(f"the {name} of {base} cannot be loaded; copy the base again, whole") from error
+        raise CheckpointError(f"the {name} of {base} cannot be loaded; {how_to_load(base / name)}") from error
     check_complete(base / name, model)
     return model
