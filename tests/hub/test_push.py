@@ -84,6 +84,8 @@ def test_what_cannot_be_pushed_is_one_sentence(
     assert "there is no folder" in refused(capsys, tmp_path / "gone", "a/b")
     assert "holds no model, no adapter and no run" in refused(capsys, tmp_path, "a/b")
     assert "the hub takes no repository called 'a/b/c'; give a name such as" in refused(capsys, saved, "a/b/c")
+    assert "walks names no owner; give OWNER/NAME, such as somebody/walks" in refused(capsys, saved, "walks")
+    assert "walks names no owner; give OWNER/NAME" in refused(capsys, saved, "walks", "--dry-run")
     (tmp_path / "experiment.json").write_text("{}")
     assert "is not finished; write its newest model by malt export, and push that" in refused(capsys, tmp_path, "a/b")
     memory = tiny_base_pipelines.saved_memory(tmp_path / "memory")

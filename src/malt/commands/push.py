@@ -38,6 +38,8 @@ class PushCommand:
 
         folder = self._what_is_pushed()
         check_name(self.repository)
+        if "/" not in self.repository:
+            raise UsageError(f"{self.repository} names no owner; give OWNER/NAME, such as somebody/{self.repository}")
         files = published_files(folder)
         if "README.md" not in files:
             print("malt: there is no README.md; write one, so that others know what this is", file=sys.stderr)
