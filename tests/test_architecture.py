@@ -18,7 +18,8 @@ MODULES = {name.removesuffix(".__init__"): path for name, path in FILES.items() 
 # What each part may import of the others. A part is a package, or a module that stands apart from its package.
 MAY_IMPORT = {
     "errors": set[str](),
-    "threads": {"errors"},
+    "wording": set[str](),
+    "threads": {"errors", "wording"},
     "precision": set[str](),
     "out_of_memory": {"errors"},
     "unicode": {"errors"},
@@ -27,12 +28,12 @@ MAY_IMPORT = {
     "models": {"memory"},
     "adapters": {"errors", "hub", "media", "memory", "models"},
     "diffusion": {"errors", "memory"},
-    "media": {"errors"},
+    "media": {"errors", "wording"},
     "hub": {"errors", "media"},
     "codecs": {"models"},
-    "worlds": {"errors", "media"},
-    "rollouts": {"codecs", "diffusion", "errors", "memory", "models", "out_of_memory"},
-    "sessions": {"codecs", "diffusion", "errors", "media", "memory", "models", "rollouts", "unicode"},
+    "worlds": {"errors", "media", "wording"},
+    "rollouts": {"codecs", "diffusion", "errors", "memory", "models", "out_of_memory", "wording"},
+    "sessions": {"codecs", "diffusion", "errors", "media", "memory", "models", "rollouts", "unicode", "wording"},
     "pipelines": {
         "adapters",
         "codecs",
@@ -45,6 +46,7 @@ MAY_IMPORT = {
         "rollouts",
         "threads",
         "unicode",
+        "wording",
     },
     "env": {
         "codecs",
@@ -55,6 +57,7 @@ MAY_IMPORT = {
         "rollouts",
         "sessions",
         "worlds",
+        "wording",
     },  # a model or its world, acted in
     "data": {
         "codecs",
@@ -65,8 +68,9 @@ MAY_IMPORT = {
         "out_of_memory",
         "precision",
         "worlds",
+        "wording",
     },  # captions are stored, encoded
-    "evaluation": {"errors", "media", "memory", "pipelines", "rollouts", "sessions", "worlds"},
+    "evaluation": {"errors", "media", "memory", "pipelines", "rollouts", "sessions", "worlds", "wording"},
     "training": {
         "codecs",
         "data",
@@ -79,6 +83,7 @@ MAY_IMPORT = {
         "precision",
         "typed_values",
         "worlds",
+        "wording",
     },
     "training.monitors.samples": {
         "codecs",
@@ -106,7 +111,7 @@ MAY_IMPORT = {
         "training.base_text",
     },
     "training.newest_model": {"errors", "pipelines", "training", "training.assembly"},
-    "training.autoencoder_stage": {"codecs", "errors", "models", "pipelines", "training"},
+    "training.autoencoder_stage": {"codecs", "errors", "models", "pipelines", "training", "wording"},
     "training.distilled_adapter": {
         "adapters",
         "errors",
@@ -132,6 +137,7 @@ MAY_IMPORT = {
         "training.distilled_transformer",
         "training.model_spec",
         "training.monitors.schedule",
+        "wording",
     },
     "training.planning.adapted_plan": {
         "adapters",
@@ -169,7 +175,7 @@ MAY_IMPORT = {
         "training.planning.transformer_plan",
         "worlds",
     },
-    "training.planning.report": {"training", "training.planning.run_plan"},
+    "training.planning.report": {"training", "training.planning.run_plan", "wording"},
     "training.assembly": {
         "codecs",
         "pipelines",

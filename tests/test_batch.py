@@ -76,7 +76,7 @@ def test_what_is_done_is_not_made_again_and_new_rows_are(
     assert batch("".join(TABLE.splitlines(keepends=True)[:3])) == 0
     before = {file: file.stat().st_mtime_ns for file in Path("many").glob("*.mp4")}
     assert batch(TABLE) == 0
-    assert "1 of 3 videos were made in many; 2 were there" in capsys.readouterr().err
+    assert "made 1 of 3 videos in many; 2 were there" in capsys.readouterr().err
     assert videos(Path("many")) == alone
     assert before.items() <= {file: file.stat().st_mtime_ns for file in Path("many").glob("*.mp4")}.items()
 

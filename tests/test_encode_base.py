@@ -73,7 +73,7 @@ def test_the_same_command_again_loads_no_text_encoder_and_a_new_caption_only_wha
     write_video(Path("videos/d.mp4"), 17)
     Path("videos/d.txt").write_text("a blue square")
     assert encode() == 0
-    assert "encoded 1 captions" in capsys.readouterr().out
+    assert "encoded 1 caption " in capsys.readouterr().out
     assert {path: path.stat().st_mtime_ns for path in before} == before
 
     def load(*given: Any) -> None:

@@ -152,7 +152,7 @@ def test_a_base_of_an_unknown_family_is_refused_and_the_known_ones_listed(
     (other / "model_index.json").write_text(index.replace("WanPipeline", "AudioLDM2Pipeline"))
     code, line = said(capsys, "generate", PROMPT, "--base", other, "--out", tmp_path / "walk.mp4")
     assert code == 2
-    assert line.startswith("malt: malt does not know how a AudioLDM2Pipeline makes video; it knows WanPipeline, ")
+    assert line.startswith("malt: malt does not know how AudioLDM2Pipeline makes video; it knows WanPipeline, ")
 
 
 def test_a_base_whose_autoencoder_has_no_codec_is_refused_before_it_is_loaded(

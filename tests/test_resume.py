@@ -155,7 +155,7 @@ def test_there_is_nothing_to_do_for_a_video_that_is_whole(
     walk: Path, run: Run, whole: bytes, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run("resume", "walk.mp4") == 0
-    assert f"has all of its {WHOLE} frames" in capsys.readouterr().err
+    assert f"has {WHOLE} frames, all of them" in capsys.readouterr().err
     assert Path("walk.mp4").read_bytes() == whole
 
 

@@ -145,8 +145,8 @@ def test_it_is_said_how_many_captions_there_are_and_what_is_left_out_of_them(
     few = ["--max-words", "3", "--monitors.sample-every", "0", "--monitors.validate-every", "0"]
     assert train(data, tmp_path / "run", *codec, *few) == 0
     said = capsys.readouterr().out
-    assert "2 of 3 videos have captions" in said
-    assert "1 captions are longer than 19 words and are cut there; --caption-tokens 31 learns them whole" in said
+    assert "videos with captions: 2 of 3" in said
+    assert "captions of more than 19 words are cut there (1 of them); --caption-tokens 31 learns them whole" in said
     assert "the captions have 5 different words, of which the 3 most frequent are learned" in said
 
 
@@ -163,7 +163,10 @@ def test_captions_that_change_after_encoding_are_noticed(
         assert main(["train", "--out", str(run), "--device", "cpu", "--resume"]) == 0
     finally:
         table.write_text(before)
-    assert "1 videos have other captions than they were encoded with, such as film-1.mp4" in capsys.readouterr().out
+    assert (
+        "the captions of 1 video have changed since they were encoded (such as of film-1.mp4)"
+        in capsys.readouterr().out
+    )
 
 
 def test_an_unreadable_video_is_not_the_one_that_is_held_out(

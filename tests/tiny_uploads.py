@@ -79,5 +79,5 @@ NO_USE = [
     (many_in_few(100, (500, 500)), "hold as much as may be"),
     (many_in_few(1, (65_535, 65_535)), "damaged"),
     (said_to_measure(60_000, 60_000), "more pixels than can be read"),
-    (film(1), "has 1 frames"),
+    (film(1), "has 1 frame;"),
 ]

@@ -32,7 +32,7 @@ def with_memory(model: Any, folder: Path) -> Any:
     if family is None:
         known = " and ".join(kind.what for kind in FAMILIES)
         raise UsageError(
-            f"a {type(model.model).__name__} takes no memory here, only {known}; "
+            f"{type(model.model).__name__} takes no memory here, only {known}; "
             "load others as a folder of diffusers with Load Malt"
         )
     described = read_adapter(folder)
@@ -50,7 +50,7 @@ def _check(described: AdapterDescription, family: ComfyUIFamily, network: Any) -
     base = described.base
     if described.family != family.name:
         raise UsageError(
-            f"the adapter was made for a {base.class_name} ({base.name}), not for {family.what}; give one for that"
+            f"the adapter was made for {base.class_name} ({base.name}), not for {family.what}; give one for that"
         )
     for name, value in family.sizes(network).items():
         if base.config[name] != value:

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Protocol
 
 from malt.errors import UsageError
+from malt.wording import counted
 
 SPINS = "10000"  # about 0.3 ms: as fast as any longer on idle cores, and short enough for others to get theirs
 OWN_CHOICE = ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY")
@@ -192,7 +193,7 @@ def use_threads(count: int | None) -> None:
         most = max(MOST_THREADS, num_cores())
         if not 1 <= count <= most:
             raise UsageError(
-                f"asked for {count} threads; give from 1 to {most} (this computer has {num_cores()} cores)"
+                f"asked for {count} threads; give from 1 to {most} (this computer has {counted(num_cores(), 'core')})"
             )
         torch.set_num_threads(count)
     watch_cores()

@@ -103,7 +103,7 @@ def test_a_lora_that_learns_along_changes_nothing_to_begin_with_and_goes_with_th
 
 
 def test_an_adapter_of_another_base_is_refused(folder: Path) -> None:
-    with pytest.raises(UsageError, match="made for a WanTransformer3DModel .the/base., not for a SkyReelsV2Trans"):
+    with pytest.raises(UsageError, match="made for WanTransformer3DModel .the/base., not for SkyReelsV2Trans"):
         add_memory(TINY_BASES["skyreels-v2"].base(), folder)
     wider = WAN.base()
     wider.register_to_config(ffn_dim=48)

@@ -135,7 +135,7 @@ def test_captions_may_be_a_list_beside_a_list_of_videos(tmp_path: Path) -> None:
     (tmp_path / "prompts.txt").write_text("the second, twice\nthe first\n")
     assert [video.caption for video in find_videos(tmp_path)] == ["the first", "the second, twice"]
     (tmp_path / "prompts.txt").write_text("only one\n")
-    with pytest.raises(UsageError, match="has 1 captions and videos.txt beside it names 2 videos"):
+    with pytest.raises(UsageError, match="has 1 caption and videos.txt beside it names 2 videos"):
         find_videos(tmp_path)
 
 
@@ -162,9 +162,9 @@ def test_what_is_left_out_is_told_of_by_kinds(tmp_path: Path) -> None:
     told = list[str]()
     assert [video.name for video in find_videos(tmp_path, log=told.append)] == ["x.mp4"]
     left_out, captions = told
-    assert left_out.startswith("left out 5 files that are no videos: 2 .zip, ")
+    assert left_out.startswith("left out 5 files of other kinds: 2 .zip, ")
     assert all(f"1 {kind}" in left_out for kind in (".pdf", ".ts", ".webp"))
-    assert captions == "1 of 1 videos have captions"
+    assert captions == "videos with captions: 1 of 1"
 
 
 def test_names_that_are_no_utf_8_are_written_so_that_all_can_read_them(tmp_path: Path) -> None:
@@ -199,7 +199,7 @@ def test_captions_that_match_nothing_or_lack_a_column_are_refused(tmp_path: Path
     write_video(tmp_path / "films/x.mp4", 2)
     table = tmp_path / "table.csv"
     table.write_text("file,caption\ny.mp4,words\n")
-    with pytest.raises(UsageError, match="name none of the 1 videos"):
+    with pytest.raises(UsageError, match="name none of 1 video under"):
         find_videos(tmp_path / "films", table)
     table.write_text("name,caption\nx.mp4,words\n")
     with pytest.raises(UsageError, match="give every row the columns file and caption"):
@@ -214,8 +214,8 @@ def test_captions_for_videos_that_are_not_there_are_told_of(tmp_path: Path) -> N
     told = list[str]()
     assert [video.caption for video in find_videos(tmp_path, log=told.append)] == ["words"]
     sentence, of_all = told
-    assert of_all == "1 of 1 videos have captions; captions.csv (columns file and caption) was read"
-    assert sentence.endswith("captions.csv has captions for 2 videos that are not there, such as y.mp4")
+    assert of_all == "videos with captions: 1 of 1; captions.csv (columns file and caption) was read"
+    assert sentence.endswith("captions.csv has captions for what is not there, 2 videos such as y.mp4")
 
 
 def test_a_link_that_leads_in_a_circle_is_walked_once(tmp_path: Path) -> None:
@@ -259,7 +259,7 @@ def test_clips_are_decided_by_the_step_and_are_frames_of_one_video_in_their_orde
     write_video(tmp_path / "short.mp4", 3)
     told: list[str] = []
     clips = VideoClips.open(tmp_path, (16, 16), 4, log=told.append)
-    assert told == ["0 of 3 videos have captions", "left out 1 videos of fewer than 4 frames"]
+    assert told == ["videos with captions: 0 of 3", "left out 1 video of fewer than 4 frames"]
     drawn = clips(5, 64)
     assert drawn.shape == (64, 4, 3, 16, 16)
     assert drawn.min() >= -1 and drawn.max() <= 1
@@ -300,7 +300,7 @@ def test_frames_past_the_bound_go_to_a_file_that_is_found_again(
     monkeypatch.undo()
     with pytest.raises(UsageError, match="give a folder to keep frames in"):
         decode_videos(videos, (16, 16), memory_bound=100, log=told.append)
-    with pytest.raises(UsageError, match="none of the 1 videos can be read"):
+    with pytest.raises(UsageError, match="none of 1 video can be read"):
         decode_videos([video for video in videos if "broken" in video.name], (16, 16), log=told.append)
 
 

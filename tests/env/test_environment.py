@@ -289,7 +289,7 @@ def test_seeds_prompts_and_marks_that_do_not_fit_are_refused(pipe: MaltPipeline)
     env = begun(pipe, 2)
     for refused, said in (
         ({"seed": (1, 2, 3)}, "3 seeds for 2 videos"),
-        ({"prompt": ["a"]}, "1 prompts for 2 sessions"),
+        ({"prompt": ["a"]}, "1 prompt for 2 sessions"),
         ({"mask": [True]}, "1 marks for 2 sessions"),
     ):
         with pytest.raises(UsageError, match=said):

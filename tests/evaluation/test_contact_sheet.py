@@ -51,7 +51,7 @@ def test_readings_are_written_on_the_frame_they_are_of() -> None:
 
 
 def test_a_caption_too_few_is_refused_in_a_sentence() -> None:
-    with pytest.raises(ValueError, match="1 captions for 2 videos"):
+    with pytest.raises(ValueError, match="1 caption for 2 videos"):
         contact_sheet(GREY, ["two shapes"])
 
 

@@ -337,14 +337,14 @@ def test_what_does_not_fit_is_refused_in_a_sentence(native: Native) -> None:
         native.base.with_memory(native.model(tiny(ffn_dim=32)), folder)
     with pytest.raises(
         UsageError,
-        match=r"made for a WanTransformer3DModel \(the/base\), not for LTX-Video 0.9.0 and 0.9.1 of text to video",
+        match=r"made for WanTransformer3DModel \(the/base\), not for LTX-Video 0.9.0 and 0.9.1 of text to video",
     ):
         native.base.with_memory(native.model(tiny_ltx()), folder)
     later = native.model(tiny_ltx())
     later.model.diffusion_model.causal_temporal_positioning = True  # as 0.9.5 has it
-    with pytest.raises(UsageError, match="a LTXV takes no memory here, only Wan 2.1 and 2.2"):
+    with pytest.raises(UsageError, match="LTXV takes no memory here, only Wan 2.1 and 2.2"):
         native.base.with_memory(later, folder)
     with pytest.raises(
-        UsageError, match="a WAN21 takes no memory here, only Wan 2.1 and 2.2 of text to video and LTX-Video 0.9.0 and"
+        UsageError, match="WAN21 takes no memory here, only Wan 2.1 and 2.2 of text to video and LTX-Video 0.9.0 and"
     ):
         native.base.with_memory(native.model(tiny(in_channels=36)), folder)

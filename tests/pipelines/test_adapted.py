@@ -136,7 +136,7 @@ def test_an_adapter_that_remembers_nothing_yet_leaves_the_first_segment_what_it_
         ({"prompt_embeds": torch.zeros(1, 2, 3)}, "prompt_embeds is not taken; give the prompt itself"),
         (
             {"negative_prompt": ["a", "b"], "guidance_scale": 5.0},
-            "there are 2 negative prompts for 1 prompts; give one, or one for each",
+            "got 2 negative prompts for 1 prompt; give one, or one for each",
         ),
         (
             {"negative_prompt": "a wall", "guidance_scale": 1.0},

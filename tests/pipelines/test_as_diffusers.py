@@ -103,7 +103,7 @@ def test_negative_prompt(pipe: MaltPipeline) -> None:
     assert torch.equal(make(pipe, negative_prompt="a blue square", guidance_scale=1.0), make(pipe, guidance_scale=1.0))
     two = make(pipe, [PROMPT] * 2, negative_prompt=["a blue square", ""], generator=[seeded(), seeded()], **GUIDED)
     torch.testing.assert_close(two, torch.cat([away, usual]), rtol=0, atol=1e-3)
-    with pytest.raises(UsageError, match="there are 2 negative prompts for 1 prompts; give one for each"):
+    with pytest.raises(UsageError, match="got 2 negative prompts for 1 prompt; give one for each"):
         pipe([PROMPT], negative_prompt=["", ""])
 
 
@@ -261,7 +261,7 @@ def test_images_may_be_a_list_with_one_for_each_prompt(pipe: MaltPipeline) -> No
     assert torch.equal(twice[0, :4], twice[1, :4])
     assert torch.equal(twice[2, :4], twice[3, :4])
     assert not torch.equal(twice[0, :4], twice[2, :4])
-    with pytest.raises(UsageError, match="there are 2 first images for 3 videos; give one, or one for each"):
+    with pytest.raises(UsageError, match="got 2 first images for 3 videos; give one, or one for each"):
         pipe([PROMPT] * 3, image=images)
 
 
@@ -288,7 +288,7 @@ def test_what_a_pipeline_made_may_be_what_it_goes_on_from(pipe: MaltPipeline, ki
 @pytest.mark.parametrize(
     ("asked", "sentence"),
     [
-        ({"image": "first.png"}, "the image is a str; give Pillow images, arrays"),
+        ({"image": "first.png"}, "the image is str; give Pillow images, arrays"),
         ({"image": []}, "the image is an empty list"),
         (
             {"image": torch.full((3, SIDE, SIDE), 200.0)},
@@ -296,7 +296,7 @@ def test_what_a_pipeline_made_may_be_what_it_goes_on_from(pipe: MaltPipeline, ki
         ),
         ({"image": torch.full((3, SIDE, SIDE), torch.nan)}, "has values from nan to nan"),
         ({"image": torch.zeros(3, SIDE, SIDE, dtype=torch.int64)}, r"holds int64; give bytes \(uint8\) or floats"),
-        ({"image": np.zeros((SIDE, SIDE))}, r"the image is a ndarray of the shape \(32, 32\); give Pillow images"),
+        ({"image": np.zeros((SIDE, SIDE))}, r"the image is ndarray of the shape \(32, 32\); give Pillow images"),
         ({"image": np.zeros((2, 9, SIDE, SIDE, 3))}, r"the image has the shape \(2, 9, 3, 32, 32\); give one image"),
         ({"image": np.zeros((SIDE, 2 * SIDE, 3))}, "got first frames of 64x32; this video is 32x32"),
         ({"video": np.zeros((SIDE, SIDE, 3))}, r"the video has the shape \(3, 32, 32\); give its frames as a list"),

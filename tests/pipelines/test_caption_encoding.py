@@ -95,7 +95,7 @@ def test_a_base_whose_captions_are_not_known_is_refused_with_those_that_are(tmp_
     (tmp_path / "model_index.json").write_text(
         '{"_class_name": "OtherPipeline", "transformer": ["diffusers", "Other"]}'
     )
-    with pytest.raises(UsageError, match="does not know how a OtherPipeline makes video; it knows WanPipeline, .*"):
+    with pytest.raises(UsageError, match="does not know how OtherPipeline makes video; it knows WanPipeline, .*"):
         CaptionEncoder(tmp_path)
 
 

@@ -160,7 +160,7 @@ def test_weights_that_were_not_stored_are_refused_not_left_random(
     save_file({"weight": torch.zeros(2, 3)}, checkpoint / "vae" / WEIGHTS)
     pipeline = SimpleNamespace(**{name: our_model() for name in MODELS})
     stand_in_for_the_pipeline(monkeypatch, lambda path, **options: pipeline)
-    with pytest.raises(CheckpointError, match="lacks 1 weights, such as bias"):
+    with pytest.raises(CheckpointError, match="lacks 1 weight, such as bias"):
         load_pipeline(checkpoint)
 
 

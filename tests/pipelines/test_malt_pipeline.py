@@ -83,7 +83,7 @@ def test_a_video_of_a_batch_is_the_video_that_it_would_be_alone(pipe: MaltPipeli
 
 
 def test_generators_that_are_not_one_a_video_are_refused(pipe: MaltPipeline) -> None:
-    with pytest.raises(UsageError, match="there are 1 generators for 2 videos; give one, or one for each"):
+    with pytest.raises(UsageError, match="got 1 generator for 2 videos; give one, or one for each"):
         pipe.stream([PROMPT, PROMPT], generator=[torch.Generator()])
 
 

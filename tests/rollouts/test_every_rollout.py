@@ -114,7 +114,7 @@ def test_a_batch_of_one_seed_begins_with_the_video_of_that_seed(name: str) -> No
 @pytest.mark.parametrize("name", ROLLOUTS)
 def test_seeds_that_are_not_one_a_video_are_refused(name: str) -> None:
     rollout = build(name, prompts=3)
-    with pytest.raises(UsageError, match="there are 2 seeds for 3 videos; give one for each"):
+    with pytest.raises(UsageError, match="got 2 seeds for 3 videos; give one for each"):
         rollout.advance(rollout.begin((1, 2)))
 
 

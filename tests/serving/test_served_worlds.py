@@ -186,9 +186,9 @@ def test_a_thousand_forks_are_refused_by_a_limit_that_is_told_before(client: Tes
     assert "asked for 1000 forks; this server holds at most 8 worlds" in refusal(
         client.post(fork, json={"copies": 1000}), 400
     )
-    assert "room for 7 more worlds of 8" in refusal(client.post(fork, json={"copies": 8}), 429)
+    assert "room for 7 more of 8" in refusal(client.post(fork, json={"copies": 8}), 429)
     assert len(client.post(fork, json={"copies": 7}).json()["data"]) == 7
-    assert "room for 0 more worlds" in refusal(client.post("/v1/worlds", json={}), 429)
+    assert "room for 0 more of" in refusal(client.post("/v1/worlds", json={}), 429)
 
 
 def test_a_world_that_was_deleted_is_gone_and_its_forks_are_not(client: TestClient) -> None:

@@ -39,9 +39,7 @@ class BaseIdentity:
         """
         other = identity_of(base)
         if other.class_name != self.class_name:
-            raise UsageError(
-                f"the adapter was made for a {self.class_name} ({self.name}), not for a {other.class_name}"
-            )
+            raise UsageError(f"the adapter was made for {self.class_name} ({self.name}), not for {other.class_name}")
         for key, value in self.config.items():
             if key in other.config and other.config[key] != value:
                 raise UsageError(

@@ -92,7 +92,7 @@ def _card(described: AdapterDescription, num_weights: int) -> str:
     """What the folder's README.md says."""
     adapter = described.adapter
     facts = {
-        "base": f"{described.base.name}, a {described.base.class_name}",
+        "base": f"{described.base.name}, {described.base.class_name}",
         "memory": f"{adapter['memory']}, in every {adapter['every']} layers"
         if adapter["every"] > 1
         else adapter["memory"],

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from malt.errors import UsageError
+from malt.wording import counted
 
 if TYPE_CHECKING:
     from malt.rollouts.base import ActionPolicy
@@ -55,6 +56,8 @@ def _script(wanted: Sequence[str], path: Path, start: int, end: int | None) -> "
 
     names, values = read_actions(path)
     if end is None or len(values) < end:
-        how_many = "a video without end" if end is None else f"{end} frames"
-        raise UsageError(f"{path} has actions for {len(values)} frames, not for {how_many}; give one row a frame")
+        how_many = "a video without end" if end is None else counted(end, "frame")
+        raise UsageError(
+            f"{path} has actions for {counted(len(values), 'frame')}, not for {how_many}; give one row a frame"
+        )
     return ReplayPolicy(arrange(names, torch.from_numpy(values), wanted), start)

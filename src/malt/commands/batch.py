@@ -19,6 +19,7 @@ from malt.commands.resume import go_on
 from malt.commands.signals import interruptible
 from malt.errors import MaltError, UsageError
 from malt.media.files import video_lock
+from malt.wording import counted
 
 if TYPE_CHECKING:
     from malt.pipelines.video_pipeline import VideoPipeline
@@ -153,7 +154,7 @@ class BatchCommand(BaseOptions):
         """Say what became of the rows; where several processes share them, those that lack one do not fail the others."""
         lost = asked - before - made
         were_there = f"; {before} were there" if before else ""
-        sentence = f"{made} of {asked} videos were made in {self.out}{were_there}"
+        sentence = f"made {made} of {counted(asked, 'video')} in {self.out}{were_there}"
         if lost and self.world_size == 1:
             raise MaltError(f"{sentence}; {lost} could not be, for what was said of their rows")
         print(f"malt: {sentence}" + (f"; {lost} could not be" if lost else ""), file=sys.stderr)

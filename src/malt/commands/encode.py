@@ -14,6 +14,7 @@ from malt.commands.progress import frame_progress
 from malt.commands.signals import interruptible
 from malt.errors import MaltError, UsageError
 from malt.threads import use_threads
+from malt.wording import counted
 
 if TYPE_CHECKING:
     from torch import nn
@@ -130,11 +131,11 @@ class EncodeCommand:
             broken = self._write(share, codec, encoding, writer, device)
             writer.close()
         if len(broken) == len(videos):
-            raise UsageError(f"none of the {len(videos)} videos can be used: {_listed(broken)}")
+            raise UsageError(f"none of {counted(len(videos), 'video')} can be used: {_listed(broken)}")
         others = (
             f"; {len(videos) - len(share)} more were done or are another rank's" if len(share) < len(videos) else ""
         )
-        print(f"malt: encoded {len(share) - len(broken)} videos into {self.out}{others}")
+        print(f"malt: encoded {counted(len(share) - len(broken), 'video')} into {self.out}{others}")
         return broken
 
     def _frames(self, folder: Path | None) -> tuple[tuple[int, int], float | None]:
@@ -246,8 +247,8 @@ def _count_frames(videos: "list[VideoFile]", fps: float | None) -> int | None:
 def _tell_changed(videos: list[str]) -> None:
     if videos:
         print(
-            f"malt: {len(videos)} videos have other captions than they were encoded with, such as {videos[0]}; the shards keep "
-            "those, encode into another folder to take the new ones"
+            f"malt: the captions of {counted(len(videos), 'video')} have changed since they were encoded "
+            f"(such as of {videos[0]}); the shards keep the old ones, encode into another folder to take the new ones"
         )
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from malt.errors import UsageError
+from malt.wording import counted
 
 if TYPE_CHECKING:
     import torch
@@ -54,4 +55,4 @@ def encode_captions(
     if device.startswith("cuda"):
         torch.cuda.empty_cache()
     if made:
-        print(f"malt: encoded {made} captions by the text encoders of {text.base}, the empty one among them")
+        print(f"malt: encoded {counted(made, 'caption')} by the text encoders of {text.base}, the empty one among them")

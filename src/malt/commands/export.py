@@ -7,6 +7,7 @@ from typing import Annotated
 from malt.commands.option import Positional
 from malt.commands.signals import interruptible
 from malt.errors import UsageError
+from malt.wording import counted
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,4 +33,4 @@ class ExportCommand:
         silence_libraries()
         with interruptible():
             step = export(self.run_folder, self.out)
-        print(f"the model after {step} steps is in {self.out}")
+        print(f"the model after {counted(step, 'step')} is in {self.out}")

@@ -21,6 +21,7 @@ from malt.commands.signals import interruptible
 from malt.errors import UsageError
 from malt.media.files import video_lock
 from malt.unicode import check_text
+from malt.wording import counted
 
 if TYPE_CHECKING:
     from malt.media.video_writer import VideoSink
@@ -289,8 +290,8 @@ class GenerateCommand(BaseOptions):
     def _check_end(self, end: int | None, num_given: int) -> None:
         if self.video is not None and end is not None and end <= num_given:
             raise UsageError(
-                f"{self.video} alone has {num_given} frames, and the whole video is to have {end}; give --frames above "
-                f"{num_given}, or neither --frames nor --seconds"
+                f"{self.video} alone has {counted(num_given, 'frame')}, and the whole video is to have {end}; give "
+                f"--frames above {num_given}, or neither --frames nor --seconds"
             )
 
 

@@ -6,6 +6,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from malt.wording import counted
+
 if TYPE_CHECKING:
     from malt.media.video_writer import VideoSink
     from malt.rollouts.base import ActionPolicy, Segment
@@ -85,12 +87,12 @@ class GenerationRun:
         if sink.num_frames == 0:
             return f"malt: ended before the first segment; nothing was written to {sink.path}"
         if self.end is None:
-            return f"malt: stopped after {_frames(sink.num_frames)} {how_much}, kept in {sink.path}"
+            return f"malt: stopped after {counted(sink.num_frames, 'frame')} {how_much}, kept in {sink.path}"
         if sink.num_frames < self.end:
             kept = f"kept in {sink.path}{self._how_to_go_on()}"
-            return f"malt: ended early, after {sink.num_frames} of {_frames(self.end)} {how_much}, {kept}"
+            return f"malt: ended early, after {sink.num_frames} of {counted(self.end, 'frame')} {how_much}, {kept}"
         rate = f"{self.report.frames_per_second:.1f} frames/s"
-        return f"malt: wrote {_frames(self.end)} {how_much} to {sink.path} at {rate}"
+        return f"malt: wrote {counted(self.end, 'frame')} {how_much} to {sink.path} at {rate}"
 
     def _how_to_go_on(self) -> str:
         from malt.sessions.storage import INDEX
@@ -98,7 +100,3 @@ class GenerationRun:
         if self.folder is None or not (self.folder / INDEX).is_file():
             return ""
         return f"; malt resume {self.sink.path} goes on"
-
-
-def _frames(count: int) -> str:
-    return f"{count} frame{'s' * (count != 1)}"

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from malt.errors import UsageError
+from malt.wording import counted
 
 if TYPE_CHECKING:
     import numpy as np
@@ -40,7 +41,7 @@ def count_given(pipe: "SessionPipeline", path: Path) -> int:
 
     found, fewest = count_frames(path, pipe.frame_rate), pipe.codec.frames_of(1, first=True)
     if found < fewest:
-        raise UsageError(f"the first video has {found} frames; give at least {fewest}")
+        raise UsageError(f"the first video has {counted(found, 'frame')}; give at least {fewest}")
     return pipe.codec.frames_of(most_latents(pipe.codec, found, first=True), first=True)
 
 

@@ -13,6 +13,7 @@ from malt.commands.model_options import ModelOptions
 from malt.commands.option import Positional
 from malt.commands.signals import interruptible
 from malt.errors import UsageError
+from malt.wording import counted
 
 if TYPE_CHECKING:
     from malt.sessions.storage import SessionIndex
@@ -62,7 +63,7 @@ def describe(index: "SessionIndex") -> Iterator[tuple[str, str]]:
     rate = Fraction(notes["frame_rate"])
     planned = notes["planned"]
     shown = notes["shown"]
-    so_far = f"{shown} frames ({_time(shown, rate)})"
+    so_far = f"{counted(shown, 'frame')} ({_time(shown, rate)})"
     yield "length", so_far + (f" of {planned} planned" if planned else ", without end")
     yield "model", f"{index['model']['name']} ({index['model']['sha256'][:12]}), rollout {index['rollout']}"
     if lora := notes.get("lora"):
@@ -78,7 +79,7 @@ def describe(index: "SessionIndex") -> Iterator[tuple[str, str]]:
     for start, drawn in index["seeds"]:
         yield "seed", f"from {_time(start, rate)}: {given.get(drawn, f'one that no --seed gives ({drawn})')}"
     if index["origin"]:
-        yield "given", f"the first {index['origin']['start']} frames"
+        yield "given", f"the first {counted(index['origin']['start'], 'frame')}"
     for moment in index.get("kept", []):
         yield "kept", f"{moment['name']!r}, frame {moment['start']} ({_time(moment['start'], rate)})"
     yield "snapshots", "at frames " + ", ".join(str(entry["start"]) for entry in index["snapshots"])

@@ -8,6 +8,7 @@ from typing import Annotated
 from malt.commands.option import Positional
 from malt.commands.signals import interruptible
 from malt.errors import UsageError
+from malt.wording import counted
 
 RESULTS = "pipeline", "adapter"  # what a finished run has in its folder
 
@@ -92,7 +93,9 @@ def _listed(repository: str, files: dict[str, Path]) -> str:
     sizes = {name: path.stat().st_size for name, path in files.items()}
     width = max(map(len, sizes))
     lines = [f"  {name:<{width}}  {_size(size)}" for name, size in sizes.items()]
-    return "\n".join([f"{len(files)} files, {_size(sum(sizes.values()))}, would be in {repository}:", *lines])
+    return "\n".join(
+        [f"{counted(len(files), 'file')}, {_size(sum(sizes.values()))}, would be in {repository}:", *lines]
+    )
 
 
 def _size(num_bytes: int) -> str:

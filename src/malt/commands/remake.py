@@ -13,6 +13,7 @@ from malt.commands.resume import go_on
 from malt.commands.signals import interruptible
 from malt.errors import UsageError
 from malt.media.files import video_lock
+from malt.wording import counted
 
 if TYPE_CHECKING:
     from malt.sessions.session import Session
@@ -48,7 +49,7 @@ class RemakeCommand(ModelOptions):
             told = (
                 "" if known is None else ", bit for bit as before" if known == found else ", not bit for bit as before"
             )
-            print(f"malt: made {session.num_frames} frames of {self.video} again{told}", file=sys.stderr)
+            print(f"malt: made {counted(session.num_frames, 'frame')} of {self.video} again{told}", file=sys.stderr)
             if shown > session.num_frames:
                 go_on(session, self.video, shown)
 

@@ -14,6 +14,7 @@ from malt.commands.model_options import ModelOptions
 from malt.commands.option import Positional
 from malt.commands.signals import interruptible
 from malt.errors import UsageError
+from malt.wording import counted
 
 if TYPE_CHECKING:
     from malt.sessions.session import Session
@@ -88,9 +89,12 @@ def go_on(
     notes = notes_of(session)
     shown = notes["shown"]  # the last segment may be shown in part; it is made again, whole, when the video goes on
     if end is not None and end < shown:
-        raise UsageError(f"{video} has {shown} frames already; give more, or take it back by malt rewind")
+        raise UsageError(f"{video} has {counted(shown, 'frame')} already; give more, or take it back by malt rewind")
     if end == shown:
-        print(f"malt: {video} has all of its {end} frames; to go on, give more with --frames", file=sys.stderr)
+        print(
+            f"malt: {video} has {counted(end, 'frame')}, all of them; to go on, give more with --frames",
+            file=sys.stderr,
+        )
         return
     if actions is None and policy is None:
         actions, policy = Path(notes["actions"]) if notes["actions"] else None, notes["driver"]

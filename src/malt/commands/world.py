@@ -9,6 +9,7 @@ from malt.commands.checks import check_count, check_seed
 from malt.commands.option import Positional
 from malt.commands.signals import interruptible
 from malt.errors import UsageError
+from malt.wording import counted
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -68,7 +69,7 @@ class WorldCommand:
         self.check()
         if self.record is None:
             self._sheet().save(self.out)
-            print(f"malt: wrote {self.scenes} scenes to {self.out}")
+            print(f"malt: wrote {counted(self.scenes, 'scene')} to {self.out}")
         else:
             with interruptible():
                 self._record(self.record)
@@ -83,7 +84,8 @@ class WorldCommand:
             recorded += 1
             print(f"recorded {path}", file=sys.stderr)
         print(
-            f"malt: recorded {recorded} videos of {self.frames} frames into {folder}; {self.count - recorded} were there"
+            f"malt: recorded {counted(recorded, 'video')} of {counted(self.frames, 'frame')} "
+            f"into {folder}; {self.count - recorded} of {self.count} were there"
         )
 
     def _sheet(self) -> "Image":

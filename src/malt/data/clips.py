@@ -14,6 +14,7 @@ from torch import Tensor
 from malt.data.decoded_frames import MEMORY_BOUND, Video, decode_videos
 from malt.data.video_folder import find_videos
 from malt.errors import UsageError
+from malt.wording import counted
 
 
 class VideoClips:
@@ -57,7 +58,7 @@ class VideoClips:
         videos = [*decode_videos(found, size, fps=fps, folder=cache, memory_bound=memory_bound, log=log).values()]
         clips = cls(videos, num_frames, seed=seed, device=device)
         if clips.left_out:
-            log(f"left out {clips.left_out} videos of fewer than {num_frames} frames")
+            log(f"left out {counted(clips.left_out, 'video')} of fewer than {num_frames} frames")
         return clips
 
     def __call__(self, step: int, count: int) -> Float[Tensor, "b t 3 h w"]:

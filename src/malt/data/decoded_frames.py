@@ -12,6 +12,7 @@ from malt.data.video_folder import VideoFile
 from malt.errors import UsageError
 from malt.media.video_reader import read_video
 from malt.media.video_track import BrokenVideoError
+from malt.wording import counted
 
 Video = UInt8[np.ndarray, "_ h w 3"]
 MEMORY_BOUND = 2 * 1024**3  # bytes of frames that are kept in memory
@@ -46,7 +47,9 @@ def decode_videos(
             except BrokenVideoError as error:
                 log(f"skipped: {error}")
         if not shelf.lengths:
-            raise UsageError(f"none of the {len(videos)} videos can be read; give MP4, WebM or GIF files that play")
+            raise UsageError(
+                f"none of {counted(len(videos), 'video')} can be read; give MP4, WebM or GIF files that play"
+            )
         return shelf.finish(asked)
     finally:
         shelf.close()

@@ -11,6 +11,7 @@ from malt.media.actions_csv import read_action_names
 from malt.media.captions_table import CaptionTable, find_captions, read_captions
 from malt.media.text_file import printable, read_text
 from malt.media.video_reader import VIDEO_ENDINGS, counting_order, is_video, pictures_in
+from malt.wording import counted
 
 Log = Callable[[str], None]
 
@@ -125,7 +126,7 @@ class _Found:
         if self.others:
             kinds = [f"{count} {ending or 'without ending'}" for ending, count in self.others.most_common(MAX_NAMED)]
             more = ", ..." if len(self.others) > MAX_NAMED else ""
-            self.log(f"left out {self.others.total()} files that are no videos: {', '.join(kinds)}{more}")
+            self.log(f"left out {counted(self.others.total(), 'file')} of other kinds: {', '.join(kinds)}{more}")
 
     def _walk(self, folder: Path, above: frozenset[Path] = frozenset()) -> Iterator[Path]:
         """Videos and folders of pictures; a link back to a folder that it lies in is not followed."""
@@ -157,11 +158,11 @@ class _Found:
 def _check_captions(table: CaptionTable, videos: Sequence[VideoFile], folder: Path, log: Log) -> None:
     if not any(table.of(video.name) is not None for video in videos):
         raise UsageError(
-            f"the captions in {table.path} name none of the {len(videos)} videos under {folder}; "
+            f"the captions in {table.path} name none of {counted(len(videos), 'video')} under {folder}; "
             "its column file is to hold their paths within that folder"
         )
     if unused := table.unused(video.name for video in videos):
-        log(f"{table.path} has captions for {len(unused)} videos that are not there, such as {unused[0]}")
+        log(f"{table.path} has captions for what is not there, {counted(len(unused), 'video')} such as {unused[0]}")
 
 
 def _say_captions(table: CaptionTable | None, videos: Sequence[VideoFile], log: Log) -> None:
@@ -169,7 +170,7 @@ def _say_captions(table: CaptionTable | None, videos: Sequence[VideoFile], log: 
     if table is not None:
         columns = f" (columns {' and '.join(table.columns)})" if table.columns else ""
         source = f"; {table.path.name}{columns} was read"
-    log(f"{count} of {len(videos)} videos have captions{source}")
+    log(f"videos with captions: {count} of {len(videos)}{source}")
 
 
 def _read_caption(path: Path) -> str:

@@ -18,6 +18,7 @@ from malt.env.state_bytes import read_state, write_state
 from malt.errors import UsageError
 from malt.rollouts.noise import video_seeds
 from malt.sessions.action_policies import neutral_action
+from malt.wording import counted
 
 MAX_SESSIONS = 256
 DRAWN_SEEDS = 2**31
@@ -127,7 +128,7 @@ class Environment:
         prompts = [prompt] * self.num_envs if isinstance(prompt, str) else list(prompt)
         if len(prompts) != self.num_envs:
             raise UsageError(
-                f"there are {len(prompts)} prompts for {self.num_envs} sessions; give one, or one for each"
+                f"got {counted(len(prompts), 'prompt')} for {counted(self.num_envs, 'session')}; give one, or one for each"
             )
         begun = [SimulatedSession(self.simulator.begin(seeds[n], prompts[n]), prompts[n]) for n in chosen]
         stepped = self._first_steps(begun)

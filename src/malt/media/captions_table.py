@@ -9,6 +9,7 @@ from pathlib import Path, PurePosixPath
 
 from malt.errors import UsageError
 from malt.media.text_file import read_text
+from malt.wording import counted
 
 NAMES = ("captions.csv", "captions.jsonl", "metadata.csv", "metadata.jsonl", "captions.json", "metadata.json")
 FILE_COLUMNS = "file", "file_name", "filename", "video", "video_path", "path"
@@ -72,7 +73,8 @@ def _read_lists(path: Path) -> CaptionTable:
     captions = captions[: len(videos)] + [line for line in captions[len(videos) :] if line.strip()]
     if len(videos) != len(captions):
         raise UsageError(
-            f"{path} has {len(captions)} captions and {LISTED_VIDEOS} beside it names {len(videos)} videos; give one for each"
+            f"{path} has {counted(len(captions), 'caption')} "
+            f"and {LISTED_VIDEOS} beside it names {counted(len(videos), 'video')}; give one for each"
         )
     return CaptionTable(
         path, {_name(video): _one_line(caption) for video, caption in zip(videos, captions, strict=True)}
@@ -95,7 +97,8 @@ def _csv_rows(path: Path) -> Iterator[dict[str, str]]:
             cells = [*cells[: len(header) - 1], ",".join(cells[len(header) - 1 :])]
         if len(cells) > len(header):
             raise UsageError(
-                f"{path} has {len(cells)} cells in line {lines.line_num} and {len(header)} columns; put a caption with a comma "
+                f"{path} has {len(cells)} cells in line {lines.line_num} "
+                f"and {counted(len(header), 'column')}; put a caption with a comma "
                 "in quotes"
             )
         yield dict(zip(header, cells, strict=False))

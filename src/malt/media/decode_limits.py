@@ -6,6 +6,7 @@ from os import SEEK_END
 from typing import IO
 
 from malt.errors import UsageError
+from malt.wording import counted
 
 MAX_BOXES = 1000
 
@@ -47,7 +48,7 @@ class DecodeLimits:
         """Raise a `UsageError` where so many frames, seconds, or pixels in all of them are too much to decode."""
         self.check_seconds(seconds)
         if frames > self.frames:
-            raise UsageError(f"it has more than {self.frames} frames; send a shorter one")
+            raise UsageError(f"it has more than {counted(self.frames, 'frame')}; send a shorter one")
         if pixels > self.total_pixels:
             raise UsageError(f"its first {frames} frames hold as much as may be; send fewer or smaller ones")
 

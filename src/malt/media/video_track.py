@@ -17,6 +17,7 @@ from malt.errors import UsageError
 from malt.media.decode_limits import NO_LIMITS, DecodeLimits, claimed_seconds
 from malt.media.images import UNREADABLE, fit
 from malt.media.shown_frame import FrameConverter
+from malt.wording import counted
 
 CUT_OFF = 0.9  # of the time that a video should take: one that ends before was cut off
 SMALL = 256 * 256  # pixels of a frame up to which one thread decodes faster than several
@@ -123,12 +124,14 @@ def _decode_film(source: Path | IO[bytes], name: str, limits: DecodeLimits, kind
                 yield shot
                 count, seen = count + 1, shot.time + (shot.duration or 1 / _rate(stream))
     except (OSError, av.FFmpegError) as error:
-        where = f"is damaged after {count} frames" if count else "is not a video that can be read"
+        where = f"is damaged after {counted(count, 'frame')}" if count else "is not a video that can be read"
         raise BrokenVideoError(f"{name} {where}") from error
     if count == 0:
         raise BrokenVideoError(f"{name} holds no frames")
     if stated is not None and seen < CUT_OFF * stated:
-        raise BrokenVideoError(f"{name} is cut off after {count} frames, {seen:.1f} of its {stated:.1f} seconds")
+        raise BrokenVideoError(
+            f"{name} is cut off after {counted(count, 'frame')}, {seen:.1f} of its {stated:.1f} seconds"
+        )
 
 
 def _shots(container: InputContainer, stream: VideoStream) -> Iterator[Shot]:

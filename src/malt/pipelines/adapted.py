@@ -30,6 +30,7 @@ from malt.pipelines.video_pipeline import ProgressBar, VideoPipeline
 from malt.rollouts.from_frame import FromFrameRollout
 from malt.rollouts.malt import MaltRollout
 from malt.threads import watch_cores
+from malt.wording import counted
 
 UNHEARD = "at guidance scale 1 the negative prompt would do nothing; leave it out, or give a guidance scale above 1"
 UNHEARD_BY_TOLD = "this base is told its guidance, so the negative prompt would do nothing; leave it out"
@@ -280,5 +281,7 @@ def _negatives(negative: Prompt | None, count: int) -> list[str]:
     """What each of so many videos is led away from."""
     texts = read_texts(negative or "", "negative_prompt")
     if len(texts) not in (1, count):
-        raise UsageError(f"there are {len(texts)} negative prompts for {count} prompts; give one, or one for each")
+        raise UsageError(
+            f"got {counted(len(texts), 'negative prompt')} for {counted(count, 'prompt')}; give one, or one for each"
+        )
     return texts * (count // len(texts))

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from malt.errors import UsageError
 from malt.media.images import fit
+from malt.wording import counted
 
 Picture = Image.Image | np.ndarray | Tensor
 Pictures = Picture | Sequence[Picture]
@@ -69,7 +70,7 @@ def _stack(given: Videos | Pictures, size: tuple[int, int], what: str) -> Float[
         return given
     shape = f" of the shape {tuple(given.shape)}" if isinstance(given, np.ndarray | Tensor) else ""
     kind = type(given).__name__
-    raise UsageError(f"the {what} is a {kind}{shape}; give Pillow images, arrays (h, w, 3) or tensors (3, h, w)")
+    raise UsageError(f"the {what} is {kind}{shape}; give Pillow images, arrays (h, w, 3) or tensors (3, h, w)")
 
 
 def _normalized(frames: Tensor, size: tuple[int, int], what: str) -> Float[Tensor, "... 3 h w"]:
@@ -91,5 +92,5 @@ def _normalized(frames: Tensor, size: tuple[int, int], what: str) -> Float[Tenso
 
 def _one_each(frames: Tensor, num_prompts: int, batch: int, what: str) -> Tensor:
     if len(frames) not in (1, num_prompts, batch):
-        raise UsageError(f"there are {len(frames)} first {what} for {batch} videos; give one, or one for each")
+        raise UsageError(f"got {len(frames)} first {what} for {counted(batch, 'video')}; give one, or one for each")
     return frames.repeat_interleave(batch // len(frames), dim=0)

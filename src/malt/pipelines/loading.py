@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from malt.errors import CheckpointError
 from malt.pipelines.checkpoint_check import MODELS, WHAT_LOADING_RAISES, check_checkpoint, only_variant, tensor_names
 from malt.pipelines.packaged import default_checkpoint, packaged_models
+from malt.wording import counted
 
 if TYPE_CHECKING:
     from malt.pipelines.malt import MaltPipeline
@@ -61,10 +62,12 @@ def check_complete(folder: Path, model: nn.Module) -> None:
     is_ours, foreign = type(model).__module__.startswith("malt."), sorted(stored - names)
     missing = _left_on_meta(model) if foreign and not is_ours else missing_tensors(model, stored)
     if missing:
-        raise CheckpointError(f"{folder} lacks {len(missing)} weights, such as {missing[0]}; copy it again, whole")
+        raise CheckpointError(
+            f"{folder} lacks {counted(len(missing), 'weight')}, such as {missing[0]}; copy it again, whole"
+        )
     if foreign and is_ours:
         raise CheckpointError(
-            f"{folder} holds {len(foreign)} weights that a model of its config.json has not, such as {foreign[0]}; "
+            f"{folder} holds {counted(len(foreign), 'weight')} that a model of its config.json has not, such as {foreign[0]}; "
             "use the config.json they were saved with"
         )
 

@@ -13,6 +13,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from malt.errors import UsageError
 from malt.unicode import check_text
+from malt.wording import counted
 
 logger = logging.get_logger(__name__)
 Part = TypeVar("Part")
@@ -116,7 +117,7 @@ def pair(prompt: Embeds, negative: Embeds, num_videos_per_prompt: int) -> tuple[
         raise UsageError(f"asked for {num_videos_per_prompt} videos per prompt; give at least 1")
     if len(prompt[0]) != len(negative[0]):
         raise UsageError(
-            f"there are {len(negative[0])} negative prompts for {len(prompt[0])} prompts; give one for each"
+            f"got {counted(len(negative[0]), 'negative prompt')} for {counted(len(prompt[0]), 'prompt')}; give one for each"
         )
     if prompt[0].shape[2] != negative[0].shape[2]:
         widths = f"{prompt[0].shape[2]} and {negative[0].shape[2]}"

@@ -22,6 +22,7 @@ from malt.pipelines.video_output import Frames, MaltPipelineOutput, check_output
 from malt.rollouts.base import ActionPolicy, RolloutState, Segment
 from malt.rollouts.malt import MaltRollout
 from malt.rollouts.noise import seeds_from
+from malt.wording import counted
 
 Generators = torch.Generator | list[torch.Generator] | None
 
@@ -295,5 +296,5 @@ class VideoPipeline(ABC):
             return None
         videos = read_videos(video, (height, width), num_prompts, rollout.batch)
         if videos.shape[1] < fewest:
-            raise UsageError(f"the first video has {videos.shape[1]} frames; give at least {fewest}")
+            raise UsageError(f"the first video has {counted(videos.shape[1], 'frame')}; give at least {fewest}")
         return videos.to(rollout.device)

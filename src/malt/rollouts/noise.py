@@ -8,6 +8,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from malt.errors import UsageError
+from malt.wording import counted
 
 Seed = int | tuple[int, ...]  # one for each video of a batch, or one from which those of all its videos follow
 
@@ -51,7 +52,7 @@ def video_seeds(seed: Seed, batch: int) -> tuple[int, ...]:
         generator = torch.Generator().manual_seed(seed)
         return (seed, *(draw_seed(generator) for _ in range(batch - 1)))
     if len(seed) != batch:
-        raise UsageError(f"there are {len(seed)} seeds for {batch} videos; give one for each")
+        raise UsageError(f"got {counted(len(seed), 'seed')} for {counted(batch, 'video')}; give one for each")
     return seed
 
 
@@ -63,7 +64,9 @@ def seeds_from(generator: torch.Generator | Sequence[torch.Generator] | None, ba
     """
     generators = [generator] * batch if generator is None or isinstance(generator, torch.Generator) else [*generator]
     if len(generators) != batch:
-        raise UsageError(f"there are {len(generators)} generators for {batch} videos; give one, or one for each")
+        raise UsageError(
+            f"got {counted(len(generators), 'generator')} for {counted(batch, 'video')}; give one, or one for each"
+        )
     return tuple(draw_seed(each) for each in generators)
 
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass, fields
 
 from malt.errors import UsageError
 from malt.sessions.size import SessionSize
+from malt.wording import counted
 
 MEBIBYTE = 1024**2
 
@@ -98,5 +99,5 @@ class Limits:
         """Raise a `UsageError` unless there are 1 to `most` frames."""
         if not 1 <= num_frames <= most:
             raise UsageError(
-                f"asked for {num_frames} frames; this server makes 1 to {most} of this size and so many steps"
+                f"asked for {counted(num_frames, 'frame')}; this server makes 1 to {most} of this size and so many steps"
             )

@@ -19,6 +19,7 @@ from malt.serving.refusals import MissingError
 from malt.serving.requests import DRAWN_SEEDS, RequestValidator
 from malt.serving.world_schemas import World, WorldRequest, WorldSpec, WorldStepRequest
 from malt.serving.world_steps import Frames, ServedWorld, WorldStep, WorldSteps
+from malt.wording import counted
 
 
 class Worlds:
@@ -110,7 +111,9 @@ class Worlds:
             BusyError: there is no room now.
         """
         if copies > self._most:
-            raise UsageError(f"asked for {copies} forks; this server holds at most {self._most} worlds (max_worlds)")
+            raise UsageError(
+                f"asked for {counted(copies, 'fork')}; this server holds at most {counted(self._most, 'world')} (max_worlds)"
+            )
         session = world.session
         return self._put([_new(session, world.seed, world.by_frame, world.id) for _ in range(copies)])
 
@@ -168,7 +171,7 @@ class Worlds:
         with self._lock:
             room = self._most - len(self._worlds)
             if len(worlds) > room:
-                raise BusyError(f"there is room for {room} more worlds of {self._most} (max_worlds); delete some")
+                raise BusyError(f"there is room for {room} more of {self._most} (max_worlds); delete some")
             self._worlds |= {world.id: world for world in worlds}
         return worlds
 

@@ -12,6 +12,7 @@ from malt.media.images import read_image
 from malt.media.video_reader import read_video
 from malt.media.video_track import BrokenVideoError, is_animated_webp
 from malt.serving.limits import Limits
+from malt.wording import counted
 
 READABLE = "send a PNG, JPEG or WebP picture, or an MP4, WebM or GIF video"
 PICTURES = {b"\x89PNG\r\n\x1a\n": "PNG", b"\xff\xd8\xff": "JPEG"}
@@ -97,7 +98,9 @@ def _read_video(file: IO[bytes], kind: str, wanted: Wanted, limits: Limits) -> U
         for batch in read_video(file, wanted.size, batch=BATCH, limits=bounds, fps=wanted.frame_rate, kind=kind):
             frames += list(batch.pixels[: wanted.most - len(frames)])
             if len(frames) > room:
-                raise UsageError(f"it becomes more than {room} frames of {width}x{height}; send a shorter one")
+                raise UsageError(
+                    f"it becomes more than {counted(room, 'frame')} of {width}x{height}; send a shorter one"
+                )
             if len(frames) == wanted.most:
                 break
             if time.monotonic() > end:
@@ -105,9 +108,11 @@ def _read_video(file: IO[bytes], kind: str, wanted: Wanted, limits: Limits) -> U
                     f"it takes more than {limits.upload_reading:g} s to read; send fewer or smaller frames"
                 )
     except BrokenVideoError as error:
-        raise UsageError(f"the video that was sent is damaged after {len(frames)} frames; {READABLE}") from error
+        raise UsageError(
+            f"the video that was sent is damaged after {counted(len(frames), 'frame')}; {READABLE}"
+        ) from error
     except UsageError as error:
         raise UsageError(f"the video that was sent cannot be used: {error}") from error
     if len(frames) < wanted.fewest:
-        raise UsageError(f"the video that was sent has {len(frames)} frames; send at least {wanted.fewest}")
+        raise UsageError(f"the video that was sent has {counted(len(frames), 'frame')}; send at least {wanted.fewest}")
     return np.stack(frames)

@@ -13,6 +13,7 @@ from pathlib import Path
 from malt.errors import UsageError
 from malt.sessions.timeline import Timeline
 from malt.unicode import check_text
+from malt.wording import counted
 
 SYNTAX = (
     'write "a red circle [4s] | a blue square [64f] | two shapes", with times in seconds or frames, and \\[ or \\| where '
@@ -94,7 +95,7 @@ def schedule(lines: Sequence[PromptLine], *, frame_rate: float, num_frames: int 
     end = starts[-1] + (lines[-1].num_frames(frame_rate) or 1)
     if num_frames is not None and end > num_frames:
         raise UsageError(
-            f"the prompts last {end} frames ({end / frame_rate:g} s) and the video {num_frames} "
+            f"the prompts last {counted(end, 'frame')} ({end / frame_rate:g} s) and the video {num_frames} "
             f"({num_frames / frame_rate:g} s); give shorter times or a longer video"
         )
     return Timeline(tuple(zip(starts, (line.text for line in lines), strict=True)))

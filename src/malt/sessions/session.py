@@ -179,7 +179,7 @@ class Session:
     def prefill_pieces(self, pieces: Iterable[tuple[Tensor, Tensor | None]]) -> Iterator[Segment]:
         """What `prefill` does, for frames and actions that come piece by piece, each cut where a segment ends."""
         if self.num_frames:
-            raise UsageError(f"{self.num_frames} frames have been made; give first frames to a session that has none")
+            raise UsageError(f"frames have been made ({self.num_frames}); give first frames to a session that has none")
         progress, prompt = self.state.now.progress, self.state.prompts.at(0)
         for frames, actions in pieces:
             begin, done = progress.start, None if actions is None else actions[None]

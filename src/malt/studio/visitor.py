@@ -17,6 +17,7 @@ from malt.studio.models import Model, Models
 from malt.studio.take import Take
 from malt.studio.take_store import TakeStore
 from malt.studio.visit_record import VisitRecord, read_record
+from malt.wording import counted
 
 
 class Visitor:
@@ -265,7 +266,7 @@ class Visitor:
         if num_frames is not None:
             self._limits.check_frames(made + num_frames, self._limits.frames)
         elif made >= self._limits.frames:
-            raise UsageError(f"this video has {made} frames, as many as this studio makes; begin another")
+            raise UsageError(f"this video has {counted(made, 'frame')}, as many as this studio makes; begin another")
 
     def _grow(self, take: Take, num_frames: int | None, begun: GenerationSettings | None = None) -> None:
         most, given = self._limits.frames, () if begun is None else absorb(take.session, begun)

@@ -20,6 +20,7 @@ from malt.training.monitors.reconstruction import reconstruction
 from malt.training.objectives.autoencoding import ReconstructionConfig, ReconstructionObjective, latent_statistics
 from malt.training.objectives.rng import check_shared
 from malt.training.sources.data_source import ClipData, DataSource, Log
+from malt.wording import counted
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,7 +53,7 @@ class AutoencoderStage:
         model: AutoencoderMalt = AutoencoderMalt(**vars(self.size)).to(self.device)
         if self.start:
             _load_weights(model, self.start)
-        log(f"autoencoder: {self.optimization.num_steps} steps")
+        log(f"autoencoder: {counted(self.optimization.num_steps, 'step')}")
         task = ReconstructionObjective(
             model, clips.clips, self.objective, self.seed, self.precision, context.rank_and_size
         )

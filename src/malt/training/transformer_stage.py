@@ -24,6 +24,7 @@ from malt.training.objectives.distillation import DistillationObjective
 from malt.training.objectives.rng import check_shared
 from malt.training.sources.data_source import Log, TrainingData
 from malt.training.sources.fit_curriculum import fit_to_videos
+from malt.wording import counted
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,7 +73,7 @@ class TransformerStage:
         captioned = self._build(words, autoencoder)
         torch._dynamo.config.recompile_limit = 64
         parallelize(captioned.get_submodule("transformer"), self.parallel, self.precision, self.is_compiled)
-        log(f"transformer: {self.optimization.num_steps} steps")
+        log(f"transformer: {counted(self.optimization.num_steps, 'step')}")
         layout = self.model.segment_frames, self.model.context_frames
         curriculum = fit_to_videos(self.curriculum, training_data.longest, *layout, log)
         monitors = self._monitors(training_data, autoencoder, log)

@@ -117,5 +117,5 @@ def test_clipping_is_torchs_own_where_nothing_is_sharded() -> None:
 
 
 def test_copies_that_the_ranks_cannot_hold_are_refused() -> None:
-    with pytest.raises(UsageError, match="1 processes cannot hold 3 copies"):
+    with pytest.raises(UsageError, match="1 process cannot hold 3 copies"):
         shard(nn.Linear(2, 2), [], num_replicas=3)

@@ -54,7 +54,7 @@ def test_a_plan_says_weights_memory_operations_and_hours() -> None:
 def test_what_does_not_fit_is_said_with_what_to_lower(sizes: tuple[int, int, int], advice: str) -> None:
     *_, last = said(*sizes)
     assert last.startswith(
-        f"the transformer does not fit: it needs {sizes[0] + sizes[2]}.0 GiB and a 4090 has 24.0 GiB"
+        f"the transformer does not fit: it needs {sizes[0] + sizes[2]}.0 GiB and one 4090 has 24.0 GiB"
     )
     assert advice in last
 

@@ -17,6 +17,7 @@ from malt.evaluation.metrics.identity import IdentityByLength, identity_axes, id
 from malt.evaluation.metrics.picture_signs import histogram_distance, motion, sharpness
 from malt.evaluation.reference import Naming, actions_of, captions_of, seeds_of, true_videos
 from malt.evaluation.result import Curve, MetricResult
+from malt.wording import counted
 from malt.worlds.base import DriftSign, World
 from malt.worlds.registry import oracle_of
 
@@ -58,7 +59,7 @@ class Drift:
     def __post_init__(self) -> None:
         """Refuse videos too short for a first and a last stretch, and a world that nobody can read."""
         if self.num_frames < 2 * STRETCH:
-            raise UsageError(f"asked for drift over {self.num_frames} frames; give at least {2 * STRETCH}")
+            raise UsageError(f"asked for drift over {counted(self.num_frames, 'frame')}; give at least {2 * STRETCH}")
         oracle_of(self.world, "drift")
 
     @cached_property

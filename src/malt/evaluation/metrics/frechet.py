@@ -14,6 +14,7 @@ from malt.evaluation.metrics.features import available_features
 from malt.evaluation.metrics.frechet_distance import frechet_of
 from malt.evaluation.reference import actions_of, captions_of, seeds_of, true_videos
 from malt.evaluation.result import MetricResult
+from malt.wording import counted
 from malt.worlds.base import World
 from malt.worlds.video_features import Features
 
@@ -68,7 +69,8 @@ class Frechet:
         whole = {each.name: frechet_of(made[each.name], real[each.name]) for each in features}
         whole |= {f"floor, {each.name}": frechet_of(other[each.name], real[each.name]) for each in features}
         counts = ", ".join(f"{len(made[each.name])} of {each.name}" for each in features)
-        about = f"{self.num_videos} videos of {self.num_frames} frames against as many true ones; features: {counts}"
+        about = f"{counted(self.num_videos, 'video')} of {counted(self.num_frames, 'frame')} "
+        about += f"against as many true ones; features: {counts}"
         return MetricResult(whole=whole, notes=[about, *notes])
 
     def _of_made(self, features: list[Features], model: EvaluatedModel, seed: int) -> dict[str, Tensor]:

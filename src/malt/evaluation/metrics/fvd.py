@@ -15,6 +15,7 @@ from malt.evaluation.metrics.frechet_distance import frechet_of
 from malt.evaluation.metrics.i3d import I3D, PROTOCOL_CLIPS, PROTOCOL_FRAMES, SIDE, load_i3d
 from malt.evaluation.reference import actions_of, captions_of, seeds_of, true_videos
 from malt.evaluation.result import MetricResult
+from malt.wording import counted
 from malt.worlds.base import World
 
 REAL, OTHER_REAL = 1, 2  # rooms of videos whose captions no model is given
@@ -69,7 +70,7 @@ class Fvd:
         real, other = (self._features(i3d, self._true(model, seed, room)) for room in (REAL, OTHER_REAL))
         whole = {_named(n): frechet_of(made[n], real[n]) for n in self.lengths}
         whole |= {f"floor, {_named(n)}": frechet_of(other[n], real[n]) for n in self.lengths}
-        notes = [f"{self.num_videos} clips, stride 1, {SIDE}x{SIDE}, network sha256 {i3d.sha256[:12]}"]
+        notes = [f"{counted(self.num_videos, 'clip')}, stride 1, {SIDE}x{SIDE}, network sha256 {i3d.sha256[:12]}"]
         if self.num_videos != PROTOCOL_CLIPS:
             notes.append(f"the protocol asks for {PROTOCOL_CLIPS} clips: do not compare with published figures")
         return MetricResult(whole=whole, notes=notes)

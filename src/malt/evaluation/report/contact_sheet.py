@@ -8,6 +8,7 @@ from jaxtyping import Float
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
+from malt.wording import counted
 from malt.worlds.base import Sighting
 
 PAPER, INK, FAINT = (250, 250, 248), (20, 20, 24), (110, 110, 116)
@@ -30,7 +31,9 @@ def contact_sheet(
     """
     num_videos, num_frames, _, height, width = videos.shape
     if captions is not None and len(captions) != num_videos:
-        raise ValueError(f"got {len(captions)} captions for {num_videos} videos; give one for each, or none")
+        raise ValueError(
+            f"got {counted(len(captions), 'caption')} for {counted(num_videos, 'video')}; give one for each, or none"
+        )
     shown = sampled_frames(num_frames, columns)
     cell_height, cell_width = height * scale + GAP, width * scale + GAP
     row_height = cell_height + (LINE if captions else 0)

@@ -54,5 +54,5 @@ def known_pipeline(name: str) -> str:
         UsageError: for any other; the sentence lists what can be.
     """
     if name not in PARTS:
-        raise UsageError(f"malt does not know how a {name} makes video; it knows {', '.join(PARTS)}")
+        raise UsageError(f"malt does not know how {name} makes video; it knows {', '.join(PARTS)}")
     return name

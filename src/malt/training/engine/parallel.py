@@ -22,6 +22,7 @@ from torch.distributed.tensor import DTensor
 from malt.errors import UsageError
 from malt.memory.protocol import LayerMemory
 from malt.precision import choose_precision
+from malt.wording import counted
 
 Result = TypeVar("Result")
 LONGEST_WAIT = timedelta(days=7)  # of the others for what the first process does alone, such as encoding all videos
@@ -111,7 +112,9 @@ def launched(on_gpu: bool | None = None) -> Iterator[DistributedContext]:
     if torch.cuda.is_available() if on_gpu is None else on_gpu:
         local_rank = int(os.environ["LOCAL_RANK"])
         if local_rank >= torch.cuda.device_count():
-            raise UsageError(f"this machine has {torch.cuda.device_count()} GPUs; give torchrun as many processes")
+            raise UsageError(
+                f"this machine has {counted(torch.cuda.device_count(), 'GPU')}; give torchrun as many processes"
+            )
         torch.cuda.set_device(local_rank)
         dist.init_process_group("cpu:gloo,cuda:nccl")
     else:
@@ -143,7 +146,9 @@ def shard(
     """
     world_size = current_context().world_size
     if world_size % num_replicas:
-        raise UsageError(f"{world_size} processes cannot hold {num_replicas} copies of the model; give a divisor")
+        raise UsageError(
+            f"{counted(world_size, 'process')} cannot hold {num_replicas} copies of the model; give a divisor"
+        )
     device = next(model.parameters()).device.type
     mesh = init_device_mesh(device, (num_replicas, world_size // num_replicas), mesh_dim_names=("copy", "part"))
     policy = MixedPrecisionPolicy(param_dtype=precision, reduce_dtype=torch.float32)

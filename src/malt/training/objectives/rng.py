@@ -9,6 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from malt.errors import UsageError
+from malt.wording import counted
 
 RankAndSize = tuple[
     int, int
@@ -35,8 +36,8 @@ def check_shared(rank_and_size: RankAndSize, batch_size: int) -> None:
         raise ValueError(f"there is no rank {rank} of {world_size}; ranks are 0 to {world_size - 1}")
     if batch_size % world_size:
         raise UsageError(
-            f"a batch of {batch_size} videos cannot be shared equally by {world_size}; give a multiple of {world_size} as "
-            "batch_size"
+            f"a batch of {counted(batch_size, 'video')} cannot be shared equally by {world_size}; give a multiple "
+            f"of {world_size} as batch_size"
         )
 
 

@@ -7,6 +7,7 @@ import torch
 from malt.training.planning.gpus import ASSUMED_UTILISATION, Gpus
 from malt.training.planning.run_plan import RunPlan
 from malt.training.planning.stage_plan import StagePlan, Steps
+from malt.wording import counted
 
 GIB = 2**30
 RESERVE = 0.08  # of a GPU's memory, for CUDA itself and what its allocator cannot use
@@ -48,8 +49,8 @@ def _stage(stage: StagePlan, gpus: Gpus) -> Iterator[str]:
     hours = gpus.seconds(stage.steps.flops) / 3600
     each = stage.steps.flops / stage.num_steps
     yield (
-        f"  {stage.num_steps:,} steps of {_flops(each)} on average: {_flops(stage.steps.flops)}, "
-        f"about {hours:.2g} hours on {gpus}"
+        f"  {counted(stage.num_steps, 'step', ',')} of {_flops(each)} on average: {_flops(stage.steps.flops)}, "
+        f"about {counted(hours, 'hour', '.2g')} on {gpus}"
     )
 
 
@@ -59,7 +60,7 @@ def _memory(stage: StagePlan, steps: Steps) -> str:
 
 def _too_large(stage: StagePlan, gpus: Gpus) -> str:
     """What to do where a stage does not fit."""
-    name, has = stage.name, f"{_size(stage.memory(stage.steps))} and a {gpus.gpu.name} has {_size(gpus.gpu.memory)}"
+    name, has = stage.name, f"{_size(stage.memory(stage.steps))} and one {gpus.gpu.name} has {_size(gpus.gpu.memory)}"
     if stage.checkpointed and not stage.is_checkpointed and stage.memory(stage.checkpointed) <= room(gpus):
         return f"the {name} does not fit: it needs {has}; give --parallel.activation-checkpointing true"
     if stage.weights.standing + stage.weights.gradients > room(gpus) / 2:

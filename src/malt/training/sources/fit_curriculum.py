@@ -6,6 +6,7 @@ from malt.errors import UsageError
 from malt.training.objectives.curriculum import Stage, with_segments
 from malt.training.objectives.objective import Objective
 from malt.training.sources.data_source import Log
+from malt.wording import counted
 
 
 def unrolled_frames(curriculum: tuple[Stage, ...], segment_frames: int, context_frames: int) -> int:
@@ -59,7 +60,7 @@ def fit_to_videos(
     if shortened:
         unrolls = ", ".join(map(str, sorted(shortened)))
         log(
-            f"the longest video has {longest} latent frames, so unrolls of {unrolls} segments are cut to what fits into it; give "
-            "longer videos to learn from longer unrolls"
+            f"the longest video has {counted(longest, 'latent frame')}, so unrolls of {unrolls} segments are "
+            "cut to what fits into it; give longer videos to learn from longer unrolls"
         )
     return fitted

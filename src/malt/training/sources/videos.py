@@ -30,6 +30,7 @@ from malt.training.sources.data_source import (
     check_frame_size,
 )
 from malt.training.sources.fit_curriculum import check_length
+from malt.wording import counted
 
 HELD_OUT_EVERY = 10  # of the videos, in the order of their names, every so many-th is never trained on
 
@@ -89,7 +90,7 @@ class VideoData:
     def _clips(self, videos: Iterable[Video], device: str) -> VideoClips:
         clips = VideoClips([*videos], self.clip_frames, seed=self.seed, device=device)
         if clips.left_out:
-            self.log(f"left out {clips.left_out} videos of fewer than {self.clip_frames} frames")
+            self.log(f"left out {counted(clips.left_out, 'video')} of fewer than {self.clip_frames} frames")
         return clips
 
     def describe(self, autoencoder: nn.Module) -> None:
@@ -115,19 +116,19 @@ class VideoData:
             done = finished_videos(folder)
             videos = [video for video in self.videos if video.name not in done]
             if videos:
-                self.log(f"encoding {len(videos)} videos into {folder}")
+                self.log(f"encoding {counted(len(videos), 'video')} into {folder}")
             device = next(autoencoder.parameters()).device
             for progress in encode_videos(videos, codec, encoding, writer, device=device):
                 if progress.broken:
                     self.log(f"skipped: {progress.broken}")
             writer.close()
         if not finished_videos(folder):
-            raise UsageError(f"none of the {len(self.videos)} videos can be used; give others")
+            raise UsageError(f"none of {counted(len(self.videos), 'video')} can be used; give others")
         dataset = ShardDataset.open(folder, encoding.codec, seed=self.seed, log=self.log)
         if changed := changed_captions(self.videos, {video.name: video.caption for video in dataset.videos}):
             self.log(
-                f"{len(changed)} videos have other captions than they were encoded with, such as {changed[0]}; the run goes on "
-                "with those, begin another to learn from the new ones"
+                f"the captions of {counted(len(changed), 'video')} have changed since they were encoded "
+                f"(such as of {changed[0]}); the run goes on with the old ones, begin another to learn from the new ones"
             )
         return _training_data(dataset, self.format.actions, self.patch_size, self.captions, self.log)
 
@@ -176,7 +177,7 @@ class ShardData:
     def training_data(self, autoencoder: nn.Module) -> TrainingData:
         """The shards as they are."""
         captions = self.dataset.captions
-        self.log(f"{sum(map(bool, captions))} of {len(captions)} videos have captions")
+        self.log(f"videos with captions: {sum(map(bool, captions))} of {len(captions)}")
         return _training_data(self.dataset, self.format.actions, self.patch_size, self.captions, self.log)
 
 
@@ -250,7 +251,7 @@ def _log_captions(captions: Sequence[str], most_words: int, log: Log) -> None:
     lengths = [len(words) for words in cut_words(captions) if words]
     if cut := sum(length > most_words for length in lengths):
         log(
-            f"{cut} captions are longer than {most_words} words and are cut there; --caption-tokens {max(lengths) + 1} "
+            f"captions of more than {most_words} words are cut there ({cut} of them); --caption-tokens {max(lengths) + 1} "
             "learns them whole"
         )
 

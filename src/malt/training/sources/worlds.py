@@ -13,6 +13,7 @@ from malt.errors import UsageError
 from malt.media.files import replacing
 from malt.models.autoencoder import AutoencoderMalt
 from malt.training.sources.data_source import ClipData, HeldOut, Log, TrainingData, VideoFormat
+from malt.wording import counted
 from malt.worlds.base import World
 from malt.worlds.registry import oracle_of
 
@@ -69,7 +70,7 @@ class WorldSource:
         """The encoded videos, rendered once and kept in `bank.safetensors`."""
         if not isinstance(autoencoder, AutoencoderMalt):
             raise UsageError(
-                f"the world {self.world.name} is not encoded by an {type(autoencoder).__name__}; name a folder of videos with "
+                f"the world {self.world.name} is not encoded by {type(autoencoder).__name__}; name a folder of videos with "
                 "--data, or leave --codec out"
             )
         path, first = self.folder / "bank.safetensors", DATA_SEED * 2
@@ -77,7 +78,9 @@ class WorldSource:
             tensors = load_file(path)
             encoded = EncodedWorld(tensors["latents"], tensors.get("actions"))
         else:
-            self.log(f"encoding {self.videos.num_videos} scenes of {self.videos.num_frames} frames")
+            self.log(
+                f"encoding {counted(self.videos.num_videos, 'scene')} of {counted(self.videos.num_frames, 'frame')}"
+            )
             encoded = self._encode(autoencoder, first, self.videos.num_videos)
             with replacing(path) as draft:
                 save_file({name: tensor for name, tensor in encoded._asdict().items() if tensor is not None}, draft)

@@ -14,6 +14,7 @@ import malt
 from malt.errors import UsageError
 from malt.media.pixels import to_tensor
 from malt.media.video_reader import read_video
+from malt.wording import counted
 
 FOLDER = Path("donkeycar") / "valid"
 ACTIONS = ("steering", "throttle")
@@ -57,7 +58,9 @@ def driving_windows(num: int, num_frames: int, size: tuple[int, int], seed: int,
         if len(frames) == num:
             break
     if not frames:
-        raise UsageError(f"none of the {len(files)} true drives has {num_frames} frames; ask for a shorter horizon")
+        raise UsageError(
+            f"none of the {len(files)} true drives has {counted(num_frames, 'frame')}; ask for a shorter horizon"
+        )
     return DrivingWindows(frames=torch.stack(frames), actions=torch.stack(actions))
 
 
