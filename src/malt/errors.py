@@ -13,6 +13,10 @@ class UsageError(MaltError, ValueError):
     exit_code = 2
 
 
+class UnheededPromptError(UsageError):
+    """A negative prompt was given where nothing is led away from anything."""
+
+
 class DivergedError(MaltError):
     """Training has come to weights or losses that are no finite numbers."""
 

@@ -47,6 +47,34 @@ def test_a_session_keeps_the_guidance_that_a_base_was_told(tmp_path: Path) -> No
     assert torch.equal(caption.added["guidance"], torch.tensor([6000.0]))
 
 
+@pytest.mark.parametrize(
+    ("build", "scale"), [(tiny_pretrained.wan, 1.0), (tiny_pretrained.hunyuan, 6.0)], ids=["unguided", "told"]
+)
+def test_a_session_with_a_negative_prompt_that_was_never_heeded_goes_on_without(
+    tmp_path: Path, build: Callable[[Path], Path], scale: float
+) -> None:
+    pipe = load_adapted(build(tmp_path / "base"), dtype=torch.float32)
+    session = Session.begin(pipe, RED, height=32, width=32, num_inference_steps=1, guidance_scale=scale)
+    session.state.settings["negative_prompt"] = "a wall"  # as earlier versions kept it
+    session.save(tmp_path / "walk.session")
+    again = Session.load(tmp_path / "walk.session", pipe)
+    del session.state.settings["negative_prompt"]
+    assert again.state.settings == session.state.settings and again.frames_ahead == session.frames_ahead
+    with pytest.raises(UsageError, match="the negative prompt would do nothing"):
+        Session.begin(pipe, RED, height=32, width=32, guidance_scale=scale, negative_prompt="a wall")
+
+
+def test_what_such_a_session_makes_is_what_it_would_have_made(tmp_path: Path) -> None:
+    pipe = load_adapted(tiny_pretrained.wan(tmp_path / "base"), dtype=torch.float32)
+    session = Session.begin(pipe, RED, height=32, width=32, num_inference_steps=1, guidance_scale=1.0)
+    session.advance()
+    session.save(tmp_path / "plain.session")
+    session.state.settings["negative_prompt"] = "a wall"
+    session.save(tmp_path / "walk.session")
+    plain, walk = (Session.load(tmp_path / f"{name}.session", pipe) for name in ("plain", "walk"))
+    assert torch.equal(frames_of(walk, 1), frames_of(plain, 1))
+
+
 def test_segments_that_part_a_pair_of_latents_are_refused_in_a_sentence(tmp_path: Path) -> None:
     base = DiffusionPipeline.from_pretrained(tiny_pretrained.cogvideox(tmp_path / "base"))
     with pytest.raises(

@@ -17,7 +17,7 @@ from malt.adapters.experts import TwoExperts, adapt, boundary_of
 from malt.codecs.base import Codec
 from malt.codecs.registry import codec_of
 from malt.diffusion.guidance import Guidance
-from malt.errors import UsageError
+from malt.errors import UnheededPromptError, UsageError
 from malt.pipelines.base_fingerprint import folder_sha256
 from malt.pipelines.bases.registry import parts_of
 from malt.pipelines.few_steps import FewSteps
@@ -158,6 +158,7 @@ class AdaptedPipeline(VideoPipeline):
 
         Raises:
             UsageError: for a setting that there is not, an empty prompt, sizes that do not fit the base, fewer than 1 step.
+            UnheededPromptError: for a negative prompt without guidance by it.
         """
         check_names(settings)
         if given := [name for name in EMBEDS if settings.get(name) is not None]:
@@ -170,7 +171,7 @@ class AdaptedPipeline(VideoPipeline):
         guidance = Guidance() if self.few_steps else self._guidance(scale, with_memory)
         negatives = _negatives(settings.get("negative_prompt"), len(texts)) if guidance.heeds_text else None
         if settings.get("negative_prompt") and negatives is None and not self.few_steps:
-            raise UsageError(UNHEARD if guidance.told is None else UNHEARD_BY_TOLD)
+            raise UnheededPromptError(UNHEARD if guidance.told is None else UNHEARD_BY_TOLD)
         with torch.no_grad():
             captions = self.parts.encode(texts, negatives)
         times = settings.get("num_videos_per_prompt", 1)

@@ -15,13 +15,13 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 import malt
-from malt.errors import MaltError, UsageError
+from malt.errors import MaltError, UnheededPromptError, UsageError
 from malt.media.files import write_whole
 from malt.rollouts.base import RolloutState
 from malt.sessions.fingerprint import ModelIdentity, identify
 from malt.sessions.kept_memories import Edit, Moment
 from malt.sessions.packing import digest, pack, unpack
-from malt.sessions.pipeline import KeptSettings, SessionPipeline
+from malt.sessions.pipeline import BaseRollout, KeptSettings, SessionPipeline
 from malt.sessions.serialization import put_together, take_apart
 from malt.sessions.session_state import SessionState, build
 from malt.sessions.snapshots import Snapshot
@@ -115,10 +115,20 @@ def load_session(folder: Path, pipe: SessionPipeline) -> SessionState:
             if made_by.name == here.name:
                 wanted = "give it the weights that made it, a packaged model's being in the malt of that day"
             raise MaltError(f"the session {folder} was made by the model {made_by}, not by {here}; {wanted}")
-        rollout = pipe.rollout(index["prompts"][0][1], **index["settings"])
+        rollout, index["settings"] = _rollout_of(pipe, index["prompts"][0][1], index["settings"])
         return _state_of(index, folder, like=build(index["rollout"], rollout).begin(0))
     except DAMAGES as error:
         raise _damaged(folder, error) from error
+
+
+def _rollout_of(pipe: SessionPipeline, prompt: str, settings: KeptSettings) -> tuple[BaseRollout, KeptSettings]:
+    """How a session goes on: without a negative prompt that earlier versions kept though the base did not heed it."""
+    try:
+        return pipe.rollout(prompt, **settings), settings
+    except UnheededPromptError:
+        heeded = settings.copy()
+        heeded.pop("negative_prompt", None)
+        return pipe.rollout(prompt, **heeded), heeded
 
 
 def read_index(folder: Path) -> SessionIndex:
