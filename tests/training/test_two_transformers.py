@@ -11,10 +11,15 @@ from safetensors.torch import load_file
 from malt.adapters.adapted_transformer import AdaptedTransformer3DModel
 from malt.adapters.experts import NAMES, TwoExperts
 from malt.cli import main
+from malt.diffusion.caption import Caption
 from malt.media.files import file_sha256
 from malt.pipelines.adapted_loading import load_adapted
 from malt.sessions.session import Session
+from malt.training.objectives.denoising_loss import denoising_loss
 from malt.training.objectives.distillation import DistillationObjective
+from malt.training.objectives.objective import Objective, UnrollConfig
+from malt.training.objectives.rng import Generators, StepRandom
+from malt.training.objectives.segments import SegmentedSequence
 from tiny_base_folder import save_base
 from tiny_stop import stop_at
 
@@ -91,6 +96,63 @@ def test_each_learns_at_the_noise_levels_at_which_it_makes_steps(
     assert {name for name, _ in made} == {"high", "low"}
     assert all(bool((levels >= BOUNDARY - 1e-6).all()) for name, levels in made if name == "high")
     assert all(bool((levels < BOUNDARY).all()) for name, levels in made if name == "low")
+
+
+def test_only_the_memory_of_the_one_that_learns_is_written(
+    base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    passes = passes_of_both(monkeypatch)
+    unwatched = ["--monitors.validate-every", "0", "--monitors.sample-every", "0"]
+    assert adapt(base, tmp_path / "run", *unwatched, "--optimization.num-steps", "12") == 0
+    steps, writes = list[tuple[str, list[str]]](), list[str]()
+    for name, _, is_written in passes:
+        if is_written:
+            writes.append(name)
+        else:
+            steps.append((name, writes))
+            writes = []
+    assert {name for name, written in steps if written} == {"high", "low"}
+    assert all(written == len(written) * [name] for name, written in steps)
+
+
+@pytest.mark.parametrize("is_high", [True, False])
+def test_one_learns_the_same_whether_the_others_memory_is_written_or_not(
+    base: Path, teacher: Path, monkeypatch: pytest.MonkeyPatch, is_high: bool
+) -> None:
+    monkeypatch.setattr(StepRandom, "shared", lambda _: torch.tensor(0.0 if is_high else 0.9))
+    alone, only = what_is_learned(base, teacher), TwoExperts.only
+    monkeypatch.setattr(TwoExperts, "only", lambda _self, memory, _is_high: memory)
+    both = what_is_learned(base, teacher)
+    assert alone.keys() == both.keys() and all(torch.equal(alone[name], both[name]) for name in both)
+    assert {name.split(".")[0] for name in both} == {"loss", "high" if is_high else "low"}
+    monkeypatch.setattr(TwoExperts, "only", lambda self, memory, is_high: only(self, memory, not is_high))
+    assert not torch.equal(what_is_learned(base, teacher)["loss"], both["loss"])  # it does learn by what it remembers
+
+
+def what_is_learned(base: Path, teacher: Path) -> dict[str, torch.Tensor]:
+    """The loss of a step over three segments, and every gradient by its name."""
+    model = load_adapted(base, teacher, dtype=torch.float32).transformer
+    assert isinstance(model, TwoExperts)
+    model.train()
+    for name, weight in model.named_parameters():
+        weight.requires_grad_("adapter" in name or "lora" in name)
+    generator = torch.Generator().manual_seed(0)
+    num_frames = model.context_frames + 3 * model.segment_frames
+    sequence = SegmentedSequence(
+        latents=torch.randn(2, num_frames, 4, 8, 8, generator=generator),
+        caption=Caption(torch.randn(2, 6, 16, generator=generator), torch.ones(2, 6, dtype=torch.bool)),
+        begins=torch.tensor([True, False]),
+        actions=None,
+        segment_frames=model.segment_frames,
+        context_frames=model.context_frames,
+        boundary=model.boundary,
+    )
+    objective = Objective(batch_size=2, unroll=UnrollConfig(num_segments=3))
+    rng = StepRandom(Generators.on(torch.device("cpu")).begin(0, 0), 2)
+    loss = denoising_loss(model, sequence, objective, rng).errors.mean()
+    loss.backward()
+    found = {name: weight.grad for name, weight in model.named_parameters() if weight.grad is not None}
+    return {"loss": loss.detach()} | found
 
 
 def test_both_learn_from_the_teachers_that_are_at_their_side_of_the_boundary(teacher: Path, finished: Path) -> None:

@@ -13,7 +13,7 @@ from malt.adapters.adapter import MemoryAdapter
 from malt.adapters.attaching import add_memory
 from malt.errors import UsageError
 from malt.memory.protocol import LayerMemory
-from malt.memory.state import KVCache, LayerCache, Memory
+from malt.memory.state import KVCache, LayerCache, Memory, without_places
 from malt.models.video_model import TransformerOutput
 
 ROUNDING = 1e-6  # of a noise level that passes through single precision
@@ -23,8 +23,8 @@ NAMES = ("transformer", "transformer_2")  # as pipelines of diffusers call the t
 class TwoExperts(nn.Module):
     """The transformer for much noise and that for little.
 
-    A pass is made by the one for the highest noise level of its segment; a finished segment is shown to both. Their memories
-    stand one behind the other.
+    A pass is made by the one for the highest noise level of its segment; a finished segment is shown to both, or to the one
+    whose memory alone has room (see `only`). Their memories stand one behind the other.
 
     Args:
         high: makes the steps from noise level `boundary` on.
@@ -76,6 +76,11 @@ class TwoExperts(nn.Module):
         """Two memories in which nothing has been written."""
         return self.high.empty_memory(batch, height, width) + self.low.empty_memory(batch, height, width)
 
+    def only(self, memory: Memory, is_high: bool) -> Memory:
+        """The same memory with room in that of one alone; no pass by the other is made to write."""
+        parts = _Parts.of(memory, len(self.high.memory_modules()))
+        return parts.high + without_places(parts.low) if is_high else without_places(parts.high) + parts.low
+
     def memory_bytes(self, batch: int, height: int, width: int) -> int:
         """Size of both memories."""
         return self.high.memory_bytes(batch, height, width) + self.low.memory_bytes(batch, height, width)
@@ -113,6 +118,13 @@ class TwoExperts(nn.Module):
         text = encoder_hidden_states, encoder_attention_mask, actions, num_context_frames
         # Where a film begins, what would be its context is noise at every step.
         is_high = float(timestep[:, num_context_frames:].max()) >= self.boundary - ROUNDING
+        if update_memory and parts.is_of_one and self.high.remembers and self.low.remembers:
+            expert = self.high if parts.has_high else self.low
+            made = expert(
+                latents, timestep, parts.high if parts.has_high else parts.low, *text, None, True, added_conditions
+            )
+            written = made.memory + parts.low if parts.has_high else parts.high + made.memory
+            return TransformerOutput(made.velocity, written, None)
         if update_memory:
             high = self.high(latents, timestep, parts.high, *text, None, True, added_conditions)
             low = self.low(latents, timestep, parts.low, *text, None, True, added_conditions)
@@ -193,3 +205,13 @@ class _Parts(NamedTuple):
     @classmethod
     def of(cls, memory: Memory, count: int) -> "_Parts":
         return cls(memory[:count], memory[count:])
+
+    @property
+    def has_high(self) -> bool:
+        """Whether the first's has room for anything."""
+        return any(state.tokens.shape[1] for state in self.high)
+
+    @property
+    def is_of_one(self) -> bool:
+        """Whether one of them has room for anything, and the other has not."""
+        return self.has_high != any(state.tokens.shape[1] for state in self.low)

@@ -85,3 +85,12 @@ class VideoModel(Protocol):
         encoder's states, an image's tokens, known channels, embedded guidance.
         """
         ...
+
+
+@runtime_checkable
+class TwoTransformers(Protocol):
+    """What a video model has beyond others whose two transformers share the noise levels, each with a memory of its own."""
+
+    def only(self, memory: Memory, is_high: bool) -> Memory:
+        """The same memory with room in that of the one for high noise levels alone, or of the other: it alone is written."""
+        ...

@@ -27,9 +27,13 @@ class LossTerms(NamedTuple):
 
 
 def denoising_loss(model: VideoModel, sequence: SegmentedSequence, objective: Objective, rng: StepRandom) -> LossTerms:
-    """The errors of the segments from `first_denoised` on, and the regularisation where it is asked for."""
-    unrolled = unroll_memory(model, sequence, objective, rng)
-    prediction, target = _denoise(model, sequence, unrolled, objective, rng)
+    """The errors of the segments from `first_denoised` on, and the regularisation where it is asked for.
+
+    Of two transformers, one learns: each in every other step on average.
+    """
+    is_high = None if sequence.boundary is None else bool(rng.shared() < 0.5)
+    unrolled = unroll_memory(model, sequence, objective, rng, is_high=is_high)
+    prediction, target = _denoise(model, sequence, unrolled, objective, rng, is_high)
     squared = (prediction.float() - target).square()
     sizes = {"sample": objective.noise.num_noise_samples, "k": objective.unroll.num_denoised}
     errors = rearrange(squared, "(sample k b) s c h w -> k (sample b s c h w)", **sizes).mean(dim=1)
@@ -42,13 +46,14 @@ def _denoise(
     unrolled: UnrolledMemory,
     objective: Objective,
     rng: StepRandom,
+    is_high: bool | None,
 ) -> tuple[Tensor, Tensor]:
     """Predicted and true velocity of all segments, context left out, in one batch (noise sample, segment, video)."""
     denoised = denoised_segments(objective)
     context = 0 if objective.unroll.begins_alone else sequence.context_frames
     behind = slice(sequence.context_frames - context, None)
     clean = torch.cat([sequence.behind(unrolled.seen, index) for index in denoised])[:, behind]
-    level = noise_levels(sequence, objective, rng)[:, behind]
+    level = noise_levels(sequence, objective, rng, is_high)[:, behind]
     eps = rng.normal(len(denoised), clean.shape[1:]).to(clean)
     prediction = model(
         interpolate(clean, eps, level),
@@ -64,17 +69,19 @@ def _denoise(
     return prediction[:, first:last], velocity(clean, eps)[:, first:last]
 
 
-def noise_levels(sequence: SegmentedSequence, objective: Objective, rng: StepRandom) -> Float[Tensor, "n s"]:
+def noise_levels(
+    sequence: SegmentedSequence, objective: Objective, rng: StepRandom, is_high: bool | None = None
+) -> Float[Tensor, "n s"]:
     """Noise levels (noise sample and segment, frame).
 
-    The context's is slight, or 1 where there is none; the segment's is logit-normal. Of two transformers, each learns in every
-    other step on average.
+    The context's is slight, or 1 where there is none; the segment's is logit-normal, at the side of the boundary where the
+    transformer that learns makes steps.
     """
     denoised, noise, baseline = denoised_segments(objective), objective.noise, objective.baseline
     groups, num_unknown = len(denoised), sequence.segment_frames - baseline.num_known_frames
     drawn = rng.normal(groups, (num_unknown if baseline.level_per_frame else 1,))
-    if sequence.boundary is not None:
-        drawn = on_one_side(drawn, sequence.boundary, noise.logit_mean, bool(rng.shared() < 0.5))
+    if sequence.boundary is not None and is_high is not None:
+        drawn = on_one_side(drawn, sequence.boundary, noise.logit_mean, is_high)
     segment = logit_normal(drawn, noise.logit_mean).expand(-1, num_unknown)
     context = known = noise.context_noise * rng.uniform(groups)
     none = rng.uniform(groups) < objective.dropout.context_dropout

@@ -12,7 +12,7 @@ from torch import Tensor
 from malt.diffusion.flow import interpolate
 from malt.memory.regularisation import memory_regularisation
 from malt.memory.state import Memory, State, forget, join, without_places
-from malt.models.video_model import VideoModel
+from malt.models.video_model import TwoTransformers, VideoModel
 from malt.training.objectives.autocast import no_gradients
 from malt.training.objectives.objective import NoiseConfig, Objective, SelfForcingConfig
 from malt.training.objectives.rng import StepRandom
@@ -39,15 +39,20 @@ def unroll_memory(
     objective: Objective,
     rng: StepRandom,
     forcing: Callable[[VideoModel, SelfForcingConfig, StepRandom], SelfForcing] = SelfForcing,
+    is_high: bool | None = None,
 ) -> UnrolledMemory:
     """Write all segments but the last; only the last `bptt_segments` writes carry gradients.
 
     At any time there are the memories that will be needed, and one more. `forcing` makes the model's own segments.
+    `is_high` is the one of two transformers that learns: the other's memory is written only where it is read.
     """
     unroll, seen = objective.unroll, sequence.latents[:, : sequence.context_frames]
     own = forcing(model, objective.self_forcing, rng) if objective.self_forcing.prob else None
     remembers = unroll.num_segments > 1 and model.remembers
-    memory, before, penalties = _empty(model, sequence, 1, remembers), [], []
+    memory = empty = _empty(model, sequence, 1, remembers)
+    if is_high is not None and isinstance(model, TwoTransformers) and not (own or unroll.memory_regularisation):
+        memory = model.only(empty, is_high)
+    before, penalties = list[Memory](), list[Tensor]()
     for index in range(unroll.num_segments - 1):
         if index >= unroll.first_denoised:
             before.append(memory)
@@ -66,7 +71,7 @@ def unroll_memory(
         if is_learned and unroll.memory_regularisation:
             penalties.append(memory_regularisation(memory, unroll.normalize_memory))
     regularisation = torch.stack(penalties).mean() if penalties else None
-    before = objective.noise.num_noise_samples * [*before, memory]
+    before = objective.noise.num_noise_samples * [_with_places(each, empty) for each in (*before, memory)]
     met = _as_met(before, objective, rng) if remembers else _empty(model, sequence, len(before), remembers)
     return UnrolledMemory(met, seen, regularisation)
 
@@ -75,6 +80,11 @@ def _empty(model: VideoModel, sequence: SegmentedSequence, groups: int, remember
     """Memories in which nothing is written; with no places to attend to where nothing ever will be."""
     memory = model.empty_memory(groups * len(sequence.latents), *sequence.latents.shape[-2:])
     return memory if remembers else without_places(memory)
+
+
+def _with_places(memory: Memory, empty: Memory) -> Memory:
+    """The same memory, empty where it has no room: so the same is drawn for it whoever has written."""
+    return tuple(state if state.tokens.shape[1] else nothing for state, nothing in zip(memory, empty, strict=True))
 
 
 def _write(
