@@ -1,6 +1,7 @@
 """Laws of learning for a base of two transformers: each has an adapter, learns it at its own noise levels, and is taught."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from malt.training.objectives.denoising_loss import denoising_loss
 from malt.training.objectives.distillation import DistillationObjective
 from malt.training.objectives.objective import Objective, UnrollConfig
 from malt.training.objectives.rng import Generators, StepRandom
+from malt.training.objectives.segment_passes import TeacherPasses
 from malt.training.objectives.segments import SegmentedSequence
 from tiny_base_folder import save_base
 from tiny_stop import stop_at
@@ -184,6 +186,49 @@ def test_a_student_makes_each_step_in_one_pass_by_the_transformer_of_its_noise_l
     assert [(name, writes) for name, *_, writes in found] == 2 * [(name, writes) for name, _, writes in segment]
     assert [level for _, level, _, writes in found if not writes] == [1.0, 0.5, 1.0, 0.5]
     assert {count for _, _, count, _ in found} == {1}
+
+
+@pytest.mark.parametrize(("scale", "late"), [(3.0, 1.5), (1.0, 2.0), (3.0, 1.0), (3.0, None)])
+def test_a_teacher_teaches_by_the_guidance_of_both_that_its_own_videos_are_made_by(
+    base: Path, teacher: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, scale: float, late: float | None
+) -> None:
+    by = tmp_path / "teacher"
+    shutil.copytree(teacher, by)
+    for name in NAMES:
+        path = by / name / "adapter.json"
+        said = json.loads(path.read_text())
+        said["settings"] |= {"guidance_scale": scale} | ({} if late is None else {"guidance_scale_2": late})
+        path.write_text(json.dumps(said))
+    taught = list[tuple[TeacherPasses, tuple[Any, ...]]]()
+    whole = TeacherPasses.__init__
+
+    def watched(self: TeacherPasses, *given: Any, **named: Any) -> None:
+        whole(self, *given, **named)
+        taught.append((self, given))
+
+    monkeypatch.setattr(TeacherPasses, "__init__", watched)
+    assert distill(by, base, tmp_path / "run", "--optimization.num-steps", "1") == 0
+    passes, (model, memory, captions, before, _) = taught[0]
+    guidance = load_adapted(base, by, dtype=torch.float32).rollout(PROMPT).guidance
+    noisy = torch.randn(len(before.context), model.segment_frames, 4, 8, 8)
+    clip, count = torch.cat([before.context, noisy], dim=1), before.context.shape[1]
+
+    def predict(latents: torch.Tensor, levels: torch.Tensor, memory: Any, caption: Caption) -> torch.Tensor:
+        told = {"num_context_frames": count, "update_memory": False, **caption.arguments}
+        found: torch.Tensor = model(latents, levels, memory, **told).velocity
+        return found
+
+    guided = guidance.prepare(memory, *captions)
+    for level, weights in ((0.9, guided.weights), (0.3, guided.late_weights or guided.weights)):
+        levels = torch.cat([before.levels, torch.full(noisy.shape[:2], level)], dim=1)
+        times = len(weights)
+        made = predict(clip.repeat(times, 1, 1, 1, 1), levels.repeat(times, 1), guided.memory, guided.caption)
+        wanted = sum(weight * part for weight, part in zip(weights, made[:, count:].chunk(times), strict=True))
+        torch.testing.assert_close(passes.velocity(noisy, level), wanted)
+    learned = json.loads((tmp_path / "run" / "adapter" / NAMES[1] / "adapter.json").read_text())["settings"]
+    assert (learned["guidance_scale"], learned.get("guidance_scale_2")) == (scale, late)
+    student = load_adapted(base, tmp_path / "run" / "adapter", dtype=torch.float32)
+    assert not student.rollout(PROMPT).guidance.heeds_text  # it is guided already
 
 
 def test_a_video_of_a_student_is_made_from_the_command_line(base: Path, finished: Path, tmp_path: Path) -> None:
