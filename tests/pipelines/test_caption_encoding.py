@@ -106,5 +106,5 @@ def test_pickled_and_missing_text_encoders_are_refused_in_a_sentence(tmp_path: P
     with pytest.raises(CheckpointError, match="pytorch_model.bin is pickled, .* give the base with safetensors"):
         CaptionEncoder(folder)
     (folder / "text_encoder" / "pytorch_model.bin").unlink()
-    with pytest.raises(CheckpointError, match="text encoders of .* cannot be loaded .*; where that is no matter of this computer, copy it again"):
+    with pytest.raises(CheckpointError, match="text encoders of .* cannot be loaded .* copy it again"):
         CaptionEncoder(folder)
