@@ -229,7 +229,7 @@ def test_videos_of_which_none_can_be_used_are_refused(
     codec = ["--codec", str(driven / "autoencoder" / "final")]
     for number, options in enumerate(([], codec)):
         assert train(tmp_path / "films", tmp_path / f"run-{number}", *options) == 2
-        assert "none of the" in capsys.readouterr().err
+        assert "none of 2 videos can be" in capsys.readouterr().err
 
 
 def test_a_vocabulary_that_is_damaged_is_named(
