@@ -191,3 +191,8 @@ def test_an_installation_without_a_default_model_says_so(tmp_path: Path, monkeyp
 def test_a_program_that_imports_nothing_else_loads_the_default_model() -> None:
     program = "from malt.pipelines.loading import load_pipeline; load_pipeline()"
     subprocess.run([sys.executable, "-c", program], check=True, capture_output=True)
+
+
+def test_a_folder_is_checked_before_torch_is_imported() -> None:
+    program = "import sys, malt.pipelines.checkpoint_check; sys.exit('torch' in sys.modules)"
+    subprocess.run([sys.executable, "-c", program], check=True, capture_output=True)

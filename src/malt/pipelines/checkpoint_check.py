@@ -5,7 +5,6 @@ import re
 from importlib.util import find_spec
 from pathlib import Path
 
-import torch
 from safetensors import SafetensorError, safe_open
 
 from malt.errors import CheckpointError
@@ -85,7 +84,7 @@ def check_quantiser(folder: Path) -> None:
         CheckpointError: for such a model.
     """
     library = quantiser_of(folder)
-    if library == "bitsandbytes" and _is_of_diffusers(folder) and not torch.accelerator.is_available():
+    if library == "bitsandbytes" and _is_of_diffusers(folder) and not _has_gpu():
         raise CheckpointError(
             f"{folder} is quantised by bitsandbytes, which needs a GPU, and there is none; "
             "use a computer that has one, or a base that is not quantised"
@@ -112,6 +111,12 @@ def how_to_load(*models: Path) -> str:
 def _is_of_diffusers(folder: Path) -> bool:
     """Whether diffusers loads a model; transformers lets bitsandbytes say what it computes on."""
     return "_class_name" in read_json(folder / "config.json")
+
+
+def _has_gpu() -> bool:
+    import torch
+
+    return bool(torch.accelerator.is_available())
 
 
 def _no_weights(folder: Path) -> str:
