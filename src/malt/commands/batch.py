@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Annotated, TypeVar
 from malt.commands.batch_ledger import BatchLedger, Stage
 from malt.commands.batch_table import SHARED, BatchRow, read_batch
 from malt.commands.checks import check_count
+from malt.commands.compiling import check_compile
 from malt.commands.generate import GenerateCommand
 from malt.commands.kept_session import notes_of, session_beside
-from malt.commands.model_options import BaseOptions, check_lora, find_place, load_model
+from malt.commands.model_options import MakingOptions, check_lora, find_place, load_model
 from malt.commands.option import Positional
 from malt.commands.process_share import from_environment, own_device
 from malt.commands.resume import go_on
@@ -39,7 +40,7 @@ class BatchVideo:
 
 
 @dataclass(frozen=True, kw_only=True)
-class BatchCommand(BaseOptions):
+class BatchCommand(MakingOptions):
     """Write a video for each row of a table, each as malt generate alone would; the same command goes on after a stop."""
 
     prompts: Annotated[Path, Positional("PROMPTS.csv")]
@@ -47,12 +48,6 @@ class BatchCommand(BaseOptions):
     out, ...), a row for each video. Empty cells leave an option out."""
     out: Path
     """Folder of the videos, 0001.mp4 for the first row unless a column out names them."""
-    model: str | None = None
-    """A model that comes with the package, by its name (default, teacher, drive, maze), or the folder of one."""
-    checkpoint: Path | None = None
-    """Folder of the model, with its model_index.json; the default model by default."""
-    lora: Path | None = None
-    """A LoRA of the model's transformer: a .safetensors file, or a folder with one."""
     overwrite: bool = False
     """Make videos anew whose row has changed, and replace files that are in their way."""
     rank: int = field(default_factory=lambda: from_environment("RANK", 0))
@@ -61,8 +56,6 @@ class BatchCommand(BaseOptions):
     """How many processes share the rows; from WORLD_SIZE in the environment."""
     device: str = "auto"
     """Device to compute on: auto, cpu, cuda, cuda:1 or mps; under torchrun, auto is each process's own GPU."""
-    threads: int | None = None
-    """How many CPU threads to use."""
 
     def run(self) -> None:
         """Check all rows of this process's share, load the model, and make what is missing.
@@ -89,6 +82,7 @@ class BatchCommand(BaseOptions):
         check_count("--threads", self.threads)
         check_count("--world-size", self.world_size)
         check_lora(self.lora)
+        check_compile(self.compile, self.offload)
         if not 0 <= self.rank < self.world_size:
             raise UsageError(
                 f"there is no rank {self.rank} among {self.world_size}; give one from 0 to {self.world_size - 1}"

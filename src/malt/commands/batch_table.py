@@ -15,7 +15,19 @@ from malt.errors import UsageError
 from malt.media.text_file import read_text
 from malt.typed_values import read_value
 
-SHARED = {"model", "checkpoint", "base", "adapter", "lora", "device", "threads", "offload", "precision", "overwrite"}
+SHARED = {
+    "model",
+    "checkpoint",
+    "base",
+    "adapter",
+    "lora",
+    "device",
+    "threads",
+    "offload",
+    "precision",
+    "compile",
+    "overwrite",
+}
 NO_COLUMNS = SHARED | {"forever"}
 
 

@@ -14,7 +14,8 @@ from malt.commands.checks import (
     check_seed,
     read_size,
 )
-from malt.commands.model_options import BaseOptions, check_lora, find_place, load_model
+from malt.commands.compiling import check_compile, compile_ahead
+from malt.commands.model_options import MakingOptions, check_lora, find_place, load_model
 from malt.commands.option import Positional
 from malt.commands.remarks import say_remarks, say_session_size
 from malt.commands.signals import interruptible
@@ -35,7 +36,7 @@ DEFAULT_NUM_FRAMES = 256
 
 
 @dataclass(frozen=True, kw_only=True)
-class GenerateCommand(BaseOptions):
+class GenerateCommand(MakingOptions):
     """Write a video of any length from a prompt."""
 
     prompt: Annotated[str, Positional("PROMPT")] = ""
@@ -62,12 +63,6 @@ class GenerateCommand(BaseOptions):
     """How closely the prompt is followed, 1 being without guidance; the model's own by default."""
     memory_guidance_scale: float | None = None
     """How closely the memory is followed, 1 being without guidance; the model's own by default."""
-    model: str | None = None
-    """A model that comes with the package, by its name (default, teacher, drive, maze), or the folder of one."""
-    checkpoint: Path | None = None
-    """Folder of the model, with its model_index.json; the default model by default."""
-    lora: Path | None = None
-    """A LoRA of the model's transformer: a .safetensors file, or a folder with one."""
     rollout: str = "malt"
     """How segments follow one another: malt, full, sliding_window, keyframes or diffusion_forcing."""
     actions: Path | None = None
@@ -89,10 +84,6 @@ class GenerateCommand(BaseOptions):
     """Replace files that exist."""
     report: Path | None = None
     """Where to write the run's figures, as JSON."""
-    device: str = "auto"
-    """Device to compute on: auto, cpu, cuda, cuda:1 or mps."""
-    threads: int | None = None
-    """How many CPU threads to use."""
 
     def check(self) -> None:
         """Find out, before any work, whether what was asked for can be done.
@@ -159,6 +150,7 @@ class GenerateCommand(BaseOptions):
         check_finite("--memory-guidance-scale", self.memory_guidance_scale)
         check_seed(self.seed)
         read_size(self.size)
+        check_compile(self.compile, self.offload)
 
     def _check_inputs(self) -> None:
         from malt.media.images import read_image
@@ -223,6 +215,7 @@ class GenerateCommand(BaseOptions):
             **self._place.notes(),
             precision=pipe.precision if self.precision == "auto" else self.precision,
             offload=self.offload,
+            compile=self.compile,
             lora=_whole(self.lora),
             actions=_whole(self.actions),
             driver=self.policy,
@@ -249,6 +242,7 @@ class GenerateCommand(BaseOptions):
         )
         if self._folder is not None:
             forget_session(self._folder)
+        compile_ahead(session)
         report = RunReport(prompt=self.prompt, seed=self.seed, checkpoint=str(self._place.folder or self._place.name))
         GenerationRun(
             session=session,

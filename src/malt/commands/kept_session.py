@@ -35,6 +35,7 @@ class VideoNotes(TypedDict):
     adapter: NotRequired[str]
     precision: NotRequired[str]
     offload: NotRequired[str]
+    compile: NotRequired[bool]
     earlier_seeds: NotRequired[list[int]]
 
 

@@ -6,6 +6,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
+from malt.commands.compiling import compile_ahead
 from malt.commands.kept_session import load_session_of, notes_of
 from malt.commands.model_options import ModelOptions
 from malt.commands.option import Positional
@@ -42,6 +43,7 @@ class RemakeCommand(ModelOptions):
                     f"{self.video} began with given frames, which its session does not hold; malt generate it again"
                 )
             notes = notes_of(session)
+            compile_ahead(session)
             found = self._remake(session)
             shown, known = notes["shown"], bound(session.state.notes).get(str(session.num_frames))
             session.note(shown=session.num_frames)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from malt.commands.actions import choose_policy
 from malt.commands.checks import check_above_zero, check_count, check_one_of
+from malt.commands.compiling import compile_ahead
 from malt.commands.generation_run import GenerationRun
 from malt.commands.kept_session import change_prompt, claimed_session_of, notes_of, open_sink
 from malt.commands.model_options import ModelOptions
@@ -109,6 +110,7 @@ def go_on(
         end=end,
     )
     session.note(planned=end, driver=policy, actions=None if actions is None else str(actions.resolve()))
+    compile_ahead(session)
     report = RunReport(prompt=session.prompt, seed=notes["seed"], checkpoint=session.state.model.name)
     GenerationRun(
         session=session,
