@@ -1,10 +1,11 @@
 """Where the time of a segment goes: its passes and its decoding, and the share of a core's peak that it reaches.
 
-    python benchmarks/passes.py [MODEL ...] [--segments 14] [--runs 30] [--out docs/results/passes.json]
+    python benchmarks/passes.py [MODEL ...] [--compile] [--segments 14] [--runs 30] [--out docs/results/passes.json]
 
-One thread. After so many segments, as many arguments as a pass was given are given to it again, in turns with the others, so
-that all parts see the same machine; seconds are those of the thread, the least and the median. The peak is that of a product
-of 1,024 x 1,024 matrices in float32, in turns with the rest. Operations are those of products, convolutions and attention.
+One thread; with --compile by compiled blocks, as `malt generate --compile` makes videos. After so many segments, as many
+arguments as a pass was given are given to it again, in turns with the others, so that all parts see the same machine; seconds
+are those of the thread, the least and the median. The peak is that of a product of 1,024 x 1,024 matrices in float32, in
+turns with the rest. Operations are those of products, convolutions and attention.
 """
 
 import argparse
@@ -19,6 +20,7 @@ import torch
 from results import say, write
 from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 
+from malt.commands.compiling import blocks_of
 from malt.pipelines.loading import load_pipeline
 from malt.pipelines.malt import MaltPipeline
 from malt.sessions.session import Session
@@ -68,7 +70,7 @@ def seconds_of(parts: dict[str, Callable[[], object]], runs: int) -> dict[str, d
 
 
 @torch.no_grad()
-def measure(name: str, segments: int, runs: int) -> dict[str, Any]:
+def measure(name: str, segments: int, runs: int, compiled: bool) -> dict[str, Any]:
     """The figures of one model."""
     pipe = load_pipeline(name)
     session = Session.begin(pipe, PROMPT, seed=1)
@@ -79,10 +81,14 @@ def measure(name: str, segments: int, runs: int) -> dict[str, Any]:
 
     for _ in range(segments):
         advance()
-    matrix = torch.randn(SIDE, SIDE)
-    taken = seconds_of(parts_of(pipe, session, advance) | {"product": lambda: matrix @ matrix}, runs)
     with FlopCounterMode(display=False, custom_mapping=COUNTED_TOO) as counter:
         advance()
+    if compiled:
+        for block in blocks_of(pipe):
+            block.compile()
+        advance()
+    matrix = torch.randn(SIDE, SIDE)
+    taken = seconds_of(parts_of(pipe, session, advance) | {"product": lambda: matrix @ matrix}, runs)
     operations, peak = counter.get_total_flops(), 2 * SIDE**3 / taken.pop("product")["least"]
     share = operations / taken["segment"]["least"] / peak
     return {"seconds": taken, "operations": operations, "peak_operations_per_second": peak, "share_of_peak": share}
@@ -92,12 +98,16 @@ def main() -> None:
     """Measure, print and write the figures."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("models", nargs="*", default=["default", "drive", "maze", "teacher"])
+    parser.add_argument("--compile", action="store_true")
     parser.add_argument("--segments", type=int, default=14, help="made before anything is measured")
     parser.add_argument("--runs", type=int, default=30)
     parser.add_argument("--out", type=Path, default=Path("docs/results/passes.json"))
     options = parser.parse_args()
     torch.set_num_threads(1)
-    write(options.out, {name: say(name, measure(name, options.segments, options.runs)) for name in options.models})
+    write(
+        options.out,
+        {name: say(name, measure(name, options.segments, options.runs, options.compile)) for name in options.models},
+    )
 
 
 if __name__ == "__main__":

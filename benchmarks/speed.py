@@ -1,6 +1,7 @@
 """How fast the default model writes video, and whether that or its memory depends on the video's length.
 
-    python benchmarks/speed.py [--checkpoint DIR] [--threads 2] [--runs 3] [--out docs/results/speed.json]
+    python benchmarks/speed.py [--checkpoint DIR] [--threads 2] [--compile] [--runs 3]
+                               [--out docs/results/speed.json]
 
 Whole processes are timed and measured from outside, as a user would see them, several times. A processor may be faster
 in the first seconds of a run than later, so segment 200 and segment 5 are compared twice: within one run, and turn by
@@ -39,6 +40,7 @@ def generate(folder: Path, num_frames: int, options: argparse.Namespace) -> dict
         str(options.threads),
     ]
     chosen = ["--checkpoint", str(options.checkpoint)] if options.checkpoint else []
+    chosen += ["--compile"] if options.compile else []
     subprocess.run([sys.executable, "-m", "malt", "generate", PROMPT, *arguments, *chosen], check=True)
     return json.loads(report.read_text())
 
@@ -94,6 +96,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--checkpoint", type=Path)
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--compile", action="store_true", help="time `malt generate --compile`, and nothing else by it")
     parser.add_argument("--frames", type=int, default=4096)
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--out", type=Path, default=Path("docs/results/speed.json"))
