@@ -3,12 +3,13 @@
     python benchmarks/memory_maze_prediction.py videos TRAJECTORIES VIDEOS
     malt train maze --data VIDEOS --transformer.motion 0.316 0.249 --out runs/memory-maze
     python benchmarks/memory_maze_prediction.py measure HELD_OUT --checkpoint runs/memory-maze/pipeline [--count 8]
-                                     [--given 400] [--horizon 400] [--note WORDS] [--out docs/results/memory-maze.json]
+                                     [--given 400] [--horizon 400] [--note WORDS] [--poses] [--out docs/results/memory-maze.json]
 
 TRAJECTORIES and HELD_OUT are folders of .npz files in the published layout, the published ones or those that
 `memory_maze_data.py` records. The videos show a frame a step, 16 a second, with the actions `turn` (1 left, -1 right) and
 `walk`, which follow from the commands alone; what is there is kept. True actions go with all frames, as in arXiv:2505.20171,
-whose task this is.
+whose task this is. With --poses, `turn` and `walk` are what the body truly did, which the task does not tell: how much is lost
+by not knowing where one is.
 """
 
 import argparse
@@ -32,9 +33,10 @@ ACTIONS = ("turn", "walk")
 TURN = np.array([0, 0, 1, -1, 1, -1], np.float32)
 WALK = np.array([0, 1, 0, 0, 1, 1], np.float32)
 # The body is a ball that rolls on: how much of a command is done at once and in each of the next steps, by least squares over
-# 24 trajectories of 9x9. At 1 it turns 18.1 degrees a step and rolls 0.249 cells.
+# 24 trajectories of 9x9.
 TURN_DONE = np.array([0.805, 0.195], np.float32)
 WALK_DONE = np.array([0.42, 0.38, 0.14, 0.06], np.float32)
+TURN_OF_1, WALK_OF_1 = 0.316, 0.249  # radians and cells
 FRAME_RATE = 16.0
 PUBLISHED = {"state-space model": 30.8, "causal window": 26.4, "source": "arXiv:2505.20171, PSNR in dB, as published"}
 BATCH = 4
@@ -47,12 +49,23 @@ def trajectories(folder: Path) -> list[Path]:
     raise SystemExit(f"{folder} holds no .npz files; record some with memory_maze_data.py")
 
 
-def read(path: Path) -> tuple[np.ndarray, np.ndarray]:
-    """Pictures (t, h, w, 3), and turn and walk (t, 2) of each: what the commands so far let the ball do just before it."""
+def read(path: Path, by_poses: bool = False) -> tuple[np.ndarray, np.ndarray]:
+    """Pictures (t, h, w, 3), and turn and walk (t, 2) just before each: what commands let the ball do, or what its poses tell."""
     with np.load(path) as file:
-        told, length = file["action"].astype(np.float32), len(file["action"])
-        turn, walk = np.convolve(told @ TURN, TURN_DONE), np.convolve(told @ WALK, WALK_DONE)
-        return file["image"], np.stack([turn[:length], walk[:length]], axis=1)
+        done = _by_poses(file["agent_pos"], file["agent_dir"]) if by_poses else _by_commands(file["action"])
+        return file["image"], done.astype(np.float32)
+
+
+def _by_commands(told: np.ndarray) -> np.ndarray:
+    turn, walk = np.convolve(told @ TURN, TURN_DONE), np.convolve(told @ WALK, WALK_DONE)
+    return np.stack([turn[: len(told)], walk[: len(told)]], axis=1)
+
+
+def _by_poses(places: np.ndarray, directions: np.ndarray) -> np.ndarray:
+    heading = np.unwrap(np.arctan2(directions[:, 1], directions[:, 0]))
+    between, steps = (heading[1:] + heading[:-1]) / 2, np.diff(places, axis=0)
+    walk = steps[:, 0] * np.cos(between) + steps[:, 1] * np.sin(between)
+    return np.pad(np.stack([np.diff(heading) / TURN_OF_1, walk / WALK_OF_1], axis=1), ((1, 0), (0, 0)))
 
 
 # Videos ---------------------------------------------------------------------------------------------------------------
@@ -102,7 +115,7 @@ def measure(options: argparse.Namespace) -> None:
     if tuple(pipe.action_names) != ACTIONS:
         raise SystemExit(f"the model takes {', '.join(pipe.action_names) or 'no actions'}, not {' and '.join(ACTIONS)}")
     model, codec, length = evaluated_model_of(pipe), pipe.codec, options.given + options.horizon
-    read_all = [read(path) for path in trajectories(options.folder)[: options.count]]
+    read_all = [read(path, options.poses) for path in trajectories(options.folder)[: options.count]]
     frames = torch.stack([torch.from_numpy(pictures[:length]) for pictures, _ in read_all]).movedim(-1, 2).float()
     frames, actions = frames / 127.5 - 1, torch.stack([torch.from_numpy(done[:length]) for _, done in read_all])
     true = frames[:, options.given :]
@@ -141,6 +154,9 @@ def main() -> None:
     measuring.add_argument("--count", type=int, default=8)
     measuring.add_argument("--given", type=int, default=400)
     measuring.add_argument("--horizon", type=int, default=400)
+    measuring.add_argument(
+        "--poses", action="store_true", help="what the body truly did, and not what it was told to do"
+    )
     measuring.add_argument("--note", default="", help="what the model was trained on and for how long")
     measuring.add_argument("--sheet", type=Path, help="a picture of true and made frames to write as well")
     measuring.add_argument("--out", type=Path, default=Path("docs/results/memory-maze.json"))
