@@ -29,8 +29,10 @@ def compile_ahead(session: "Session") -> None:
 
     Where they cannot be compiled, that is said, and the video is made without.
     """
+    if not session.state.notes.get("compile"):
+        return
     blocks = blocks_of(session.pipe)
-    if not session.state.notes.get("compile") or any(block._compiled_call_impl for block in blocks):
+    if any(block._compiled_call_impl for block in blocks):
         return
     import torch
     from torch._dynamo.exc import TorchDynamoException
