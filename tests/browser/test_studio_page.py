@@ -166,6 +166,7 @@ def test_an_enter_before_the_model_is_known_is_done_when_it_is(browser: Any, add
     held: list[Any] = []
     context.route("**/studio/models/*", lambda route: held.append(route))
     page = Page(browser, address, context)
+    page.expect("#first").to_be_disabled()
     page.tab.focus("#prompt")
     page.tab.keyboard.type(CIRCLE)
     page.tab.keyboard.press("Enter")
@@ -209,6 +210,7 @@ def test_an_error_lies_over_nothing_and_leaves_by_itself(page: Page) -> None:
     ],
 )
 def test_what_cannot_be_begun_with_is_said_on_the_page(page: Page, name: str, data: bytes, about: str) -> None:
+    page.expect("#first").to_be_enabled()  # once the model is known
     page.tab.locator("#first").set_input_files({"name": name, "mimeType": "video/mp4", "buffer": data})
     page.tab.get_by_text(about).first.wait_for()
     page.expect("#first-state").to_have_text("It cannot be used.")
@@ -217,6 +219,7 @@ def test_what_cannot_be_begun_with_is_said_on_the_page(page: Page, name: str, da
 def test_an_own_picture_begins_a_video(page: Page) -> None:
     file = io.BytesIO()
     Image.new("RGB", (96, 64), (200, 30, 30)).save(file, "PNG")
+    page.expect("#first").to_be_enabled()  # once the model is known
     page.tab.locator("#first").set_input_files({"name": "red.png", "mimeType": "image/png", "buffer": file.getvalue()})
     page.tab.get_by_text("begins with 4 frames of red.png").wait_for()
     page.make(CIRCLE, "4")

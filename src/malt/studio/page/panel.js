@@ -70,6 +70,7 @@ onChange(() => {
     find("first").value = "";
     find("first-state").hidden = true;
   }
+  find("first").disabled = !state.linked || !state.facts[state.model]; // what is sent is read for a model
   const take = composing() ? undefined : current();
   find("about").hidden = find("memory").hidden = !take;
   find("maze-label").hidden = !state.facts[state.model]?.walks;
