@@ -1,7 +1,7 @@
 """Memory Maze (arXiv:2210.13383) for malt: videos to learn from, and how close 400 frames come to the truth after 400 given.
 
     python benchmarks/memory_maze_prediction.py videos TRAJECTORIES VIDEOS
-    malt train maze --data VIDEOS --transformer.motion 0.316 0.249 --out runs/memory-maze
+    malt train experiments/memory_maze.py:walks ...            as is said there
     python benchmarks/memory_maze_prediction.py measure HELD_OUT --checkpoint runs/memory-maze/pipeline [--count 8]
                                      [--given 400] [--horizon 400] [--note WORDS] [--poses] [--out docs/results/memory-maze.json]
 
